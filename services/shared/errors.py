@@ -1,0 +1,208 @@
+"""Errors that a caller is meant to see, and nothing about how they travel.
+
+    DomainError
+    ├── InvalidArgument ── ValidationFailed · MalformedRequest · UpdateMaskInvalid · PageTokenInvalid · Idempotency…
+    ├── Unauthenticated ── TokenMissing · TokenInvalid · TokenExpired
+    ├── PermissionDenied ── AccessDenied
+    ├── NotFound
+    ├── AlreadyExists
+    ├── FailedPrecondition
+    ├── Aborted
+    ├── ResourceExhausted ── RateLimited · Overloaded
+    ├── DeadlineExceeded ── DeadlinePassed
+    ├── Unavailable ── DependencyUnavailable
+    └── Internal ── InternalError
+
+The first paragraph of a class's docstring is its message, its name in upper snake case is its reason: a class
+`InsufficientFunds(FailedPrecondition)` answers FAILED_PRECONDITION with the reason INSUFFICIENT_FUNDS, which stands in
+the service's error_reason.proto together with what its metadata holds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DOMAIN = "azora.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field of a request that broke a rule: its path in the request's JSON, what is wrong, and the rule's name."""
+
+    field: str
+    description: str
+    reason: str = ""
+
+
+class DomainError(Exception):
+    """The request could not be done."""
+
+    reason: ClassVar[str]
+    stored: ClassVar[bool] = False
+    """Whether an idempotency key keeps this answer: a verdict on the request does, a fault of the moment does not."""
+
+    def __init__(
+        self,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[FieldViolation] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(self.message)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.reason = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).upper()
+
+    @property
+    def message(self) -> str:
+        """The class's docstring, up to its first empty line, on one line."""
+        return " ".join((type(self).__doc__ or "").split("\n\n", maxsplit=1)[0].split())
+
+    def record(self) -> dict[str, Any]:
+        """All of the error as JSON values, for an idempotency record."""
+        return {
+            "kind": next(kind.__name__ for kind in type(self).__mro__ if kind in DomainError.__subclasses__()),
+            "reason": self.reason,
+            "message": self.message,
+            "metadata": self.metadata,
+            "violations": [asdict(violation) for violation in self.violations],
+        }
+
+
+def revive(record: Mapping[str, Any]) -> DomainError:
+    """Make an error of the recorded kind that answers exactly as the recorded one did."""
+    kind = next(kind for kind in DomainError.__subclasses__() if kind.__name__ == record["kind"])
+    replayed = type(kind.__name__, (kind,), {"__doc__": record["message"]})
+    replayed.reason = record["reason"]
+    return replayed(
+        metadata=record["metadata"],
+        violations=[FieldViolation(**violation) for violation in record["violations"]],
+    )
+
+
+class InvalidArgument(DomainError):
+    """The request is not valid."""
+
+    @classmethod
+    def field(cls, field: str, description: str) -> Self:
+        """Make the error for one field: its path in the request's JSON and what is wrong with it."""
+        return cls(violations=(FieldViolation(field, description, cls.reason),))
+
+
+class Unauthenticated(DomainError):
+    """Sign in first."""
+
+
+class PermissionDenied(DomainError):
+    """You may not do this."""
+
+
+class NotFound(DomainError):
+    """There is no such thing."""
+
+    stored = True
+
+
+class AlreadyExists(DomainError):
+    """This exists already."""
+
+    stored = True
+
+
+class FailedPrecondition(DomainError):
+    """The system is not in a state in which this can be done."""
+
+    stored = True
+
+
+class Aborted(DomainError):
+    """Something changed in between; read it again."""
+
+
+class ResourceExhausted(DomainError):
+    """Too much at once."""
+
+
+class DeadlineExceeded(DomainError):
+    """The call took too long."""
+
+
+class Unavailable(DomainError):
+    """A part of the system does not answer right now; try again."""
+
+
+class Internal(DomainError):
+    """internal error"""  # noqa: D403, D415 - the exact text that SEMANTICS of the API promises
+
+
+class InternalError(Internal):
+    """internal error"""  # noqa: D403, D415 - the exact text that SEMANTICS of the API promises
+
+
+class ValidationFailed(InvalidArgument):
+    """The request breaks the rules of its fields."""
+
+
+class MalformedRequest(InvalidArgument):
+    """The request's bytes are not a message of this method's type."""
+
+
+class UpdateMaskInvalid(InvalidArgument):
+    """The update mask names a field that does not exist or cannot be changed."""
+
+
+class PageTokenInvalid(InvalidArgument):
+    """The page token was changed, or belongs to other arguments or another caller."""
+
+
+class IdempotencyKeyReused(InvalidArgument):
+    """This idempotency key was used before with another request."""
+
+
+class IdempotencyKeyConflict(InvalidArgument):
+    """The request's request_id and the header Idempotency-Key differ."""
+
+
+class IdempotencyKeyInvalid(InvalidArgument):
+    """An idempotency key of 1 to 255 characters is needed."""
+
+
+class TokenMissing(Unauthenticated):
+    """Sign in first: this call needs the header Authorization: Bearer with an access token."""
+
+
+class TokenInvalid(Unauthenticated):
+    """The access token is not valid; sign in again."""
+
+
+class TokenExpired(Unauthenticated):
+    """The access token has expired; refresh it."""
+
+
+class AccessDenied(PermissionDenied):
+    """You may not call this."""
+
+
+class RateLimited(ResourceExhausted):
+    """Too many calls; wait as long as Retry-After says."""
+
+
+class Overloaded(ResourceExhausted):
+    """The server is busy; wait as long as Retry-After says."""
+
+
+class DeadlinePassed(DeadlineExceeded):
+    """The call took longer than its deadline allows."""
+
+
+class DependencyUnavailable(Unavailable):
+    """A part of the system that this call needs does not answer right now; try again."""

@@ -1,0 +1,159 @@
+"""The policy of every RPC, read from the descriptors: who may call it, how often, for how long.
+
+This is the one reading of azora.policy.v1 that everything else is compiled from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from azora.policy.v1 import permission_pb2, policy_pb2
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+INFRASTRUCTURE = ("grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+"""Services of gRPC itself: anyone may call them where they are served, and they carry no policy."""
+
+
+class PolicyError(Exception):
+    """An RPC has no policy, or one that cannot be enforced. Nothing starts with it: deny by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """How many calls a minute; zero where a dimension is not counted."""
+
+    name: str
+    per_address: int = 0
+    per_account: int = 0
+    per_user: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPolicy:
+    """What the contract says of one RPC."""
+
+    path: str
+    """The gRPC path: "/azora.payment.v1.PaymentService/Earn"."""
+    public: bool
+    signed_in: bool
+    permissions: frozenset[str]
+    services: frozenset[str]
+    tier: Tier | None
+    """None only for gRPC's own services."""
+    account_field: str
+    timeout_seconds: float
+    takes_idempotency_key: bool
+    acting_user_field: str
+    retry_safe: bool
+    """Whether the standard idempotency_level allows a retry after the call may have been executed."""
+    server_streaming: bool
+
+    @property
+    def internal(self) -> bool:
+        """Whether only services may call it."""
+        return not (self.public or self.signed_in or self.permissions)
+
+    @property
+    def service_path(self) -> str:
+        """The gRPC service: "azora.payment.v1.PaymentService"."""
+        return self.path.split("/")[1]
+
+    @property
+    def owner(self) -> str:
+        """The service of the mesh that serves it: "payment"."""
+        return self.service_path.split(".")[1]
+
+
+def compile_policies(services: Iterable[ServiceDescriptor]) -> Mapping[str, MethodPolicy]:
+    """Return the policies of all methods of `services` by gRPC path. Raises PolicyError."""
+    return {policy.path: policy for service in services for policy in _service(service)}
+
+
+def role_permissions() -> Mapping[str, frozenset[str]]:
+    """Return, for each role's name, the names of the permissions that it holds."""
+    granted: dict[str, set[str]] = {name: set() for name in permission_pb2.Role.keys()}  # noqa: SIM118 - not a dict
+    for value in permission_pb2.Permission.DESCRIPTOR.values:
+        for role in value.GetOptions().Extensions[permission_pb2.grant].roles:
+            granted[permission_pb2.Role.Name(role)].add(value.name)
+    return {role: frozenset(names) for role, names in granted.items()}
+
+
+def tiers() -> Mapping[str, Tier]:
+    """Return the rate-limit tiers by short name ("MONEY"), as the contract has them."""
+    values = {value.number: value for value in policy_pb2.RateTier.DESCRIPTOR.values if value.number}
+    return {tier.name: tier for tier in map(_tier, values.values())}
+
+
+def _service(service: ServiceDescriptor) -> Iterator[MethodPolicy]:
+    for method in service.methods:
+        path = f"/{service.full_name}/{method.name}"
+        yield _infrastructure(path, method) if service.full_name in INFRASTRUCTURE else _declared(path, method)
+
+
+def _infrastructure(path: str, method: MethodDescriptor) -> MethodPolicy:
+    return MethodPolicy(
+        path=path,
+        public=True,
+        signed_in=False,
+        permissions=frozenset(),
+        services=frozenset(),
+        tier=None,
+        account_field="",
+        timeout_seconds=600 if method.server_streaming else 2,
+        takes_idempotency_key=False,
+        acting_user_field="",
+        retry_safe=True,
+        server_streaming=method.server_streaming,
+    )
+
+
+def _declared(path: str, method: MethodDescriptor) -> MethodPolicy:
+    options = method.GetOptions()
+    if not options.HasExtension(policy_pb2.policy):
+        raise PolicyError(f"{path} has no policy: add option (azora.policy.v1.policy) to it")
+    declared = options.Extensions[policy_pb2.policy]
+    value = policy_pb2.RateTier.DESCRIPTOR.values_by_number.get(declared.rate_tier)
+    timeout_seconds = declared.timeout.ToTimedelta().total_seconds()
+    if not declared.access:
+        raise PolicyError(f"{path} may be called by nobody: its policy lists no access")
+    if value is None or not value.number:
+        raise PolicyError(f"{path} has no rate tier")
+    if timeout_seconds <= 0:
+        raise PolicyError(f"{path} has no timeout")
+    for field in filter(None, (declared.account_field, declared.acting_user_field)):
+        if field not in method.input_type.fields_by_name:
+            raise PolicyError(f"{path} names the field {field}, which {method.input_type.full_name} does not have")
+    if declared.idempotency_key and "request_id" not in method.input_type.fields_by_name:
+        raise PolicyError(f"{path} takes an idempotency key, and {method.input_type.full_name} has no request_id")
+    return MethodPolicy(
+        path=path,
+        public=any(access.public for access in declared.access),
+        signed_in=any(access.signed_in for access in declared.access),
+        permissions=frozenset(
+            permission_pb2.Permission.Name(access.permission) for access in declared.access if access.permission
+        ),
+        services=frozenset(access.service for access in declared.access if access.service),
+        tier=_tier(value),
+        account_field=declared.account_field,
+        timeout_seconds=timeout_seconds,
+        takes_idempotency_key=declared.idempotency_key,
+        acting_user_field=declared.acting_user_field,
+        retry_safe=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
+        server_streaming=method.server_streaming,
+    )
+
+
+def _tier(value: object) -> Tier:
+    limit = value.GetOptions().Extensions[policy_pb2.tier_limit]  # type: ignore[attr-defined]
+    return Tier(
+        name=value.name.removeprefix("RATE_TIER_"),  # type: ignore[attr-defined]
+        per_address=limit.per_address_per_minute,
+        per_account=limit.per_account_per_minute,
+        per_user=limit.per_user_per_minute,
+    )

@@ -1,0 +1,97 @@
+"""Who is calling, and what else is known of the call that is being served."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling: a signed-in user, a service of the mesh, or anyone.
+
+    A service may act for a user; then `service` and `user_id` are both set.
+    """
+
+    user_id: str = ""
+    """UUID of the signed-in user, or of the one a service acts for; empty for neither."""
+    session_id: str = ""
+    role: str = ""
+    """Name of the role, as in azora.policy.v1.Role; empty for services and the anonymous."""
+    permissions: frozenset[str] = frozenset()
+    """Names of the permissions, as in azora.policy.v1.Permission."""
+    service: str = ""
+    """Name of the calling service, proven by its certificate; empty for calls through the edge."""
+    address: str = ""
+    """Network address of the client as the edge saw it; empty within the mesh."""
+
+    @property
+    def id(self) -> str:
+        """A stable name of the caller, for scoping keys and tokens: never an e-mail address."""
+        parts = (("service", self.service), ("user", self.user_id))
+        return "/".join(f"{kind}:{value}" for kind, value in parts if value) or f"address:{self.address}"
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether a user stands behind the call."""
+        return bool(self.user_id)
+
+    def may(self, permission: str) -> bool:
+        """Whether the caller's role holds the permission, named as in azora.policy.v1.Permission."""
+        return permission in self.permissions
+
+
+class TokenVerifier(Protocol):
+    """Tells whose an access token is."""
+
+    async def verify(self, token: str) -> Principal:
+        """Return the token's user. Raises TokenInvalid or TokenExpired."""
+        ...
+
+
+@dataclass(slots=True)
+class Request:
+    """What is known of the call being served, beside its message."""
+
+    id: str
+    """The edge's request id: the same over the gateway's own retries."""
+    traceparent: str
+    """W3C Trace Context, to be sent along with calls to other services."""
+    idempotency_key: str = ""
+    """The header Idempotency-Key, or empty."""
+    principal: Principal = field(default_factory=Principal)
+    deadline: float | None = None
+    """When the call must have ended, on the event loop's clock, in seconds."""
+    initial_metadata: dict[str, str] = field(default_factory=dict)
+    """Headers of the answer; sent once, before its first message."""
+
+    @property
+    def trace_id(self) -> str:
+        """The trace id, 32 hexadecimal digits."""
+        return self.traceparent.split("-")[1]
+
+    def remaining_seconds(self, most: float) -> float:
+        """How long a call made on behalf of this one may take: at most `most` seconds."""
+        if self.deadline is None:
+            return most
+        return max(0.0, min(most, self.deadline - asyncio.get_running_loop().time()))
+
+
+_current: ContextVar[Request] = ContextVar("azora_request")
+
+
+def serve_request(request: Request) -> None:
+    """Make `request` the current one for the rest of this task."""
+    _current.set(request)
+
+
+def current_request() -> Request | None:
+    """Return the call being served, or None in a background job."""
+    return _current.get(None)
+
+
+def current_principal() -> Principal:
+    """Return who is calling. Raises LookupError outside a call."""
+    return _current.get().principal
