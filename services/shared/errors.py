@@ -81,7 +81,7 @@ class DomainError(Exception):
 def revive(record: Mapping[str, Any]) -> DomainError:
     """Make an error of the recorded kind that answers exactly as the recorded one did."""
     kind = next(kind for kind in DomainError.__subclasses__() if kind.__name__ == record["kind"])
-    replayed = type(kind.__name__, (kind,), {"__doc__": record["message"]})
+    replayed: type[DomainError] = type(kind.__name__, (kind,), {"__doc__": record["message"]})
     replayed.reason = record["reason"]
     return replayed(
         metadata=record["metadata"],
@@ -141,11 +141,11 @@ class Unavailable(DomainError):
 
 
 class Internal(DomainError):
-    """internal error"""  # noqa: D403, D415 - the exact text that SEMANTICS of the API promises
+    """internal error"""  # noqa: D415 - the exact text that SEMANTICS of the API promises
 
 
 class InternalError(Internal):
-    """internal error"""  # noqa: D403, D415 - the exact text that SEMANTICS of the API promises
+    """internal error"""  # noqa: D415 - the exact text that SEMANTICS of the API promises
 
 
 class ValidationFailed(InvalidArgument):

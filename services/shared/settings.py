@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -28,8 +28,8 @@ class SettingsError(Exception):
     """A setting is missing or refused; the text says which, why, and never its value."""
 
 
-class ServiceSettings(BaseSettings):
-    """Settings of any service, as environment variables with the prefix AZORA_."""
+class ServerSettings(BaseSettings):
+    """Settings of any gRPC server, as environment variables with the prefix AZORA_."""
 
     model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore")
 
@@ -37,34 +37,20 @@ class ServiceSettings(BaseSettings):
     """development or production."""
     listen: str
     """Where the gRPC server listens: "unix:/run/azora/auth.sock", or "0.0.0.0:50051" with mutual TLS."""
-    database_url: SecretStr
-    """The service's own database, with the run-time role: postgresql+asyncpg://..."""
-    migration_database_url: SecretStr | None = None
-    """The same database with the owner's role; needed by `migrate` only."""
-    database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
-    """Connections to the database at most."""
-    secret_key: SecretStr
-    """32 random bytes in base64, the same for all replicas of a service; other keys are derived from it."""
-    mesh_target: str = ""
-    """The mesh's internal listener, for calls to other services: "unix:/run/azora/mesh.sock" or "envoy:9443"."""
     tls_certificate: Path | None = None
     """This service's certificate on the mesh (PEM), with its SPIFFE identity."""
     tls_key: Path | None = None
     """The certificate's private key (PEM)."""
     tls_authority: Path | None = None
     """The certificate authority of the mesh (PEM)."""
-    issuer: str = "https://azora.local"
-    """The `iss` of access tokens."""
-    audience: str = "azora"
-    """The `aud` of access tokens."""
-    redis_url: SecretStr | None = None
-    """Where replicas share their rate-limit counters; in-process without it."""
-    rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplies every rate limit, for tests and load runs; 1 in production."""
     reflection: bool | None = None
     """Whether gRPC reflection is served; unset means in development only."""
-    log_level: str = "INFO"
-    """DEBUG, INFO, WARNING or ERROR."""
+    rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Multiplies every rate limit, for tests and load runs; 1 in production."""
+    redis_url: SecretStr | None = None
+    """Where replicas share their rate-limit counters; in-process without it."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least level that is logged."""
     max_concurrent_rpcs: Annotated[int, Field(ge=1)] = 256
     """Calls served at once; more are answered RESOURCE_EXHAUSTED."""
     drain_seconds: Annotated[float, Field(ge=0)] = 3.0
@@ -72,26 +58,15 @@ class ServiceSettings(BaseSettings):
     grace_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long calls in flight may take to finish after that."""
 
-    @field_validator("secret_key")
-    @classmethod
-    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
-        try:
-            raw = base64.b64decode(value.get_secret_value(), validate=True)
-        except ValueError:
-            raw = b""
-        if len(raw) < SECRET_BYTES:
-            raise ValueError("must be at least 32 random bytes in base64: openssl rand -base64 32")
-        return value
-
     @model_validator(mode="after")
-    def _production_is_strict(self) -> Self:
+    def _insecure_is_for_development(self) -> Self:
         over_tcp = not self.listen.startswith("unix:")
         if over_tcp and not (self.tls_certificate and self.tls_key and self.tls_authority):
-            raise ValueError("listen: TCP needs mutual TLS: set tls_certificate, tls_key and tls_authority")
+            raise ValueError("AZORA_LISTEN is TCP, which needs AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
         if self.production and self.rate_limit_scale != 1:
-            raise ValueError("rate_limit_scale: must be 1 in production")
+            raise ValueError("AZORA_RATE_LIMIT_SCALE must be 1 in production")
         if self.production and self.reflection:
-            raise ValueError("reflection: not in production")
+            raise ValueError("AZORA_REFLECTION must not be on in production")
         return self
 
     @property
@@ -103,6 +78,36 @@ class ServiceSettings(BaseSettings):
     def serves_reflection(self) -> bool:
         """Whether gRPC reflection is served."""
         return not self.production if self.reflection is None else self.reflection
+
+
+class ServiceSettings(ServerSettings):
+    """Settings of a service that has a database and calls others over the mesh."""
+
+    database_url: SecretStr
+    """The service's own database, with the run-time role: postgresql+asyncpg://..."""
+    migration_database_url: SecretStr | None = None
+    """The same database with the owner's role; needed by `migrate` only."""
+    database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    """Connections to the database at most."""
+    secret_key: SecretStr
+    """32 random bytes in base64, the same for all replicas of a service; other keys are derived from it."""
+    mesh_target: str = ""
+    """The mesh's internal listener, for calls to other services: "unix:/run/azora/mesh.sock" or "envoy:9443"."""
+    issuer: str = "https://azora.local"
+    """The `iss` of access tokens."""
+    audience: str = "azora"
+    """The `aud` of access tokens."""
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
+        try:
+            raw = base64.b64decode(value.get_secret_value(), validate=True)
+        except ValueError:
+            raw = b""
+        if len(raw) < SECRET_BYTES:
+            raise ValueError("must be at least 32 random bytes in base64: openssl rand -base64 32")
+        return value
 
     def derive_key(self, purpose: str) -> bytes:
         """Return 32 bytes that only this service knows, different for each purpose (HKDF-SHA256, RFC 5869)."""

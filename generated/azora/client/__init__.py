@@ -1,0 +1,83 @@
+"""Channels to Azora that know every method's timeout and retry policy, for use with the typed stubs.
+
+from azora import client
+from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+
+async with client.connect("localhost:8080") as channel:
+    auth = auth_service_pb2_grpc.AuthServiceStub(channel)
+    session = await auth.Login(auth_service_pb2.LoginRequest(email="...", password="..."))
+    metadata = client.bearer(session.access_token)
+    profile = await auth.GetProfile(auth_service_pb2.GetProfileRequest(), metadata=metadata)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from grpc import aio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEEPALIVE_MILLISECONDS = 30_000
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class MeshIdentity:
+    """A service's identity on the mesh: files (PEM) of its certificate, its key, and the mesh's authority."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+def connect(target: str, *, identity: MeshIdentity | None = None, tls: bool = False) -> aio.Channel:
+    """Return a channel to `target` ("localhost:8080", "unix:/run/azora/mesh.sock").
+
+    Without a deadline of its own a call ends by the timeout that its contract declares; calls that the contract calls
+    safe to retry are retried while the server is UNAVAILABLE. `identity` is for services of the mesh; `tls` for a public
+    port with TLS, verified by the system's authorities.
+    """
+    options: list[tuple[str, str | int]] = [
+        ("grpc.service_config", files("azora").joinpath("service_config.json").read_text()),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ]
+    if identity is not None:
+        credentials = grpc.ssl_channel_credentials(
+            identity.authority.read_bytes(), identity.key.read_bytes(), identity.certificate.read_bytes()
+        )
+        # Certificates name identities (SPIFFE), not addresses; the gateway's also carries this DNS name.
+        return aio.secure_channel(target, credentials, options=[*options, ("grpc.ssl_target_name_override", "envoy")])
+    if tls:
+        return aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+    return aio.insecure_channel(target, options=options)
+
+
+def bearer(access_token: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that signs a call in."""
+    return (("authorization", f"Bearer {access_token}"),)
+
+
+def error_reason(error: aio.AioRpcError) -> str:
+    """Return the ErrorInfo.reason of a failed call, or an empty string: what error_reason.proto lists."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return _reason(value)
+    return ""
+
+
+def _reason(details: bytes) -> str:
+    info = error_details_pb2.ErrorInfo()
+    try:
+        status = status_pb2.Status.FromString(details)
+        return next((info.reason for detail in status.details if detail.Unpack(info)), "")
+    except DecodeError:
+        return ""

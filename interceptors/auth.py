@@ -1,0 +1,96 @@
+"""Who is calling, and whether they may: authentication, authorisation, and acting for a user."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from interceptors.base import Call, Interceptor
+from services.shared.errors import AccessDenied, TokenInvalid, TokenMissing, ValidationFailed
+from services.shared.principal import Principal, TokenVerifier
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa/"
+GATEWAY = TRUST_DOMAIN + "envoy"
+CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}([a-z0-9-]+)(?:[;,]|$)")
+BEARER = re.compile(r"bearer ([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
+
+
+class Authentication(Interceptor):
+    """Finds the principal: the user of the access token, the service of the mesh certificate, or anyone.
+
+    Only the gateway can connect (its certificate, or a unix socket of this user's), so what it says of the client's
+    address and of the caller's certificate is true; it strips both headers from what clients send.
+    """
+
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Set the call's principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not the gateway."""
+        _refuse_other_peers(call)
+        service = CALLER.search(call.value("x-forwarded-client-cert"))
+        user = await self._user(call)
+        call.served.principal = replace(
+            user,
+            service=service.group(1) if service else "",
+            address="" if service else call.value("x-forwarded-for").rpartition(",")[2].strip(),
+        )
+        yield
+
+    async def _user(self, call: Call) -> Principal:
+        headers = call.values("authorization")
+        if not headers:
+            return Principal()
+        token = BEARER.fullmatch(headers[0])
+        if len(headers) > 1 or token is None:
+            raise TokenInvalid
+        return await self._verifier.verify(token.group(1))
+
+
+class Authorization(Interceptor):
+    """Lets the call through if any one alternative of its policy holds."""
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Raises TokenMissing when signing in would help, AccessDenied when it would not."""
+        policy, principal = call.policy, call.served.principal
+        allowed = (
+            policy.public
+            or (policy.signed_in and principal.signed_in)
+            or any(principal.may(permission) for permission in policy.permissions)
+            or principal.service in policy.services
+        )
+        if not allowed:
+            raise AccessDenied if principal.signed_in or policy.internal or principal.service else TokenMissing
+        yield
+
+
+class ActingUser(Interceptor):
+    """Lets a service name the user it acts for, in the field that the policy declares; refuses the field from others."""
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Set the principal's user. Raises ValidationFailed. Runs after validation: it reads the message."""
+        field = call.policy.acting_user_field
+        if field:
+            user_id, principal = getattr(call.request, field), call.served.principal
+            json_name = call.request.DESCRIPTOR.fields_by_name[field].json_name
+            if principal.service in call.policy.services:
+                if not user_id:
+                    raise ValidationFailed.field(json_name, "a service must name the user it acts for")
+                call.served.principal = Principal(user_id=user_id, service=principal.service)
+            elif user_id:
+                raise ValidationFailed.field(json_name, "only services may name a user to act for")
+        yield
+
+
+def _refuse_other_peers(call: Call) -> None:
+    identities = call.context.peer_identities()
+    if identities and GATEWAY.encode() not in identities:
+        raise AccessDenied

@@ -1,0 +1,49 @@
+"""One structured line for every call, when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+
+from interceptors.base import Call, Interceptor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+logger = logging.getLogger("azora.access")
+
+OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
+
+
+class AccessLog(Interceptor):
+    """Logs method, outcome, duration and caller's id: never a message, a token or an address of e-mail."""
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Log the call after it has ended, however it did."""
+        started = time.perf_counter()
+        try:
+            yield
+        except asyncio.CancelledError:
+            call.status = grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            principal = call.served.principal
+            logger.log(
+                logging.ERROR if call.status in OURS else logging.INFO,
+                "rpc",
+                extra={
+                    "method": call.policy.path,
+                    "status": call.status.name,
+                    "reason": call.reason,
+                    "milliseconds": round((time.perf_counter() - started) * 1000, 2),
+                    "user_id": principal.user_id,
+                    "caller": principal.service,
+                    "address": principal.address,
+                },
+            )

@@ -1,0 +1,126 @@
+"""Counts calls per address, user and account, and refuses those above the policy's tier."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from interceptors.base import Call, Interceptor
+from services.shared.errors import RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.shared.policy import Tier
+
+logger = logging.getLogger(__name__)
+
+STORE_TIMEOUT_SECONDS = 0.25
+STORE_RETRY_SECONDS = 5.0
+
+
+class Limiter:
+    """Counters of the last minute, in this process or, with a Redis URL, shared by all replicas.
+
+    While the shared counters do not answer, credentials are counted in this process and the rest is let through:
+    guessing passwords must stay slow, and everything else must stay up.
+    """
+
+    def __init__(self, *, scale: float = 1.0, redis_url: str = "") -> None:
+        self._scale = scale
+        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._shared_again_at = float("-inf")
+        if redis_url:
+            storage = RedisStorage(
+                f"async+{redis_url}",
+                implementation="redispy",
+                socket_timeout=STORE_TIMEOUT_SECONDS,
+                socket_connect_timeout=STORE_TIMEOUT_SECONDS,
+            )
+            self._shared = SlidingWindowCounterRateLimiter(storage)
+
+    async def count(self, call: Call, tier: Tier, dimension: str, identity: str, per_minute: int) -> None:
+        """Count the call; note the limit in the answer's headers. Raises RateLimited above it."""
+        item = RateLimitItemPerMinute(max(1, math.floor(per_minute * self._scale)))
+        key = (tier.name, dimension, identity)
+        used = await self._hit(item, key, strict=tier.name == "CREDENTIALS")
+        if used is None:
+            return
+        allowed, remaining, reset_at = used
+        reset_seconds = max(1, math.ceil(reset_at - time.time()))
+        headers = call.served.initial_metadata
+        if int(headers.get("ratelimit-remaining", remaining)) >= remaining:
+            headers |= {
+                "ratelimit-limit": str(item.amount),
+                "ratelimit-remaining": str(remaining),
+                "ratelimit-reset": str(reset_seconds),
+            }
+        if not allowed:
+            raise RateLimited(metadata={"tier": tier.name}, retry_after_seconds=reset_seconds)
+
+    async def _hit(
+        self, item: RateLimitItemPerMinute, key: tuple[str, ...], *, strict: bool
+    ) -> tuple[bool, int, float] | None:
+        if self._shared is not None and time.monotonic() >= self._shared_again_at:
+            try:
+                async with asyncio.timeout(2 * STORE_TIMEOUT_SECONDS):
+                    return await _window(self._shared, item, key)
+            except Exception as error:  # noqa: BLE001 - whatever the store's client raises, calls go on
+                self._shared_again_at = time.monotonic() + STORE_RETRY_SECONDS
+                logger.warning("shared rate-limit counters do not answer", extra={"error": type(error).__name__})
+        if self._shared is not None and not strict:
+            return None
+        return await _window(self._local, item, key)
+
+
+class RateLimit(Interceptor):
+    """Counts the call per address or user, before its message is looked at. Services of the mesh are not counted."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Raises RateLimited."""
+        tier, principal = call.policy.tier, call.served.principal
+        if tier is not None and not principal.service:
+            if tier.per_address:
+                await self._limiter.count(call, tier, "address", principal.address, tier.per_address)
+            if tier.per_user:
+                await self._limiter.count(call, tier, "user", principal.id, tier.per_user)
+        yield
+
+
+class AccountRateLimit(Interceptor):
+    """Counts attempts on the account that the request names, from wherever they come. Runs after validation."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Raises RateLimited."""
+        tier, field = call.policy.tier, call.policy.account_field
+        if tier is not None and field and tier.per_account:
+            account = str(getattr(call.request, field)).strip().casefold()
+            digest = hashlib.sha256(account.encode()).hexdigest()  # Counters hold no e-mail addresses.
+            await self._limiter.count(call, tier, "account", digest, tier.per_account)
+        yield
+
+
+async def _window(
+    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, key: tuple[str, ...]
+) -> tuple[bool, int, float]:
+    allowed = await limiter.hit(item, *key)
+    stats = await limiter.get_window_stats(item, *key)
+    return allowed, max(0, stats.remaining), stats.reset_time

@@ -1,0 +1,49 @@
+"""Parses the request and holds it against the rules of its contract."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import protovalidate
+from google.protobuf.message import DecodeError
+
+from interceptors.base import Call, Interceptor
+from services.shared.errors import FieldViolation, MalformedRequest, ValidationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Validation(Interceptor):
+    """Turns the request's bytes into its message and refuses what breaks the rules declared in the .proto."""
+
+    def __init__(self) -> None:
+        self._validator = protovalidate.Validator()
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Set the call's request. Raises MalformedRequest, ValidationFailed."""
+        if call.raw is not None:
+            try:
+                call.request = call.deserialize(call.raw)
+            except DecodeError:
+                raise MalformedRequest from None
+            violations = self._validator.collect_violations(call.request)
+            if violations:
+                raise ValidationFailed(violations=[_violation(found.proto) for found in violations])
+        yield
+
+
+def _violation(found: Any) -> FieldViolation:
+    return FieldViolation(_path(found.field), found.message or found.rule_id, found.rule_id)
+
+
+def _path(path: Any) -> str:
+    """Return a field's path as the client's JSON has it: "modules[0].lessons[2].title"."""
+    parts = []
+    for element in path.elements:
+        subscript = f"[{element.subscript.value}]" if element.subscript else ""
+        first, *rest = element.field_name.split("_")
+        parts.append(first + "".join(word.capitalize() for word in rest) + subscript)
+    return ".".join(parts)

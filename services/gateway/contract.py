@@ -1,0 +1,67 @@
+"""The whole contract of the mesh, read from the descriptor set that azora-protos carries. No service is listed by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from google.protobuf import text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from services.shared.policy import INFRASTRUCTURE, compile_policies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from google.protobuf.descriptor import ServiceDescriptor
+
+    from services.shared.policy import MethodPolicy
+
+DESCRIPTORS = files("azora") / "descriptors.binpb"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """All gRPC services of the mesh, those of gRPC itself (health, reflection) included."""
+
+    pool: DescriptorPool
+    services: tuple[ServiceDescriptor, ...]
+
+    @property
+    def declared(self) -> tuple[ServiceDescriptor, ...]:
+        """The services that our own .proto files declare."""
+        return tuple(service for service in self.services if service.full_name not in INFRASTRUCTURE)
+
+    def policies(self) -> Mapping[str, MethodPolicy]:
+        """Return every method's policy by its gRPC path. Raises PolicyError."""
+        return compile_policies(self.services)
+
+
+@cache
+def load_contract() -> Contract:
+    """Read the contract from the installed azora-protos."""
+    descriptors = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+    return contract_of(descriptors)
+
+
+def contract_of(descriptors: FileDescriptorSet) -> Contract:
+    """Return the contract that a descriptor set holds, with gRPC's own services added."""
+    pool = DescriptorPool()  # Of its own: it must not depend on which modules were imported.
+    services: list[ServiceDescriptor] = []
+    for file in (*descriptors.file, *_infrastructure()):
+        pool.Add(file)  # type: ignore[no-untyped-call]
+        services += pool.FindFileByName(file.name).services_by_name.values()  # type: ignore[no-untyped-call]
+    return Contract(pool, tuple(services))
+
+
+def _infrastructure() -> Iterator[FileDescriptorProto]:
+    yield FileDescriptorProto.FromString(health_pb2.DESCRIPTOR.serialized_pb)
+    v1alpha = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    yield v1alpha
+    # The package ships v1alpha only; v1 is the same under another name.
+    yield text_format.Parse(text_format.MessageToString(v1alpha).replace("v1alpha", "v1"), FileDescriptorProto())

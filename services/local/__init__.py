@@ -1,0 +1,1 @@
+"""The one-command system: `azora up` and what it needs."""

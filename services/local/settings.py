@@ -1,0 +1,53 @@
+"""The settings of the local system, read from the environment once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.local.errors import SettingInvalid
+from services.shared.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _default_home() -> Path:
+    """`.azora` in the checkout that this file belongs to; installed without one, in the current folder."""
+    checkout = Path(__file__).resolve().parents[2]
+    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / ".azora"
+
+
+class LocalSettings(BaseSettings):
+    """Where the local system lives and listens."""
+
+    model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=_default_home)
+    """Folder of all its state: database, keys, certificates, logs."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    """The edge's port on 127.0.0.1."""
+
+
+def read_settings() -> LocalSettings:
+    """Read the settings from the environment. Raises SettingInvalid."""
+    try:
+        settings = load(LocalSettings)
+    except SettingsError as error:
+        raise SettingInvalid(problem=str(error)) from None
+    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+
+
+def inherited_environment() -> Mapping[str, str]:
+    """Return the environment that every part starts from: what the user set passes through to the services."""
+    return dict(os.environ)
+
+
+def runtime_candidates() -> list[Path]:
+    """Return the folders under which sockets may live, the best first."""
+    candidates = (os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR"), "/tmp")  # noqa: S108 - made private below
+    return [Path(candidate) for candidate in candidates if candidate]

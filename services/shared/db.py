@@ -1,0 +1,134 @@
+"""The way to the database: transactions as closures, reads without one, driver errors named at one border."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import MetaData, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from services.shared.errors import DependencyUnavailable, DomainError, Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+Result = TypeVar("Result")
+
+# Serialization failure and deadlock: the loser's transaction did nothing and may simply run again.
+TRANSIENT = {"40001", "40P01"}
+# Connection failures, shutdown, crash, too many connections, out of disk or memory: the database, not the request.
+UNAVAILABLE_CLASSES = ("08", "53", "57P0")
+ATTEMPTS = 5
+CONNECT_TIMEOUT_SECONDS = 2
+STATEMENT_TIMEOUT_SECONDS = 10
+
+NAMING_CONVENTION = {
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "pk": "%(table_name)s_pkey",
+}
+
+
+def metadata() -> MetaData:
+    """Return the MetaData of a service's tables, with PostgreSQL's own names for constraints."""
+    return MetaData(naming_convention=NAMING_CONVENTION)
+
+
+class Database:
+    """One service's database. Work is handed in as a closure and may run again after a deadlock, so it must be pure SQL.
+
+    `constraints` names the domain error behind a violated constraint: {"users_email_key": EmailTaken}.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        constraints: Mapping[str, type[DomainError]] | None = None,
+    ) -> None:
+        self._constraints = dict(constraints or {})
+        # SQLAlchemy's pool wakes its waiters in no order; this gate in front of it is first come, first served.
+        self._gate = asyncio.Semaphore(pool_size)
+        self._engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_recycle=600,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_SECONDS,
+                "command_timeout": STATEMENT_TIMEOUT_SECONDS,
+                "server_settings": {
+                    "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+                    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+                    "timezone": "UTC",
+                },
+            },
+        )
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        """Run `work` in one transaction and commit it; a DomainError rolls it back.
+
+        Runs again, at most five times, when PostgreSQL chose it as the victim of a deadlock.
+        Raises DependencyUnavailable when the database does not answer, Overloaded when it kept losing.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                async with self._gate, self._engine.begin() as connection:
+                    return await work(connection)
+            except DBAPIError as error:
+                if _sqlstate(error) not in TRANSIENT:
+                    raise self._named(error) from error
+            except (OSError, PoolTimeoutError) as error:
+                raise DependencyUnavailable(retry_after_seconds=1) from error
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        raise Overloaded(retry_after_seconds=1)
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection on which every statement is a transaction of its own: one round trip a read.
+
+        Raises DependencyUnavailable when the database does not answer.
+        """
+        try:
+            async with self._gate, self._reading.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise self._named(error) from error
+        except (OSError, PoolTimeoutError) as error:
+            raise DependencyUnavailable(retry_after_seconds=1) from error
+
+    async def ready(self) -> bool:
+        """Whether the database answers within two seconds."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self.reading() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (DomainError, DBAPIError, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    def _named(self, error: DBAPIError) -> Exception:
+        constraint = getattr(error.orig.__cause__, "constraint_name", None) if error.orig else None
+        if constraint in self._constraints:
+            return self._constraints[constraint]()
+        if (_sqlstate(error) or "").startswith(UNAVAILABLE_CLASSES) or (
+            isinstance(error, InterfaceError | OperationalError) or error.connection_invalidated
+        ):
+            return DependencyUnavailable(retry_after_seconds=1)
+        return error
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)

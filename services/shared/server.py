@@ -1,0 +1,203 @@
+"""The gRPC server that every service runs: listening, health, reflection, draining. The one place that knows grpc."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import uvloop
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import ReflectionServicer
+
+from services.shared import logs, migrations
+from services.shared.settings import ServerSettings, SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from google.protobuf.descriptor import ServiceDescriptor
+    from google.protobuf.descriptor_pool import DescriptorPool
+
+logger = logging.getLogger(__name__)
+
+Settings = TypeVar("Settings", bound=ServerSettings)
+
+READINESS_SECONDS = 1.0
+MAX_MESSAGE_BYTES = 1024 * 1024
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One gRPC service: its descriptor, its servicer, and the generated function that adds the one to a server."""
+
+    descriptor: ServiceDescriptor
+    servicer: Any
+    add: Callable[[Any, aio.Server], None]
+
+
+@dataclass(slots=True)
+class Server:
+    """A gRPC server with health (its readiness, watched every second) and, if asked, reflection v1 and v1alpha."""
+
+    settings: ServerSettings
+    interceptor: aio.ServerInterceptor
+    services: Sequence[Served]
+    ready: Callable[[], Awaitable[bool]]
+    """Whether the service can do its work now: its own database answers."""
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    """What runs beside the server until it ends."""
+    close: Sequence[Callable[[], Awaitable[None]]] = ()
+    """What is closed after the last call."""
+    pool: DescriptorPool | None = None
+    """The descriptors that reflection shows; unset means all that this process knows."""
+    health: Any = field(default_factory=health_aio.HealthServicer)
+    _server: aio.Server = field(init=False)
+    _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+
+    async def start(self) -> None:
+        """Listen, and begin to watch readiness. Raises OSError where the address cannot be listened on."""
+        self._server = aio.server(
+            interceptors=[self.interceptor],
+            maximum_concurrent_rpcs=self.settings.max_concurrent_rpcs,
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+                ("grpc.http2.max_ping_strikes", 0),
+            ],
+        )
+        for served in self.services:
+            served.add(served.servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        if self.settings.serves_reflection:
+            self._serve_reflection()
+        await self._report(serving=await self.ready())
+        self._listen()
+        await self._server.start()
+        self._tasks = [asyncio.create_task(self._watch_readiness())]
+        self._tasks += [asyncio.create_task(work()) for work in self.background]
+        logger.info("listening", extra={"listen": self.settings.listen})
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, wait until the mesh has noticed, finish calls in flight, close everything."""
+        logger.info("draining")
+        self._tasks[0].cancel()
+        await self.health.enter_graceful_shutdown()
+        await asyncio.sleep(self.settings.drain_seconds)
+        await self._server.stop(self.settings.grace_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for close in self.close:
+            await close()
+        logger.info("stopped")
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await self.start()
+        await stop.wait()
+        await self.stop()
+
+    def _listen(self) -> None:
+        address = self.settings.listen
+        if address.startswith("unix:"):
+            Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+            mask = os.umask(0o177)  # The socket is born for this user alone.
+            try:
+                self._server.add_insecure_port(address)
+            finally:
+                os.umask(mask)
+        else:
+            self._server.add_secure_port(address, _credentials(self.settings))
+
+    def _serve_reflection(self) -> None:
+        names = [served.descriptor.full_name for served in self.services] + [HEALTH.full_name, *REFLECTION_NAMES]
+        servicer = ReflectionServicer(names, pool=self.pool) if self.pool else ReflectionServicer(names)
+        handler = grpc.stream_stream_rpc_method_handler(
+            _streaming(servicer),
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        # The package ships v1alpha only; v1 has the same messages under another name, and newer clients ask it first.
+        for name in REFLECTION_NAMES:
+            generic = grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+            self._server.add_generic_rpc_handlers((generic,))
+
+    async def _watch_readiness(self) -> None:
+        while True:
+            await asyncio.sleep(READINESS_SECONDS)
+            await self._report(serving=await self.ready())
+
+    async def _report(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *(served.descriptor.full_name for served in self.services)):
+            await self.health.set(name, status)
+
+
+def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
+    """Serve the package's synchronous reflection under asyncio: one answer for each request."""
+
+    async def handle(requests: Any, context: Any) -> Any:
+        async for request in requests:
+            for response in servicer.ServerReflectionInfo(iter([request]), context):
+                yield response
+
+    return handle
+
+
+def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
+    """Mutual TLS that picks up renewed certificates by itself."""
+    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
+    if certificate is None or key is None or authority is None:
+        raise ValueError("listening on TCP needs a certificate, its key and the mesh's authority")
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(key.read_bytes(), certificate.read_bytes())], root_certificates=authority.read_bytes()
+        )
+
+    changed = certificate.stat().st_mtime_ns
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal changed
+        now = certificate.stat().st_mtime_ns
+        if now == changed:
+            return None
+        changed = now
+        return read()
+
+    return grpc.dynamic_ssl_server_credentials(read(), renewed, require_client_authentication=True)
+
+
+def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]) -> None:
+    """Run `python -m services.<service> [migrate]`: read the settings, then serve until SIGTERM, or migrate."""
+    try:
+        settings = load(kind)
+    except SettingsError as error:
+        sys.exit(f"{service} does not start: {error}")
+    logs.configure(service, settings.log_level)
+    if sys.argv[1:] == ["migrate"]:
+        owner = getattr(settings, "migration_database_url", None)
+        if owner is None:
+            sys.exit(f"{service} does not migrate: set AZORA_MIGRATION_DATABASE_URL, with the owner's role")
+        migrations.migrate(service, owner.get_secret_value())
+    else:
+        uvloop.run(_serve(build, settings))
+
+
+async def _serve(build: Callable[[Settings], Server], settings: Settings) -> None:
+    await build(settings).run()
