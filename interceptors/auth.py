@@ -32,7 +32,7 @@ class Authentication(Interceptor):
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
-        """Set the call's principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not the gateway."""
+        """Set the principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not the gateway."""
         _refuse_other_peers(call)
         service = CALLER.search(call.value("x-forwarded-client-cert"))
         user = await self._user(call)
@@ -58,7 +58,7 @@ class Authorization(Interceptor):
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
-        """Raises TokenMissing when signing in would help, AccessDenied when it would not."""
+        """Check the principal. Raises TokenMissing when signing in would help, AccessDenied when it would not."""
         policy, principal = call.policy, call.served.principal
         allowed = (
             policy.public
@@ -72,7 +72,7 @@ class Authorization(Interceptor):
 
 
 class ActingUser(Interceptor):
-    """Lets a service name the user it acts for, in the field that the policy declares; refuses the field from others."""
+    """Lets a service name the user it acts for, in the field that the policy declares; nobody else may fill it."""
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -80,15 +80,15 @@ class Chain(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Handler | None:
         """Return the method's handler with the chain around it."""
         path = handler_call_details.method
         if path not in self._wrapped:
-            handler: Handler | None = await continuation(handler_call_details)
+            handler = await continuation(handler_call_details)
             if handler is None:
-                return None  # type: ignore[return-value]  # An unknown method: gRPC answers UNIMPLEMENTED.
+                return None  # An unknown method: gRPC answers UNIMPLEMENTED.
             if path not in self._policies:
                 raise PolicyError(f"{path} is served without a policy")
             self._wrapped[path] = self._wrap(handler, self._policies[path])
@@ -111,14 +111,14 @@ class Chain(aio.ServerInterceptor):
 
         async def single(request: Any, context: Context) -> Any:
             call = begin(request, context)
-            async with self._around(call):
+            async with _nested(self._interceptors, call):
                 response = await inner(message(call, request), context)
                 await call.send_headers()
                 return response
 
         async def streaming(request: Any, context: Context) -> AsyncIterator[Any]:
             call = begin(request, context)
-            async with self._around(call):
+            async with _nested(self._interceptors, call):
                 await call.send_headers()
                 async for response in inner(message(call, request), context):
                     yield response
@@ -136,27 +136,15 @@ class Chain(aio.ServerInterceptor):
         )
         return wrapped
 
-    def _around(self, call: Call) -> AsyncExitStack:
-        return _Nested(self._interceptors, call)
 
-
-class _Nested(AsyncExitStack):
-    """All interceptors' `around`, entered in order and left in reverse."""
-
-    def __init__(self, interceptors: Sequence[Interceptor], call: Call) -> None:
-        super().__init__()
-        self._entering = interceptors
-        self._call = call
-
-    async def __aenter__(self) -> _Nested:  # type: ignore[override]
-        try:
-            for interceptor in self._entering:
-                await self.enter_async_context(interceptor.around(self._call))
-        except BaseException as error:
-            # Those that were entered must see the failure of those that were not: that is how refusals are answered.
-            if not await self.__aexit__(type(error), error, error.__traceback__):
-                raise
-        return self
+@asynccontextmanager
+async def _nested(interceptors: Sequence[Interceptor], call: Call) -> AsyncIterator[None]:
+    """Enter all interceptors' `around`: each sees the refusals of those within it, and answers or passes them on."""
+    if not interceptors:
+        yield
+        return
+    async with interceptors[0].around(call), _nested(interceptors[1:], call):
+        yield
 
 
 async def _parsed(requests: AsyncIterator[bytes], deserialize: Callable[[bytes], Any]) -> AsyncIterator[Any]:

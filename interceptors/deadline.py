@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Deadline(Interceptor):
-    """Cancels a call that takes too long, and with it its query and its transaction; calls made for it get what is left."""
+    """Cancels a call that takes too long, its query and transaction with it; calls made for it get what is left."""
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:

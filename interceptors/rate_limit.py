@@ -91,7 +91,7 @@ class RateLimit(Interceptor):
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
-        """Raises RateLimited."""
+        """Count the call. Raises RateLimited."""
         tier, principal = call.policy.tier, call.served.principal
         if tier is not None and not principal.service:
             if tier.per_address:
@@ -109,7 +109,7 @@ class AccountRateLimit(Interceptor):
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
-        """Raises RateLimited."""
+        """Count the call. Raises RateLimited."""
         tier, field = call.policy.tier, call.policy.account_field
         if tier is not None and field and tier.per_account:
             account = str(getattr(call.request, field)).strip().casefold()

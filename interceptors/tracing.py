@@ -21,7 +21,7 @@ MAX_KEY_CHARACTERS = 1024
 
 
 class Tracing(Interceptor):
-    """Makes the call's `Request` and the current one of its task. A trace context that is not well formed is replaced."""
+    """Makes the call's `Request`, and the current one of its task. A malformed trace context is replaced."""
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:

@@ -1,7 +1,7 @@
 """Compiles the contracts: stubs, types and the descriptor set, into generated/. Run by `make generate`.
 
-protoc comes from grpcio-tools; google/api from googleapis-common-protos; buf/validate from the protovalidate wheel, which
-carries it as a descriptor only, so it is handed to protoc as a descriptor set.
+protoc comes from grpcio-tools; google/api from googleapis-common-protos; buf/validate from the protovalidate wheel,
+which carries it as a descriptor only, so it is handed to protoc as a descriptor set.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _protoc(known: Path, *arguments: str) -> None:
 def _validate_descriptors() -> bytes:
     descriptors = FileDescriptorSet()
     for module in (descriptor_pb2, duration_pb2, timestamp_pb2):
-        module.DESCRIPTOR.CopyToProto(descriptors.file.add())  # type: ignore[attr-defined]
+        module.DESCRIPTOR.CopyToProto(descriptors.file.add())
     descriptors.file.add().ParseFromString(validate_pb._DESC.proto.to_binary())
     return descriptors.SerializeToString()
 

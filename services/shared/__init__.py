@@ -1,0 +1,1 @@
+"""What the services share. No business rule lives here, and nothing here knows a particular service."""

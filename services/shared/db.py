@@ -42,7 +42,7 @@ def metadata() -> MetaData:
 
 
 class Database:
-    """One service's database. Work is handed in as a closure and may run again after a deadlock, so it must be pure SQL.
+    """One service's database. Work is a closure that may run again after a deadlock, so it holds nothing but SQL.
 
     `constraints` names the domain error behind a violated constraint: {"users_email_key": EmailTaken}.
     """

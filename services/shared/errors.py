@@ -141,11 +141,11 @@ class Unavailable(DomainError):
 
 
 class Internal(DomainError):
-    """internal error"""  # noqa: D415 - the exact text that SEMANTICS of the API promises
+    """internal error"""  # noqa: D400, D415 - the exact text that SEMANTICS of the API promises
 
 
 class InternalError(Internal):
-    """internal error"""  # noqa: D415 - the exact text that SEMANTICS of the API promises
+    """internal error"""  # noqa: D400, D415 - the exact text that SEMANTICS of the API promises
 
 
 class ValidationFailed(InvalidArgument):

@@ -180,7 +180,7 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
         changed = now
         return read()
 
-    return grpc.dynamic_ssl_server_credentials(read(), renewed, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(read(), renewed, require_client_authentication=True)  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know.
 
 
 def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]) -> None:

@@ -41,8 +41,8 @@ def connect(target: str, *, identity: MeshIdentity | None = None, tls: bool = Fa
     """Return a channel to `target` ("localhost:8080", "unix:/run/azora/mesh.sock").
 
     Without a deadline of its own a call ends by the timeout that its contract declares; calls that the contract calls
-    safe to retry are retried while the server is UNAVAILABLE. `identity` is for services of the mesh; `tls` for a public
-    port with TLS, verified by the system's authorities.
+    safe to retry are retried while the server is UNAVAILABLE. `identity` is for services of the mesh; `tls` for a
+    public port with TLS, verified by the system's authorities.
     """
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", files("azora").joinpath("service_config.json").read_text()),

