@@ -1,5 +1,6 @@
 # Azora Mesh. `make` lists what there is. A machine needs Python 3.11 or newer and make; everything else comes from PyPI.
-SHELL := /bin/bash -euo pipefail
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .ONESHELL:
 .SILENT:
@@ -26,7 +27,7 @@ help: ## List the targets
 	$(BIN)/uv sync --quiet --frozen --inexact --extra local
 	touch $@ .venv/.run
 
-##@ The system
+
 .PHONY: run
 run: .venv/.run ## Start the whole system: PostgreSQL, services, Envoy (Ctrl-C stops it)
 	exec $(BIN)/azora up $(ARGS)
@@ -43,7 +44,7 @@ doctor: .venv/.run ## Say whether this machine can run the system
 reset: .venv/.run ## Wipe the local system's data
 	exec $(BIN)/azora reset
 
-##@ Checks
+
 .PHONY: test
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; coverage must reach 90 %
 	$(BIN)/coverage erase

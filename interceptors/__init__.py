@@ -26,6 +26,7 @@ from interceptors.logging import AccessLog
 from interceptors.rate_limit import AccountRateLimit, Limiter, RateLimit
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
+from services.shared.policy import infrastructure_policies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,5 +53,5 @@ def chain(
             ActingUser(),
             AccountRateLimit(limiter),
         ),
-        policies,
+        {**infrastructure_policies(), **policies},
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa/"
 GATEWAY = TRUST_DOMAIN + "envoy"
+HEALTH = "grpc.health.v1.Health"
 CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}([a-z0-9-]+)(?:[;,]|$)")
 BEARER = re.compile(r"bearer ([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
@@ -23,8 +24,9 @@ BEARER = re.compile(r"bearer ([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 class Authentication(Interceptor):
     """Finds the principal: the user of the access token, the service of the mesh certificate, or anyone.
 
-    Only the gateway can connect (its certificate, or a unix socket of this user's), so what it says of the client's
-    address and of the caller's certificate is true; it strips both headers from what clients send.
+    Only the gateway can call (its certificate, or a unix socket of this user's), so what it says of the client's
+    address and of the caller's certificate is true; it strips both headers from what clients send. Health alone may be
+    asked by every part of the mesh: a probe must learn of this process, not of the way to it.
     """
 
     def __init__(self, verifier: TokenVerifier) -> None:
@@ -92,5 +94,5 @@ class ActingUser(Interceptor):
 
 def _refuse_other_peers(call: Call) -> None:
     identities = call.context.peer_identities()
-    if identities and GATEWAY.encode() not in identities:
+    if identities and GATEWAY.encode() not in identities and call.policy.service_path != HEALTH:
         raise AccessDenied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -120,7 +121,11 @@ class Chain(aio.ServerInterceptor):
             call = begin(request, context)
             async with _nested(self._interceptors, call):
                 await call.send_headers()
-                async for response in inner(message(call, request), context):
+                responses = inner(message(call, request), context)
+                if inspect.isawaitable(responses):
+                    await responses  # The older manner: such a handler writes to the context by itself.
+                    return
+                async for response in responses:
                     yield response
 
         make: Any = {

@@ -7,6 +7,7 @@ which carries it as a descriptor only, so it is handed to protoc as a descriptor
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -55,7 +56,11 @@ def main() -> None:
 def _protoc(known: Path, *arguments: str) -> None:
     google_api = Path(str(annotations_pb2.__file__)).parents[2]
     paths = [f"-I{include}" for include in (PROTOS, google_api, files("grpc_tools") / "_proto")]
-    if protoc.main(["protoc", *paths, f"--descriptor_set_in={known}", *arguments]) != 0:
+    plugins = [
+        f"--plugin=protoc-gen-{name}={Path(sys.executable).parent / f'protoc-gen-{name}'}"
+        for name in ("mypy", "mypy_grpc")
+    ]
+    if protoc.main(["protoc", *paths, *plugins, f"--descriptor_set_in={known}", *arguments]) != 0:
         raise SystemExit("protoc refused the contracts: see above")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from alembic import op
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
@@ -21,6 +22,12 @@ LOCK = 0x617A6F7261  # "azora": replicas that start at once migrate one after an
 def migrate(service: str, url: str) -> None:
     """Bring the database at `url` to the newest revision of services/<service>/migrations."""
     asyncio.run(_migrate(service, url))
+
+
+def run_script(script: str) -> None:
+    """Run SQL of any number of statements, within a migration: `op.execute` prepares, and so takes one statement only."""
+    connection: Any = op.get_bind().connection.dbapi_connection
+    connection.run_async(lambda driver: driver.execute(script))
 
 
 async def _migrate(service: str, url: str) -> None:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-INFRASTRUCTURE = (
-    "grpc.health.v1.Health",
-    "grpc.reflection.v1.ServerReflection",
-    "grpc.reflection.v1alpha.ServerReflection",
-)
-"""Services of gRPC itself: anyone may call them where they are served, and they carry no policy."""
+INFRASTRUCTURE_STREAMS = {
+    "/grpc.health.v1.Health/Check": False,
+    "/grpc.health.v1.Health/List": False,
+    "/grpc.health.v1.Health/Watch": True,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": True,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": True,
+}
+"""gRPC's own methods, and whether they stream: where they are served anyone may call them, and they carry no policy."""
+INFRASTRUCTURE = frozenset(path.split("/")[1] for path in INFRASTRUCTURE_STREAMS)
+"""The services they belong to."""
 
 
 class PolicyError(Exception):
@@ -79,6 +83,11 @@ def compile_policies(services: Iterable[ServiceDescriptor]) -> Mapping[str, Meth
     return {policy.path: policy for service in services for policy in _service(service)}
 
 
+def infrastructure_policies() -> Mapping[str, MethodPolicy]:
+    """Return the policies of gRPC's own methods: health and reflection."""
+    return {path: _infrastructure(path, streams=streams) for path, streams in INFRASTRUCTURE_STREAMS.items()}
+
+
 def role_permissions() -> Mapping[str, frozenset[str]]:
     """Return, for each role's name, the names of the permissions that it holds."""
     granted: dict[str, set[str]] = {name: set() for name in permission_pb2.Role.keys()}  # noqa: SIM118 - not a dict
@@ -97,10 +106,11 @@ def tiers() -> Mapping[str, Tier]:
 def _service(service: ServiceDescriptor) -> Iterator[MethodPolicy]:
     for method in service.methods:
         path = f"/{service.full_name}/{method.name}"
-        yield _infrastructure(path, method) if service.full_name in INFRASTRUCTURE else _declared(path, method)
+        streams = INFRASTRUCTURE_STREAMS.get(path)
+        yield _declared(path, method) if streams is None else _infrastructure(path, streams=streams)
 
 
-def _infrastructure(path: str, method: MethodDescriptor) -> MethodPolicy:
+def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
     return MethodPolicy(
         path=path,
         public=True,
@@ -109,11 +119,11 @@ def _infrastructure(path: str, method: MethodDescriptor) -> MethodPolicy:
         services=frozenset(),
         tier=None,
         account_field="",
-        timeout_seconds=600 if method.server_streaming else 2,
+        timeout_seconds=600 if streams else 2,
         takes_idempotency_key=False,
         acting_user_field="",
         retry_safe=True,
-        server_streaming=method.server_streaming,
+        server_streaming=streams,
     )
 
 

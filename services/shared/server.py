@@ -34,7 +34,7 @@ Settings = TypeVar("Settings", bound=ServerSettings)
 
 READINESS_SECONDS = 1.0
 MAX_MESSAGE_BYTES = 1024 * 1024
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
 REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -62,6 +62,8 @@ class Server:
     """What is closed after the last call."""
     pool: DescriptorPool | None = None
     """The descriptors that reflection shows; unset means all that this process knows."""
+    reflected: Sequence[str] = ()
+    """The services that reflection lists; unset means those that are served here."""
     health: Any = field(default_factory=health_aio.HealthServicer)
     _server: aio.Server = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
@@ -125,7 +127,8 @@ class Server:
             self._server.add_secure_port(address, _credentials(self.settings))
 
     def _serve_reflection(self) -> None:
-        names = [served.descriptor.full_name for served in self.services] + [HEALTH.full_name, *REFLECTION_NAMES]
+        served = [served.descriptor.full_name for served in self.services]
+        names = self.reflected or [*served, HEALTH.full_name, *REFLECTION_NAMES]
         servicer = ReflectionServicer(names, pool=self.pool) if self.pool else ReflectionServicer(names)
         handler = grpc.stream_stream_rpc_method_handler(
             _streaming(servicer),

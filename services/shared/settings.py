@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -116,9 +117,16 @@ class ServiceSettings(ServerSettings):
 
 
 def load(kind: type[S]) -> S:
-    """Read settings from the environment. Raises SettingsError, which names each variable and never its value."""
+    """Read settings from the environment. Raises SettingsError, which names each variable and never its value.
+
+    Where AZORA_SECRETS_DIR names a folder, what the environment lacks is read from files of its variables' names there
+    (azora_database_url), as containers are given their secrets.
+    """
+    secrets = os.environ.get("AZORA_SECRETS_DIR") or None
+    if secrets is not None and not Path(secrets).is_dir():
+        raise SettingsError("AZORA_SECRETS_DIR: there is no such folder")
     try:
-        return kind()
+        return kind(_secrets_dir=secrets)
     except ValidationError as error:
         problems = [
             f"{'AZORA_' + str(problem['loc'][0]).upper() if problem['loc'] else 'settings'}: {problem['msg']}"

@@ -1,0 +1,225 @@
+"""What the contracts promise about themselves: nothing is served without a policy, no reason is unnamed."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azora.policy.v1 import error_reason_pb2, permission_pb2, policy_pb2
+from google.api import annotations_pb2
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+
+import services
+from services.shared import errors
+from services.shared.policy import MethodPolicy, PolicyError, compile_policies, infrastructure_policies
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+SERVICES = ("auth", "education", "payment")
+
+
+def _pool() -> tuple[descriptor_pool.DescriptorPool, FileDescriptorSet]:
+    descriptors = FileDescriptorSet.FromString(files("azora").joinpath("descriptors.binpb").read_bytes())
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptors.file:
+        pool.Add(file)
+    return pool, descriptors
+
+
+def contract_services() -> list[ServiceDescriptor]:
+    """All services of the contracts, through the generated modules (whose options are parsed with their extensions)."""
+    _, descriptors = _pool()
+    found: list[Any] = []
+    for file in descriptors.file:
+        if file.name.startswith("azora/") and file.service:
+            module = importlib.import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
+            found += module.DESCRIPTOR.services_by_name.values()
+    return found
+
+
+def methods() -> list[MethodDescriptor]:
+    return [method for service in contract_services() for method in service.methods]
+
+
+@pytest.fixture(scope="module")
+def policies() -> dict[str, MethodPolicy]:
+    return dict(compile_policies(contract_services()))
+
+
+def test_every_method_has_a_policy(policies: dict[str, MethodPolicy]) -> None:
+    assert len(policies) == len(methods()) > 25
+
+
+def _service(**policy: Any) -> Any:
+    """Return a service like one that someone forgot to finish."""
+    file = FileDescriptorProto(name="t.proto", package="azora.test.v1", syntax="proto3")
+    file.dependency.append("azora/policy/v1/policy.proto")
+    file.message_type.add(name="M")
+    method = file.service.add(name="TestService").method.add(
+        name="Do", input_type=".azora.test.v1.M", output_type=".azora.test.v1.M"
+    )
+    if policy:
+        method.options.Extensions[policy_pb2.policy].CopyFrom(policy_pb2.Policy(**policy))
+    pool = descriptor_pool.DescriptorPool()
+    for name in ("google/protobuf/descriptor.proto", "google/protobuf/duration.proto"):
+        pool.Add(_file(name))
+    for name in ("azora/policy/v1/permission.proto", "azora/policy/v1/policy.proto"):
+        pool.Add(_file(name))
+    pool.Add(file)
+    return pool.FindServiceByName("azora.test.v1.TestService")
+
+
+def _file(name: str) -> FileDescriptorProto:
+    proto = FileDescriptorProto()
+    descriptor_pool.Default().FindFileByName(name).CopyToProto(proto)
+    return proto
+
+
+GOOD: dict[str, Any] = {
+    "access": [policy_pb2.Access(public=True)],
+    "rate_tier": policy_pb2.RATE_TIER_PUBLIC,
+    "timeout": {"seconds": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "complaint"),
+    [
+        ({}, "has no policy"),
+        ({**GOOD, "access": []}, "may be called by nobody"),
+        ({**GOOD, "rate_tier": 0}, "has no rate tier"),
+        ({**GOOD, "timeout": None}, "has no timeout"),
+        ({**GOOD, "account_field": "nobody"}, "names the field nobody"),
+        ({**GOOD, "idempotency_key": True}, "has no request_id"),
+    ],
+)
+def test_a_policy_that_is_missing_or_unfinished_does_not_compile(policy: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(PolicyError, match=complaint):
+        compile_policies([_service(**policy)])
+
+
+def test_a_finished_policy_compiles() -> None:
+    assert compile_policies([_service(**GOOD)])["/azora.test.v1.TestService/Do"].public
+
+
+def test_what_money_moves_takes_an_idempotency_key(policies: dict[str, MethodPolicy]) -> None:
+    for policy in policies.values():
+        if policy.tier is not None and policy.tier.name == "MONEY":
+            assert policy.takes_idempotency_key, policy.path
+        if policy.takes_idempotency_key:
+            assert policy.retry_safe, policy.path
+
+
+def test_internal_methods_have_no_route_and_all_others_have_one(policies: dict[str, MethodPolicy]) -> None:
+    for method in methods():
+        policy = policies[f"/{method.containing_service.full_name}/{method.name}"]
+        routed = method.GetOptions().HasExtension(annotations_pb2.http)
+        assert routed is not policy.internal, policy.path
+        assert (method.containing_service.name == "InternalService") is policy.internal, policy.path
+
+
+def test_reads_are_get_and_free_of_side_effects() -> None:
+    for method in methods():
+        http = method.GetOptions().Extensions[annotations_pb2.http]
+        assert (http.WhichOneof("pattern") == "get") is (method.GetOptions().idempotency_level == 1), method.full_name
+
+
+def test_nobody_but_named_services_and_administrators_issues_tokens(policies: dict[str, MethodPolicy]) -> None:
+    earn = policies["/azora.payment.v1.PaymentService/Earn"]
+    assert not earn.public
+    assert not earn.signed_in
+    assert earn.services == {"education"}
+    assert earn.permissions == {"PERMISSION_EARN_GRANT"}
+
+
+def test_every_text_field_of_a_request_has_a_limit() -> None:
+    unlimited = [
+        f"{message.full_name}.{field.name}"
+        for method in methods()
+        for message in [method.input_type]
+        for field in message.fields
+        if field.type == field.TYPE_STRING and not field.GetOptions().ByteSize()
+    ]
+    assert unlimited == []
+
+
+def test_grpcs_own_methods_are_public_and_known() -> None:
+    assert {path.split("/")[1] for path in infrastructure_policies()} == {
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+
+
+def _reasons(module: Any) -> set[str]:
+    return {name.removeprefix("ERROR_REASON_") for name in module.ErrorReason.keys()}  # noqa: SIM118 - an enum
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_error_of_a_service_is_in_its_contract_and_no_reason_is_dead(service: str) -> None:
+    module = importlib.import_module(f"services.{service}.errors")
+    named = _reasons(importlib.import_module(f"azora.{service}.v1.error_reason_pb2")) - {"UNSPECIFIED"}
+    defined = {
+        thing.reason
+        for thing in vars(module).values()
+        if isinstance(thing, type) and issubclass(thing, errors.DomainError) and thing.__module__ == module.__name__
+    }
+    assert defined == named
+
+
+def test_every_shared_error_is_in_the_contract() -> None:
+    concrete = {
+        thing.reason
+        for thing in vars(errors).values()
+        if isinstance(thing, type)
+        and issubclass(thing, errors.DomainError)
+        and thing is not errors.DomainError
+        and thing not in errors.DomainError.__subclasses__()
+    }
+    assert concrete <= _reasons(error_reason_pb2)
+
+
+def test_permissions_are_each_held_by_someone() -> None:
+    for value in permission_pb2.Permission.DESCRIPTOR.values:
+        if value.number:
+            assert value.GetOptions().Extensions[permission_pb2.grant].roles, value.name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_contract_is_served(service: str) -> None:
+    """Each generated servicer has one subclass, with a method of its own for every RPC."""
+    package = importlib.import_module(f"services.{service}")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if module.name.rpartition(".")[2].endswith("servicer"):
+            importlib.import_module(module.name)
+    for descriptor in contract_services():
+        if descriptor.full_name.split(".")[1] == service:
+            path = descriptor.file.name.removesuffix(".proto").replace("/", ".") + "_pb2_grpc"
+            generated = getattr(importlib.import_module(path), f"{descriptor.name}Servicer")
+            (servicer,) = generated.__subclasses__()
+            assert {method.name for method in descriptor.methods} <= set(vars(servicer))
+
+
+def test_the_services_are_the_ones_of_the_contracts() -> None:
+    folders = {module.name for module in pkgutil.iter_modules(services.__path__) if module.ispkg}
+    assert {service.full_name.split(".")[1] for service in contract_services()} == folders - {
+        "shared",
+        "gateway",
+        "local",
+    }
+
+
+def test_field_names_are_unique_in_json() -> None:
+    def walk(message: DescriptorProto) -> None:
+        names = [field.json_name.casefold() for field in message.field]
+        assert len(names) == len(set(names)), message.name
+
+    for file in _pool()[1].file:
+        if file.name.startswith("azora/"):
+            for message in file.message_type:
+                walk(message)

@@ -1,0 +1,94 @@
+"""Signing keys and servers for tests: real tokens, real gRPC over a unix socket, the real chain of interceptors."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from grpc import aio
+
+from interceptors import chain
+from services.shared import tokens
+from services.shared.ids import new_id
+from services.shared.policy import compile_policies, role_permissions
+from services.shared.server import HEALTH, Served, Server
+from services.shared.settings import Environment, ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+ISSUER, AUDIENCE, KEY_ID = "https://azora.local", "azora", "test-key"
+
+
+class Signer:
+    """A key that signs access tokens, and the KeySource that knows it."""
+
+    def __init__(self) -> None:
+        self._private = ec.generate_private_key(ec.SECP256R1())
+        self.pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    async def key(self, key_id: str) -> ec.EllipticCurvePublicKey | None:
+        """Return the public key if `key_id` is this key's."""
+        return self._private.public_key() if key_id == KEY_ID else None
+
+    def token(self, user_id: str | None = None, role: str = "ROLE_STUDENT", **changes: Any) -> str:
+        """Return an access token; `changes` replace claims, and remove those that are None."""
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": user_id or new_id(),
+            "sid": new_id(),
+            "jti": new_id(),
+            "iat": now,
+            "exp": now + 900,
+            "roles": [role],
+        } | changes
+        return tokens.sign(self.pem, KEY_ID, {name: value for name, value in claims.items() if value is not None})
+
+    def verifier(self) -> tokens.AccessTokens:
+        """Return a verifier of this key's tokens."""
+        return tokens.AccessTokens(self, issuer=ISSUER, audience=AUDIENCE, permissions=role_permissions())
+
+
+@asynccontextmanager
+async def short_folder() -> AsyncIterator[Path]:
+    """Give a folder whose path is short enough for unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="azt", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@asynccontextmanager
+async def serving(
+    services: Sequence[Served], signer: Signer, *, scale: float = 1.0, redis_url: str = "", **settings: Any
+) -> AsyncIterator[str]:
+    """Serve `services` behind the real chain; give the target to connect to."""
+    policies = compile_policies([*(served.descriptor for served in services), HEALTH])
+    async with short_folder() as folder:
+        server = Server(
+            ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0, **settings),
+            chain(policies=policies, verifier=signer.verifier(), scale=scale, redis_url=redis_url),
+            services,
+            _always,
+        )
+        await server.start()
+        try:
+            yield f"unix:{folder}/s"
+        finally:
+            await server.stop()
+
+
+@asynccontextmanager
+async def channel_to(target: str) -> AsyncIterator[aio.Channel]:
+    """Give a plain channel, without retries or deadlines of its own."""
+    async with aio.insecure_channel(target) as channel:
+        yield channel
+
+
+async def _always() -> bool:
+    return True
