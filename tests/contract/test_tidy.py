@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = {
-    "auth": {"accounts", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
-    "education": {"courses", "enrollments", "quizzes", "certificates"},
+    "auth": {"accounts", "passwords", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
+    "education": {"courses", "enrollments", "settlements", "events", "quizzes", "certificates"},
     "payment": {"wallets", "payments", "holds", "ledger"},
 }
 INTERNAL = "internal"  # What the other services tell this one.
@@ -40,7 +40,7 @@ PYTHON = [
     for path in _tracked("*.py")
     if not path.is_relative_to(ROOT / "generated") or path.is_relative_to(ROOT / "generated/azora/client")
 ]
-PRODUCT = [path for path in PYTHON if not path.is_relative_to(ROOT / "tests")]
+PRODUCT = [path for path in PYTHON if path.relative_to(ROOT).parts[0] in ("services", "interceptors", "generated")]
 TESTS = [path for path in PYTHON if path.is_relative_to(ROOT / "tests")]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,6 +23,9 @@ from grpc import aio
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+"""Headers of a call."""
 
 KEEPALIVE_MILLISECONDS = 30_000
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -61,7 +64,7 @@ def connect(target: str, *, identity: MeshIdentity | None = None, tls: bool = Fa
     return aio.insecure_channel(target, options=options)
 
 
-def bearer(access_token: str) -> tuple[tuple[str, str], ...]:
+def bearer(access_token: str) -> Metadata:
     """Return the metadata that signs a call in."""
     return (("authorization", f"Bearer {access_token}"),)
 

@@ -136,12 +136,15 @@ class CreateCourseRequest(_message.Message):
     CAPACITY_FIELD_NUMBER: _builtins.int
     MODULES_FIELD_NUMBER: _builtins.int
     COMPLETION_REWARD_FIELD_NUMBER: _builtins.int
+    EDUCATOR_ID_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """The title, 1 to 200 characters."""
     description: _builtins.str
     """What it is about, at most 5,000 characters."""
     capacity: _builtins.int
     """How many may be enrolled at once; unset means any number, 0 none."""
+    educator_id: _builtins.str
+    """The educator who owns it; unset means the caller. Only those with PERMISSION_COURSES_MANAGE may name another."""
     @_builtins.property
     def price(self) -> _money_pb2.Money:
         """What enrolling costs; unset means free."""
@@ -163,10 +166,11 @@ class CreateCourseRequest(_message.Message):
         capacity: _builtins.int | None = ...,
         modules: _abc.Iterable[Global___NewModule] | None = ...,
         completion_reward: _money_pb2.Money | None = ...,
+        educator_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "description", b"description", "modules", b"modules", "price", b"price", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "description", b"description", "educator_id", b"educator_id", "modules", b"modules", "price", b"price", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
     _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015

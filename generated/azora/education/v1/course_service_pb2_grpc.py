@@ -78,8 +78,8 @@ class CourseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCourse(self, request, context):
-        """Makes a draft, owned by the caller.
-        Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED.
+        """Makes a draft, owned by the caller; administrators may make one for an educator.
+        Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,8 +24,8 @@ class CourseServiceStub:
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
     CreateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]
-    """Makes a draft, owned by the caller.
-    Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED.
+    """Makes a draft, owned by the caller; administrators may make one for an educator.
+    Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED.
     """
     PublishCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]
     """Makes the draft the course's newest revision, which never changes again.
@@ -58,8 +58,8 @@ class CourseServiceServicer:
         request: _course_service_pb2.CreateCourseRequest,
         context: _aio.ServicerContext[_course_service_pb2.CreateCourseRequest, _abc.Awaitable[_course_service_pb2.CreateCourseResponse]],
     ) -> _abc.Awaitable[_course_service_pb2.CreateCourseResponse]:
-        """Makes a draft, owned by the caller.
-        Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED.
+        """Makes a draft, owned by the caller; administrators may make one for an educator.
+        Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED.
         """
 
     def PublishCourse(

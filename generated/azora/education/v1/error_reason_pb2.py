@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%azora/education/v1/error_reason.proto\x12\x12\x61zora.education.v1*\xd9\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_COURSE_NOT_FOUND\x10\x01\x12!\n\x1d\x45RROR_REASON_LESSON_NOT_FOUND\x10\x02\x12%\n!ERROR_REASON_ENROLLMENT_NOT_FOUND\x10\x03\x12!\n\x1d\x45RROR_REASON_ALREADY_ENROLLED\x10\x04\x12 \n\x1c\x45RROR_REASON_COURSE_NOT_OPEN\x10\x05\x12\x1c\n\x18\x45RROR_REASON_COURSE_FULL\x10\x06\x12\x1d\n\x19\x45RROR_REASON_COURSE_EMPTY\x10\x07\x12 \n\x1c\x45RROR_REASON_COURSE_ARCHIVED\x10\x08\x12&\n\"ERROR_REASON_ENROLLMENT_NOT_ACTIVE\x10\t\x12#\n\x1f\x45RROR_REASON_INSUFFICIENT_FUNDS\x10\n\x12.\n*ERROR_REASON_COMPLETION_REWARD_NOT_ALLOWED\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_ETAG_MISMATCH\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%azora/education/v1/error_reason.proto\x12\x12\x61zora.education.v1*\x86\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_COURSE_NOT_FOUND\x10\x01\x12!\n\x1d\x45RROR_REASON_LESSON_NOT_FOUND\x10\x02\x12%\n!ERROR_REASON_ENROLLMENT_NOT_FOUND\x10\x03\x12!\n\x1d\x45RROR_REASON_ALREADY_ENROLLED\x10\x04\x12 \n\x1c\x45RROR_REASON_COURSE_NOT_OPEN\x10\x05\x12\x1c\n\x18\x45RROR_REASON_COURSE_FULL\x10\x06\x12\x1d\n\x19\x45RROR_REASON_COURSE_EMPTY\x10\x07\x12 \n\x1c\x45RROR_REASON_COURSE_ARCHIVED\x10\x08\x12&\n\"ERROR_REASON_ENROLLMENT_NOT_ACTIVE\x10\t\x12#\n\x1f\x45RROR_REASON_INSUFFICIENT_FUNDS\x10\n\x12.\n*ERROR_REASON_COMPLETION_REWARD_NOT_ALLOWED\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_ETAG_MISMATCH\x10\x0c\x12+\n\'ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED\x10\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.education.v1.error_re
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=62
-  _globals['_ERRORREASON']._serialized_end=535
+  _globals['_ERRORREASON']._serialized_end=580
 # @@protoc_insertion_point(module_scope)

@@ -48,6 +48,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: only administrators set what completing a course earns."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 12
     """ABORTED: the course changed since it was read; read it again."""
+    ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: _ErrorReason.ValueType  # 13
+    """PERMISSION_DENIED: only administrators make courses for another educator."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of errors that Education answers, as ErrorInfo.reason (without the prefix), domain "azora.dev"."""
@@ -78,4 +80,6 @@ ERROR_REASON_COMPLETION_REWARD_NOT_ALLOWED: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED: only administrators set what completing a course earns."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 12
 """ABORTED: the course changed since it was read; read it again."""
+ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: ErrorReason.ValueType  # 13
+"""PERMISSION_DENIED: only administrators make courses for another educator."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

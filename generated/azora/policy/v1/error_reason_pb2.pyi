@@ -56,6 +56,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the server sheds load; RetryInfo says when to come again."""
     ERROR_REASON_UPDATE_MASK_INVALID: _ErrorReason.ValueType  # 16
     """INVALID_ARGUMENT: an update mask names a path that does not exist or cannot be changed. Metadata: path."""
+    ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 17
+    """NOT_FOUND (UNIMPLEMENTED in gRPC): no RPC has this path and method, or none that is reachable from here."""
+    ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: _ErrorReason.ValueType  # 18
+    """INVALID_ARGUMENT: the body is neither JSON nor gRPC, by its content type."""
+    ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 19
+    """RESOURCE_EXHAUSTED: the body is over 1 MiB, or the headers are over 16 KiB."""
+    ERROR_REASON_HTTP_REQUEST_INVALID: _ErrorReason.ValueType  # 20
+    """INVALID_ARGUMENT: the gateway does not accept the HTTP request itself: its path, its headers or its version."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of errors that any RPC can answer, as ErrorInfo.reason (without the prefix), domain "azora.dev"."""
@@ -94,4 +102,12 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 15
 """RESOURCE_EXHAUSTED: the server sheds load; RetryInfo says when to come again."""
 ERROR_REASON_UPDATE_MASK_INVALID: ErrorReason.ValueType  # 16
 """INVALID_ARGUMENT: an update mask names a path that does not exist or cannot be changed. Metadata: path."""
+ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 17
+"""NOT_FOUND (UNIMPLEMENTED in gRPC): no RPC has this path and method, or none that is reachable from here."""
+ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: ErrorReason.ValueType  # 18
+"""INVALID_ARGUMENT: the body is neither JSON nor gRPC, by its content type."""
+ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 19
+"""RESOURCE_EXHAUSTED: the body is over 1 MiB, or the headers are over 16 KiB."""
+ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
+"""INVALID_ARGUMENT: the gateway does not accept the HTTP request itself: its path, its headers or its version."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,39 @@
+"""People who use a running system: they register and sign in through its edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    import httpx
+
+PASSWORD = "a long walk to the library"
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Makes signed-in people; each comes as the headers of their calls."""
+
+    http: httpx.AsyncClient
+
+    async def student(self) -> dict[str, str]:
+        """Register a new student."""
+        body = {"email": f"{uuid4()}@azora.world", "password": PASSWORD, "name": "Thandi Test"}
+        response = await self.http.post("/v1/auth/register", json=body)
+        assert response.status_code == 200, response.text
+        return {"authorization": f"Bearer {response.json()['accessToken']}"}
+
+    async def admin(self) -> dict[str, str]:
+        """Sign in the seeded administrator."""
+        return await self._login("admin@azora.world", "Admin@2024!")
+
+    async def educator(self) -> dict[str, str]:
+        """Sign in the seeded educator."""
+        return await self._login("educator@azora.world", "Educator@2024!")
+
+    async def _login(self, email: str, password: str) -> dict[str, str]:
+        response = await self.http.post("/v1/auth/login", json={"email": email, "password": password})
+        assert response.status_code == 200, response.text
+        return {"authorization": f"Bearer {response.json()['accessToken']}"}
