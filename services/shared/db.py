@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from services.shared.errors import DependencyUnavailable, DomainError, Overloaded
+from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 TRANSIENT = {"40001", "40P01"}
 # Connection failures, shutdown, crash, too many connections, out of disk or memory: the database, not the request.
 UNAVAILABLE_CLASSES = ("08", "53", "57P0")
+# The character NUL: protobuf's strings may hold it, PostgreSQL's text may not.
+NOT_IN_TEXT = "22021"
 ATTEMPTS = 5
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 10
@@ -123,6 +125,8 @@ class Database:
         constraint = getattr(error.orig.__cause__, "constraint_name", None) if error.orig else None
         if constraint in self._constraints:
             return self._constraints[constraint]()
+        if _sqlstate(error) == NOT_IN_TEXT:
+            return ValidationFailed(metadata={"rule": "no_nul"})
         if (_sqlstate(error) or "").startswith(UNAVAILABLE_CLASSES) or (
             isinstance(error, InterfaceError | OperationalError) or error.connection_invalidated
         ):

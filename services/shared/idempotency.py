@@ -5,10 +5,12 @@ A verdict on the request (insufficient funds, say) is an answer too and is kept;
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from services.shared.db import Database
 
 KEEP = timedelta(hours=24)
+EXPIRE_EVERY_SECONDS = 3600.0
 CREATE_TABLE = """
 CREATE TABLE idempotency_records (
     principal_id text NOT NULL,
@@ -75,7 +78,7 @@ class IdempotencyRecords:
         columns = self._table.c
         same = [columns[name] == bindparam(f"the_{name}") for name in ("principal_id", "method", "key")]
         self._claim = insert(self._table).on_conflict_do_nothing().returning(columns.key)
-        self._find = select(columns.fingerprint, columns.response, columns.rejection).where(*same)
+        self._find = select(columns.fingerprint, columns.response, columns.rejection).where(*same).with_for_update()
         self._store = self._table.update().where(*same)
         self._expire = delete(self._table).where(columns.create_time < func.now() - KEEP)
 
@@ -87,29 +90,57 @@ class IdempotencyRecords:
         A concurrent twin waits on the record's row and replays. Raises IdempotencyKeyReused for another request under
         the key, and whatever DomainError the effect raised, now or then.
         """
+        return cast("Response", await self.advance(call, effect, decided=lambda _: True))
 
-        async def attempt(connection: AsyncConnection) -> Response | DomainError:
+    async def advance(
+        self,
+        call: Idempotent[Effect, Response],
+        effect: Callable[[AsyncConnection], Awaitable[Effect]],
+        *,
+        decided: Callable[[Effect], bool],
+    ) -> Response | Effect:
+        """As `run`, for an effect of several transactions: one that is not `decided` is committed and returned itself.
+
+        The key is then claimed and has no answer; the next call under it runs `effect` again, which goes on from what
+        it finds, until there is an answer to keep.
+        """
+
+        async def attempt(connection: AsyncConnection) -> Response | Effect | DomainError:
             identity = {"principal_id": call.principal_id, "method": call.method, "key": call.key}
             claimed = await connection.execute(self._claim, {**identity, "fingerprint": call.fingerprint})
             where = {f"the_{name}": value for name, value in identity.items()}
             if claimed.first() is None:
-                return self._replay(call, (await connection.execute(self._find, where)).one())
+                fingerprint, response, rejection = (await connection.execute(self._find, where)).one()
+                if fingerprint != call.fingerprint:
+                    raise IdempotencyKeyReused
+                if response is not None or rejection is not None:
+                    return self._replay(call, response, rejection)
             try:
                 async with connection.begin_nested():
-                    response = call.encode(await effect(connection))
-            except DomainError as rejection:
-                if not rejection.stored:
+                    done = await effect(connection)
+            except DomainError as refused:
+                if not refused.stored:
                     raise
-                stored = json.dumps(rejection.record(), sort_keys=True).encode()
+                stored = json.dumps(refused.record(), sort_keys=True).encode()
                 await connection.execute(self._store.values(rejection=stored), where)
-                return rejection
-            await connection.execute(self._store.values(response=response.SerializeToString(deterministic=True)), where)
-            return response
+                return refused
+            if not decided(done):
+                return done
+            answer = call.encode(done)
+            await connection.execute(self._store.values(response=answer.SerializeToString(deterministic=True)), where)
+            return answer
 
-        answer = await self._database.transaction(attempt)
-        if isinstance(answer, DomainError):
-            raise answer
-        return answer
+        outcome = await self._database.transaction(attempt)
+        if isinstance(outcome, DomainError):
+            raise outcome
+        return outcome
+
+    async def keep_expiring(self) -> None:
+        """Delete old records now and every hour, until cancelled: for the background of a service."""
+        while True:
+            with contextlib.suppress(DomainError):  # The database is away, and will have been back by the next time.
+                await self.expire()
+            await asyncio.sleep(EXPIRE_EVERY_SECONDS)
 
     async def expire(self) -> None:
         """Delete records older than a day."""
@@ -121,11 +152,8 @@ class IdempotencyRecords:
 
     @staticmethod
     def _replay(
-        call: Idempotent[Effect, Response], record: tuple[bytes, bytes | None, bytes | None]
+        call: Idempotent[Effect, Response], response: bytes | None, rejection: bytes | None
     ) -> Response | DomainError:
-        fingerprint, response, rejection = record
-        if fingerprint != call.fingerprint:
-            raise IdempotencyKeyReused
         request = current_request()
         if request is not None:
             request.initial_metadata["idempotent-replayed"] = "true"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
-from pgqueuer.core.executors import DatabaseRetryEntrypointExecutor, EntrypointExecutorParameters
 from pgqueuer.db import AsyncpgDriver
+from pgqueuer.errors import RetryRequested
 from pgqueuer.queries import Queries
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 RECONNECT_SECONDS = 1.0
 POLL_SECONDS = 5.0
 STALE_SECONDS = 30.0
+RETRY_LEAST_SECONDS = 0.5
 RETRY_MOST_SECONDS = 60.0
 RETRY_ATTEMPTS = 10_000
 """At a minute apart about a week; a job that still fails is kept as `failed` for a person to look at."""
@@ -77,7 +78,7 @@ class Worker:
         try:
             queue = PgQueuer(AsyncpgDriver(connection))
             for name, handler in self._handlers.items():
-                queue.entrypoint(name, on_failure="hold", executor_factory=_retrying)(_entrypoint(handler))
+                queue.entrypoint(name, on_failure="hold")(_entrypoint(handler))
             work = asyncio.create_task(
                 queue.run(
                     dequeue_timeout=timedelta(seconds=POLL_SECONDS),
@@ -100,15 +101,13 @@ class Worker:
 
 def _entrypoint(handler: Callable[[Payload], Awaitable[None]]) -> Callable[[Job], Awaitable[None]]:
     async def run(job: Job) -> None:
-        await handler(json.loads(job.payload or b"{}"))
+        try:
+            await handler(json.loads(job.payload or b"{}"))
+        except Exception as error:
+            if job.attempts >= RETRY_ATTEMPTS:
+                raise
+            # The package's own executor does the same with 2 ** attempts of any size, and fails for good at the 48th.
+            seconds = min(RETRY_LEAST_SECONDS * 2 ** min(job.attempts, 16), RETRY_MOST_SECONDS)
+            raise RetryRequested(delay=timedelta(seconds=seconds), reason=type(error).__name__) from error
 
     return run
-
-
-def _retrying(parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:
-    return DatabaseRetryEntrypointExecutor(
-        parameters,
-        max_attempts=RETRY_ATTEMPTS,
-        initial_delay=timedelta(seconds=0.5),
-        max_delay=timedelta(seconds=RETRY_MOST_SECONDS),
-    )

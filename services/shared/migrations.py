@@ -25,7 +25,7 @@ def migrate(service: str, url: str) -> None:
 
 
 def run_script(script: str) -> None:
-    """Run SQL of any number of statements, within a migration: `op.execute` prepares, and so takes one statement only."""
+    """Run any number of statements, within a migration: `op.execute` prepares, and so takes one only."""
     connection: Any = op.get_bind().connection.dbapi_connection
     connection.run_async(lambda driver: driver.execute(script))
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import httpx
-    from tests.support.system import RunningSystem
+
+    from tests.support.system import LocalSystem
 
 LOGIN = {"email": "student@azora.world", "password": "Student@2024!"}
 
@@ -49,13 +50,13 @@ async def test_twenty_reads_in_a_row_do_not_get_slower(http: httpx.AsyncClient) 
     assert statistics.median(times[10:]) < 2 * statistics.median(times[:10])
 
 
-async def test_memory_stays_flat_over_a_thousand_reads(http: httpx.AsyncClient, running: RunningSystem) -> None:
+async def test_memory_stays_flat_over_a_thousand_reads(http: httpx.AsyncClient, system: LocalSystem) -> None:
     async def read(count: int) -> None:
         for _ in range(count // 50):
             await asyncio.gather(*(timed(lambda: http.get("/v1/courses")) for _ in range(50)))
 
     await read(300)  # Pools and caches fill first.
-    process = psutil.Process(running.pid_of("education"))
+    process = psutil.Process(system.parts()["education"].pid)
     before = process.memory_info().rss
     await read(1000)
     grown_mebibytes = (process.memory_info().rss - before) / 2**20

@@ -1,4 +1,4 @@
-"""One running system for all tests of this folder that only call it."""
+"""Fixtures that several kinds of tests share; the heavy ones live for the session and start when first asked for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from tests.support.people import People
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from tests.support.system import LocalSystem
+
+pytest_plugins = ["tests.support.postgres", "tests.support.system"]
+
+
+@pytest.fixture
+def edge(system: LocalSystem) -> str:
+    """Give the URL of the running system."""
+    return system.edge
 
 
 @pytest.fixture

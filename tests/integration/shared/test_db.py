@@ -1,0 +1,138 @@
+"""The way to the database: retries, names for violations, and ends in time when PostgreSQL does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from services.shared.db import Database
+from services.shared.errors import AlreadyExists, DependencyUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from tests.support.postgres import Clone
+
+
+class NameTaken(AlreadyExists):
+    """The name is taken."""
+
+
+@pytest.fixture
+async def database(payment_database: Clone) -> AsyncIterator[Database]:
+    opened = Database(payment_database.owner_url, pool_size=4, constraints={"boxes_name_key": NameTaken})
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(
+            text("CREATE TABLE boxes (name text CONSTRAINT boxes_name_key UNIQUE, n int NOT NULL)")
+        )
+        await connection.execute(text("INSERT INTO boxes VALUES ('a', 0), ('b', 0)"))
+
+    await opened.transaction(work)
+    yield opened
+    await opened.close()
+
+
+async def total(database: Database) -> int:
+    async with database.reading() as connection:
+        return int((await connection.execute(text("SELECT sum(n) FROM boxes"))).scalar_one())
+
+
+async def test_a_domain_error_rolls_back_what_was_done(database: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("UPDATE boxes SET n = 7"))
+        raise NameTaken
+
+    with pytest.raises(NameTaken):
+        await database.transaction(work)
+    assert await total(database) == 0
+
+
+async def test_a_violated_constraint_has_a_name_and_others_stay_ours(database: Database) -> None:
+    async def twice(connection: AsyncConnection) -> None:
+        await connection.execute(text("INSERT INTO boxes VALUES ('a', 1)"))
+
+    async def without(connection: AsyncConnection) -> None:
+        await connection.execute(text("INSERT INTO boxes VALUES ('c', NULL)"))
+
+    with pytest.raises(NameTaken):
+        await database.transaction(twice)
+    with pytest.raises(IntegrityError):
+        await database.transaction(without)
+
+
+async def test_the_victims_of_deadlocks_run_again(database: Database) -> None:
+    """Two orders of locking, which PostgreSQL can only break: every increment is there in the end."""
+
+    def increments(*names: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a closure over the order
+        async def work(connection: AsyncConnection) -> None:
+            for name in names:
+                await connection.execute(text("UPDATE boxes SET n = n + 1 WHERE name = :name"), {"name": name})
+
+        return work
+
+    runs = [increments("a", "b"), increments("b", "a")] * 3
+    await asyncio.gather(*(database.transaction(work) for work in runs))
+    assert await total(database) == 2 * len(runs)
+
+
+async def test_more_callers_than_connections_all_get_their_turn(database: Database) -> None:
+    assert await asyncio.gather(*(total(database) for _ in range(50))) == [0] * 50
+
+
+async def test_a_cancelled_caller_leaves_no_transaction_open(database: Database) -> None:
+    entered = asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("UPDATE boxes SET n = 1"))
+        entered.set()
+        await connection.execute(text("SELECT pg_sleep(30)"))
+
+    task = asyncio.create_task(database.transaction(work))
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await total(database) == 0
+
+    async def again(connection: AsyncConnection) -> None:
+        await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+        await connection.execute(text("UPDATE boxes SET n = 1"))
+
+    await database.transaction(again)
+
+
+async def test_a_database_that_is_not_there_is_unavailable_and_says_so_at_once() -> None:
+    nowhere = Database("postgresql+asyncpg://x@/x?host=/tmp/nowhere")
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT 1"))
+
+    async with asyncio.timeout(5):
+        with pytest.raises(DependencyUnavailable):
+            await nowhere.transaction(work)
+        with pytest.raises(DependencyUnavailable):
+            async with nowhere.reading():
+                pass
+        assert not await nowhere.ready()
+    await nowhere.close()
+
+
+async def test_it_recovers_when_its_connections_were_cut(database: Database, payment_database: Clone) -> None:
+    assert await database.ready()
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+    async with payment_database.server.connection("postgres") as connection:
+        await connection.execute(cut, payment_database.name)
+    for _ in range(5):  # Each dead connection of the pool may cost one call, not more.
+        try:
+            assert await total(database) == 0
+            break
+        except DependencyUnavailable:
+            continue
+    assert await total(database) == 0
