@@ -66,6 +66,12 @@ lint: .venv/.dev ## Check style, imports, contracts, containers and workflows
 	$(BIN)/buf lint "$$image#format=binpb" --config protos/buf.yaml
 	$(BIN)/buf format protos --diff --exit-code
 	$(BIN)/buf breaking "$$image#format=binpb" --against protos/released.binpb --config protos/buf.yaml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/yamllint --strict docker-compose.yml .github .yamllint.yaml protos
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/zizmor --offline --no-progress --quiet .github/workflows
+	$(BIN)/shellcheck .ci/run deploy/postgres/init.sh
 
 .PHONY: types
 types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
@@ -92,6 +98,10 @@ check-generated: .venv/.dev ## Fail if what is committed differs from what the c
 .PHONY: bench
 bench: .venv/.dev ## Measure what requests cost, beside peers in the same run
 	exec $(BIN)/python -m bench $(ARGS)
+
+.PHONY: compose-secrets
+compose-secrets: .venv/.run ## Make the keys, passwords and certificates that docker-compose.yml mounts
+	$(BIN)/python -m services.local.compose_secrets secrets
 
 .PHONY: format
 format: .venv/.dev ## Format Python and proto files

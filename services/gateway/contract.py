@@ -1,4 +1,4 @@
-"""The whole contract of the mesh, read from the descriptor set that azora-protos carries. No service is listed by hand."""
+"""The whole contract of the mesh, from the descriptor set that azora-protos carries: no service is listed by hand."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from services.shared.policy import MethodPolicy
 
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 DESCRIPTORS = files("azora") / "descriptors.binpb"
 
 
@@ -36,6 +37,20 @@ class Contract:
     def declared(self) -> tuple[ServiceDescriptor, ...]:
         """The services that our own .proto files declare."""
         return tuple(service for service in self.services if service.full_name not in INFRASTRUCTURE)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The names of the mesh's services, as their packages have them: auth, education, payment."""
+        return tuple(sorted({self.owner(service) for service in self.declared}))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The full names of all gRPC services."""
+        return tuple(service.full_name for service in self.services)
+
+    def owner(self, service: ServiceDescriptor) -> str:
+        """Return the name of the mesh's service that serves a gRPC service."""
+        return service.full_name.split(".")[1]
 
     def policies(self) -> Mapping[str, MethodPolicy]:
         """Return every method's policy by its gRPC path. Raises PolicyError."""
@@ -54,8 +69,8 @@ def contract_of(descriptors: FileDescriptorSet) -> Contract:
     pool = DescriptorPool()  # Of its own: it must not depend on which modules were imported.
     services: list[ServiceDescriptor] = []
     for file in (*descriptors.file, *_infrastructure()):
-        pool.Add(file)  # type: ignore[no-untyped-call]
-        services += pool.FindFileByName(file.name).services_by_name.values()  # type: ignore[no-untyped-call]
+        pool.Add(file)
+        services += pool.FindFileByName(file.name).services_by_name.values()
     return Contract(pool, tuple(services))
 
 

@@ -1,4 +1,4 @@
-"""The containers' system, run as processes: mutual TLS on TCP everywhere, production's settings, the committed Envoy."""
+"""What the containers hold, run as processes: mutual TLS on TCP, production's settings, the committed bootstrap."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from services.local.cli import SERVED, WITH_DATABASE
 from services.local.compose_secrets import make_secrets
 from services.local.pki import ensure_pki
 from services.local.postgres import running
-from services.local.processes import Command, run_step
-from tests.support.compose import ROOT, Processes, containers
+from services.local.processes import run_step
+from tests.support.compose import ROOT, Processes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,8 +44,7 @@ async def system() -> AsyncIterator[Processes]:
             await asyncio.gather(*(migrate(processes, cluster, service) for service in WITH_DATABASE))
             parts = [processes.valkey(), *(serve(processes, cluster, name) for name in SERVED), processes.envoy()]
             try:
-                for part in parts:
-                    await part.start()
+                await asyncio.gather(*(part.start() for part in parts))
                 yield processes
             finally:
                 await asyncio.gather(*(part.stop() for part in parts))
@@ -61,3 +60,104 @@ async def migrate(processes: Processes, cluster: Cluster, service: str) -> None:
 def serve(processes: Processes, cluster: Cluster, service: str) -> Part:
     database = {"AZORA_DATABASE_URL": cluster.url(service, f"{service}_app")} if service in WITH_DATABASE else {}
     return processes.service(service, AZORA_DRAIN_SECONDS="0", **database)
+
+
+async def test_the_whole_system_says_that_it_is_healthy(system: Processes) -> None:
+    async with edge(system) as client:
+        answer = await client.get("/health")
+    assert answer.status_code == httpx.codes.OK
+    assert answer.json()["services"] == dict.fromkeys(WITH_DATABASE, "healthy")
+
+
+async def test_services_learn_of_each_other_through_the_mesh(system: Processes) -> None:
+    """Education and Payment fetch Auth's keys over Envoy's internal listener before they believe a token."""
+    person = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
+    async with edge(system) as client:
+        registered = await client.post("/v1/auth/register", json=person)
+        token = {"authorization": f"Bearer {registered.json()['accessToken']}"}
+        for path in ("/v1/auth/profile", "/v1/enrollments", "/v1/wallet"):
+            answer = await client.get(path, headers=token)
+            assert answer.status_code == httpx.codes.OK, f"{path}: {answer.text}"
+
+
+@pytest.mark.parametrize("service", SERVED)
+async def test_nobody_without_a_certificate_of_the_mesh_reaches_a_service(system: Processes, service: str) -> None:
+    port = system.port(service, 50051)
+    assert await health(aio.insecure_channel(f"localhost:{port}")) == grpc.StatusCode.UNAVAILABLE
+    ensure_pki(system.folder / "stranger")
+    stranger = identity(system.folder / "stranger", "envoy", authority=system.made / "ca.crt")
+    assert await health(aio.secure_channel(f"localhost:{port}", stranger)) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_parts_of_the_mesh_may_ask_for_health_and_for_nothing_else(system: Processes) -> None:
+    target = f"localhost:{system.port('auth', 50051)}"
+    education = identity(system.made, "education")
+    assert await health(aio.secure_channel(target, education)) == grpc.StatusCode.OK
+    assert await keys(aio.secure_channel(target, education)) == grpc.StatusCode.PERMISSION_DENIED
+    envoy = identity(system.made, "envoy")
+    assert await health(aio.secure_channel(target, envoy)) == grpc.StatusCode.OK
+    assert await keys(aio.secure_channel(target, envoy)) == grpc.StatusCode.OK
+
+
+async def test_the_internal_listener_wants_a_certificate(system: Processes) -> None:
+    target = f"localhost:{system.port('envoy', 9443)}"
+    assert await keys(aio.insecure_channel(target)) == grpc.StatusCode.UNAVAILABLE
+    name = [("grpc.ssl_target_name_override", "envoy")]
+    assert await keys(aio.secure_channel(target, identity(system.made, "payment"), options=name)) == grpc.StatusCode.OK
+
+
+async def test_reflection_is_off_in_production(system: Processes) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{system.port('envoy', 8080)}") as channel:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]
+        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        assert await call.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_health_check_says_what_is_wrong(system: Processes) -> None:
+    """Auth's check: where nobody listens, of a service that there is not, with a bad setting, without its key."""
+    for changes, arguments, complaint in (
+        ({"AZORA_LISTEN": "127.0.0.1:1"}, [], "UNAVAILABLE"),
+        ({}, ["azora.nothing.v1.Nothing"], "NOT_FOUND"),
+        ({"AZORA_LOG_LEVEL": "LOUD"}, [], "AZORA_LOG_LEVEL"),
+        ({"AZORA_TLS_KEY": "/nowhere"}, [], "/nowhere"),
+    ):
+        process = await asyncio.create_subprocess_exec(
+            *system.check("auth"),
+            *arguments,
+            env=system.environment("auth", **changes),
+            cwd=ROOT,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        assert process.returncode == 1
+        assert said.decode().startswith("not healthy: ")
+        assert complaint in said.decode()
+
+
+def edge(system: Processes) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{system.port('envoy', 8080)}", trust_env=False)
+
+
+def identity(folder: Path, name: str, authority: Path | None = None) -> grpc.ChannelCredentials:
+    trusted = (authority or folder / "ca.crt").read_bytes()
+    return grpc.ssl_channel_credentials(
+        trusted, (folder / f"{name}.key").read_bytes(), (folder / f"{name}.crt").read_bytes()
+    )
+
+
+async def health(channel: aio.Channel) -> grpc.StatusCode:
+    """Return how asking for health ends."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return await status(channel, stub.Check(health_pb2.HealthCheckRequest(), timeout=5))
+
+
+async def keys(channel: aio.Channel) -> grpc.StatusCode:
+    """Return how asking for Auth's public keys ends."""
+    stub: Any = token_service_pb2_grpc.TokenServiceStub(channel)
+    return await status(channel, stub.GetJwks(token_service_pb2.GetJwksRequest(), timeout=5))
+
+
+async def status(channel: aio.Channel, call: Any) -> grpc.StatusCode:
+    async with channel:
+        code: grpc.StatusCode = await call.code()
+    return code

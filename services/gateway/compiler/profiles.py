@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.gateway.contract import DESCRIPTORS, load_contract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 GATEWAY = "gateway"
 GATEWAY_HTTP = "gateway-http"
@@ -31,7 +31,9 @@ class Pipe:
     def __post_init__(self) -> None:
         """Refuse what the kernel would."""
         if len(self.path.encode()) > MAX_SOCKET_PATH_BYTES:
-            raise ProfileError(f"the socket path {self.path} is over {MAX_SOCKET_PATH_BYTES} bytes: use a shorter folder")
+            raise ProfileError(
+                f"the socket path {self.path} is over {MAX_SOCKET_PATH_BYTES} bytes: use a shorter folder"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def local(settings: LocalSettings) -> Profile:
         public=Tcp("127.0.0.1", settings.port),
         mesh=Pipe(str(settings.runtime / "mesh.sock")),
         runtime=str(settings.runtime),
-        upstreams={name: pipes(name) for name in (*service_names(), GATEWAY, GATEWAY_HTTP)},
+        upstreams={name: pipes(name) for name in (*load_contract().owners, GATEWAY, GATEWAY_HTTP)},
         certificate=Certificate(f"{settings.pki}/{ENVOY}.crt", f"{settings.pki}/{ENVOY}.key"),
         authority=f"{settings.pki}/ca.crt",
         public_certificate=settings.public_certificate,
@@ -144,7 +146,9 @@ def local(settings: LocalSettings) -> Profile:
 
 def compose() -> Profile:
     """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name."""
-    services: dict[str, tuple[Address, ...]] = {name: (Tcp(name, 50051),) for name in (*service_names(), GATEWAY)}
+    services: dict[str, tuple[Address, ...]] = {
+        name: (Tcp(name, 50051),) for name in (*load_contract().owners, GATEWAY)
+    }
     return Profile(
         public=Tcp("0.0.0.0", 8080),  # noqa: S104 - a container's port; compose decides who reaches it
         mesh=Tcp("0.0.0.0", 9443),  # noqa: S104
@@ -155,8 +159,3 @@ def compose() -> Profile:
         descriptors="/etc/envoy/descriptors.binpb",
         reflection=True,
     )
-
-
-def service_names() -> list[str]:
-    """Return the names of the mesh's services, as the contract has them: auth, education, payment."""
-    return sorted({policy.owner for policy in load_contract().policies().values() if policy.tier is not None})

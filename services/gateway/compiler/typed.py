@@ -1,8 +1,11 @@
-"""The two shapes that Envoy's configuration repeats everywhere."""
+"""JSON as Envoy takes it and as people read it."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+WIDTH = 120
 
 Json = dict[str, Any]
 """A JSON object of Envoy's API: its shape is Envoy's, and Envoy itself checks it (`envoy --mode validate`)."""
@@ -16,3 +19,18 @@ def typed(message: str, /, **fields: Any) -> Json:
 def extension(name: str, message: str, /, **fields: Any) -> Json:
     """Return an extension (a filter, an access logger, ...) with its configuration."""
     return {"name": name, "typed_config": typed(message, **fields)}
+
+
+def readable(value: Any, depth: int = 0) -> str:
+    """Return JSON for people: indented, with whatever fits on a line on one."""
+    line = json.dumps(value)
+    if len(line) + 2 * depth <= WIDTH or not isinstance(value, dict | list):
+        return line
+    if isinstance(value, dict):
+        opening, closing = "{", "}"
+        items = [f"{json.dumps(key)}: {readable(item, depth + 1)}" for key, item in value.items()]
+    else:
+        opening, closing = "[", "]"
+        items = [readable(item, depth + 1) for item in value]
+    margin = "  " * depth
+    return f"{opening}\n" + ",\n".join(f"{margin}  {item}" for item in items) + f"\n{margin}{closing}"

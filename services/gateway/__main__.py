@@ -1,0 +1,40 @@
+"""Runs the gateway's own process: reflection over the whole contract, the health of all parts, and pages over HTTP."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from interceptors.base import Chain
+from interceptors.deadline import Deadline
+from interceptors.errors import Errors
+from interceptors.logging import AccessLog
+from interceptors.tracing import Tracing
+from interceptors.validation import Validation
+from services.gateway.contract import load_contract
+from services.gateway.pages import serve_pages
+from services.gateway.parts import Health, Parts
+from services.gateway.settings import GatewaySettings
+from services.shared.policy import infrastructure_policies
+from services.shared.server import Server, main
+
+
+def build(settings: GatewaySettings) -> Server:
+    """Put the process together. It holds no data and decides nothing, so it asks nobody who they are."""
+    contract = load_contract()
+    health = Health()
+    parts = Parts(settings, contract, health)
+    return Server(
+        settings,
+        Chain((Tracing(), AccessLog(), Errors(), Deadline(), Validation()), infrastructure_policies()),
+        services=(),
+        ready=parts.ready,
+        background=(partial(serve_pages, settings, parts),),
+        close=(parts.close,),
+        pool=contract.pool,
+        reflected=contract.names,
+        health=health,
+    )
+
+
+if __name__ == "__main__":
+    main("gateway", GatewaySettings, build)

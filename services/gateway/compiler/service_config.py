@@ -1,0 +1,40 @@
+"""What gRPC clients do by themselves: end calls by the contract's timeouts, and retry those that it calls safe.
+
+The format is gRPC's service config (grpc.service_config.ServiceConfig).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.gateway.compiler.routes import seconds
+
+if TYPE_CHECKING:
+    from services.gateway.compiler.typed import Json
+    from services.gateway.contract import Contract
+    from services.shared.policy import MethodPolicy
+
+RETRY_POLICY = {
+    "maxAttempts": 3,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+# While more than half of the recent calls fail, clients stop retrying: ten failures empty the bucket by half.
+RETRY_THROTTLING = {"maxTokens": 20, "tokenRatio": 0.1}
+
+
+def service_config(contract: Contract) -> Json:
+    """Return the service config of all methods that our own .proto files declare."""
+    declared = {service.full_name for service in contract.declared}
+    policies = [policy for policy in contract.policies().values() if policy.service_path in declared]
+    return {"methodConfig": [_method(policy) for policy in policies], "retryThrottling": RETRY_THROTTLING}
+
+
+def _method(policy: MethodPolicy) -> Json:
+    service, method = policy.path.removeprefix("/").split("/")
+    config: Json = {"name": [{"service": service, "method": method}], "timeout": seconds(policy.timeout_seconds)}
+    if policy.retry_safe:
+        config["retryPolicy"] = RETRY_POLICY
+    return config

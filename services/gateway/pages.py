@@ -1,0 +1,95 @@
+"""What the gateway serves over HTTP itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from google.protobuf.json_format import MessageToDict
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from interceptors.errors import to_status
+from services.gateway.errors import RouteNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
+
+    from services.gateway.parts import Parts
+    from services.gateway.settings import GatewaySettings
+
+
+def make_app(parts: Parts) -> Starlette:
+    """Return the HTTP app."""
+
+    async def health(_request: Request) -> JSONResponse:
+        healthy = parts.healthy
+        whole = all(healthy.values())
+        body = {
+            "status": "healthy" if whole else "degraded",
+            "services": {name: "healthy" if serves else "unhealthy" for name, serves in healthy.items()},
+        }
+        return JSONResponse(body, HTTPStatus.OK if whole else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return Starlette(routes=[Route("/health", health)], exception_handlers={HTTPException: _refuse})
+
+
+async def serve_pages(settings: GatewaySettings, parts: Parts) -> None:
+    """Serve the HTTP app until cancelled."""
+    over_tcp = not settings.http_listen.startswith("unix:")
+    certificate, key, authority = (settings.mutual_tls if over_tcp else None) or (None, None, None)
+    config = uvicorn.Config(
+        make_app(parts),
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # Envoy's covers it.
+        server_header=False,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        ssl_ca_certs=str(authority) if authority else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED,  # Over TCP, only parts of the mesh may ask.
+    )
+    with _listening(settings.http_listen) as listener:
+        await _Uvicorn(config).serve(sockets=[listener])
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to the gRPC server, which ends the whole process in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _refuse(_request: Request, error: Exception) -> JSONResponse:
+    """Answer unknown paths and methods like the gateway's other refusals."""
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    return JSONResponse(MessageToDict(to_status(RouteNotFound())), status)
+
+
+@contextlib.contextmanager
+def _listening(address: str) -> Iterator[socket.socket]:
+    if not address.startswith("unix:"):
+        host, _, port = address.rpartition(":")
+        with socket.create_server((host, int(port))) as listener:
+            yield listener
+        return
+    path = Path(address.removeprefix("unix:"))
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        mask = os.umask(0o177)  # The socket is born for this user alone.
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        yield listener

@@ -1,0 +1,51 @@
+"""The gateway's settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from services.shared.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Targets = dict[str, tuple[str, ...]]
+
+
+class GatewaySettings(ServerSettings):
+    """Settings of the gateway's own process, which has no database and asks the services for their health only."""
+
+    http_listen: str
+    """Where the HTTP app listens: "unix:/run/azora/gateway-http.sock", or "0.0.0.0:8081" with mutual TLS."""
+    services: Annotated[Targets, NoDecode]
+    """The gRPC address of each service, directly: "auth=unix:/run/azora/auth.sock,payment=payment:50051".
+
+    A service with replicas is named once for each.
+    """
+
+    @field_validator("services", mode="before")
+    @classmethod
+    def _named_addresses(cls, value: str) -> Targets:
+        targets: Targets = {}
+        for entry in value.split(","):
+            name, equals, target = entry.strip().partition("=")
+            if not (name and equals and target):
+                raise ValueError("must be like auth=unix:/run/azora/auth.sock,payment=payment:50051")
+            targets[name] = (*targets.get(name, ()), target)
+        return targets
+
+    @model_validator(mode="after")
+    def _pages_over_tcp_are_secured(self) -> Self:
+        if not self.http_listen.startswith("unix:") and self.mutual_tls is None:
+            raise ValueError("AZORA_HTTP_LISTEN is TCP, which needs AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
+        return self
+
+    @property
+    def mutual_tls(self) -> tuple[Path, Path, Path] | None:
+        """This process's certificate, its key, and the mesh's authority; None where all is on unix sockets."""
+        if self.tls_certificate and self.tls_key and self.tls_authority:
+            return self.tls_certificate, self.tls_key, self.tls_authority
+        return None
