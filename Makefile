@@ -48,9 +48,19 @@ reset: .venv/.run ## Wipe the local system's data
 .PHONY: test
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; coverage must reach 90 %
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --ignore=tests/tools $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
+
+.PHONY: test-tools
+test-tools: .venv/.dev .tools/grpcurl .tools/protoc-gen-grpc-gateway ## Run the tests that need Go's tools, which this builds
+	$(BIN)/pytest tests/tools $(ARGS)
+
+.tools/grpcurl: MODULE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+.tools/protoc-gen-grpc-gateway: MODULE = github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway@v2.33.0
+.tools/grpcurl .tools/protoc-gen-grpc-gateway:
+	command -v go >/dev/null || { echo "make test-tools needs Go 1.24 or newer, to build $(@F)"; exit 1; }
+	GOBIN="$(CURDIR)/.tools" go install $(MODULE)
 
 .PHONY: unit
 unit: .venv/.dev ## Run the tests that need no process

@@ -1,0 +1,176 @@
+"""Registering, signing in and out, and one's own profile."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from services.auth.accounts.model import EmailAddress, NewUser, Role, SignedIn
+from services.auth.errors import (
+    CredentialsInvalid,
+    EmailInvalid,
+    EmailTaken,
+    PasswordChecksBusy,
+    RefreshTokenInvalid,
+    UserNotFound,
+)
+from services.shared.errors import TokenInvalid
+from services.shared.ids import new_id
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.accounts.model import Credentials, ProfileChanges, User
+    from services.auth.accounts.store import AccountStore
+    from services.auth.passwords.operations import Passwords
+    from services.auth.sessions.model import Continued
+    from services.auth.sessions.operations import Sessions
+    from services.auth.tokens.operations import Tokens
+    from services.shared.db import Database
+    from services.shared.principal import Principal
+
+
+class Accounts:
+    """What people do with their accounts."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: AccountStore,
+        passwords: Passwords,
+        sessions: Sessions,
+        tokens: Tokens,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._passwords = passwords
+        self._sessions = sessions
+        self._tokens = tokens
+
+    async def register(self, *, email: str, password: str, name: str) -> SignedIn:
+        """Make a student's account and sign it in.
+
+        Raises EmailInvalid, PasswordRefused, EmailTaken, PasswordChecksBusy.
+        """
+        address = _deliverable(email)
+        self._passwords.refuse_guessable(password, local_part=address.local_part, name=name)
+        new = await self._new_user(address, password, name, Role.STUDENT)
+
+        async def work(connection: AsyncConnection) -> tuple[User, Continued]:
+            user = await self._store.add(connection, new)
+            if user is None:
+                raise EmailTaken
+            return user, await self._sessions.begin(connection, user.id)
+
+        return await self._signed_in(*await self._database.transaction(work))
+
+    async def create_account(self, *, email: str, password: str, name: str, role: Role) -> str:
+        """Make an account of any role, whatever its password, and return its id; or the id of the one that is there.
+
+        For those who run the system: the first administrator, and a development system's examples. Raises EmailInvalid.
+        """
+        address = _deliverable(email)
+        existing = await self._find_credentials(address)
+        if existing is not None:
+            return existing.user.id
+        new = await self._new_user(address, password, name, role)
+
+        async def work(connection: AsyncConnection) -> User | None:
+            return await self._store.add(connection, new)
+
+        user = await self._database.transaction(work)
+        # None: someone else made it in between.
+        return user.id if user else await self.create_account(email=email, password=password, name=name, role=role)
+
+    async def login(self, *, email: str, password: str) -> SignedIn:
+        """Sign in. An unknown address and a wrong password take alike and answer alike.
+
+        Raises CredentialsInvalid, PasswordChecksBusy.
+        """
+        address = EmailAddress.parse(email)
+        credentials = await self._find_credentials(address) if address else None
+        matches = await self._passwords.matches(password, credentials.password_hash if credentials else None)
+        if credentials is None or not matches:
+            raise CredentialsInvalid
+        user_id, old_hash = credentials.user.id, credentials.password_hash
+        new_hash = await self._rehashed(password, old_hash)
+
+        async def work(connection: AsyncConnection) -> Continued:
+            if new_hash is not None:
+                await self._store.rehash(connection, user_id, old_hash=old_hash, new_hash=new_hash)
+            return await self._sessions.begin(connection, user_id)
+
+        return await self._signed_in(credentials.user, await self._database.transaction(work))
+
+    async def refresh(self, *, refresh_token: str) -> SignedIn:
+        """Exchange a refresh token for its successor and a new access token. Raises RefreshTokenInvalid."""
+
+        async def work(connection: AsyncConnection) -> tuple[User, Continued] | None:
+            continued = await self._sessions.prolong(connection, refresh_token)
+            user = await self._store.find(connection, continued.user_id) if continued else None
+            return (user, continued) if user and continued else None
+
+        # A refusal may have ended the session: it is raised after the commit, so that this stays.
+        outcome = await self._database.transaction(work)
+        if outcome is None:
+            raise RefreshTokenInvalid
+        return await self._signed_in(*outcome)
+
+    async def logout(self, *, principal: Principal) -> None:
+        """End the session of the caller's access token; one that has ended stays so."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._sessions.end(connection, principal.session_id)
+
+        await self._database.transaction(work)
+
+    async def profile(self, *, principal: Principal) -> User:
+        """Return the caller's profile. Raises UserNotFound, TokenInvalid after a logout."""
+        async with self._database.reading() as connection:
+            return await self._present(connection, principal)
+
+    async def update_profile(self, *, principal: Principal, changes: ProfileChanges) -> User:
+        """Change the caller's profile and return it. Raises UserNotFound, TokenInvalid after a logout."""
+
+        async def work(connection: AsyncConnection) -> User:
+            user = await self._present(connection, principal)
+            return await self._store.change(connection, user.id, changes)
+
+        return await self._database.transaction(work)
+
+    async def _present(self, connection: AsyncConnection, principal: Principal) -> User:
+        """Return the user of an access token whose session goes on."""
+        presence = await self._store.find_presence(
+            connection, user_id=principal.user_id, session_id=principal.session_id
+        )
+        if presence is None:
+            raise UserNotFound
+        if not presence.session_open:
+            raise TokenInvalid
+        return presence.user
+
+    async def _find_credentials(self, email: EmailAddress) -> Credentials | None:
+        async with self._database.reading() as connection:
+            return await self._store.find_credentials(connection, email)
+
+    async def _new_user(self, email: EmailAddress, password: str, name: str, role: Role) -> NewUser:
+        return NewUser(new_id(), email, await self._passwords.hash(password), role, name)
+
+    async def _rehashed(self, password: str, old_hash: str) -> str | None:
+        """Return a hash at today's cost if the old one has another, and there is time for it."""
+        if self._passwords.is_outdated(old_hash):
+            with suppress(PasswordChecksBusy):
+                return await self._passwords.hash(password)
+        return None
+
+    async def _signed_in(self, user: User, session: Continued) -> SignedIn:
+        token = await self._tokens.issue(user_id=user.id, session_id=session.session_id, role=user.role)
+        return SignedIn(user, token.text, session.refresh_token, token.expires_in_seconds)
+
+
+def _deliverable(email: str) -> EmailAddress:
+    address = EmailAddress.parse(email)
+    if address is None:
+        raise EmailInvalid.field("email", "must be an address with a public domain, like name@example.com")
+    return address

@@ -1,0 +1,43 @@
+"""Which passwords are too easy to guess (NIST SP 800-63B-4, section 3.1.1.2; OWASP ASVS 6.2). Nothing else is asked."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+LOCAL_PART_CHARACTERS_LEAST = 3
+"""Nearly every password contains some letter or two."""
+NAME_PART_CHARACTERS_LEAST = 6
+
+
+class Flaw(StrEnum):
+    """Why a password is refused."""
+
+    COMMON = "common"
+    CONTAINS_EMAIL = "contains_email"
+    CONTAINS_NAME = "contains_name"
+
+
+def find_flaw(password: str, *, local_part: str, name: str, common: AbstractSet[str]) -> Flaw | None:
+    """Return why the password is too easy to guess, or None. Nothing depends on the case of letters.
+
+    `common` holds well-known passwords in lower case. Who holds the local part of the address also catches the whole.
+    """
+    folded, folded_local_part = _folded(password), _folded(local_part)
+    if folded in common:
+        return Flaw.COMMON
+    if len(folded_local_part) >= LOCAL_PART_CHARACTERS_LEAST and folded_local_part in folded:
+        return Flaw.CONTAINS_EMAIL
+    name_parts = re.split(r"[\W\d_]+", _folded(name))
+    if any(len(part) >= NAME_PART_CHARACTERS_LEAST and part in folded for part in name_parts):
+        return Flaw.CONTAINS_NAME
+    return None
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

@@ -1,0 +1,102 @@
+"""Refusing, hashing and checking passwords: bcrypt in its own threads, with no longer a queue than ends in time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import time
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from typing import TYPE_CHECKING, TypeVar
+
+import bcrypt
+
+from services.auth.errors import PasswordChecksBusy, PasswordRefused
+from services.auth.passwords.model import find_flaw
+from services.shared.principal import current_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+
+COST_12_SECONDS = 0.3
+"""What one hash of cost 12 takes, about; corrected by what is measured."""
+WAIT_SECONDS_MAX = 10.0
+MEASURE_WEIGHT = 0.2
+
+
+class Passwords:
+    """Hashes and checks passwords without stalling anything else.
+
+    bcrypt lets go of the GIL, so there are as many threads as cores: more would only take the event loop's share.
+    """
+
+    def __init__(self, cost: int, *, threads: int | None = None) -> None:
+        self._cost = cost
+        self._threads = threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="bcrypt")
+        self._pending = 0
+        self._seconds_each = COST_12_SECONDS * 2.0 ** (cost - 12)
+        # No password is known to hash to this; checking one against it takes as long as any other check.
+        self._nobodys = f"$2b${cost:02}${'.' * 53}"
+        lines = files(__package__).joinpath("common_passwords.txt").read_text("utf-8").splitlines()
+        self._common = frozenset(line for line in lines if not line.startswith("#"))
+
+    def refuse_guessable(self, password: str, *, local_part: str, name: str) -> None:
+        """Raise PasswordRefused for a common password, and for one that holds the address or part of the name."""
+        flaw = find_flaw(password, local_part=local_part, name=name, common=self._common)
+        if flaw is not None:
+            raise PasswordRefused(metadata={"rule": flaw})
+
+    async def hash(self, password: str) -> str:
+        """Return the password's hash. Raises PasswordChecksBusy."""
+        return await self._run(lambda: bcrypt.hashpw(_digest(password), bcrypt.gensalt(self._cost)).decode())
+
+    async def matches(self, password: str, password_hash: str | None) -> bool:
+        """Whether the password has this hash; without one it takes as long and is False. Raises PasswordChecksBusy."""
+        against = (password_hash or self._nobodys).encode()
+        return await self._run(lambda: bcrypt.checkpw(_digest(password), against))
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the hash was made at another cost than is asked for now."""
+        return not password_hash.startswith(f"$2b${self._cost:02}$")
+
+    async def close(self) -> None:
+        """Drop what waits and let the threads end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        self._refuse_if_too_late()
+        self._pending += 1
+        try:
+            # Who gives up while waiting takes the work out of the queue.
+            result, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, _timed, work)
+        finally:
+            self._pending -= 1
+        self._seconds_each += MEASURE_WEIGHT * (seconds - self._seconds_each)
+        return result
+
+    def _refuse_if_too_late(self) -> None:
+        request = current_request()
+        remaining = request.remaining_seconds(WAIT_SECONDS_MAX) if request else WAIT_SECONDS_MAX
+        rounds = self._pending // self._threads + 1
+        late = rounds * self._seconds_each - remaining
+        if late > 0:
+            raise PasswordChecksBusy(retry_after_seconds=max(1.0, late))
+
+
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started
+
+
+def _digest(password: str) -> bytes:
+    """Return what bcrypt is given: it reads 72 bytes at most and stops at NUL, and a digest in base64 is 64 letters.
+
+    NFKC makes the same password of what different keyboards send (NIST SP 800-63B-4, section 3.1.1.2).
+    """
+    return base64.b64encode(hashlib.sha384(unicodedata.normalize("NFKC", password).encode()).digest())

@@ -1,0 +1,1 @@
+"""Sessions, and the refresh tokens that prolong them."""

@@ -1,0 +1,32 @@
+"""Sessions and their refresh tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A stay of one user: a family of refresh tokens, each the successor of the one before."""
+
+    id: str
+    user_id: str
+    family_secret_sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UsedToken:
+    """A refresh token that was used before, of a session that has not ended."""
+
+    session: Session
+    repeatable: bool
+    """Whether it was used a moment ago and its successor was not used yet: perhaps the answer was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A session and its newest refresh token."""
+
+    session_id: str
+    user_id: str
+    refresh_token: str

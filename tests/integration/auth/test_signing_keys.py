@@ -1,0 +1,112 @@
+"""The keys that sign access tokens: published, shared by replicas, sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from azora.auth.v1 import token_service_pb2 as pb
+from google.protobuf.json_format import MessageToDict
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.auth.__main__ import assemble
+from services.shared.seal import Seal, SecretKeyChanged
+from services.shared.tokens import sign
+from tests.support.auth import RunningAuth, auth_settings, running_auth
+from tests.support.refusals import refusal
+from tests.support.serving import channel_to
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Clone
+
+
+async def test_anyone_can_verify_a_token_by_the_published_keys(auth: RunningAuth) -> None:
+    session = await auth.register("thandi@example.com")
+    document = MessageToDict(await auth.tokens.GetJwks(pb.GetJwksRequest()))
+    assert [set(key) for key in document["keys"]] == [{"kty", "crv", "x", "y", "kid", "alg", "use"}]
+    keys = jwt.PyJWKSet.from_dict(document)
+    key = keys[jwt.get_unverified_header(session.access_token)["kid"]]
+    claims = jwt.decode(session.access_token, key, algorithms=["ES256"], audience="azora", issuer="https://azora.local")
+    assert claims["sub"] == session.user.id
+
+
+async def test_the_discovery_document_says_where_the_keys_are(auth_database: Clone) -> None:
+    issuer = "https://learn.example.com/"
+    async with running_auth(auth_database.owner_url, auth_database.app_url, issuer=issuer) as auth:
+        document = MessageToDict(await auth.tokens.GetOpenIdConfiguration(pb.GetOpenIdConfigurationRequest()))
+    assert document == {
+        "issuer": issuer,
+        "jwks_uri": "https://learn.example.com/.well-known/jwks.json",
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "subject_types_supported": ["public"],
+    }
+
+
+async def test_replicas_that_start_at_once_share_one_key(auth_database: Clone) -> None:
+    replicas = [assemble(auth_settings(auth_database.app_url)) for _ in range(5)]
+    assert await asyncio.gather(*(replica.ready() for replica in replicas)) == [True] * 5
+    keys = await asyncio.gather(*(replica.tokens.public_keys() for replica in replicas))
+    assert len(keys[0]) == 1
+    assert all(found == keys[0] for found in keys)
+    async with (
+        running_auth(auth_database.owner_url, auth_database.app_url) as one,
+        running_auth(auth_database.owner_url, auth_database.app_url) as other,
+    ):
+        session = await one.register("thandi@example.com")
+        assert (await other.profile(session.access_token)).user == session.user
+    for replica in replicas:
+        await replica.close()
+
+
+async def test_a_retired_key_is_not_published(auth: RunningAuth) -> None:
+    await auth.sql("""
+        INSERT INTO signing_keys (id, state, x, y, private_key_sealed)
+        SELECT gen_random_uuid(), state, 'x', 'y', '' FROM unnest(ARRAY['NEXT', 'RETIRING', 'RETIRED']) AS state
+    """)
+    assert len((await auth.tokens.GetJwks(pb.GetJwksRequest())).keys) == 3
+
+
+async def test_the_signing_key_is_read_again_after_a_while(auth: RunningAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await auth.register("thandi@example.com")
+    await auth.sql("UPDATE signing_keys SET state = 'RETIRING'")
+    same = await auth.login("thandi@example.com")
+    monkeypatch.setattr("services.auth.tokens.operations.SIGNER_SECONDS", -1)
+    after = await auth.login("thandi@example.com")
+    kids = [jwt.get_unverified_header(session.access_token)["kid"] for session in (before, same, after)]
+    assert kids[0] == kids[1] != kids[2]
+    assert (await auth.profile(before.access_token)).user == before.user
+
+
+async def test_an_expired_token_says_so(auth: RunningAuth) -> None:
+    session = await auth.register("thandi@example.com")
+    [row] = await auth.sql("SELECT id, private_key_sealed FROM signing_keys")
+    pem = Seal(auth.settings.derive_key("signing-keys")).open(row["private_key_sealed"], row_id=str(row["id"]))
+    claims = jwt.decode(session.access_token, options={"verify_signature": False})
+    token = sign(pem, str(row["id"]), claims | {"exp": int(time.time()) - 60})
+    refused = await refusal(auth.profile(token))
+    assert (refused.code, refused.reason) == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
+
+
+async def test_another_secret_key_does_not_start_and_says_why(auth_database: Clone) -> None:
+    async with running_auth(auth_database.owner_url, auth_database.app_url):
+        pass
+    changed = base64.b64encode(os.urandom(32)).decode()
+    with pytest.raises(SecretKeyChanged, match="AZORA_SECRET_KEY"):
+        async with running_auth(auth_database.owner_url, auth_database.app_url, secret_key=changed):
+            pass
+
+
+async def test_without_its_database_auth_serves_and_is_not_healthy() -> None:
+    nowhere = "postgresql+asyncpg://auth_app@/auth?host=/tmp/there-is-no-database-here"
+    async with running_auth(nowhere, nowhere) as auth, channel_to(auth.target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        refused = await refusal(auth.tokens.GetJwks(pb.GetJwksRequest()))
+        assert (refused.code, refused.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+        assert not await assemble(auth.settings).tokens.ready()

@@ -1,0 +1,94 @@
+"""A running Auth for tests: its real server on a unix socket, on a database of its own."""
+
+from __future__ import annotations
+
+import base64
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from azora.auth.v1 import auth_service_pb2 as pb
+from azora.auth.v1 import auth_service_pb2_grpc, token_service_pb2_grpc
+from azora.client import bearer
+
+from services.auth.__main__ import build
+from services.auth.settings import AuthSettings
+from tests.support.serving import channel_to, short_folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PASSWORD = "correct horse battery staple"
+SECRET_KEY = base64.b64encode(os.urandom(32)).decode()
+
+
+def auth_settings(database_url: str, **changes: Any) -> AuthSettings:
+    """Return settings of a quick Auth without limits; `changes` replace some."""
+    values: dict[str, Any] = {
+        "env": "development",
+        "listen": "unix:/tmp/unused",
+        "database_url": database_url,
+        "secret_key": SECRET_KEY,
+        "bcrypt_cost": 4,
+        "rate_limit_scale": 10_000,
+        "drain_seconds": 0,
+    }
+    return AuthSettings(**values | changes)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAuth:
+    """Its stubs, its socket, and its database under the eyes of the owner."""
+
+    target: str
+    auth: auth_service_pb2_grpc.AuthServiceStub
+    tokens: token_service_pb2_grpc.TokenServiceStub
+    owner_url: str
+    settings: AuthSettings
+
+    async def register(self, email: str, password: str = PASSWORD, name: str = "Thandi") -> pb.RegisterResponse:
+        """Make an account."""
+        return await self.auth.Register(pb.RegisterRequest(email=email, password=password, name=name))
+
+    async def login(self, email: str, password: str = PASSWORD, timeout: float | None = None) -> pb.LoginResponse:  # noqa: ASYNC109 - gRPC's deadline
+        """Sign in."""
+        return await self.auth.Login(pb.LoginRequest(email=email, password=password), timeout=timeout)
+
+    async def refresh(self, refresh_token: str) -> pb.RefreshResponse:
+        """Prolong a session."""
+        return await self.auth.Refresh(pb.RefreshRequest(refresh_token=refresh_token))
+
+    async def profile(self, access_token: str) -> pb.GetProfileResponse:
+        """Read a profile."""
+        return await self.auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(access_token))
+
+    async def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a statement as the database's owner: what tests do to time, and what a thief of the database sees."""
+        connection = await asyncpg.connect(self.owner_url.replace("+asyncpg", ""))
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            return rows
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIterator[RunningAuth]:
+    """Serve Auth on a database; give its stubs."""
+    async with short_folder() as folder:
+        settings = auth_settings(app_url, **{"listen": f"unix:{folder}/auth.sock"} | changes)
+        server = build(settings)
+        await server.start()
+        try:
+            async with channel_to(settings.listen) as channel:
+                yield RunningAuth(
+                    settings.listen,
+                    auth_service_pb2_grpc.AuthServiceStub(channel),
+                    token_service_pb2_grpc.TokenServiceStub(channel),
+                    owner_url,
+                    settings,
+                )
+        finally:
+            await server.stop()

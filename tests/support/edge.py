@@ -1,0 +1,187 @@
+"""The real Envoy on a bootstrap that the compiler made, in front of services that answer as a test tells them to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+from azora.auth.v1 import token_service_pb2
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from jwt.algorithms import ECAlgorithm
+
+from services.gateway.compiler import LocalSettings, Profile, local, socket_path, write_bootstrap
+from services.gateway.compiler.authentication import GET_JWKS
+from services.gateway.contract import load_contract
+from services.local.envoy import installed_envoy
+from services.local.pki import ensure_pki
+from tests.support.serving import KEY_ID, Signer, short_folder
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+ORIGIN = "https://app.example.com"
+"""The web origin that a browser may call from."""
+UNLIMITED = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A call as it arrived at a service."""
+
+    path: str
+    headers: Mapping[str, str]
+    message: bytes
+
+
+@dataclass(slots=True)
+class Replica(grpc.GenericRpcHandler):
+    """A service that answers every RPC: with an empty message, unless `answers` knows better."""
+
+    signer: Signer
+    answers: dict[str, Any] = field(default_factory=dict)
+    received: list[Received] = field(default_factory=list)
+    health: Any = field(default_factory=health_aio.HealthServicer)
+    server: Any = None
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        path = handler_call_details.method
+        if path.startswith("/grpc."):
+            return None
+
+        async def handle(message: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
+            headers = {key: str(value) for key, value in context.invocation_metadata() or ()}
+            call = Received(path, headers, message)
+            self.received.append(call)
+            if path == GET_JWKS:
+                return await self._keys()
+            answer = self.answers.get(path.rpartition("/")[2])
+            return bytes(await answer(call, context)) if answer else b""
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    async def start(self, path: Path) -> None:
+        self.server = aio.server(options=[("grpc.http2.max_ping_strikes", 0)])
+        self.server.add_generic_rpc_handlers((self,))
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        await self.health.set("grpc.health.v1.Health", health_pb2.HealthCheckResponse.SERVING)
+        self.server.add_insecure_port(f"unix:{path}")
+        await self.server.start()
+
+    async def _keys(self) -> bytes:
+        jwk: dict[str, Any] = json.loads(ECAlgorithm.to_jwk(await self.signer.key(KEY_ID)))  # type: ignore[arg-type]
+        key = token_service_pb2.Jwk(**{name: jwk[name] for name in ("kty", "crv", "x", "y")}, kid=KEY_ID, alg="ES256")
+        return token_service_pb2.GetJwksResponse(keys=[key]).SerializeToString()
+
+
+@dataclass(slots=True)
+class Edge:
+    """A running Envoy, and what stands behind it."""
+
+    profile: Profile
+    folder: Path
+    signer: Signer
+    replicas: Mapping[str, list[Replica]]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.profile.public.port}"
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.profile.public.port}"
+
+    def bearer(self, **claims: Any) -> dict[str, str]:
+        """Return the header of a signed-in user."""
+        return {"authorization": f"Bearer {self.signer.token(**claims)}"}
+
+    def received(self, service: str) -> list[Received]:
+        """Return all calls that arrived at a service, but for those of Envoy itself."""
+        return [call for replica in self.replicas[service] for call in replica.received if call.path != GET_JWKS]
+
+
+@asynccontextmanager
+async def running_edge(*, replicas: Mapping[str, int] | None = None, **settings: Any) -> AsyncIterator[Edge]:
+    """Run Envoy on the local profile, with a stand-in for every service of the contract."""
+    counts = dict.fromkeys((*load_contract().owners, "gateway"), 1) | dict(replicas or {})
+    async with AsyncExitStack() as stack:
+        folder = await stack.enter_async_context(short_folder())
+        ensure_pki(folder / "pki")
+        options = {"rate_limit_scale": UNLIMITED} | settings
+        profile = local(LocalSettings(runtime=folder, pki=folder / "pki", port=free_port(), replicas=counts, **options))
+        signer = Signer()
+        edge = Edge(profile, folder, signer, {name: [Replica(signer) for _ in range(n)] for name, n in counts.items()})
+        for name, group in edge.replicas.items():
+            for number, replica in enumerate(group):
+                await replica.start(socket_path(folder, name, number))
+                stack.push_async_callback(replica.server.stop, None)
+        await stack.enter_async_context(running_envoy(profile, folder))
+        await eventually(lambda: _takes_tokens(edge))
+        for group in edge.replicas.values():
+            for replica in group:
+                replica.received.clear()
+        yield edge
+
+
+@asynccontextmanager
+async def running_envoy(profile: Profile, folder: Path) -> AsyncIterator[None]:
+    """Run Envoy on a profile until the end of the block."""
+    write_bootstrap(profile, folder / "envoy.json")
+    with (folder / "envoy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            installed_envoy(),
+            *("--config-path", f"{folder}/envoy.json", "--disable-hot-restart"),
+            *("--concurrency", "1", "--log-level", "warning"),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        assert await process.wait() == 0, (folder / "envoy.log").read_text()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+async def _takes_tokens(edge: Edge) -> bool:
+    try:
+        async with httpx.AsyncClient() as client:
+            answers = [await client.get(f"{edge.url}{path}", headers=edge.bearer()) for path in READS]
+    except httpx.TransportError:
+        return False
+    return all(answer.status_code == httpx.codes.OK for answer in answers)
+
+
+READS = ("/v1/auth/profile", "/v1/courses", "/v1/transactions")
+"""A read of each service, to know that Envoy finds them healthy and has Auth's keys."""
+
+
+def error_info(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the ErrorInfo of a google.rpc.Status in JSON."""
+    (info,) = (detail for detail in body["details"] if detail["@type"].endswith("ErrorInfo"))
+    return dict(info)
+
+
+async def failure(channel: aio.Channel, path: str, message: bytes, headers: Mapping[str, str]) -> aio.AioRpcError:
+    """Make a gRPC call that is refused, and return how."""
+    call: Any = channel.unary_unary(path)
+    try:
+        await call(message, metadata=tuple(headers.items()), timeout=10)
+    except aio.AioRpcError as refused:
+        return refused
+    raise AssertionError(f"{path} was not refused")

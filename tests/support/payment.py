@@ -1,0 +1,229 @@
+"""A running Payment for tests: its real server on a unix socket, on a database of its own."""
+
+from __future__ import annotations
+
+import base64
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import asyncpg
+from azora.client import Metadata, bearer
+from azora.payment.v1 import (
+    internal_service_pb2_grpc,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+    payment_pb2,
+    payment_service_pb2_grpc,
+    wallet_pb2,
+    wallet_service_pb2,
+    wallet_service_pb2_grpc,
+)
+from azora.payment.v1 import payment_service_pb2 as pb
+from azora.type.v1 import money_pb2
+from pydantic import SecretStr
+
+from services.payment.__main__ import build
+from services.payment.settings import PaymentSettings
+from services.shared.errors import DependencyUnavailable
+from services.shared.ids import new_id
+from services.shared.settings import Environment
+from tests.support.serving import Signer, channel_to, short_folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.duration_pb2 import Duration
+    from grpc import aio
+
+    from services.payment.ports import PaymentRefunded
+
+EDUCATION: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/education"),)
+"""What the gateway adds to a call of Education's."""
+
+
+def azr(minor_units: int) -> money_pb2.Money:
+    """Return an amount of AZR."""
+    return money_pb2.Money(minor_units=minor_units, currency="AZR")
+
+
+@dataclass(slots=True)
+class RecordingEducation:
+    """Stands in for Education: keeps the events it was told, or does not answer."""
+
+    answers: bool = True
+    received: list[PaymentRefunded] = field(default_factory=list)
+    refused: int = 0
+
+    async def receive(self, event: PaymentRefunded) -> None:
+        """Keep the event."""
+        if not self.answers:
+            self.refused += 1
+            raise DependencyUnavailable
+        self.received.append(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A signed-in person and what they do with their money."""
+
+    id: str
+    metadata: Metadata
+    payment: RunningPayment
+
+    async def wallet(self) -> wallet_pb2.Wallet:
+        """Read the wallet."""
+        request = wallet_service_pb2.GetWalletRequest()
+        return (await self.payment.wallets.GetWallet(request, metadata=self.metadata)).wallet
+
+    async def balance(self) -> tuple[int, int, int]:
+        """Return what is posted, held and available of AZR."""
+        balance = (await self.wallet()).balances[0]
+        return balance.posted, balance.held, balance.available
+
+    async def pay(
+        self,
+        minor_units: int,
+        *,
+        key: str = "",
+        kind: payment_pb2.PaymentType.ValueType = payment_pb2.PAYMENT_TYPE_DONATION,
+    ) -> payment_pb2.Payment:
+        """Pay from the wallet."""
+        request = pb.CreatePaymentRequest(type=kind, amount=azr(minor_units), request_id=key)
+        return (await self.payment.payments.CreatePayment(request, metadata=self.metadata)).payment
+
+    async def refund(
+        self, payment_id: str, amount: money_pb2.Money | None = None, *, key: str = ""
+    ) -> payment_pb2.Refund:
+        """Ask for a refund."""
+        request = pb.CreateRefundRequest(payment_id=payment_id, amount=amount, request_id=key, reason="changed my mind")
+        return (await self.payment.payments.CreateRefund(request, metadata=self.metadata)).refund
+
+    async def read(self, payment_id: str) -> payment_pb2.Payment:
+        """Read a payment."""
+        request = pb.GetPaymentRequest(payment_id=payment_id)
+        return (await self.payment.payments.GetPayment(request, metadata=self.metadata)).payment
+
+    async def hold(self, minor_units: int, *, key: str = "", expire_after: Duration | None = None) -> payment_pb2.Hold:
+        """Set money aside."""
+        request = pb.CreateHoldRequest(amount=azr(minor_units), expire_after=expire_after, request_id=key)
+        return (await self.payment.payments.CreateHold(request, metadata=self.metadata)).hold
+
+    async def capture(
+        self, hold_id: str, amount: money_pb2.Money | None = None, *, key: str = ""
+    ) -> pb.CaptureHoldResponse:
+        """Take a hold."""
+        request = pb.CaptureHoldRequest(hold_id=hold_id, amount=amount, request_id=key)
+        return await self.payment.payments.CaptureHold(request, metadata=self.metadata)
+
+    async def release(self, hold_id: str, *, key: str = "") -> payment_pb2.Hold:
+        """Give a hold back."""
+        request = pb.ReleaseHoldRequest(hold_id=hold_id, request_id=key)
+        return (await self.payment.payments.ReleaseHold(request, metadata=self.metadata)).hold
+
+    async def transactions(
+        self, *, page_size: int = 0, page_token: str = "", currency: str = ""
+    ) -> wallet_service_pb2.ListTransactionsResponse:
+        """List a page of movements."""
+        request = wallet_service_pb2.ListTransactionsRequest(
+            page_size=page_size, page_token=page_token, currency=currency
+        )
+        return await self.payment.wallets.ListTransactions(request, metadata=self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPayment:
+    """Its stubs, and its database under the eyes of either role."""
+
+    channel: aio.Channel
+    signer: Signer
+    education: RecordingEducation
+    app_url: str
+    owner_url: str
+
+    @property
+    def payments(self) -> payment_service_pb2_grpc.PaymentServiceStub:
+        """Return the stub of PaymentService."""
+        return payment_service_pb2_grpc.PaymentServiceStub(self.channel)
+
+    @property
+    def wallets(self) -> wallet_service_pb2_grpc.WalletServiceStub:
+        """Return the stub of WalletService."""
+        return wallet_service_pb2_grpc.WalletServiceStub(self.channel)
+
+    @property
+    def internal(self) -> internal_service_pb2_grpc.InternalServiceStub:
+        """Return the stub of InternalService."""
+        return internal_service_pb2_grpc.InternalServiceStub(self.channel)
+
+    def person(self, role: str = "ROLE_STUDENT") -> Person:
+        """Return a new person, without a wallet."""
+        user_id = new_id()
+        return Person(user_id, bearer(self.signer.token(user_id, role)), self)
+
+    def admin(self) -> Person:
+        """Return a new administrator."""
+        return self.person("ROLE_ADMIN")
+
+    async def rich(self, minor_units: int = 100_000) -> Person:
+        """Return a new person who has earned this much."""
+        person = self.person()
+        await self.earn(person, minor_units)
+        return person
+
+    async def earn(
+        self, person: Person, minor_units: int, *, reference: str = "", key: str = "", description: str = ""
+    ) -> wallet_pb2.Transaction:
+        """Let a person earn, as Education does."""
+        request = pb.EarnRequest(
+            user_id=person.id,
+            amount=azr(minor_units),
+            reference=reference or new_id(),
+            description=description,
+            request_id=key or new_id(),
+        )
+        return (await self.payments.Earn(request, metadata=EDUCATION)).transaction
+
+    async def trial_balance(self) -> ledger_service_pb2.TrialBalanceResponse:
+        """Read the trial balance, as an administrator."""
+        stub = ledger_service_pb2_grpc.LedgerServiceStub(self.channel)
+        return await stub.TrialBalance(ledger_service_pb2.TrialBalanceRequest(), metadata=self.admin().metadata)
+
+    async def sql(self, statement: str, *arguments: object, app: bool = False) -> list[asyncpg.Record]:
+        """Run a statement as the database's owner, or as the running service does."""
+        url = self.app_url if app else self.owner_url
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            return rows
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def running_payment(
+    app_url: str, owner_url: str, *, mesh_target: str = "", signer: Signer | None = None
+) -> AsyncIterator[RunningPayment]:
+    """Serve Payment on a database, without limits; give its stubs.
+
+    With a `mesh_target` it asks the Auth and the Education that are there; without, a stand-in and the signer itself.
+    """
+    signer, education = signer or Signer(), RecordingEducation()
+    async with short_folder() as folder:
+        settings = PaymentSettings(
+            env=Environment.DEVELOPMENT,
+            listen=f"unix:{folder}/payment.sock",
+            mesh_target=mesh_target or f"unix:{folder}/mesh.sock",
+            database_url=SecretStr(app_url),
+            secret_key=SecretStr(base64.b64encode(os.urandom(32)).decode()),
+            rate_limit_scale=10_000,
+            drain_seconds=0,
+        )
+        server = build(settings) if mesh_target else build(settings, keys=signer, education=education)
+        await server.start()
+        try:
+            async with channel_to(settings.listen) as channel:
+                yield RunningPayment(channel, signer, education, app_url, owner_url)
+        finally:
+            await server.stop()

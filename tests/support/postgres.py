@@ -1,0 +1,98 @@
+"""Databases for tests: one real PostgreSQL a session, each service's schema migrated once and cloned for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+
+from services.local import postgres
+from services.shared.ids import new_id
+from services.shared.migrations import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from services.local.postgres import Cluster
+
+SERVICES = ("auth", "education", "payment")
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A database of one test."""
+
+    name: str
+    server: Cluster
+    app_url: str
+    """As the running service connects to it."""
+    owner_url: str
+    """As its migrations do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Gives each test a database of its own: a clone of its service's migrated one."""
+
+    server: Cluster
+    _migrated: set[str] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def clone(self, service: str) -> AsyncIterator[Clone]:
+        """Give a database with the newest schema of the service, and drop it afterwards."""
+        if service not in self._migrated:
+            await asyncio.to_thread(migrate, service, self.server.url(service, f"{service}_owner"))
+            self._migrated.add(service)
+        name = f"{service}_{new_id().replace('-', '')}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {service} OWNER {service}_owner")
+        try:
+            urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
+            yield Clone(name, self.server, *urls)
+        finally:
+            await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _execute(self, statement: str) -> None:
+        async with self.server.connection("postgres") as connection:
+            await connection.execute(statement)
+
+
+@contextmanager
+def passable_folder() -> Iterator[Path]:
+    """Give a short folder that, where the tests run as root, the server's own user can pass through."""
+    with tempfile.TemporaryDirectory(prefix="azt", dir="/tmp") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def databases() -> AsyncIterator[Databases]:
+    """Run a PostgreSQL for the session."""
+    with passable_folder() as folder:
+        async with postgres.running(folder, SERVICES) as server:
+            yield Databases(server)
+
+
+@pytest_asyncio.fixture
+async def auth_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Auth's."""
+    async with databases.clone("auth") as clone:
+        yield clone
+
+
+@pytest_asyncio.fixture
+async def education_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Education's."""
+    async with databases.clone("education") as clone:
+        yield clone
+
+
+@pytest_asyncio.fixture
+async def payment_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Payment's."""
+    async with databases.clone("payment") as clone:
+        yield clone

@@ -1,0 +1,181 @@
+"""The whole system for tests, started and stopped as a person does it: `azora up` in a terminal of its own, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from services.local.processes import Identity
+from tests.support.postgres import passable_folder
+from tests.support.waiting import eventually_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+AZORA = Path(sys.executable).with_name("azora")
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
+QUICK = {"AZORA_BCRYPT_COST": "4", "AZORA_RATE_LIMIT_SCALE": "1000"}
+"""What keeps tests from waiting for what they do not test."""
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, below those that the system gives to connections."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as candidate:
+            if candidate.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("no free port")
+
+
+@dataclass(slots=True)
+class LocalSystem:
+    """One run after another of `azora up` on one home and port."""
+
+    home: Path
+    port: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def edge(self) -> str:
+        """The URL of everything."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """The gRPC address of everything."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def output(self) -> str:
+        """What the last run has printed."""
+        return self._output.read_text()
+
+    @property
+    def _output(self) -> Path:
+        return self.home.with_suffix(".out")
+
+    def azora(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run an `azora` command to its end."""
+        return subprocess.run(  # noqa: S603 - our own command
+            [AZORA, *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_SECONDS,
+        )
+
+    def start(self, *arguments: str) -> None:
+        """Start it in a session of its own, as a terminal does, and wait for the table."""
+        self.begin(*arguments)
+        assert eventually_sync(lambda: "is up" in self.output or self._ended(), within_seconds=START_SECONDS)
+        assert "is up" in self.output, self.output
+
+    def begin(self, *arguments: str) -> None:
+        """Start it and wait for nothing."""
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                [AZORA, "up", *arguments],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def parts(self) -> dict[str, Identity]:
+        """Return the running parts by name."""
+        entries = json.loads((self.home / "processes.json").read_text())
+        return {name: Identity(entry["pid"], entry["started"]) for name, entry in entries.items()}
+
+    def health(self) -> tuple[int, dict[str, str]]:
+        """Return the status of GET /health and the health of each service; (0, {}) where nobody answers."""
+        try:
+            answer = httpx.get(f"{self.edge}/health", timeout=5, trust_env=False)
+            return answer.status_code, answer.json().get("services", {})
+        except (httpx.HTTPError, ValueError):
+            return 0, {}
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C: a signal to everything in the terminal's foreground."""
+        assert self.process
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def wait(self) -> int:
+        """Wait until it has ended and return its exit code."""
+        assert self.process
+        code = self.process.wait(STOP_SECONDS)
+        self.process = None
+        return code
+
+    def stop(self) -> None:
+        """Press Ctrl-C and check that it ends well and leaves nothing running."""
+        assert self.process
+        session, parts = self.process.pid, self.parts()
+        self.interrupt()
+        assert self.wait() == 0, self.output
+        assert [name for name, identity in parts.items() if identity.alive] == []
+        assert not _in_session(session)
+        assert self.health() == (0, {})
+
+    def _ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def _environment(self) -> dict[str, str]:
+        own = {"AZORA_HOME": str(self.home), "AZORA_PORT": str(self.port)}
+        return dict(os.environ) | QUICK | dict(self.environment) | own
+
+
+def _in_session(session: int) -> list[int]:
+    """Return the processes of a terminal's session."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(entry.name)) == session:
+                found.append(int(entry.name))
+        except ProcessLookupError:
+            continue
+    return found
+
+
+@contextmanager
+def local_system(**environment: str) -> Iterator[LocalSystem]:
+    """Give a system with a home and port of its own, not started yet; stop it and wipe everything of it afterwards."""
+    with passable_folder() as room:
+        system = LocalSystem(room / "home", free_port(), environment)
+        try:
+            yield system
+        finally:
+            if system.process and system.process.poll() is None:
+                system.process.send_signal(signal.SIGTERM)
+                system.wait()
+            system.azora("reset")
+
+
+@pytest.fixture
+def fresh_system() -> Iterator[LocalSystem]:
+    """Give a system of the test's own, not started yet."""
+    with local_system() as system:
+        yield system
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[LocalSystem]:
+    """Run the whole system for the session, seeded; check at the end that Ctrl-C leaves nothing of it."""
+    with local_system() as running:
+        running.start()
+        yield running
+        running.stop()

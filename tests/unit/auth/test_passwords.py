@@ -1,0 +1,97 @@
+"""Rules for passwords, and the queue in front of checking them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.auth.errors import PasswordChecksBusy, PasswordRefused
+from services.auth.passwords.model import Flaw, find_flaw
+from services.auth.passwords.operations import Passwords
+from services.shared.principal import Request, serve_request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+COMMON = frozenset({"password1", "superman"})
+
+
+@pytest.fixture
+async def passwords() -> AsyncIterator[Passwords]:
+    passwords = Passwords(cost=4, threads=1)
+    yield passwords
+    await passwords.close()
+
+
+@pytest.mark.parametrize(
+    ("password", "flaw"),
+    [
+        ("SuperMan", Flaw.COMMON),
+        ("superman1", None),
+        ("pass-THANDI-word", Flaw.CONTAINS_EMAIL),
+        ("nkosi-nkosi", None),
+        ("ooMathebeLaoo", Flaw.CONTAINS_NAME),
+        ("mathebe1234", Flaw.CONTAINS_NAME),
+        ("\N{FULLWIDTH LATIN SMALL LETTER M}athebe1234", Flaw.CONTAINS_NAME),
+        ("m a t h e b e", None),
+    ],
+)
+def test_a_password_holds_no_long_part_of_the_name_and_no_address(password: str, flaw: Flaw | None) -> None:
+    assert find_flaw(password, local_part="Thandi", name="Dr. Nkosi-Mathebe", common=COMMON) == flaw
+
+
+def test_a_local_part_of_two_letters_is_in_too_many_passwords() -> None:
+    assert find_flaw("an open door", local_part="an", name="", common=COMMON) is None
+    assert find_flaw("ann opens a door", local_part="ann", name="", common=COMMON) is Flaw.CONTAINS_EMAIL
+
+
+async def test_the_3000_commonest_passwords_are_refused(passwords: Passwords) -> None:
+    assert len(passwords._common) == 3000
+    assert all(len(password) >= 8 and password == password.lower() for password in passwords._common)
+    for password in ("12345678", "Password", "qwertyuiop", "iLoveYou"):
+        with pytest.raises(PasswordRefused):
+            passwords.refuse_guessable(password, local_part="thandi", name="Thandi")
+    passwords.refuse_guessable("correct horse battery staple", local_part="thandi", name="Thandi")
+
+
+async def test_a_hash_belongs_to_one_password(passwords: Passwords) -> None:
+    password_hash = await passwords.hash("caf\N{LATIN SMALL LETTER E WITH ACUTE} au lait")
+    assert password_hash.startswith("$2b$04$")
+    assert await passwords.matches("cafe\N{COMBINING ACUTE ACCENT} au lait", password_hash)
+    assert not await passwords.matches("cafe au lait", password_hash)
+    assert not await passwords.matches("anything", None)
+    assert not passwords.is_outdated(password_hash)
+    assert passwords.is_outdated(password_hash.replace("$04$", "$05$"))
+
+
+async def test_a_check_that_cannot_end_before_the_deadline_is_refused_at_once(passwords: Passwords) -> None:
+    passwords._seconds_each = 2.0
+    loop = asyncio.get_running_loop()
+
+    async def check(seconds_left: float | None) -> bool:
+        if seconds_left is not None:
+            serve_request(Request(id="1", traceparent="", deadline=loop.time() + seconds_left))
+        return await passwords.matches("password", None)
+
+    answers = await asyncio.gather(check(3), check(3), check(None), check(1), return_exceptions=True)
+    busy = [answer for answer in answers if isinstance(answer, PasswordChecksBusy)]
+    assert answers[0] is False
+    assert answers[1] is busy[0]
+    assert answers[2] is False
+    assert answers[3] is busy[1]
+    assert [round(refused.retry_after_seconds or 0) for refused in busy] == [1, 5]
+
+
+async def test_who_gives_up_makes_room(passwords: Passwords) -> None:
+    slow = Passwords(cost=10, threads=1)
+    waiting = [asyncio.create_task(slow.matches("password", None)) for _ in range(10)]
+    first = await waiting[0]
+    for task in waiting[1:]:
+        task.cancel()
+    await asyncio.gather(*waiting[1:], return_exceptions=True)
+    assert first is False
+    assert slow._pending == 0
+    assert await asyncio.wait_for(slow.matches("password", None), 2) is False
+    await slow.close()
