@@ -1,0 +1,1 @@
+"""Education: courses, enrolments, progress."""

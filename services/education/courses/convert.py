@@ -1,0 +1,130 @@
+"""Between the contract's messages and the model of courses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from azora.education.v1 import course_pb2
+from azora.education.v1 import course_service_pb2 as pb
+from azora.type.v1 import money_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.education.courses.model import Lesson, LessonKind, Module, NewCourse
+from services.shared.ids import new_id
+from services.shared.money import Money
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from services.education.courses.model import Course, CourseContent, ReadCourse
+
+
+def new_course(request: pb.CreateCourseRequest) -> NewCourse:
+    """Return the course that the request describes, with ids for its modules and lessons."""
+    return NewCourse(
+        educator_id=request.educator_id.lower() or None,
+        title=request.title,
+        description=request.description,
+        price=_amount(request.price) if request.HasField("price") else Money(0),
+        completion_reward=_amount(request.completion_reward) if request.HasField("completion_reward") else Money(0),
+        capacity=request.capacity if request.HasField("capacity") else None,
+        modules=tuple(
+            Module(new_id(), module.title, tuple(_new_lesson(lesson) for lesson in module.lessons))
+            for module in request.modules
+        ),
+    )
+
+
+def create_response(read: ReadCourse) -> pb.CreateCourseResponse:
+    """Return the answer of CreateCourse."""
+    return pb.CreateCourseResponse(course=_with_modules(read))
+
+
+def publish_response(read: ReadCourse) -> pb.PublishCourseResponse:
+    """Return the answer of PublishCourse."""
+    return pb.PublishCourseResponse(course=_with_modules(read))
+
+
+def get_response(read: ReadCourse) -> pb.GetCourseResponse:
+    """Return the answer of GetCourse."""
+    return pb.GetCourseResponse(course=_with_modules(read))
+
+
+def list_response(courses: Sequence[Course], next_page_token: str) -> pb.ListCoursesResponse:
+    """Return the answer of ListCourses."""
+    return pb.ListCoursesResponse(courses=[_course(course) for course in courses], next_page_token=next_page_token)
+
+
+def _with_modules(read: ReadCourse) -> course_pb2.Course:
+    message = _course(read.course)
+    message.modules.extend(_modules(read.content, lessons_are_open=read.lessons_are_open))
+    return message
+
+
+def _course(course: Course) -> course_pb2.Course:
+    return course_pb2.Course(
+        id=course.id,
+        title=course.title,
+        description=course.description,
+        price=_money(course.price),
+        state=course_pb2.CourseState.Value(f"COURSE_STATE_{course.state}"),
+        completion_reward=_money(course.completion_reward),
+        capacity=course.capacity,
+        educator_id=course.educator_id,
+        lesson_count=course.lesson_count,
+        revision=course.revision,
+        create_time=timestamp(course.create_time),
+        update_time=timestamp(course.update_time),
+        publish_time=timestamp(course.publish_time),
+        etag=course.etag,
+    )
+
+
+def _modules(content: CourseContent, *, lessons_are_open: bool) -> list[course_pb2.Module]:
+    return [
+        course_pb2.Module(
+            id=module.id,
+            title=module.title,
+            lessons=[
+                course_pb2.Lesson(
+                    id=lesson.id,
+                    title=lesson.title,
+                    kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{lesson.kind}"),
+                    required=lesson.required,
+                    content=lesson.content if lessons_are_open else "",
+                )
+                for lesson in module.lessons
+            ],
+        )
+        for module in content.modules
+    ]
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return the message of a moment; None stays unset."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def _new_lesson(lesson: pb.NewLesson) -> Lesson:
+    return Lesson(
+        id=new_id(),
+        title=lesson.title,
+        kind=LessonKind(
+            course_pb2.LessonKind.Name(lesson.kind or course_pb2.LESSON_KIND_ARTICLE)[len("LESSON_KIND_") :]
+        ),
+        required=lesson.required if lesson.HasField("required") else True,
+        content=lesson.content,
+    )
+
+
+def _amount(message: money_pb2.Money) -> Money:
+    return Money(message.minor_units, message.currency)
+
+
+def _money(amount: Money) -> money_pb2.Money:
+    return money_pb2.Money(minor_units=amount.amount_minor, currency=amount.currency)

@@ -1,0 +1,219 @@
+"""All SQL about courses."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, exists, func, insert, literal_column, select, update
+
+from services.education.courses.model import (
+    Course,
+    CourseContent,
+    CourseState,
+    Lesson,
+    LessonKind,
+    Module,
+)
+from services.education.tables import ID_MOST, course_revisions, courses, enrollments, lessons, modules
+from services.shared.money import Money
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.education.courses.model import NewCourse
+    from services.shared.pagination import Page
+
+REMEMBERED_REVISIONS = 256
+
+c, r = courses.c, course_revisions.c
+WRITTEN = ("title", "description", "price_minor", "price_currency", "reward_minor", "lesson_count")
+"""What a revision keeps of its course, beside the modules."""
+LIVED = (
+    *(c.id, c.educator_id, c.state, c.capacity, c.revision, c.version, c.published_version),
+    *(c.create_time, c.update_time, c.publish_time),
+)
+"""What the course has beside its revisions."""
+
+NEWEST = courses.outerjoin(course_revisions, and_(r.course_id == c.id, r.number == c.revision))
+AS_READ = select(*LIVED, *(func.coalesce(r[name], c[name]).label(name) for name in WRITTEN)).select_from(NEWEST)
+AS_DRAFTED = select(*LIVED, *(c[name] for name in WRITTEN))
+
+
+NEWEST_FIRST = AS_READ.where(c.id < bindparam("after")).order_by(c.id.desc()).limit(bindparam("count"))
+LIST_PUBLISHED = NEWEST_FIRST.where(c.state == literal_column("'PUBLISHED'"))  # As the partial index has it.
+LIST_OF_EDUCATOR = NEWEST_FIRST.where(c.educator_id == bindparam("educator_id"))
+FIND = AS_READ.where(c.id == bindparam("course_id"))
+ENROLLED = exists().where(
+    enrollments.c.course_id == c.id,
+    enrollments.c.user_id == bindparam("user_id"),
+    enrollments.c.state.in_(("ACTIVE", "COMPLETED")),
+)
+FIND_FOR = FIND.add_columns(ENROLLED.label("enrolled"))
+LOCK_DRAFT = AS_DRAFTED.where(c.id == bindparam("course_id")).with_for_update()
+LOCK_SEATS = select(c.capacity).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
+CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
+CONTENT_OF_DRAFT = (
+    select(modules.c.id, modules.c.title, lessons)
+    .select_from(modules.outerjoin(lessons, lessons.c.module_id == modules.c.id))
+    .where(modules.c.course_id == bindparam("course_id"))
+    .order_by(modules.c.position, lessons.c.position)
+)
+PUBLISH = (
+    update(courses)
+    .where(c.id == bindparam("course_id"))
+    .values(
+        state=CourseState.PUBLISHED.value,
+        revision=c.revision + 1,
+        version=c.version + 1,
+        published_version=c.version + 1,
+        update_time=func.now(),
+        publish_time=func.coalesce(c.publish_time, func.now()),
+    )
+)
+
+
+class CourseStore:
+    """The catalogue's tables. Revisions never change, so the content of those last read is kept in memory."""
+
+    def __init__(self) -> None:
+        self._revisions: OrderedDict[tuple[str, int], CourseContent] = OrderedDict()
+
+    async def create(self, connection: AsyncConnection, course_id: str, educator_id: str, new: NewCourse) -> None:
+        """Write a draft."""
+        draft = {
+            "id": course_id,
+            "educator_id": educator_id,
+            "title": new.title,
+            "description": new.description,
+            "price_minor": new.price.amount_minor,
+            "price_currency": new.price.currency,
+            "reward_minor": new.completion_reward.amount_minor,
+            "capacity": new.capacity,
+            "lesson_count": new.lesson_count,
+        }
+        await connection.execute(insert(courses).values(draft))
+        module_rows = [
+            {"id": module.id, "course_id": course_id, "position": position, "title": module.title}
+            for position, module in enumerate(new.modules)
+        ]
+        lesson_rows = [
+            asdict(lesson) | {"module_id": module.id, "position": position}
+            for module in new.modules
+            for position, lesson in enumerate(module.lessons)
+        ]
+        for table, rows in ((modules, module_rows), (lessons, lesson_rows)):
+            if rows:
+                await connection.execute(insert(table), rows)
+
+    async def list(self, connection: AsyncConnection, page: Page, educator_id: str | None) -> Sequence[Course]:
+        """Return one course more than the page holds, newest first: published ones, or an educator's in any state."""
+        bound = {"count": page.size + 1, "after": page.cursor[0] if page.cursor else ID_MOST}
+        rows = await (
+            connection.execute(LIST_OF_EDUCATOR, bound | {"educator_id": educator_id})
+            if educator_id
+            else connection.execute(LIST_PUBLISHED, bound)
+        )
+        return [_course(row) for row in rows]
+
+    async def find(self, connection: AsyncConnection, course_id: str) -> Course | None:
+        """Return the course as its newest revision has it."""
+        row = (await connection.execute(FIND, {"course_id": course_id})).first()
+        return _course(row) if row else None
+
+    async def find_for(
+        self, connection: AsyncConnection, course_id: str, user_id: str | None
+    ) -> tuple[Course, bool] | None:
+        """Return the course as its newest revision has it, and whether the user is enrolled."""
+        row = (await connection.execute(FIND_FOR, {"course_id": course_id, "user_id": user_id})).first()
+        return (_course(row), row.enrolled) if row else None
+
+    async def lock_draft(self, connection: AsyncConnection, course_id: str) -> Course | None:
+        """Return the course as it stands, and keep others from changing it until the transaction ends."""
+        row = (await connection.execute(LOCK_DRAFT, {"course_id": course_id})).first()
+        return _course(row) if row else None
+
+    async def lock_seats(self, connection: AsyncConnection, course_id: str) -> int | None:
+        """Return how many may be enrolled, and keep others from counting who is until the transaction ends."""
+        capacity: int | None = (await connection.execute(LOCK_SEATS, {"course_id": course_id})).scalar_one()
+        return capacity
+
+    async def draft_content(self, connection: AsyncConnection, course_id: str) -> CourseContent:
+        """Return the modules as they stand."""
+        found: dict[tuple[str, str], list[Lesson]] = {}
+        for row in await connection.execute(CONTENT_OF_DRAFT, {"course_id": course_id}):
+            module_id, module_title, lesson_id, _, _, title, kind, required, content = row
+            of_module = found.setdefault((module_id, module_title), [])
+            if lesson_id:
+                of_module.append(Lesson(lesson_id, title, LessonKind(kind), required, content))
+        return CourseContent(tuple(Module(*module, tuple(of_module)) for module, of_module in found.items()))
+
+    async def content(self, connection: AsyncConnection, course_id: str, number: int) -> CourseContent:
+        """Return the modules of a revision."""
+        revision = (course_id, number)
+        known = self._revisions.get(revision)
+        if known is None:
+            statement = CONTENT_OF_REVISION
+            stored = (await connection.execute(statement, {"course_id": course_id, "number": number})).scalar_one()
+            known = CourseContent(tuple(_module(module) for module in stored))
+            self._revisions[revision] = known
+            if len(self._revisions) > REMEMBERED_REVISIONS:
+                self._revisions.popitem(last=False)
+        self._revisions.move_to_end(revision)
+        return known
+
+    async def publish(self, connection: AsyncConnection, draft: Course, content: CourseContent) -> None:
+        """Make the draft, which is locked, the course's newest revision."""
+        revision = {
+            "course_id": draft.id,
+            "number": draft.revision + 1,
+            "title": draft.title,
+            "description": draft.description,
+            "price_minor": draft.price.amount_minor,
+            "price_currency": draft.price.currency,
+            "reward_minor": draft.completion_reward.amount_minor,
+            "lesson_count": draft.lesson_count,
+            "modules": [asdict(module) for module in content.modules],
+        }
+        await connection.execute(insert(course_revisions).values(revision))
+        await connection.execute(PUBLISH, {"course_id": draft.id})
+
+
+def _course(row: Any) -> Course:
+    return Course(
+        id=row.id,
+        educator_id=row.educator_id,
+        state=CourseState(row.state),
+        title=row.title,
+        description=row.description,
+        price=Money(row.price_minor, row.price_currency),
+        completion_reward=Money(row.reward_minor),
+        capacity=row.capacity,
+        lesson_count=row.lesson_count,
+        revision=row.revision,
+        version=row.version,
+        published_version=row.published_version,
+        create_time=row.create_time,
+        update_time=row.update_time,
+        publish_time=row.publish_time,
+    )
+
+
+def _module(stored: Mapping[str, Any]) -> Module:
+    return Module(
+        id=stored["id"],
+        title=stored["title"],
+        lessons=tuple(
+            Lesson(
+                id=lesson["id"],
+                title=lesson["title"],
+                kind=LessonKind(lesson["kind"]),
+                required=lesson["required"],
+                content=lesson["content"],
+            )
+            for lesson in stored["lessons"]
+        ),
+    )

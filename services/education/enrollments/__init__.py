@@ -1,0 +1,1 @@
+"""Taking courses: enrolling, completing lessons, progress."""

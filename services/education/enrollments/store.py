@@ -1,0 +1,181 @@
+"""All SQL about enrolments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, any_, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from services.education.enrollments.model import Enrollment, EnrollmentState, Progress
+from services.education.tables import ID_MOST, Id, course_revisions, enrollments, lesson_completions
+from services.shared.ids import new_id
+from services.shared.jobs import enqueue
+from services.shared.money import Money
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.education.courses.model import Course, CourseContent
+    from services.shared.pagination import Page
+
+e, r, done = enrollments.c, course_revisions.c, lesson_completions.c
+CANCELLED = EnrollmentState.CANCELLED.value
+
+SELECT = select(enrollments, r.title.label("course_title"), r.price_minor, r.price_currency, r.reward_minor).join_from(
+    enrollments, course_revisions, and_(r.course_id == e.course_id, r.number == e.course_revision)
+)
+FIND = SELECT.where(e.id == bindparam("id"))
+FIND_OF = SELECT.where(e.user_id == bindparam("user_id"), e.course_id == bindparam("course_id"))
+# Only the enrolment's row is locked: revisions never change, and the role may not lock them.
+LOCK = FIND.with_for_update(of=enrollments, key_share=True)
+LOCK_OF_PAYMENT = SELECT.where(e.payment_id == bindparam("payment_id")).with_for_update(of=enrollments, key_share=True)
+LIST = (
+    SELECT.where(
+        e.user_id == bindparam("user_id"),
+        e.id < bindparam("after"),
+        or_(e.state != CANCELLED, e.enroll_time.is_not(None)),  # Those that never were active are nobody's concern.
+    )
+    .order_by(e.id.desc())
+    .limit(bindparam("count"))
+)
+COUNT_SEATS = select(func.count()).where(e.course_id == bindparam("course_id"), e.state != CANCELLED)
+
+_new = insert(enrollments)
+OPENED_AS_NEW = ("course_revision", "state", "key", "open_time", "required_lessons")
+OPEN = _new.on_conflict_do_update(
+    index_elements=[e.user_id, e.course_id],
+    set_={
+        **{name: _new.excluded[name] for name in OPENED_AS_NEW},
+        "enroll_time": func.coalesce(_new.excluded.enroll_time, e.enroll_time),
+        "attempt": e.attempt + 1,
+        "hold_id": None,
+        "payment_id": None,
+        "refused": False,
+        "refund_window_closed": False,
+        "completed_lessons": select(func.count())
+        .where(done.enrollment_id == e.id, done.lesson_id == any_(bindparam("required", type_=ARRAY(Id))))
+        .scalar_subquery(),
+    },
+    where=e.state == CANCELLED,
+).returning(e.id)
+SAVED = ("state", "hold_id", "payment_id", "refused", "refund_window_closed", "enroll_time", "complete_time")
+SAVE = (
+    update(enrollments)
+    .where(e.id == bindparam("the_id"))
+    .values({name: bindparam(name) for name in (*SAVED, "completed_lessons")})
+)
+COMPLETE_LESSON = insert(lesson_completions).on_conflict_do_nothing().returning(done.lesson_id)
+COMPLETIONS = select(done.lesson_id, done.complete_time).where(done.enrollment_id == bindparam("id"))
+
+
+class EnrollmentStore:
+    """The tables of enrolments."""
+
+    async def open(
+        self,
+        connection: AsyncConnection,
+        *,
+        user_id: str,
+        course: Course,
+        content: CourseContent,
+        key: str,
+        now: datetime,
+    ) -> Enrollment | None:
+        """Enrol the person, or bring a cancelled enrolment back; None if there is one that is not cancelled.
+
+        It is pinned to the newest revision, and counts what was completed before. A paid one is pending.
+        """
+        free = not course.price.amount_minor
+        row = {
+            "id": new_id(),
+            "user_id": user_id,
+            "course_id": course.id,
+            "course_revision": course.revision,
+            "state": EnrollmentState.ACTIVE if free else EnrollmentState.PENDING,
+            "key": key,
+            "open_time": now,
+            "required_lessons": len(content.required_lesson_ids),
+            "enroll_time": now if free else None,
+            "required": content.required_lesson_ids,
+        }
+        opened = (await connection.execute(OPEN, row)).scalar()
+        return await self.find(connection, opened) if opened else None
+
+    async def find(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
+        """Return the enrolment, whoever's it is."""
+        return await _one(connection, FIND, {"id": enrollment_id})
+
+    async def find_of(self, connection: AsyncConnection, user_id: str, course_id: str) -> Enrollment | None:
+        """Return the person's enrolment in the course."""
+        return await _one(connection, FIND_OF, {"user_id": user_id, "course_id": course_id})
+
+    async def lock(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
+        """Return the enrolment, and keep others from changing it until the transaction ends."""
+        return await _one(connection, LOCK, {"id": enrollment_id})
+
+    async def lock_of_payment(self, connection: AsyncConnection, payment_id: str) -> Enrollment | None:
+        """Return the enrolment that the payment bought, and keep others from changing it."""
+        return await _one(connection, LOCK_OF_PAYMENT, {"payment_id": payment_id})
+
+    async def list(self, connection: AsyncConnection, page: Page, user_id: str) -> Sequence[Enrollment]:
+        """Return one enrolment of the person's more than the page holds, newest first."""
+        after = page.cursor[0] if page.cursor else ID_MOST
+        rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": page.size + 1})
+        return [_enrollment(row) for row in rows]
+
+    async def count_seats(self, connection: AsyncConnection, course_id: str) -> int:
+        """Return how many places of the course are taken."""
+        taken: int = (await connection.execute(COUNT_SEATS, {"course_id": course_id})).scalar_one()
+        return taken
+
+    async def save(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
+        """Write a change of a locked enrolment, and ask in the same transaction for the work that follows from it."""
+        if after == before:
+            return
+        values = {name: getattr(after, name) for name in SAVED}
+        completed = after.progress.completed_lessons
+        await connection.execute(SAVE, {"the_id": after.id, "completed_lessons": completed, **values})
+        for job in after.jobs_since(before):
+            await enqueue(connection, job.name, job.payload)
+
+    async def complete_lesson(self, connection: AsyncConnection, enrollment_id: str, lesson_id: str) -> bool:
+        """Note that the lesson is complete; return whether that is new."""
+        row = {"enrollment_id": enrollment_id, "lesson_id": lesson_id}
+        return (await connection.execute(COMPLETE_LESSON, row)).first() is not None
+
+    async def completions(self, connection: AsyncConnection, enrollment_id: str) -> Mapping[str, datetime]:
+        """Return when each completed lesson was, by its id."""
+        rows = await connection.execute(COMPLETIONS, {"id": enrollment_id})
+        return {row.lesson_id: row.complete_time for row in rows}
+
+
+async def _one(connection: AsyncConnection, statement: Any, bound: Mapping[str, Any]) -> Enrollment | None:
+    row = (await connection.execute(statement, bound)).first()
+    return _enrollment(row) if row else None
+
+
+def _enrollment(row: Any) -> Enrollment:
+    return Enrollment(
+        id=row.id,
+        user_id=row.user_id,
+        course_id=row.course_id,
+        course_revision=row.course_revision,
+        course_title=row.course_title,
+        price=Money(row.price_minor, row.price_currency),
+        completion_reward=Money(row.reward_minor),
+        state=EnrollmentState(row.state),
+        attempt=row.attempt,
+        key=row.key,
+        open_time=row.open_time,
+        hold_id=row.hold_id,
+        payment_id=row.payment_id,
+        refused=row.refused,
+        refund_window_closed=row.refund_window_closed,
+        progress=Progress(row.completed_lessons, row.required_lessons),
+        enroll_time=row.enroll_time,
+        complete_time=row.complete_time,
+    )

@@ -1,0 +1,1 @@
+"""Bringing paid enrolments to their end: enrolled and paid, or neither."""

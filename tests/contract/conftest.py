@@ -1,0 +1,36 @@
+"""One running edge for all tests of what clients meet there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest_asyncio
+from grpc import aio
+
+from tests.support.edge import ORIGIN, Edge, running_edge
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def edge() -> AsyncIterator[Edge]:
+    async with running_edge(cors_origins=(ORIGIN,), replicas={"education": 2}) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def http(edge: Edge) -> AsyncIterator[httpx.AsyncClient]:
+    for group in edge.replicas.values():
+        for replica in group:
+            replica.answers.clear()
+            replica.received.clear()
+    async with httpx.AsyncClient(base_url=edge.url, timeout=10) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def channel(edge: Edge) -> AsyncIterator[aio.Channel]:
+    async with aio.insecure_channel(edge.target) as opened:
+        yield opened

@@ -1,0 +1,63 @@
+"""The service config that gRPC clients load: the contract's timeouts, and retries of what is safe to retry."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import grpc
+from grpc import aio
+
+from services.gateway.compiler.policy_table import policy_table
+from services.gateway.compiler.service_config import service_config
+from services.gateway.contract import load_contract
+from tests.support.edge import failure
+from tests.support.serving import short_folder
+
+ROOT = Path(__file__).parents[2]
+CONFIG = service_config(load_contract())
+
+
+def test_what_is_committed_is_what_compiles() -> None:
+    assert json.loads(files("azora").joinpath("service_config.json").read_text()) == CONFIG
+    assert (ROOT / "docs/policies.md").read_text() == policy_table(load_contract())
+
+
+def test_every_method_of_ours_has_its_timeout_and_no_other_is_named() -> None:
+    policies = load_contract().policies()
+    named = {}
+    for method in CONFIG["methodConfig"]:
+        (name,) = method["name"]
+        named[f"/{name['service']}/{name['method']}"] = method
+    declared = {service.full_name for service in load_contract().declared}
+    assert named.keys() == {path for path in policies if path.split("/")[1] in declared}
+    for path, method in named.items():
+        assert method["timeout"] == f"{policies[path].timeout_seconds:g}s"
+        assert ("retryPolicy" in method) is policies[path].retry_safe
+        assert method.get("retryPolicy", {}).get("retryableStatusCodes", ["UNAVAILABLE"]) == ["UNAVAILABLE"]
+
+
+async def test_a_client_that_loads_it_retries_what_is_safe_and_nothing_else() -> None:
+    attempts: list[str] = []
+
+    class Failing(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+            async def fail(_request: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+                attempts.append(handler_call_details.method)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+
+            return grpc.unary_unary_rpc_method_handler(fail)
+
+    async with short_folder() as folder:
+        server = aio.server()
+        server.add_generic_rpc_handlers((Failing(),))
+        server.add_insecure_port(f"unix:{folder}/s")
+        await server.start()
+        options = [("grpc.service_config", json.dumps(CONFIG)), ("grpc.enable_retries", 1)]
+        async with aio.insecure_channel(f"unix:{folder}/s", options=options) as channel:
+            for path in ("/azora.auth.v1.AuthService/Register", "/azora.education.v1.CourseService/GetCourse"):
+                assert (await failure(channel, path, b"", {})).code() is grpc.StatusCode.UNAVAILABLE
+        await server.stop(None)
+    assert attempts.count("/azora.auth.v1.AuthService/Register") == 1
+    assert attempts.count("/azora.education.v1.CourseService/GetCourse") == 3

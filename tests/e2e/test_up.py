@@ -1,0 +1,114 @@
+"""The one-command system as a person has it: started, hurt, interrupted, started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.support.waiting import eventually_sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.system import LocalSystem
+
+HEALTHY = {"auth": "healthy", "education": "healthy", "payment": "healthy"}
+PARTS = {"postgres", "auth", "education", "payment", "gateway", "envoy"}
+
+
+def _healthy(system: LocalSystem) -> bool:
+    status, services = system.health()
+    return status == httpx.codes.OK and HEALTHY.items() <= services.items()
+
+
+def test_it_starts_seeded_keeps_its_data_and_stops_without_a_trace(fresh_system: LocalSystem) -> None:
+    fresh_system.start()
+    assert _healthy(fresh_system)
+    assert set(fresh_system.parts()) == PARTS
+    for promised in (f"curl {fresh_system.edge}/v1/courses", "student@azora.world", "grpcurl -plaintext", "make reset"):
+        assert promised in fresh_system.output
+    courses = httpx.get(f"{fresh_system.edge}/v1/courses", trust_env=False).json()["courses"]
+    assert len(courses) == 2
+    fresh_system.stop()
+    assert "the data is kept" in fresh_system.output
+
+    fresh_system.start("--no-seed")
+    assert httpx.get(f"{fresh_system.edge}/v1/courses", trust_env=False).json()["courses"] == courses
+    fresh_system.stop()
+    assert fresh_system.azora("reset").returncode == 0
+    assert not fresh_system.home.exists()
+
+
+def test_what_is_killed_comes_back_and_what_was_in_the_way_is_told(fresh_system: LocalSystem) -> None:
+    fresh_system.start("--no-seed", "--replicas", "payment=2")
+    assert set(fresh_system.parts()) == PARTS | {"payment-1"}
+    for part in ("payment", "gateway", "envoy", "postgres"):
+        killed = fresh_system.parts()[part]
+        killed.send(signal.SIGKILL)
+        assert eventually_sync(lambda part=part: f"{part} is back" in fresh_system.output, within_seconds=30)  # type: ignore[misc]
+        assert f"{part} ended (killed by SIGKILL); starting it again" in fresh_system.output
+        assert fresh_system.parts()[part] != killed
+        assert eventually_sync(lambda: _healthy(fresh_system), within_seconds=20)
+
+    second = fresh_system.azora("up")
+    assert second.returncode == 1
+    assert f"runs on {fresh_system.home} already" in second.stderr
+    assert fresh_system.azora("reset").returncode == 1
+    assert _healthy(fresh_system)
+    fresh_system.stop()
+
+
+def test_a_killed_run_leaves_nothing_that_hinders_the_next(fresh_system: LocalSystem) -> None:
+    fresh_system.start("--no-seed")
+    parts = fresh_system.parts()
+    assert fresh_system.process
+    fresh_system.process.kill()
+    fresh_system.wait()
+    # At once, while what it left may still be ending.
+    fresh_system.start("--no-seed")
+    assert [name for name, identity in parts.items() if identity.alive] == []
+    assert _healthy(fresh_system)
+    _interrupt_twice(fresh_system)
+
+
+def _interrupt_twice(system: LocalSystem) -> None:
+    """Press Ctrl-C, and again when a part does not take its leave: all ends at once."""
+    parts = system.parts()
+    os.kill(parts["payment"].pid, signal.SIGSTOP)
+    system.interrupt()
+    assert eventually_sync(lambda: not parts["envoy"].alive)
+    system.interrupt()
+    assert system.wait() == 0
+    assert eventually_sync(lambda: not [identity for identity in parts.values() if identity.alive])
+
+
+def test_a_stopped_start_leaves_nothing(fresh_system: LocalSystem) -> None:
+    fresh_system.begin("--no-seed")
+    assert eventually_sync(lambda: "migrating" in fresh_system.output, within_seconds=30)
+    fresh_system.stop()
+
+
+def test_a_taken_port_is_told_before_anything_starts(fresh_system: LocalSystem) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", fresh_system.port))
+        other.listen()
+        refused = fresh_system.azora("up")
+    assert refused.returncode == 1
+    assert f"Port {fresh_system.port} is taken" in refused.stderr
+    assert not (fresh_system.home / "postgres").exists()
+
+
+def test_a_deep_and_private_home_will_do(fresh_system: LocalSystem, tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    fresh_system.home = private.joinpath(*["a-folder-with-a-long-name"] * 12) / "home"
+    fresh_system.home.parent.mkdir(parents=True)
+    fresh_system.start("--no-seed")
+    assert _healthy(fresh_system)
+    fresh_system.stop()
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert fresh_system.azora("reset").returncode == 0

@@ -1,0 +1,159 @@
+"""Education's ports over the typed stubs, against the real Payment, and against one that does not answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from azora.payment.v1 import payment_pb2
+from grpc import aio
+
+from services.education.clients import PaymentClient, SigningKeys
+from services.education.ports import PaymentRefused
+from services.shared.errors import DependencyUnavailable
+from services.shared.ids import new_id
+from services.shared.money import Money
+from services.shared.principal import Request, serve_request
+from tests.support.payment import EDUCATION, running_payment
+from tests.support.serving import channel_to, short_folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from azora.client import Metadata
+
+    from tests.support.payment import RunningPayment
+    from tests.support.postgres import Clone
+
+LIFETIME = timedelta(minutes=15)
+
+
+class Gateway:
+    """A channel that adds to each call what the gateway adds to Education's, and remembers what Education sent."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._channel = channel
+        self.sent: list[dict[str, Any]] = []
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Any:
+        method = self._channel.unary_unary(*arguments, **options)
+
+        async def call(request: Any, *, timeout: float, metadata: Metadata | None) -> Any:  # noqa: ASYNC109 - grpc's
+            self.sent.append({"timeout": timeout, **dict(metadata or ())})
+            return await method(request, timeout=timeout, metadata=(*(metadata or ()), *EDUCATION))
+
+        return call
+
+
+@pytest.fixture
+async def payment(payment_database: Clone) -> AsyncIterator[RunningPayment]:
+    async with running_payment(payment_database.app_url, payment_database.owner_url) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(payment: RunningPayment) -> Gateway:
+    return Gateway(payment.channel)
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> PaymentClient:
+    return PaymentClient(gateway)  # type: ignore[arg-type]
+
+
+async def hold(client: PaymentClient, user_id: str, *, minor: int = 49_00, key: str = "") -> str:
+    return await client.hold(
+        key=key or new_id(),
+        user_id=user_id,
+        amount=Money(minor),
+        description="Sourdough",
+        course_id=new_id(),
+        lifetime=LIFETIME,
+    )
+
+
+async def test_a_hold_becomes_a_payment_for_a_course(client: PaymentClient, payment: RunningPayment) -> None:
+    learner = await payment.rich(100_00)
+    hold_id = await hold(client, learner.id)
+    assert await learner.balance() == (100_00, 49_00, 51_00)
+    payment_id = await client.capture(key="capture", user_id=learner.id, hold_id=hold_id)
+    assert await client.capture(key="capture", user_id=learner.id, hold_id=hold_id) == payment_id
+    bought = await learner.read(payment_id)
+    assert (bought.type, bought.description) == (payment_pb2.PAYMENT_TYPE_ENROLLMENT, "Sourdough")
+    assert await learner.balance() == (51_00, 0, 51_00)
+    with pytest.raises(PaymentRefused, match="HOLD_NOT_ACTIVE"):
+        await client.capture(key="again", user_id=learner.id, hold_id=hold_id)
+
+
+async def test_a_hold_is_released(client: PaymentClient, payment: RunningPayment) -> None:
+    learner = await payment.rich(49_00)
+    hold_id = await hold(client, learner.id)
+    await client.release(key="release", user_id=learner.id, hold_id=hold_id)
+    assert await learner.balance() == (49_00, 0, 49_00)
+
+
+async def test_too_poor_is_a_verdict(client: PaymentClient, payment: RunningPayment) -> None:
+    learner = await payment.rich(1)
+    with pytest.raises(PaymentRefused, match="INSUFFICIENT_FUNDS"):
+        await hold(client, learner.id)
+
+
+async def test_a_reference_earns_once(client: PaymentClient, payment: RunningPayment) -> None:
+    learner = payment.person()
+    for _ in range(2):
+        await client.earn(reference="course-completion:1", user_id=learner.id, amount=Money(75_00), description="Bread")
+    assert await learner.balance() == (75_00, 0, 75_00)
+
+
+async def test_the_time_for_refunds_ends(client: PaymentClient, payment: RunningPayment) -> None:
+    learner = await payment.rich()
+    payment_id = await client.capture(key="c", user_id=learner.id, hold_id=await hold(client, learner.id))
+    before = (await learner.read(payment_id)).refundable_until.ToNanoseconds()
+    await client.close_refund_window(payment_id=payment_id)
+    assert (await learner.read(payment_id)).refundable_until.ToNanoseconds() < before
+    with pytest.raises(PaymentRefused, match="PAYMENT_NOT_FOUND"):
+        await client.close_refund_window(payment_id=new_id())
+
+
+async def test_a_call_carries_the_ids_and_the_deadline_of_the_one_it_is_made_for(
+    client: PaymentClient, payment: RunningPayment, gateway: Gateway
+) -> None:
+    learner = await payment.rich()
+    await hold(client, learner.id)
+    traceparent = f"00-{'1' * 32}-{'2' * 16}-01"
+    serve_request(Request(id="request-7", traceparent=traceparent))
+    await hold(client, learner.id)
+    alone, served = gateway.sent
+    assert "traceparent" not in alone
+    assert (served["traceparent"], served["x-request-id"]) == (traceparent, "request-7")
+    assert 0 < served["timeout"] <= 5
+
+
+async def test_silence_is_no_verdict() -> None:
+    async with short_folder() as folder, channel_to(f"unix:{folder}/nobody.sock") as channel:
+        with pytest.raises(DependencyUnavailable):
+            await hold(PaymentClient(channel), new_id())
+        with pytest.raises(DependencyUnavailable):
+            await SigningKeys(channel).fetch()
+
+
+class Tokens(token_service_pb2_grpc.TokenServiceServicer):
+    async def GetJwks(
+        self, request: token_service_pb2.GetJwksRequest, context: Any
+    ) -> token_service_pb2.GetJwksResponse:
+        key = token_service_pb2.Jwk(kty="EC", crv="P-256", x="x", y="y", kid="k", alg="ES256", use="sig")
+        return token_service_pb2.GetJwksResponse(keys=[key])
+
+
+async def test_signing_keys_come_as_jwks() -> None:
+    async with short_folder() as folder:
+        server = aio.server()
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(Tokens(), server)
+        server.add_insecure_port(f"unix:{folder}/auth.sock")
+        await server.start()
+        async with channel_to(f"unix:{folder}/auth.sock") as channel:
+            (key,) = await SigningKeys(channel).fetch()
+        await server.stop(0)
+    assert key == {"kty": "EC", "crv": "P-256", "x": "x", "y": "y", "kid": "k", "alg": "ES256", "use": "sig"}

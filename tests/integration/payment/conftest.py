@@ -1,0 +1,20 @@
+"""Payment, running on a database of the test's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.payment import RunningPayment, running_payment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.postgres import Clone
+
+
+@pytest.fixture
+async def payment(payment_database: Clone) -> AsyncIterator[RunningPayment]:
+    async with running_payment(payment_database.app_url, payment_database.owner_url) as running:
+        yield running

@@ -1,0 +1,93 @@
+"""The proofs of the ledger, and what the database itself refuses."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+from azora.payment.v1 import ledger_service_pb2 as pb
+from azora.payment.v1 import ledger_service_pb2_grpc
+
+from services.shared.ids import new_id
+from tests.support.payment import RunningPayment, azr
+from tests.support.refusals import refusal
+
+
+async def test_an_empty_ledger_balances(payment: RunningPayment) -> None:
+    assert await payment.trial_balance() == pb.TrialBalanceResponse(balanced=True)
+
+
+async def test_the_trial_balance_adds_up(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    await person.refund((await person.pay(300)).id, azr(100))
+    trial = await payment.trial_balance()
+    assert list(trial.currencies) == [pb.CurrencyTotal(currency="AZR", debit=1400, credit=1400, total=0)]
+
+
+async def test_the_trial_balance_is_for_administrators(payment: RunningPayment) -> None:
+    stub = ledger_service_pb2_grpc.LedgerServiceStub(payment.channel)
+    student = payment.person()
+    refused = await refusal(stub.TrialBalance(pb.TrialBalanceRequest(), metadata=student.metadata))
+    assert refused.reason == "ACCESS_DENIED"
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE accounts SET posted = posted + 1 WHERE kind = 'WALLET'",
+        "UPDATE accounts SET sequence = sequence + 1 WHERE kind = 'TREASURY'",
+        "UPDATE entries SET amount = amount + 1 WHERE amount > 0",
+        "DELETE FROM entries",
+    ],
+)
+async def test_the_trial_balance_finds_what_was_changed_by_hand(payment: RunningPayment, tampering: str) -> None:
+    await payment.rich(1000)
+    await payment.sql("ALTER TABLE entries DISABLE TRIGGER USER")
+    await payment.sql(tampering)
+    assert not (await payment.trial_balance()).balanced
+
+
+@pytest.mark.parametrize("table", ["entries", "transactions"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET id = id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+async def test_the_ledger_is_append_only(payment: RunningPayment, table: str, change: str) -> None:
+    await payment.rich(1000)
+    statement = change.format(table).replace(
+        "id = id", "transaction_id = transaction_id" if table == "entries" else "id = id"
+    )
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await payment.sql(statement, app=True)
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await payment.sql(statement)
+    assert (await payment.trial_balance()).balanced
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM accounts", "UPDATE accounts SET kind = 'TREASURY'"])
+async def test_accounts_stay_what_they_are(payment: RunningPayment, change: str) -> None:
+    await payment.rich(1000)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await payment.sql(change, app=True)
+
+
+async def test_the_database_refuses_transactions_that_do_not_balance(payment: RunningPayment) -> None:
+    await payment.rich(1000)
+    one_leg = """
+        WITH new AS (INSERT INTO transactions (id, type, reference) VALUES ($1, 'EARN', 'forged') RETURNING id)
+        INSERT INTO entries SELECT accounts.id, 99, new.id, currency, 5, 5 FROM accounts, new WHERE kind = 'WALLET'
+    """
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await payment.sql(one_leg, new_id(), app=True)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await payment.sql("INSERT INTO transactions (id, type, reference) VALUES ($1, 'EARN', 'x')", new_id(), app=True)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await payment.sql(
+            "INSERT INTO entries SELECT account_id, 99, transaction_id, currency, 5, 5 FROM entries", app=True
+        )
+    assert (await payment.trial_balance()).balanced
+
+
+@pytest.mark.parametrize(
+    "overdraft", ["SET posted = -1", "SET held = posted + 1", "SET held = -1", "SET posted = 0, held = 1"]
+)
+async def test_the_database_refuses_a_wallet_that_owes(payment: RunningPayment, overdraft: str) -> None:
+    await payment.rich(1000)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await payment.sql(f"UPDATE accounts {overdraft} WHERE kind = 'WALLET'", app=True)

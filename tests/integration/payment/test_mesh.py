@@ -1,0 +1,101 @@
+"""What Payment asks of the other services, over real gRPC."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from azora.client import bearer
+from azora.education.v1 import internal_service_pb2, internal_service_pb2_grpc
+from grpc import aio
+from jwt.algorithms import ECAlgorithm
+
+from tests.support.payment import running_payment
+from tests.support.refusals import refusal
+from tests.support.serving import KEY_ID, Signer, short_folder
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.postgres import Clone
+
+
+@dataclass(slots=True)
+class Auth(token_service_pb2_grpc.TokenServiceServicer):
+    """Publishes the signer's key."""
+
+    signer: Signer
+
+    async def GetJwks(
+        self, request: token_service_pb2.GetJwksRequest, context: Any
+    ) -> token_service_pb2.GetJwksResponse:
+        key = await self.signer.key(KEY_ID)
+        assert key is not None
+        published = ECAlgorithm.to_jwk(key, as_dict=True)
+        return token_service_pb2.GetJwksResponse(keys=[token_service_pb2.Jwk(**published, kid=KEY_ID, alg="ES256")])
+
+
+@dataclass(slots=True)
+class Education(internal_service_pb2_grpc.InternalServiceServicer):
+    """Refuses the first delivery and takes the rest."""
+
+    attempts: list[internal_service_pb2.Event] = field(default_factory=list)
+
+    async def ReceiveEvents(
+        self, request: internal_service_pb2.ReceiveEventsRequest, context: Any
+    ) -> internal_service_pb2.ReceiveEventsResponse:
+        self.attempts += request.events
+        if len(self.attempts) == 1:
+            await context.abort(grpc.StatusCode.INTERNAL, "on the wrong foot")
+        return internal_service_pb2.ReceiveEventsResponse()
+
+
+@asynccontextmanager
+async def _mesh(auth: Auth, education: Education) -> AsyncIterator[str]:
+    async with short_folder() as folder:
+        server = aio.server()
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(auth, server)
+        internal_service_pb2_grpc.add_InternalServiceServicer_to_server(education, server)
+        server.add_insecure_port(f"unix:{folder}/mesh.sock")
+        await server.start()
+        try:
+            yield f"unix:{folder}/mesh.sock"
+        finally:
+            await server.stop(None)
+
+
+async def test_tokens_are_verified_by_the_keys_of_auth_and_events_reach_education(payment_database: Clone) -> None:
+    signer, education = Signer(), Education()
+    urls = payment_database.app_url, payment_database.owner_url
+    async with (
+        _mesh(Auth(signer), education) as mesh,
+        running_payment(*urls, mesh_target=mesh, signer=signer) as payment,
+    ):
+        person = await payment.rich(1000)
+        paid = await person.pay(600)
+        refund = await person.refund(paid.id)
+
+        async def delivered() -> bool:
+            return len(education.attempts) >= 2
+
+        await eventually(delivered)
+        first, second = education.attempts
+        assert first == second
+        assert (second.id, second.occur_time) == (refund.id, refund.create_time)
+        assert (second.payment_refunded.payment_id, second.payment_refunded.in_full) == (paid.id, True)
+        forger = replace(person, metadata=bearer(Signer().token(person.id)))
+        assert (await refusal(forger.wallet())).reason == "TOKEN_INVALID"
+
+
+async def test_without_auth_nobody_can_be_recognised(payment_database: Clone) -> None:
+    urls = payment_database.app_url, payment_database.owner_url
+    async with (
+        short_folder() as folder,
+        running_payment(*urls, mesh_target=f"unix:{folder}/nobody.sock") as payment,
+    ):
+        refused = await refusal(payment.person().wallet())
+        assert (refused.code, refused.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")

@@ -1,0 +1,151 @@
+"""Paying back, in part, in full, and never more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from azora.payment.v1 import internal_service_pb2, payment_pb2
+from azora.type.v1 import money_pb2
+
+from services.payment.ports import PaymentRefunded
+from services.shared.ids import new_id
+from tests.support.payment import EDUCATION, RunningPayment, azr
+from tests.support.refusals import outcome, refusal
+from tests.support.waiting import eventually
+
+
+async def test_a_payment_is_refunded_in_parts_until_nothing_is_left(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    paid = await person.pay(600)
+
+    first = await person.refund(paid.id, azr(200))
+    assert (first.payment_id, first.amount, first.reason) == (paid.id, azr(200), "changed my mind")
+    after = await person.read(paid.id)
+    assert (after.state, after.refunded_amount) == (payment_pb2.PAYMENT_STATE_PARTIALLY_REFUNDED, azr(200))
+    assert await person.balance() == (600, 0, 600)
+
+    too_much = await refusal(person.refund(paid.id, azr(401)))
+    assert (too_much.code, too_much.reason) == ("FAILED_PRECONDITION", "REFUND_EXCEEDS_PAYMENT")
+    assert too_much.metadata == {"refundableMinorUnits": "400"}
+
+    assert (await person.refund(paid.id)).amount == azr(400)
+    assert (await person.read(paid.id)).state == payment_pb2.PAYMENT_STATE_REFUNDED
+    assert await person.balance() == (1000, 0, 1000)
+    for amount in (None, azr(1)):
+        assert (await refusal(person.refund(paid.id, amount))).metadata == {"refundableMinorUnits": "0"}
+    assert (await payment.trial_balance()).balanced
+
+
+async def test_a_refund_comes_from_where_the_payment_went(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    await person.refund((await person.pay(600)).id, azr(150))
+    rows = await payment.sql("SELECT kind, posted FROM accounts ORDER BY kind")
+    assert {row["kind"]: row["posted"] for row in rows} == {"DONATIONS": 450, "TREASURY": -1000, "WALLET": 550}
+
+
+async def test_bad_refunds(payment: RunningPayment) -> None:
+    person, stranger = await payment.rich(1000), await payment.rich(1000)
+    paid = await person.pay(600)
+
+    rand = await refusal(person.refund(paid.id, money_pb2.Money(minor_units=1, currency="ZAR")))
+    assert (rand.code, rand.reason, rand.metadata) == ("INVALID_ARGUMENT", "CURRENCY_MISMATCH", {"currency": "AZR"})
+    for minor_units in (0, -1):
+        assert (await refusal(person.refund(paid.id, azr(minor_units)))).fields == ("amount",)
+    for attempt in (stranger.refund(paid.id), stranger.refund(new_id())):
+        refused = await refusal(attempt)
+        assert (refused.code, refused.reason) == ("NOT_FOUND", "PAYMENT_NOT_FOUND")
+    assert (await person.read(paid.id)).refunded_amount == azr(0)
+
+
+async def test_after_the_window_only_an_administrator_refunds(payment: RunningPayment) -> None:
+    person, admin = await payment.rich(1000), payment.admin()
+    paid = await person.pay(600)
+    await payment.sql("UPDATE payments SET refundable_until = now()")
+
+    refused = await refusal(person.refund(paid.id))
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "REFUND_WINDOW_CLOSED")
+
+    await admin.refund(paid.id, azr(100))
+    assert await person.balance() == (500, 0, 500)
+
+
+async def test_education_closes_the_window_early_and_for_good(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    paid = await person.pay(600)
+    request = internal_service_pb2.CloseRefundWindowRequest(payment_id=paid.id)
+
+    await payment.internal.CloseRefundWindow(request, metadata=EDUCATION)
+    closed = await person.read(paid.id)
+    assert closed.refundable_until.ToDatetime() < paid.refundable_until.ToDatetime()
+    assert (await refusal(person.refund(paid.id))).reason == "REFUND_WINDOW_CLOSED"
+
+    await payment.internal.CloseRefundWindow(request, metadata=EDUCATION)
+    assert (await person.read(paid.id)).refundable_until == closed.refundable_until
+
+
+async def test_only_education_closes_windows_and_only_those_there_are(payment: RunningPayment) -> None:
+    unknown = internal_service_pb2.CloseRefundWindowRequest(payment_id=new_id())
+    missing = await refusal(payment.internal.CloseRefundWindow(unknown, metadata=EDUCATION))
+    assert (missing.code, missing.reason) == ("NOT_FOUND", "PAYMENT_NOT_FOUND")
+    admin = payment.admin()
+    assert (await refusal(payment.internal.CloseRefundWindow(unknown, metadata=admin.metadata))).code == (
+        "PERMISSION_DENIED"
+    )
+    assert (await refusal(payment.internal.CloseRefundWindow(unknown))).code == "PERMISSION_DENIED"
+
+
+async def test_education_learns_of_every_refund_once(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    paid = await person.pay(600)
+    part = await person.refund(paid.id, azr(200))
+    await refusal(person.refund(paid.id, azr(601)))
+    rest = await person.refund(paid.id)
+
+    async def both() -> bool:
+        return len(payment.education.received) >= 2
+
+    await eventually(both)
+    told = {event.id: event for event in payment.education.received}
+    times = {event.id: event.occur_time for event in told.values()}
+    expected = [
+        PaymentRefunded(part.id, times[part.id], paid.id, in_full=False),
+        PaymentRefunded(rest.id, times[rest.id], paid.id, in_full=True),
+    ]
+    assert [told[part.id], told[rest.id]] == expected
+    assert times[part.id].replace(tzinfo=None) == part.create_time.ToDatetime()
+    assert len(payment.education.received) == 2
+
+
+async def test_a_refund_does_not_wait_for_education_and_the_event_arrives_when_it_is_back(
+    payment: RunningPayment,
+) -> None:
+    payment.education.answers = False
+    person = await payment.rich(1000)
+    refund = await person.refund((await person.pay(600)).id)
+    assert await person.balance() == (1000, 0, 1000)
+
+    async def tried() -> bool:
+        return payment.education.refused >= 1
+
+    await eventually(tried)
+    payment.education.answers = True
+
+    async def told() -> list[PaymentRefunded]:
+        return payment.education.received
+
+    (event,) = await eventually(told)
+    assert event.id == refund.id
+
+
+async def test_parallel_refunds_never_pay_back_more_than_was_paid(payment: RunningPayment) -> None:
+    person, admin = await payment.rich(1000), payment.admin()
+    paid = await person.pay(1000)
+
+    attempts = [(admin if number % 2 else person).refund(paid.id, azr(300)) for number in range(20)]
+    outcomes = Counter(await asyncio.gather(*map(outcome, attempts)))
+
+    assert outcomes == {"OK": 3, "REFUND_EXCEEDS_PAYMENT": 17}
+    assert await person.balance() == (900, 0, 900)
+    assert (await person.read(paid.id)).refunded_amount == azr(900)
+    assert (await payment.trial_balance()).balanced

@@ -1,0 +1,97 @@
+"""Versions of a course, and its content."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from services.education.courses.model import (
+    Course,
+    CourseContent,
+    CourseState,
+    Lesson,
+    LessonKind,
+    Module,
+)
+from services.education.courses.store import REMEMBERED_REVISIONS, CourseStore
+from services.shared.money import Money
+
+NOW = datetime(2026, 11, 3, tzinfo=UTC)
+DRAFT = Course(
+    id="c",
+    educator_id="u",
+    state=CourseState.DRAFT,
+    title="Sourdough",
+    description="",
+    price=Money(0),
+    completion_reward=Money(0),
+    capacity=None,
+    lesson_count=1,
+    revision=0,
+    version=1,
+    published_version=None,
+    create_time=NOW,
+    update_time=NOW,
+    publish_time=None,
+)
+PUBLISHED = replace(DRAFT, version=2, published_version=2)
+EDITED = replace(PUBLISHED, version=3)
+
+
+@pytest.mark.parametrize(
+    ("course", "etag", "meant"),
+    [
+        (DRAFT, "", True),
+        (DRAFT, "1", True),
+        (DRAFT, "0", False),
+        (PUBLISHED, "2", True),
+        (PUBLISHED, "1", True),
+        (PUBLISHED, "0", False),
+        (EDITED, "3", True),
+        (EDITED, "2", False),
+        (EDITED, "1", False),
+    ],
+)
+def test_an_etag_means_what_was_read(course: Course, etag: str, meant: bool) -> None:
+    assert course.is_meant_by(etag) == meant
+
+
+def test_only_what_differs_from_its_publication_is_changed() -> None:
+    assert [course.changed for course in (DRAFT, PUBLISHED, EDITED)] == [True, False, True]
+
+
+def test_content_is_read_lesson_by_lesson() -> None:
+    lessons = [Lesson(str(number), "", LessonKind.ARTICLE, number != 1, "") for number in range(3)]
+    content = CourseContent((Module("a", "", tuple(lessons[:2])), Module("b", "", tuple(lessons[2:]))))
+    assert content.lessons == tuple(lessons)
+    assert content.required_lesson_ids == ("0", "2")
+    assert content.lesson("2") == lessons[2]
+    assert content.lesson("3") is None
+
+
+class Revisions:
+    """Answers every query with a revision that has no modules, and counts them."""
+
+    def __init__(self) -> None:
+        self.queries = 0
+
+    async def execute(self, *_: object) -> Revisions:
+        self.queries += 1
+        return self
+
+    def scalar_one(self) -> list[object]:
+        return []
+
+
+async def test_the_revisions_last_read_are_remembered_and_no_more() -> None:
+    store, database = CourseStore(), Revisions()
+    for number in range(REMEMBERED_REVISIONS + 1):
+        for _ in range(2):
+            await store.content(database, "c", number)  # type: ignore[arg-type]
+            await store.content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
+    assert database.queries == REMEMBERED_REVISIONS + 1
+    await store.content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
+    await store.content(database, "c", 0)  # type: ignore[arg-type]
+    assert database.queries == REMEMBERED_REVISIONS + 2
