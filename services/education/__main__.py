@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from azora import client
@@ -17,7 +18,7 @@ from azora.education.v1 import (
 )
 
 from interceptors import chain
-from services.education.clients import PaymentClient, SigningKeys
+from services.education.clients import PaymentClient
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
@@ -36,12 +37,10 @@ from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
-from services.shared.server import Served, Server, main
+from services.shared.server import Served, Server, connect_to_mesh, main
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
-    from grpc import aio
-
     from services.education.ports import Payments
     from services.shared.tokens import KeySource
 
@@ -104,7 +103,7 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
         {**enrollment_jobs.handlers(parts.enrollments), **settlement_jobs.handlers(parts.settlements)},
     )
     verifier = AccessTokens(
-        keys or RemoteKeys(SigningKeys(mesh).fetch),
+        keys or RemoteKeys(partial(client.signing_keys, mesh)),
         issuer=settings.issuer,
         audience=settings.audience,
         permissions=role_permissions(),
@@ -122,13 +121,6 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
         background=[worker.run, parts.records.keep_expiring],
         close=[parts.database.close, mesh.close],
     )
-
-
-def connect_to_mesh(settings: EducationSettings) -> aio.Channel:
-    """Return the channel to the other services, as Education."""
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
-    identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
-    return client.connect(settings.mesh_target, identity=identity)
 
 
 def _served(parts: Parts) -> list[Served]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from azora import client
-from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
 from azora.payment.v1 import (
     internal_service_pb2,
     internal_service_pb2_grpc,
@@ -16,7 +15,6 @@ from azora.payment.v1 import (
 )
 from azora.type.v1 import money_pb2
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
 from grpc import aio
 
 from services.education.ports import PaymentRefused
@@ -24,7 +22,6 @@ from services.shared.errors import DependencyUnavailable
 from services.shared.principal import current_request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from services.shared.money import Money
@@ -92,21 +89,6 @@ class PaymentClient:
         """End the time in which the payer may ask for a refund."""
         request = internal_service_pb2.CloseRefundWindowRequest(payment_id=payment_id)
         await _call(self._internal.CloseRefundWindow, request)
-
-
-class SigningKeys:
-    """Auth's public keys over the mesh."""
-
-    def __init__(self, channel: aio.Channel) -> None:
-        self._stub = token_service_pb2_grpc.TokenServiceStub(channel)
-
-    async def fetch(self) -> Sequence[Mapping[str, str]]:
-        """Return the keys as JWKs (RFC 7517). Raises DependencyUnavailable."""
-        try:
-            response = await self._stub.GetJwks(token_service_pb2.GetJwksRequest())
-        except aio.AioRpcError as error:
-            raise DependencyUnavailable(retry_after_seconds=1) from error
-        return [MessageToDict(key) for key in response.keys]
 
 
 async def _call(method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:

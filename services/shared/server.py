@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import uvloop
+from azora import client
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
@@ -20,7 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs, migrations
-from services.shared.settings import ServerSettings, SettingsError, load
+from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -160,6 +161,13 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
                 yield response
 
     return handle
+
+
+def connect_to_mesh(settings: ServiceSettings) -> aio.Channel:
+    """Return the channel to the other services, with this service's identity where it has one."""
+    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
+    identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
+    return client.connect(settings.mesh_target, identity=identity)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jwt
 from jwt.algorithms import ECAlgorithm
 
-from services.shared.errors import DependencyUnavailable, DomainError, TokenExpired, TokenInvalid
+from services.shared.errors import DependencyUnavailable, TokenExpired, TokenInvalid
 from services.shared.principal import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+logger = logging.getLogger(__name__)
 
 ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
@@ -59,9 +62,10 @@ class RemoteKeys:
                 return
             try:
                 keys = await self._fetch()
-            except DomainError:
+            except Exception as error:  # Whatever their source raises, the keys that are known stay good.
                 if not self._keys:
-                    raise DependencyUnavailable(retry_after_seconds=1) from None
+                    raise DependencyUnavailable(retry_after_seconds=1) from error
+                logger.warning("signing keys could not be fetched", extra={"error": type(error).__name__})
                 return
             self._keys = {key["kid"]: public_key(key) for key in keys}
             self._fetched_at = time.monotonic()

@@ -17,6 +17,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
+from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
@@ -62,6 +64,12 @@ def connect(target: str, *, identity: MeshIdentity | None = None, tls: bool = Fa
     if tls:
         return aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
     return aio.insecure_channel(target, options=options)
+
+
+async def signing_keys(channel: aio.Channel) -> list[dict[str, str]]:
+    """Return the public keys of access tokens as JWKs (RFC 7517), for services that verify tokens by themselves."""
+    response = await token_service_pb2_grpc.TokenServiceStub(channel).GetJwks(token_service_pb2.GetJwksRequest())
+    return [MessageToDict(key) for key in response.keys]
 
 
 def bearer(access_token: str) -> Metadata:

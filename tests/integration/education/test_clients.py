@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from azora.client import signing_keys
 from azora.payment.v1 import payment_pb2
 from grpc import aio
 
-from services.education.clients import PaymentClient, SigningKeys
+from services.education.clients import PaymentClient
 from services.education.ports import PaymentRefused
 from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id
 from services.shared.money import Money
 from services.shared.principal import Request, serve_request
+from services.shared.tokens import RemoteKeys
 from tests.support.payment import EDUCATION, running_payment
 from tests.support.serving import channel_to, short_folder
 
@@ -136,7 +139,7 @@ async def test_silence_is_no_verdict() -> None:
         with pytest.raises(DependencyUnavailable):
             await hold(PaymentClient(channel), new_id())
         with pytest.raises(DependencyUnavailable):
-            await SigningKeys(channel).fetch()
+            await RemoteKeys(partial(signing_keys, channel)).key("k")
 
 
 class Tokens(token_service_pb2_grpc.TokenServiceServicer):
@@ -154,6 +157,6 @@ async def test_signing_keys_come_as_jwks() -> None:
         server.add_insecure_port(f"unix:{folder}/auth.sock")
         await server.start()
         async with channel_to(f"unix:{folder}/auth.sock") as channel:
-            (key,) = await SigningKeys(channel).fetch()
+            (key,) = await signing_keys(channel)
         await server.stop(0)
     assert key == {"kty": "EC", "crv": "P-256", "x": "x", "y": "y", "kid": "k", "alg": "ES256", "use": "sig"}
