@@ -103,7 +103,7 @@ async def test_a_call_ends_by_its_methods_timeout(http: httpx.AsyncClient, edge:
     edge.replicas["payment"][0].answers["GetWallet"] = hang
     started = time.monotonic()
     answer = await http.get("/v1/wallet", headers=edge.bearer())
-    assert (answer.status_code, error_info(answer.json())["reason"]) == (504, "DEADLINE_PASSED")
+    assert (answer.status_code, answer.json()["code"]) == (504, 4)  # From the gateway or the service, who is first.
     assert 1.5 < time.monotonic() - started < 4
 
 

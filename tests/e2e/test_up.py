@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -100,6 +101,15 @@ def test_a_taken_port_is_told_before_anything_starts(fresh_system: LocalSystem) 
     assert refused.returncode == 1
     assert f"Port {fresh_system.port} is taken" in refused.stderr
     assert not (fresh_system.home / "postgres").exists()
+
+
+def test_a_part_that_fails_is_named_with_the_end_of_its_log(fresh_system: LocalSystem) -> None:
+    fresh_system.environment = {"AZORA_LOG_LEVEL": "LOUD"}
+    failed = fresh_system.azora("up")
+    assert failed.returncode == 1
+    assert "did not succeed (exit code 1)" in failed.stderr
+    assert re.search(r"  \| \w+ does not start: AZORA_LOG_LEVEL", failed.stderr)
+    assert fresh_system.parts() == {}
 
 
 def test_a_deep_and_private_home_will_do(fresh_system: LocalSystem, tmp_path: Path) -> None:

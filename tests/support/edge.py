@@ -69,12 +69,18 @@ class Replica(grpc.GenericRpcHandler):
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    async def start(self, path: Path) -> None:
+    async def start(self, path: Path, pki: Path | None = None, port: int = 0) -> None:
+        """Listen on a unix socket, and with `pki` on a TCP port too, with Auth's certificate, for parts of the mesh."""
         self.server = aio.server(options=[("grpc.http2.max_ping_strikes", 0)])
         self.server.add_generic_rpc_handlers((self,))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         await self.health.set("grpc.health.v1.Health", health_pb2.HealthCheckResponse.SERVING)
         self.server.add_insecure_port(f"unix:{path}")
+        if pki is not None:
+            files = ("auth.key", "auth.crt", "ca.crt")
+            key, certificate, authority = ((pki / name).read_bytes() for name in files)
+            credentials = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
+            self.server.add_secure_port(f"localhost:{port}", credentials)
         await self.server.start()
 
     async def _keys(self) -> bytes:

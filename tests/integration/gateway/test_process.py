@@ -151,7 +151,7 @@ async def test_sockets_are_for_this_user_alone() -> None:
         assert {(folder / name).stat().st_mode & 0o777 for name in ("gateway.sock", "http.sock")} == {0o600}
 
 
-async def test_over_tcp_pages_are_for_parts_of_the_mesh() -> None:
+async def test_over_tcp_all_is_mutual_tls() -> None:
     async with short_folder() as folder:
         ensure_pki(folder / "pki")
         identity = {
@@ -159,12 +159,20 @@ async def test_over_tcp_pages_are_for_parts_of_the_mesh() -> None:
             "tls_key": folder / "pki/gateway.key",
             "tls_authority": folder / "pki/ca.crt",
         }
-        port = free_port()
+        port, auth_port = free_port(), free_port()
+        auth = Replica(Signer())
+        await auth.start(folder / "auth-over-tcp.sock", folder / "pki", auth_port)
+        services = (
+            f"auth=localhost:{auth_port},education=unix:{folder}/education.sock,payment=unix:{folder}/payment.sock"
+        )
         context = ssl.create_default_context(cafile=str(folder / "pki/ca.crt"))
-        async with gateway(folder, http_listen=f"127.0.0.1:{port}", **identity):
+        async with gateway(
+            folder, http_listen=f"127.0.0.1:{port}", services=f"auth=localhost:{auth_port},{rest}", **identity
+        ):
             async with httpx.AsyncClient(verify=context, base_url=f"https://localhost:{port}") as stranger:
                 with pytest.raises(httpx.TransportError):
                     await stranger.get("/health")
             context.load_cert_chain(folder / "pki/envoy.crt", folder / "pki/envoy.key")
             async with httpx.AsyncClient(verify=context, base_url=f"https://localhost:{port}") as envoy:
                 await eventually(lambda: _answers(envoy, HEALTHY))
+        await auth.server.stop(None)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,15 +15,12 @@ from services.local.leftovers import Register, end_leftovers, is_running, living
 from services.local.processes import Command, Identity, command_line, identify, run_step, spawn
 from tests.support.waiting import eventually_sync
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FOREVER = "import signal; signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
 
 
 def _python(source: str, log: Path, **more: object) -> Command:
-    return Command((sys.executable, "-c", source), dict(os.environ), log, **more)  # type: ignore[arg-type]
+    return Command((sys.executable, "-S", "-c", source), dict(os.environ), log, **more)  # type: ignore[arg-type]
 
 
 async def test_a_child_has_a_session_of_its_own_and_logs_to_its_file(tmp_path: Path) -> None:
@@ -34,7 +31,7 @@ async def test_a_child_has_a_session_of_its_own_and_logs_to_its_file(tmp_path: P
 
 async def test_a_failed_step_shows_its_last_lines(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"Migrating auth did not succeed \(exit code 3\)") as failure:
-        await run_step("Migrating auth", _python("print('no such table'); exit(3)", tmp_path / "log"))
+        await run_step("Migrating auth", _python("import sys; print('no such table'); sys.exit(3)", tmp_path / "log"))
     assert failure.value.last_lines == "no such table"
     with pytest.raises(StepFailed, match="killed by SIGKILL"):
         await run_step("Trying", _python("import os; os.kill(os.getpid(), 9)", tmp_path / "log"))
@@ -59,6 +56,19 @@ def test_a_dead_process_that_nobody_waited_for_is_not_alive() -> None:
     assert command_line(process.pid) == ""
     assert FOREVER not in command_line(os.getpid())
     assert "python" in command_line(os.getpid())
+
+
+@pytest.mark.skipif(not Path("/bin/ps").exists(), reason="there is no ps to ask on this machine")
+def test_without_proc_the_same_is_asked_of_ps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.local.processes.HAS_PROC", False)
+    with subprocess.Popen([sys.executable, "-S", "-c", FOREVER]) as process:  # noqa: S603 - our own Python
+        identity = identify(process.pid)
+        assert identity
+        assert identity.alive
+        assert FOREVER in command_line(process.pid)
+        process.kill()
+        assert eventually_sync(lambda: not identity.alive)
+    assert command_line(process.pid) == ""
 
 
 def test_one_run_holds_the_home_and_the_next_is_told_which(tmp_path: Path) -> None:

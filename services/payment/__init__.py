@@ -1,0 +1,1 @@
+"""Payment: wallets, payments, refunds, holds and the ledger under them."""

@@ -1,0 +1,140 @@
+"""Payment's composition root: everything is made here, once, and given to what needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from azora import client
+from azora.payment.v1 import (
+    internal_service_pb2,
+    internal_service_pb2_grpc,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+    payment_service_pb2,
+    payment_service_pb2_grpc,
+    wallet_service_pb2,
+    wallet_service_pb2_grpc,
+)
+
+from interceptors import chain
+from services.payment.clients import EducationClient, SigningKeys
+from services.payment.holds.operations import HoldOperations
+from services.payment.holds.store import HoldStore
+from services.payment.internal.servicer import InternalServicer
+from services.payment.ledger.operations import Ledger, LedgerOperations
+from services.payment.ledger.servicer import LedgerServicer
+from services.payment.ledger.store import LedgerStore
+from services.payment.payments import jobs
+from services.payment.payments.operations import Cashier, EarningOperations, PaymentOperations
+from services.payment.payments.servicer import PaymentServicer
+from services.payment.payments.store import PaymentStore
+from services.payment.settings import PaymentSettings
+from services.payment.wallets.operations import WalletOperations
+from services.payment.wallets.servicer import WalletServicer
+from services.payment.wallets.store import WalletStore
+from services.shared.db import Database, metadata
+from services.shared.idempotency import IdempotencyRecords
+from services.shared.jobs import Worker
+from services.shared.pagination import PageTokens
+from services.shared.policy import compile_policies, role_permissions
+from services.shared.server import Served, Server, main
+from services.shared.tokens import AccessTokens, RemoteKeys
+
+if TYPE_CHECKING:
+    from grpc import aio
+
+    from services.payment.ports import Education
+    from services.shared.tokens import KeySource
+
+WALLETS = wallet_service_pb2.DESCRIPTOR.services_by_name["WalletService"]
+PAYMENTS = payment_service_pb2.DESCRIPTOR.services_by_name["PaymentService"]
+LEDGER = ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"]
+INTERNAL = internal_service_pb2.DESCRIPTOR.services_by_name["InternalService"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What Payment is made of, under its servicers."""
+
+    database: Database
+    records: IdempotencyRecords
+    wallets: WalletOperations
+    payments: PaymentOperations
+    holds: HoldOperations
+    earnings: EarningOperations
+    ledger: LedgerOperations
+
+
+def assemble(settings: PaymentSettings) -> Parts:
+    """Return the parts, put together as the settings say."""
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    records = IdempotencyRecords(database, metadata())
+    ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
+    ledger = Ledger(ledger_store)
+    cashier = Cashier(payment_store, ledger, timedelta(days=settings.refund_window_days))
+    wallets = WalletOperations(database, wallet_store, PageTokens(settings.derive_key("page-tokens")))
+    return Parts(
+        database=database,
+        records=records,
+        wallets=wallets,
+        payments=PaymentOperations(
+            database=database, records=records, store=payment_store, cashier=cashier, wallets=wallets, ledger=ledger
+        ),
+        holds=HoldOperations(records=records, store=HoldStore(), cashier=cashier, wallets=wallets, ledger=ledger),
+        earnings=EarningOperations(records=records, wallets=wallet_store, ledger=ledger),
+        ledger=LedgerOperations(database, ledger_store),
+    )
+
+
+def build(settings: PaymentSettings, *, keys: KeySource | None = None, education: Education | None = None) -> Server:
+    """Return the server of Payment. Tests give the keys that tokens are signed with, and an Education."""
+    parts = assemble(settings)
+    mesh = connect_to_mesh(settings)
+    worker = Worker(settings.database_url.get_secret_value(), jobs.handlers(education or EducationClient(mesh)))
+    verifier = AccessTokens(
+        keys or RemoteKeys(SigningKeys(mesh).fetch),
+        issuer=settings.issuer,
+        audience=settings.audience,
+        permissions=role_permissions(),
+    )
+    return Server(
+        settings=settings,
+        interceptor=chain(
+            policies=compile_policies([WALLETS, PAYMENTS, LEDGER, INTERNAL]),
+            verifier=verifier,
+            scale=settings.rate_limit_scale,
+            redis_url=settings.redis_url.get_secret_value() if settings.redis_url else "",
+        ),
+        services=_served(parts),
+        ready=parts.database.ready,
+        background=[worker.run, parts.records.keep_expiring],
+        close=[parts.database.close, mesh.close],
+    )
+
+
+def connect_to_mesh(settings: PaymentSettings) -> aio.Channel:
+    """Return the channel to the other services, as Payment."""
+    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
+    identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
+    return client.connect(settings.mesh_target, identity=identity)
+
+
+def _served(parts: Parts) -> list[Served]:
+    return [
+        Served(WALLETS, WalletServicer(parts.wallets), wallet_service_pb2_grpc.add_WalletServiceServicer_to_server),
+        Served(
+            PAYMENTS,
+            PaymentServicer(parts.payments, parts.holds, parts.earnings),
+            payment_service_pb2_grpc.add_PaymentServiceServicer_to_server,
+        ),
+        Served(LEDGER, LedgerServicer(parts.ledger), ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server),
+        Served(
+            INTERNAL, InternalServicer(parts.payments), internal_service_pb2_grpc.add_InternalServiceServicer_to_server
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main("payment", PaymentSettings, build)

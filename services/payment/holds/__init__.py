@@ -1,0 +1,1 @@
+"""Holds: money set aside, to be taken or given back."""

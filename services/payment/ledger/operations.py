@@ -1,0 +1,66 @@
+"""Posting, the one place where balances change, and the trial balance, which proves that it was done right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.payment.errors import AmountOverflow, InsufficientFunds
+from services.payment.ledger.model import Account, Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.payment.ledger.model import AccountKey, CurrencyTotal, Leg, Transaction
+    from services.payment.ledger.store import LedgerStore
+    from services.shared.db import Database
+
+
+class Ledger:
+    """Moves money between accounts, within the caller's transaction."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self._store = store
+
+    async def lock(self, connection: AsyncConnection, *keys: AccountKey) -> Mapping[AccountKey, Account]:
+        """Lock all accounts that the transaction will touch, at once: only then is their order the same for all."""
+        return await self._store.lock(connection, keys)
+
+    async def post(self, connection: AsyncConnection, transaction: Transaction, *legs: Leg) -> bool:
+        """Post a transaction whose legs sum to zero; return False, with nothing done, for a reference used before.
+
+        Raises InsufficientFunds, AmountOverflow.
+        """
+        if not await self._store.record(connection, transaction):
+            return False
+        accounts = await self._store.lock(connection, (leg.account for leg in legs))
+        moved = [Entry(leg.amount_minor, _checked(accounts[leg.account].moved(leg))) for leg in legs]
+        await self._store.append(connection, transaction.id, moved)
+        return True
+
+    async def set_aside(self, connection: AsyncConnection, key: AccountKey, amount_minor: int) -> None:
+        """Hold this much more of the account; a negative amount is given back. Raises InsufficientFunds."""
+        accounts = await self._store.lock(connection, [key])
+        await self._store.save(connection, [_checked(accounts[key].holding(amount_minor))])
+
+
+class LedgerOperations:
+    """What administrators ask of the ledger."""
+
+    def __init__(self, database: Database, store: LedgerStore) -> None:
+        self._database = database
+        self._store = store
+
+    async def trial_balance(self) -> Sequence[CurrencyTotal]:
+        """Return the sums of all entries, by currency, as of one moment."""
+        async with self._database.reading() as connection:
+            return await self._store.totals(connection)
+
+
+def _checked(account: Account) -> Account:
+    if not account.covered:
+        raise InsufficientFunds(metadata={"currency": account.key.currency})
+    if not account.countable:
+        raise AmountOverflow
+    return account

@@ -1,0 +1,1 @@
+"""Wallets: what people have, and how it came and went."""

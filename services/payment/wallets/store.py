@@ -1,0 +1,133 @@
+"""All SQL of wallets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, bindparam, cast, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from services.payment.ledger.model import AccountKind, TransactionType
+from services.payment.tables import accounts, entries, holds, memos, transactions, wallets
+from services.payment.wallets.model import Balance, Movement, Wallet, WalletState
+from services.shared.ids import new_id
+from services.shared.money import INT64_MAX, Money
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+OPEN = insert(wallets).on_conflict_do_nothing(index_elements=["user_id"])
+# Shared: spending waits for whoever changes the wallet's state, and not for other spending.
+FIND = (
+    select(wallets.c.id, wallets.c.state, wallets.c.create_time)
+    .where(wallets.c.user_id == bindparam("user_id"))
+    .with_for_update(read=True)
+)
+
+_own = (accounts.c.owner_id == wallets.c.id) & (accounts.c.kind == AccountKind.WALLET.value)
+_live_holds = (
+    select(cast(func.coalesce(func.sum(holds.c.amount), 0), BigInteger))
+    .where(holds.c.account_id == accounts.c.id, holds.c.state == "ACTIVE", holds.c.expire_time > func.now())
+    .scalar_subquery()
+)
+# One statement, and so one snapshot: holds and balances fit together.
+READ = (
+    select(
+        wallets.c.id,
+        wallets.c.state,
+        wallets.c.create_time,
+        accounts.c.currency,
+        accounts.c.posted,
+        _live_holds.label("held"),
+    )
+    .select_from(wallets.outerjoin(accounts, _own))
+    .where(wallets.c.user_id == bindparam("user_id"))
+    .order_by(accounts.c.currency)
+)
+
+MOVEMENTS = select(
+    entries.c.sequence,
+    entries.c.currency,
+    entries.c.amount,
+    entries.c.balance_after,
+    transactions.c.id,
+    transactions.c.type,
+    transactions.c.payment_id,
+    transactions.c.reference,
+    transactions.c.create_time,
+    memos.c.description,
+).select_from(
+    wallets.join(accounts, _own)
+    .join(entries, entries.c.account_id == accounts.c.id)
+    .join(transactions, transactions.c.id == entries.c.transaction_id)
+    .outerjoin(memos, memos.c.transaction_id == transactions.c.id)
+)
+LIST = (
+    MOVEMENTS.where(
+        wallets.c.user_id == bindparam("user_id"),
+        accounts.c.currency == bindparam("of_currency"),
+        entries.c.sequence < bindparam("before"),
+    )
+    .order_by(entries.c.sequence.desc())
+    .limit(bindparam("most"))
+)
+FIND_BY_REFERENCE = MOVEMENTS.where(
+    wallets.c.id == bindparam("wallet_id"), transactions.c.reference == bindparam("the_reference")
+)
+
+
+class WalletStore:
+    """Wallets and their movements."""
+
+    async def open(self, connection: AsyncConnection, user_id: str) -> Wallet:
+        """Return the user's wallet, opened if need be; its state stands still until the transaction ends."""
+        wallet = await self.find(connection, user_id)
+        if not wallet.id:
+            await connection.execute(OPEN, {"id": new_id(), "user_id": user_id, "state": WalletState.ACTIVE})
+            wallet = await self.find(connection, user_id)
+        return wallet
+
+    async def find(self, connection: AsyncConnection, user_id: str) -> Wallet:
+        """Return the user's wallet without balances; its state stands still until the transaction ends."""
+        row = (await connection.execute(FIND, {"user_id": user_id})).first()
+        return Wallet(row.id, WalletState(row.state), row.create_time) if row else Wallet()
+
+    async def read(self, connection: AsyncConnection, user_id: str) -> Wallet:
+        """Return the user's wallet with its balances."""
+        rows = (await connection.execute(READ, {"user_id": user_id})).all()
+        if not rows:
+            return Wallet()
+        balances = tuple(Balance(row.currency, row.posted, row.held) for row in rows if row.currency)
+        return Wallet(rows[0].id, WalletState(rows[0].state), rows[0].create_time, balances)
+
+    async def movements(
+        self, connection: AsyncConnection, user_id: str, currency: str, *, most: int, before: int = INT64_MAX
+    ) -> Sequence[Movement]:
+        """Return the newest movements of a currency whose sequence is below `before`, newest first."""
+        values = {"user_id": user_id, "of_currency": currency, "most": most, "before": before}
+        return [_movement(row) for row in await connection.execute(LIST, values)]
+
+    async def movement_by_reference(
+        self, connection: AsyncConnection, wallet_id: str, reference: str
+    ) -> Movement | None:
+        """Return what the reference earned, if it was this wallet that earned it."""
+        values = {"wallet_id": wallet_id, "the_reference": reference}
+        row = (await connection.execute(FIND_BY_REFERENCE, values)).first()
+        return _movement(row) if row else None
+
+
+def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
+    return Movement(
+        id=row.id,
+        sequence=row.sequence,
+        type=TransactionType(row.type),
+        amount=Money(row.amount, row.currency),
+        balance_after=Money(row.balance_after, row.currency),
+        create_time=row.create_time,
+        description=row.description or "",
+        payment_id=row.payment_id or "",
+        reference=row.reference or "",
+    )
