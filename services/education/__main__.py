@@ -32,7 +32,7 @@ from services.education.events.store import EventStore
 from services.education.settings import EducationSettings
 from services.education.settlements import jobs as settlement_jobs
 from services.education.settlements.operations import SettlementOperations
-from services.shared.db import Database, metadata
+from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
 from services.shared.pagination import PageTokens
@@ -64,7 +64,7 @@ class Parts:
 def assemble(settings: EducationSettings, payments: Payments) -> Parts:
     """Return the parts, put together as the settings say."""
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-    records = IdempotencyRecords(database, metadata())
+    records = IdempotencyRecords(database)
     pages = PageTokens(settings.derive_key("page-tokens"))
     course_store, enrollment_store, event_store = CourseStore(), EnrollmentStore(), EventStore()
     settlements = SettlementOperations(

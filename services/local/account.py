@@ -6,10 +6,12 @@ import os
 import pwd
 import stat
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.local.errors import UserUnnamed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNPRIVILEGED = "nobody"
 
@@ -43,10 +45,16 @@ class Account:
         return mode & needed == needed and self.may_enter(path.parent)
 
     def may_enter(self, folder: Path) -> bool:
-        """Whether this user can pass through `folder` and all folders above it."""
+        """Whether this user can pass through `folder` and all folders above it, as far as they exist."""
+        existing = [step for step in (folder, *folder.parents) if step.exists()]
         if self.is_caller:
-            return os.access(folder, os.X_OK)
-        return all(step.stat().st_mode & stat.S_IXOTH for step in (folder, *folder.parents))
+            return os.access(existing[0], os.X_OK)
+        return all(step.stat().st_mode & stat.S_IXOTH for step in existing)
+
+
+def caller() -> Account:
+    """Return the user who runs us."""
+    return Account(user_name(os.geteuid()), os.geteuid(), os.getegid())
 
 
 def database_account() -> Account:
@@ -58,9 +66,8 @@ def database_account() -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def owner_name(path: Path) -> str:
-    """Return the name of the user who owns `path`, or the number of one without a name."""
-    uid = path.stat().st_uid
+def user_name(uid: int) -> str:
+    """Return a user's name, or the number of one without."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

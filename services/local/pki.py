@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 IDENTITIES = ("auth", "education", "payment", "gateway", "envoy")
 AUTHORITY = "ca"
-AUTHORITY_LIFE = datetime.timedelta(days=3650)
-CERTIFICATE_LIFE = datetime.timedelta(days=90)
-RENEW_BEFORE = datetime.timedelta(days=30)
+AUTHORITY_LIFE = dt.timedelta(days=3650)
+CERTIFICATE_LIFE = dt.timedelta(days=90)
+RENEW_BEFORE = dt.timedelta(days=30)
 """A certificate with less left than this is renewed; the authority, which outlives it, likewise."""
-BACKDATED = datetime.timedelta(minutes=5)
+BACKDATED = dt.timedelta(minutes=5)
 """Machines' clocks differ a little."""
 
 Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
@@ -116,7 +116,7 @@ def _issue(name: str, authority: Authority) -> Authority:
     return builder.sign(issuer_key, hashes.SHA256()), key
 
 
-def _builder(issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: datetime.timedelta) -> x509.CertificateBuilder:
+def _builder(issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: dt.timedelta) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .issuer_name(issuer)
@@ -128,7 +128,7 @@ def _builder(issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: datetime.
 
 
 def _alternative_names(name: str) -> x509.SubjectAlternativeName:
-    """The SPIFFE identity that Envoy checks, and the DNS names that Python's clients do."""
+    """Return the SPIFFE identity that Envoy checks, and the DNS names that Python's clients do."""
     identity = x509.UniformResourceIdentifier(f"{TRUST_DOMAIN}/{name}")
     return x509.SubjectAlternativeName([identity, x509.DNSName("localhost"), x509.DNSName(name)])
 
@@ -147,5 +147,5 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.local.errors import StepFailed
-from services.local.files import last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from services.local.account import Account
 
+HAS_PROC = sys.platform == "linux"
 PR_SET_PDEATHSIG = 1
 STATE_FIELD = 3
 START_TIME_FIELD = 22
@@ -67,9 +67,7 @@ async def run_step(step: str, command: Command) -> None:
         with suppress(ProcessLookupError):
             process.kill()
     if code:
-        raise StepFailed(
-            step=step, what=how_it_ended(code), log=command.log, last_lines=last_lines(command.log)
-        )
+        raise StepFailed(step=step, what=how_it_ended(code), log=command.log)
 
 
 def how_it_ended(code: int) -> str:
@@ -98,7 +96,7 @@ class Identity:
 
 def identify(pid: int) -> Identity | None:
     """Return the identity of the process `pid`, or None where there is none, or only a dead one nobody waited for."""
-    if not Path("/proc/self/stat").exists():
+    if not HAS_PROC:
         return _identify_by_ps(pid)
     try:
         # The name, in brackets, may hold anything: what follows the last bracket is safe to split.
@@ -109,12 +107,24 @@ def identify(pid: int) -> Identity | None:
     return None if state in "ZX" else Identity(pid, started)
 
 
+def command_line(pid: int) -> str:
+    """Return what the process `pid` runs, with its arguments; empty where there is none."""
+    if not HAS_PROC:
+        return _ask_ps(pid, "args=")
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def _identify_by_ps(pid: int) -> Identity | None:
-    found = subprocess.run(  # noqa: S603 - a number
-        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    state, _, started = found.stdout.strip().partition(" ")
+    state, _, started = _ask_ps(pid, "stat=,lstart=").partition(" ")
     return None if not started or state.startswith("Z") else Identity(pid, started.strip())
+
+
+def _ask_ps(pid: int, columns: str) -> str:
+    command = ["/bin/ps", "-o", columns, "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - a number
 
 
 def _tie_to_parent(number: signal.Signals) -> Callable[[], None] | None:

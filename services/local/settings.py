@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def _default_home() -> Path:
-    """`.azora` in the checkout that this file belongs to; installed without one, in the current folder."""
+    """Return `.azora` in the checkout that this file belongs to; installed without one, in the current folder."""
     checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / ".azora"
 
 
-class LocalSettings(BaseSettings):
-    """Where the local system lives and listens."""
+class SystemSettings(BaseSettings):
+    """Where the local system lives and listens. What the services read themselves passes through to them."""
 
     model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore")
 
@@ -31,23 +31,30 @@ class LocalSettings(BaseSettings):
     """Folder of all its state: database, keys, certificates, logs."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """The edge's port on 127.0.0.1."""
+    rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Multiplies Envoy's flood guard, as it does the services' limits."""
+
+    @property
+    def edge(self) -> str:
+        """The URL of everything."""
+        return f"http://127.0.0.1:{self.port}"
 
 
-def read_settings() -> LocalSettings:
+def read_settings() -> SystemSettings:
     """Read the settings from the environment. Raises SettingInvalid."""
     try:
-        settings = load(LocalSettings)
+        settings = load(SystemSettings)
     except SettingsError as error:
-        raise SettingInvalid(problem=str(error)) from None
+        raise SettingInvalid(problem=error) from None
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
 
 
 def inherited_environment() -> Mapping[str, str]:
-    """Return the environment that every part starts from: what the user set passes through to the services."""
+    """Return the environment that every part starts from."""
     return dict(os.environ)
 
 
 def runtime_candidates() -> list[Path]:
     """Return the folders under which sockets may live, the best first."""
-    candidates = (os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR"), "/tmp")  # noqa: S108 - made private below
+    candidates = (os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR"), "/tmp")  # noqa: S108 - made private there
     return [Path(candidate) for candidate in candidates if candidate]

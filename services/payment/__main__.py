@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from azora import client
@@ -19,7 +20,7 @@ from azora.payment.v1 import (
 )
 
 from interceptors import chain
-from services.payment.clients import EducationClient, SigningKeys
+from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HoldStore
 from services.payment.internal.servicer import InternalServicer
@@ -34,17 +35,15 @@ from services.payment.settings import PaymentSettings
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
-from services.shared.db import Database, metadata
+from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
-from services.shared.server import Served, Server, main
+from services.shared.server import Served, Server, connect_to_mesh, main
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
-    from grpc import aio
-
     from services.payment.ports import Education
     from services.shared.tokens import KeySource
 
@@ -70,7 +69,7 @@ class Parts:
 def assemble(settings: PaymentSettings) -> Parts:
     """Return the parts, put together as the settings say."""
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
-    records = IdempotencyRecords(database, metadata())
+    records = IdempotencyRecords(database)
     ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
     ledger = Ledger(ledger_store)
     cashier = Cashier(payment_store, ledger, timedelta(days=settings.refund_window_days))
@@ -94,7 +93,7 @@ def build(settings: PaymentSettings, *, keys: KeySource | None = None, education
     mesh = connect_to_mesh(settings)
     worker = Worker(settings.database_url.get_secret_value(), jobs.handlers(education or EducationClient(mesh)))
     verifier = AccessTokens(
-        keys or RemoteKeys(SigningKeys(mesh).fetch),
+        keys or RemoteKeys(partial(client.signing_keys, mesh)),
         issuer=settings.issuer,
         audience=settings.audience,
         permissions=role_permissions(),
@@ -112,13 +111,6 @@ def build(settings: PaymentSettings, *, keys: KeySource | None = None, education
         background=[worker.run, parts.records.keep_expiring],
         close=[parts.database.close, mesh.close],
     )
-
-
-def connect_to_mesh(settings: PaymentSettings) -> aio.Channel:
-    """Return the channel to the other services, as Payment."""
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
-    identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
-    return client.connect(settings.mesh_target, identity=identity)
 
 
 def _served(parts: Parts) -> list[Served]:

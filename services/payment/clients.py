@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
 from azora.education.v1 import internal_service_pb2, internal_service_pb2_grpc
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from services.shared.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from services.payment.ports import PaymentRefunded
 
 
@@ -37,18 +33,3 @@ class EducationClient:
             await self._stub.ReceiveEvents(internal_service_pb2.ReceiveEventsRequest(events=[message]))
         except aio.AioRpcError as error:
             raise DependencyUnavailable(metadata={"service": "education"}) from error
-
-
-class SigningKeys:
-    """Auth's public keys over the mesh."""
-
-    def __init__(self, channel: aio.Channel) -> None:
-        self._stub = token_service_pb2_grpc.TokenServiceStub(channel)
-
-    async def fetch(self) -> Sequence[Mapping[str, str]]:
-        """Return the keys as JWKs (RFC 7517). Raises DependencyUnavailable."""
-        try:
-            response = await self._stub.GetJwks(token_service_pb2.GetJwksRequest())
-        except aio.AioRpcError as error:
-            raise DependencyUnavailable(metadata={"service": "auth"}) from error
-        return [MessageToDict(key) for key in response.keys]

@@ -11,10 +11,6 @@ class WalletFrozen(FailedPrecondition):
     """The wallet is frozen; an administrator can open it again."""
 
 
-class CurrencyUnknown(InvalidArgument):
-    """The currency is neither AZR nor one of ISO 4217."""
-
-
 class CurrencyMismatch(InvalidArgument):
     """The amount is in another currency than what it is taken from."""
 

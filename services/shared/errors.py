@@ -1,7 +1,7 @@
 """Errors that a caller is meant to see, and nothing about how they travel.
 
     DomainError
-    ├── InvalidArgument ── ValidationFailed · MalformedRequest · UpdateMaskInvalid · PageTokenInvalid · Idempotency…
+    ├── InvalidArgument ── ValidationFailed · MalformedRequest · UpdateMaskInvalid · CurrencyUnknown · …
     ├── Unauthenticated ── TokenMissing · TokenInvalid · TokenExpired
     ├── PermissionDenied ── AccessDenied
     ├── NotFound
@@ -154,6 +154,10 @@ class ValidationFailed(InvalidArgument):
 
 class MalformedRequest(InvalidArgument):
     """The request's bytes are not a message of this method's type."""
+
+
+class CurrencyUnknown(InvalidArgument):
+    """The currency is neither AZR nor one of ISO 4217."""
 
 
 class UpdateMaskInvalid(InvalidArgument):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
-from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, bindparam, delete, func, select
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.shared.errors import DomainError, IdempotencyKeyReused, revive
@@ -21,7 +21,6 @@ from services.shared.principal import current_request
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sqlalchemy import MetaData
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.shared.db import Database
@@ -72,9 +71,9 @@ class Idempotent(Generic[Effect, Response]):
 class IdempotencyRecords:
     """The records of one service's database."""
 
-    def __init__(self, database: Database, metadata: MetaData) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._table = _table(metadata)
+        self._table = _table()
         columns = self._table.c
         same = [columns[name] == bindparam(f"the_{name}") for name in ("principal_id", "method", "key")]
         self._claim = insert(self._table).on_conflict_do_nothing().returning(columns.key)
@@ -160,10 +159,10 @@ class IdempotencyRecords:
         return revive(json.loads(rejection)) if rejection is not None else call.decode(response or b"")
 
 
-def _table(metadata: MetaData) -> Table:
+def _table() -> Table:
     return Table(
         "idempotency_records",
-        metadata,
+        MetaData(),
         Column("principal_id", Text, primary_key=True),
         Column("method", Text, primary_key=True),
         Column("key", Text, primary_key=True),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.shared.errors import CurrencyUnknown
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,3 +39,9 @@ class Money:
 
     amount_minor: int
     currency: str = EARNED_TOKEN
+
+
+def check_currency(currency: str) -> None:
+    """Raise CurrencyUnknown for what is neither AZR nor of ISO 4217."""
+    if currency not in EXPONENTS:
+        raise CurrencyUnknown(metadata={"currency": currency})

@@ -15,6 +15,7 @@ from services.education.errors import (
 )
 from services.shared.errors import TokenMissing
 from services.shared.ids import new_id
+from services.shared.money import check_currency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,8 @@ class CourseOperations:
             return await self._read(connection, course, lessons_are_open=enrolled or may_edit(principal, course))
 
     async def create(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
-        """Write a draft. Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed."""
+        """Write a draft. Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed, CurrencyUnknown."""
+        check_currency(new.price.currency)
         educator_id = new.educator_id or principal.user_id
         if not principal.may(MANAGE):
             if new.completion_reward.amount_minor:

@@ -1,4 +1,4 @@
-"""What gRPC clients do by themselves: end calls by the contract's timeouts, and retry those that it calls safe.
+"""What gRPC clients do by themselves: end calls that take too long, and retry those that the contract calls safe.
 
 The format is gRPC's service config (grpc.service_config.ServiceConfig).
 """
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from services.gateway.contract import Contract
     from services.shared.policy import MethodPolicy
 
+LEEWAY_SECONDS = 2
+"""How much longer a client waits than the gateway lets the call run.
+
+The gateway's answer, which says why, should be there first. And gRPC's C core, Python's with it, ends calls one to two
+seconds before a service config's timeout (grpc/grpc#34547): a call of two seconds could end at once.
+"""
 RETRY_POLICY = {
     "maxAttempts": 3,
     "initialBackoff": "0.1s",
@@ -34,7 +40,10 @@ def service_config(contract: Contract) -> Json:
 
 def _method(policy: MethodPolicy) -> Json:
     service, method = policy.path.removeprefix("/").split("/")
-    config: Json = {"name": [{"service": service, "method": method}], "timeout": seconds(policy.timeout_seconds)}
+    config: Json = {
+        "name": [{"service": service, "method": method}],
+        "timeout": seconds(policy.timeout_seconds + LEEWAY_SECONDS),
+    }
     if policy.retry_safe:
         config["retryPolicy"] = RETRY_POLICY
     return config

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.payment.errors import CaptureExceedsHold, CurrencyMismatch, HoldExpired, HoldNotActive, HoldNotFound
 from services.payment.holds.model import Hold, HoldState
-from services.payment.wallets.operations import check_currency
+from services.shared.money import check_currency
 
 if TYPE_CHECKING:
     from datetime import timedelta

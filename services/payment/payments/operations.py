@@ -13,9 +13,9 @@ from services.payment.errors import (
 )
 from services.payment.ledger.model import AccountKey, AccountKind, Leg, Transaction, TransactionType
 from services.payment.payments.model import PaymentState
-from services.payment.wallets.operations import check_currency
 from services.shared import jobs
 from services.shared.ids import new_id
+from services.shared.money import check_currency
 
 if TYPE_CHECKING:
     from datetime import timedelta

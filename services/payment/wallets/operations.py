@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from services.payment.errors import CurrencyUnknown, InsufficientFunds, WalletFrozen
+from services.payment.errors import InsufficientFunds, WalletFrozen
 from services.payment.wallets.model import Balance, Movement, Payer, Wallet, WalletState
-from services.shared.money import EARNED_TOKEN, EXPONENTS, INT64_MAX
+from services.shared.money import EARNED_TOKEN, INT64_MAX, check_currency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +72,3 @@ class WalletOperations:
         if wallet.state is WalletState.FROZEN:
             raise WalletFrozen
         return Payer(user_id, wallet.id)
-
-
-def check_currency(currency: str) -> None:
-    """Raise CurrencyUnknown for what is neither AZR nor of ISO 4217."""
-    if currency not in EXPONENTS:
-        raise CurrencyUnknown(metadata={"currency": currency})

@@ -8,6 +8,7 @@ import pytest
 from asyncpg import InsufficientPrivilegeError
 from azora.education.v1 import course_pb2
 from azora.education.v1 import course_service_pb2 as pb
+from azora.type.v1 import money_pb2
 
 from services.shared.ids import new_id
 from tests.support.education import MODULES, RunningEducation, azr, lesson_ids
@@ -64,6 +65,8 @@ async def test_bad_courses_are_refused_field_by_field(education: RunningEducatio
     assert (refused.code, set(refused.fields)) == ("INVALID_ARGUMENT", {"title", "price", "capacity"})
     nul = await refusal(education.educator().write(title="a\0b"))
     assert nul.code == "INVALID_ARGUMENT"
+    unknown = await refusal(education.educator().write(price=money_pb2.Money(minor_units=1, currency="QQQ")))
+    assert (unknown.code, unknown.reason) == ("INVALID_ARGUMENT", "CURRENCY_UNKNOWN")
 
 
 async def test_a_draft_is_invisible_to_all_but_its_educator_and_administrators(education: RunningEducation) -> None:

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import Int64Value
 from sqlalchemy import text
 
-from services.shared.db import Database, metadata
+from services.shared.db import Database
 from services.shared.errors import DependencyUnavailable, FailedPrecondition, IdempotencyKeyReused
 from services.shared.idempotency import IdempotencyRecords, Idempotent
 from services.shared.principal import Request, serve_request
@@ -32,7 +32,7 @@ class Counter:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.records = IdempotencyRecords(database, metadata())
+        self.records = IdempotencyRecords(database)
         self.fails: list[Exception] = []
 
     async def effect(self, connection: AsyncConnection) -> int:

@@ -25,7 +25,8 @@ class CourseServiceStub:
     """
     CreateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]
     """Makes a draft, owned by the caller; administrators may make one for an educator.
-    Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED.
+    Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
+    CURRENCY_UNKNOWN.
     """
     PublishCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]
     """Makes the draft the course's newest revision, which never changes again.
@@ -59,7 +60,8 @@ class CourseServiceServicer:
         context: _aio.ServicerContext[_course_service_pb2.CreateCourseRequest, _abc.Awaitable[_course_service_pb2.CreateCourseResponse]],
     ) -> _abc.Awaitable[_course_service_pb2.CreateCourseResponse]:
         """Makes a draft, owned by the caller; administrators may make one for an educator.
-        Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED.
+        Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
+        CURRENCY_UNKNOWN.
         """
 
     def PublishCourse(

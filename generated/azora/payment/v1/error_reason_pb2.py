@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#azora/payment/v1/error_reason.proto\x12\x10\x61zora.payment.v1*\xf7\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_INSUFFICIENT_FUNDS\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_WALLET_FROZEN\x10\x02\x12!\n\x1d\x45RROR_REASON_CURRENCY_UNKNOWN\x10\x03\x12\"\n\x1e\x45RROR_REASON_CURRENCY_MISMATCH\x10\x04\x12 \n\x1c\x45RROR_REASON_AMOUNT_OVERFLOW\x10\x05\x12\"\n\x1e\x45RROR_REASON_PAYMENT_NOT_FOUND\x10\x06\x12%\n!ERROR_REASON_REFUND_WINDOW_CLOSED\x10\x07\x12\'\n#ERROR_REASON_REFUND_EXCEEDS_PAYMENT\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_HOLD_NOT_FOUND\x10\t\x12 \n\x1c\x45RROR_REASON_HOLD_NOT_ACTIVE\x10\n\x12\x1d\n\x19\x45RROR_REASON_HOLD_EXPIRED\x10\x0b\x12%\n!ERROR_REASON_CAPTURE_EXCEEDS_HOLD\x10\x0c\x12\x1f\n\x1b\x45RROR_REASON_REFERENCE_USED\x10\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#azora/payment/v1/error_reason.proto\x12\x10\x61zora.payment.v1*\xd4\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12#\n\x1f\x45RROR_REASON_INSUFFICIENT_FUNDS\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_WALLET_FROZEN\x10\x02\x12\"\n\x1e\x45RROR_REASON_CURRENCY_MISMATCH\x10\x03\x12 \n\x1c\x45RROR_REASON_AMOUNT_OVERFLOW\x10\x04\x12\"\n\x1e\x45RROR_REASON_PAYMENT_NOT_FOUND\x10\x05\x12%\n!ERROR_REASON_REFUND_WINDOW_CLOSED\x10\x06\x12\'\n#ERROR_REASON_REFUND_EXCEEDS_PAYMENT\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_HOLD_NOT_FOUND\x10\x08\x12 \n\x1c\x45RROR_REASON_HOLD_NOT_ACTIVE\x10\t\x12\x1d\n\x19\x45RROR_REASON_HOLD_EXPIRED\x10\n\x12%\n!ERROR_REASON_CAPTURE_EXCEEDS_HOLD\x10\x0b\x12\x1f\n\x1b\x45RROR_REASON_REFERENCE_USED\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.payment.v1.error_reas
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=58
-  _globals['_ERRORREASON']._serialized_end=561
+  _globals['_ERRORREASON']._serialized_end=526
 # @@protoc_insertion_point(module_scope)

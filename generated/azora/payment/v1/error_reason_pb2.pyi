@@ -28,27 +28,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the wallet has less available than this needs. Metadata: currency."""
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 2
     """FAILED_PRECONDITION: the wallet is frozen."""
-    ERROR_REASON_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: the currency is not AZR nor one of ISO 4217. Metadata: currency."""
-    ERROR_REASON_CURRENCY_MISMATCH: _ErrorReason.ValueType  # 4
+    ERROR_REASON_CURRENCY_MISMATCH: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: the amount is in another currency than what it is taken from. Metadata: currency."""
-    ERROR_REASON_AMOUNT_OVERFLOW: _ErrorReason.ValueType  # 5
+    ERROR_REASON_AMOUNT_OVERFLOW: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the amount would leave the range of a 64-bit integer."""
-    ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 6
+    ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 5
     """NOT_FOUND: there is no such payment, or it is another person's."""
-    ERROR_REASON_REFUND_WINDOW_CLOSED: _ErrorReason.ValueType  # 7
+    ERROR_REASON_REFUND_WINDOW_CLOSED: _ErrorReason.ValueType  # 6
     """FAILED_PRECONDITION: the time in which the payer may ask for a refund is over."""
-    ERROR_REASON_REFUND_EXCEEDS_PAYMENT: _ErrorReason.ValueType  # 8
+    ERROR_REASON_REFUND_EXCEEDS_PAYMENT: _ErrorReason.ValueType  # 7
     """FAILED_PRECONDITION: all refunds together would be more than the payment. Metadata: refundableMinorUnits."""
-    ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 9
+    ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 8
     """NOT_FOUND: there is no such hold, or it is another person's."""
-    ERROR_REASON_HOLD_NOT_ACTIVE: _ErrorReason.ValueType  # 10
+    ERROR_REASON_HOLD_NOT_ACTIVE: _ErrorReason.ValueType  # 9
     """FAILED_PRECONDITION: the hold was captured or released before."""
-    ERROR_REASON_HOLD_EXPIRED: _ErrorReason.ValueType  # 11
+    ERROR_REASON_HOLD_EXPIRED: _ErrorReason.ValueType  # 10
     """FAILED_PRECONDITION: the hold's time ran out."""
-    ERROR_REASON_CAPTURE_EXCEEDS_HOLD: _ErrorReason.ValueType  # 12
+    ERROR_REASON_CAPTURE_EXCEEDS_HOLD: _ErrorReason.ValueType  # 11
     """FAILED_PRECONDITION: more was to be captured than was held."""
-    ERROR_REASON_REFERENCE_USED: _ErrorReason.ValueType  # 13
+    ERROR_REASON_REFERENCE_USED: _ErrorReason.ValueType  # 12
     """ALREADY_EXISTS: the reference has earned something else before."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -60,26 +58,24 @@ ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 1
 """FAILED_PRECONDITION: the wallet has less available than this needs. Metadata: currency."""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 2
 """FAILED_PRECONDITION: the wallet is frozen."""
-ERROR_REASON_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: the currency is not AZR nor one of ISO 4217. Metadata: currency."""
-ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 4
+ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: the amount is in another currency than what it is taken from. Metadata: currency."""
-ERROR_REASON_AMOUNT_OVERFLOW: ErrorReason.ValueType  # 5
+ERROR_REASON_AMOUNT_OVERFLOW: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the amount would leave the range of a 64-bit integer."""
-ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 6
+ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 5
 """NOT_FOUND: there is no such payment, or it is another person's."""
-ERROR_REASON_REFUND_WINDOW_CLOSED: ErrorReason.ValueType  # 7
+ERROR_REASON_REFUND_WINDOW_CLOSED: ErrorReason.ValueType  # 6
 """FAILED_PRECONDITION: the time in which the payer may ask for a refund is over."""
-ERROR_REASON_REFUND_EXCEEDS_PAYMENT: ErrorReason.ValueType  # 8
+ERROR_REASON_REFUND_EXCEEDS_PAYMENT: ErrorReason.ValueType  # 7
 """FAILED_PRECONDITION: all refunds together would be more than the payment. Metadata: refundableMinorUnits."""
-ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 9
+ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 8
 """NOT_FOUND: there is no such hold, or it is another person's."""
-ERROR_REASON_HOLD_NOT_ACTIVE: ErrorReason.ValueType  # 10
+ERROR_REASON_HOLD_NOT_ACTIVE: ErrorReason.ValueType  # 9
 """FAILED_PRECONDITION: the hold was captured or released before."""
-ERROR_REASON_HOLD_EXPIRED: ErrorReason.ValueType  # 11
+ERROR_REASON_HOLD_EXPIRED: ErrorReason.ValueType  # 10
 """FAILED_PRECONDITION: the hold's time ran out."""
-ERROR_REASON_CAPTURE_EXCEEDS_HOLD: ErrorReason.ValueType  # 12
+ERROR_REASON_CAPTURE_EXCEEDS_HOLD: ErrorReason.ValueType  # 11
 """FAILED_PRECONDITION: more was to be captured than was held."""
-ERROR_REASON_REFERENCE_USED: ErrorReason.ValueType  # 13
+ERROR_REASON_REFERENCE_USED: ErrorReason.ValueType  # 12
 """ALREADY_EXISTS: the reference has earned something else before."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

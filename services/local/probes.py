@@ -1,0 +1,68 @@
+"""Ways to ask a part whether it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import httpx
+
+from services.local.errors import SystemUnhealthy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from services.local.layout import Layout
+
+POLL_SECONDS = 0.03
+ANSWER_SECONDS = 2.0
+HEALTHY_SECONDS = 60.0
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again until the answer is yes; how long is the caller's to bound."""
+    while not await holds():  # noqa: ASYNC110 - another process has no event to wait for
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def accepts(socket: Path) -> bool:
+    """Whether something accepts connections on the unix socket."""
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except OSError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def wait_until_healthy(edge: str, layout: Layout) -> None:
+    """Wait until all parts are healthy, as seen through the edge. Raises SystemUnhealthy, naming one that is not."""
+    suspect = "envoy"
+    async with httpx.AsyncClient(base_url=edge, timeout=ANSWER_SECONDS, trust_env=False) as client:
+
+        async def healthy() -> bool:
+            nonlocal suspect
+            suspect = await _first_unhealthy(client)
+            return not suspect
+
+        try:
+            async with asyncio.timeout(HEALTHY_SECONDS):
+                await until(healthy)
+        except TimeoutError:
+            raise SystemUnhealthy(part=suspect, seconds=HEALTHY_SECONDS, log=layout.log(suspect)) from None
+
+
+async def _first_unhealthy(client: httpx.AsyncClient) -> str:
+    """Return the name of a part that is not healthy; empty when all are."""
+    try:
+        answer = await client.get("/health")
+        if answer.status_code == httpx.codes.OK:
+            return ""
+        services = answer.json().get("services", {})
+    except (httpx.HTTPError, ValueError):
+        return "envoy"
+    return next((name for name, status in services.items() if status != "healthy"), "gateway")

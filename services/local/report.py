@@ -1,0 +1,81 @@
+"""What `azora` prints: progress, the table of a system that is up, and what went wrong."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from services.local.errors import WithLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from services.local.doctor import Finding
+    from services.local.errors import LocalError
+    from services.local.system import System
+
+PASSWORD = "Student@2024!"  # noqa: S105 - the seeded account of a development system, printed for whoever runs it
+EMAIL = "student@azora.world"
+
+
+class Report:
+    """Prints to a terminal in colour, to anything else in plain text, and goes on when nobody reads any more."""
+
+    def __init__(self) -> None:
+        self._out = Console(highlight=False, markup=False, soft_wrap=True)
+        self._errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Print a line of progress."""
+        self._print(self._out, Text.assemble(("azora ", "bold cyan"), text))
+
+    def welcome(self, system: System, *, seconds: float, seeded: bool) -> None:
+        """Print where everything is and how to call it first."""
+        self._print(self._out, Text.assemble("\n", ("Azora Mesh is up", "bold green"), f" after {seconds:.1f} s\n"))
+        for subject, text in _welcome(system, seeded=seeded):
+            self._print(self._out, Text.assemble((f"  {subject:<12}", "cyan"), text) if text else Text())
+        self._print(self._out, Text())
+
+    def findings(self, findings: Iterable[Finding]) -> bool:
+        """Print what the doctor found, and return whether all is well."""
+        well = True
+        for finding in findings:
+            mark = ("ok  ", "green") if finding.well else ("BAD ", "bold red")
+            self._print(self._out, Text.assemble(mark, (f"{finding.subject:<8} ", "cyan"), finding.text))
+            well = well and finding.well
+        return well
+
+    def failure(self, error: LocalError) -> None:
+        """Print what went wrong and what to do, and the end of the log that says why."""
+        self._print(self._errors, Text.assemble(("azora ", "bold red"), str(error)))
+        if isinstance(error, WithLog) and error.last_lines:
+            indented = "\n".join(f"  | {line}" for line in error.last_lines.splitlines())
+            self._print(self._errors, Text(indented, style="dim"))
+
+    def _print(self, console: Console, text: Text) -> None:
+        with suppress(OSError):  # The terminal was closed, or the pipe: stopping in order matters more.
+            console.print(text)
+
+
+def _welcome(system: System, *, seeded: bool) -> Iterator[tuple[str, str]]:
+    edge = system.settings.edge
+    address = edge.removeprefix("http://")
+    yield "JSON", f"{edge}/v1"
+    yield "gRPC", address
+    yield "Health", f"{edge}/health"
+    yield "", ""
+    yield "First call", f"curl {edge}/v1/courses"
+    if seeded:
+        body = f'{{"email":"{EMAIL}","password":"{PASSWORD}"}}'
+        yield "Sign in", f"curl {edge}/v1/auth/login -H 'content-type: application/json' -d '{body}'"
+    call = "azora.education.v1.CourseService/ListCourses"
+    yield "grpcurl", f"grpcurl -plaintext {address} {call}"
+    yield "buf curl", f"buf curl --protocol grpc --http2-prior-knowledge {edge}/{call}"
+    yield "", ""
+    yield "Logs", str(system.layout.logs)
+    yield "Stop", f"Ctrl-C, or kill {os.getpid()}"
+    yield "Wipe", "make reset"

@@ -1,0 +1,146 @@
+"""What the one-command system consists of: every part's command, environment and place."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from services.gateway.compiler import LocalSettings, local, socket_path, write_bootstrap
+from services.local.envoy import envoy_plan
+from services.local.part import Plan
+from services.local.probes import accepts
+from services.local.processes import Command
+from services.local.secret_keys import secret_key
+from services.local.settings import inherited_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from services.local.layout import Layout
+    from services.local.postgres import Cluster
+    from services.local.settings import SystemSettings
+
+SERVICES = ("auth", "education", "payment")
+"""Those with a database."""
+GATEWAY = "gateway"
+PARTS = (*SERVICES, GATEWAY)
+"""Those of Python, which can have replicas."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One local system, described; nothing in it runs."""
+
+    settings: SystemSettings
+    layout: Layout
+    cluster: Cluster
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    """How many processes a part has; one unless named here."""
+
+    def postgres(self) -> Plan:
+        """Return how PostgreSQL is run."""
+        return self.cluster.plan(self.layout.log("postgres"))
+
+    def services(self) -> list[Plan]:
+        """Return how all replicas of the services and the gateway are run."""
+        return [self._service(name, replica) for name in PARTS for replica in range(self.replicas.get(name, 1))]
+
+    def envoy(self) -> Plan:
+        """Return how Envoy is run, on a bootstrap written now."""
+        profile = local(
+            LocalSettings(
+                runtime=self.layout.runtime,
+                pki=self.layout.pki,
+                port=self.settings.port,
+                replicas=self.replicas,
+                rate_limit_scale=self.settings.rate_limit_scale,
+            )
+        )
+        write_bootstrap(profile, self.layout.bootstrap)
+        return envoy_plan(self.layout)
+
+    async def unmigrated(self) -> list[str]:
+        """Return the services whose databases are not at their newest revision; asking costs less than migrating."""
+        return [service for service in SERVICES if await self.cluster.revision(service) != newest_revision(service)]
+
+    def migration(self, service: str) -> Command:
+        """Return how a service's database is migrated: by its owner, whom the running service cannot become."""
+        owner = {"AZORA_MIGRATION_DATABASE_URL": self.cluster.url(service, f"{service}_owner")}
+        return self._python(
+            service, ("migrate",), self.environment(service) | owner, self.layout.log(f"{service}-migrate")
+        )
+
+    def seeding(self) -> Command:
+        """Return how the running system is seeded: by `azora seed`, which takes much memory."""
+        here = {"AZORA_HOME": str(self.layout.home), "AZORA_PORT": str(self.settings.port)}
+        return Command(
+            arguments=(sys.executable, "-m", "services.local.cli", "seed"),
+            environment=dict(inherited_environment()) | here,
+            log=self.layout.log("seed"),
+            folder=self.layout.home,
+        )
+
+    def remove_sockets(self) -> None:
+        """Remove the folders outside the home; the next start makes them anew."""
+        for folder in (self.layout.runtime, self.cluster.sockets):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _service(self, service: str, replica: int) -> Plan:
+        path = socket_path(self.layout.runtime, service, replica)
+        environment = self.environment(service) | {"AZORA_LISTEN": f"unix:{path}"}
+        if service == GATEWAY:
+            http = socket_path(self.layout.runtime, "gateway-http", replica)
+            environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
+        return Plan(
+            name=path.stem,
+            command=self._python(service, (), environment, self.layout.log(path.stem)),
+            ready=lambda: accepts(path),
+            prepare=lambda: path.unlink(missing_ok=True),
+        )
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Return what the user's environment and this system say to every process of a service."""
+        own = {
+            "AZORA_ENV": "development",
+            "AZORA_LISTEN": self.layout.target(service),
+            "AZORA_TLS_CERTIFICATE": str(self.layout.pki / f"{service}.crt"),
+            "AZORA_TLS_KEY": str(self.layout.pki / f"{service}.key"),
+            "AZORA_TLS_AUTHORITY": str(self.layout.pki / "ca.crt"),
+        }
+        if service in SERVICES:
+            own |= {
+                "AZORA_DATABASE_URL": self.cluster.url(service, f"{service}_app"),
+                "AZORA_SECRET_KEY": secret_key(self.layout.secrets, service),
+                "AZORA_MESH_TARGET": self.layout.target("mesh"),
+            }
+        # One replica that stops need not wait until the mesh looks elsewhere: there is nowhere else.
+        lone = self.replicas.get(service, 1) == 1
+        defaults = {"AZORA_DRAIN_SECONDS": "0"} if lone else {}
+        return defaults | dict(inherited_environment()) | own
+
+    def _targets(self) -> str:
+        """Return where the gateway asks each service for its health."""
+        return ",".join(
+            f"{name}=unix:{socket_path(self.layout.runtime, name, replica)}"
+            for name in SERVICES
+            for replica in range(self.replicas.get(name, 1))
+        )
+
+    def _python(self, service: str, arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> Command:
+        return Command(
+            arguments=(sys.executable, "-m", f"services.{service}", *arguments),
+            environment=environment,
+            log=log,
+            folder=self.layout.home,
+        )
+
+
+def newest_revision(service: str) -> str:
+    """Return the newest revision of a service's migrations, whose files are named <revision>_<what>.py."""
+    versions = files(f"services.{service}") / "migrations" / "versions"
+    names = (entry.name for entry in versions.iterdir() if entry.name.endswith(".py"))
+    return max(name.partition("_")[0] for name in names)
