@@ -20,7 +20,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
-from services.shared import logs, migrations
+from services.shared import logs
 from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -205,7 +205,9 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
         owner = getattr(settings, "migration_database_url", None)
         if owner is None:
             sys.exit(f"{service} does not migrate: set AZORA_MIGRATION_DATABASE_URL, with the owner's role")
-        migrations.migrate(service, owner.get_secret_value())
+        from services.shared.migrations import migrate  # noqa: PLC0415 - Alembic is of no use to a server
+
+        migrate(service, owner.get_secret_value())
     else:
         uvloop.run(_serve(build, settings))
 
