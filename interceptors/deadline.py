@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+MARGIN_SECONDS = 0.05
+
+
 class Deadline(Interceptor):
     """Cancels a call that takes too long, its query and transaction with it; calls made for it get what is left."""
 
@@ -20,7 +23,10 @@ class Deadline(Interceptor):
     async def around(self, call: Call) -> AsyncIterator[None]:
         """Run the call under its deadline."""
         remaining: float | None = call.context.time_remaining()
-        seconds = min(call.policy.timeout_seconds, remaining if remaining is not None else call.policy.timeout_seconds)
+        seconds = call.policy.timeout_seconds
+        if remaining is not None:
+            # A little before the client stops listening, so that it hears why.
+            seconds = min(seconds, max(remaining - MARGIN_SECONDS, remaining / 2))
         call.served.deadline = asyncio.get_running_loop().time() + seconds
         limit = asyncio.timeout(seconds)
         try:

@@ -35,7 +35,7 @@ class AccessLog(Interceptor):
         finally:
             principal = call.served.principal
             logger.log(
-                logging.ERROR if call.status in OURS else logging.INFO,
+                _level(call),
                 "rpc",
                 extra={
                     "method": call.policy.path,
@@ -47,3 +47,10 @@ class AccessLog(Interceptor):
                     "address": principal.address,
                 },
             )
+
+
+def _level(call: Call) -> int:
+    if call.status in OURS:
+        return logging.ERROR
+    # Health is asked every second by everyone: only what is out of the ordinary is worth a line.
+    return logging.DEBUG if call.policy.tier is None and call.status is grpc.StatusCode.OK else logging.INFO

@@ -12,10 +12,10 @@ from interceptors.tracing import Tracing
 from interceptors.validation import Validation
 from services.gateway.contract import load_contract
 from services.gateway.pages import serve_pages
-from services.gateway.parts import Health, Parts
+from services.gateway.parts import Parts
 from services.gateway.settings import GatewaySettings
 from services.shared.policy import infrastructure_policies
-from services.shared.server import Server, main
+from services.shared.server import Health, Server, main
 
 
 def build(settings: GatewaySettings) -> Server:

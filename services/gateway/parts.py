@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from services.gateway.contract import Contract
     from services.gateway.settings import GatewaySettings
+    from services.shared.server import Health
 
 logger = logging.getLogger(__name__)
 
@@ -30,28 +30,6 @@ OPTIONS = [
 ]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class Health(health_aio.HealthServicer):
-    """The package's health servicer, with the method that it leaves out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._listed = [""]
-
-    async def set(self, service: str, status: Any) -> None:
-        """Publish the status of a service."""
-        if service not in self._listed:
-            self._listed.append(service)
-        await super().set(service, status)
-
-    async def List(self, _request: Any, context: Any) -> Any:  # noqa: N802 - the RPC's name
-        """Return the status of every service by name."""
-        answers = {
-            name: await self.Check(health_pb2.HealthCheckRequest(service=name), context) for name in self._listed
-        }
-        response: Any = health_pb2.HealthListResponse  # type: ignore[attr-defined] # The stubs are older than it.
-        return response(statuses=answers)
 
 
 class Parts:

@@ -48,6 +48,28 @@ class Served:
     add: Callable[[Any, aio.Server], None]
 
 
+class Health(health_aio.HealthServicer):
+    """The package's health servicer, with the method that it leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listed = [""]
+
+    async def set(self, service: str, status: Any) -> None:
+        """Publish the status of a service."""
+        if service not in self._listed:
+            self._listed.append(service)
+        await super().set(service, status)
+
+    async def List(self, _request: Any, context: Any) -> Any:  # noqa: N802 - the RPC's name
+        """Return the status of every service by name."""
+        answers = {
+            name: await self.Check(health_pb2.HealthCheckRequest(service=name), context) for name in self._listed
+        }
+        response: Any = health_pb2.HealthListResponse  # type: ignore[attr-defined] # The stubs are older than it.
+        return response(statuses=answers)
+
+
 @dataclass(slots=True)
 class Server:
     """A gRPC server with health (its readiness, watched every second) and, if asked, reflection v1 and v1alpha."""
@@ -65,7 +87,7 @@ class Server:
     """The descriptors that reflection shows; unset means all that this process knows."""
     reflected: Sequence[str] = ()
     """The services that reflection lists; unset means those that are served here."""
-    health: Any = field(default_factory=health_aio.HealthServicer)
+    health: Health = field(default_factory=Health)
     _server: aio.Server = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
 

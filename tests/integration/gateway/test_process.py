@@ -162,13 +162,10 @@ async def test_over_tcp_all_is_mutual_tls() -> None:
         port, auth_port = free_port(), free_port()
         auth = Replica(Signer())
         await auth.start(folder / "auth-over-tcp.sock", folder / "pki", auth_port)
-        services = (
-            f"auth=localhost:{auth_port},education=unix:{folder}/education.sock,payment=unix:{folder}/payment.sock"
-        )
+        rest = ",".join(f"{name}=unix:{folder}/{name}.sock" for name in ("education", "payment"))
+        over_tcp = {"http_listen": f"127.0.0.1:{port}", "services": f"auth=localhost:{auth_port},{rest}"}
         context = ssl.create_default_context(cafile=str(folder / "pki/ca.crt"))
-        async with gateway(
-            folder, http_listen=f"127.0.0.1:{port}", services=f"auth=localhost:{auth_port},{rest}", **identity
-        ):
+        async with gateway(folder, **over_tcp, **identity):
             async with httpx.AsyncClient(verify=context, base_url=f"https://localhost:{port}") as stranger:
                 with pytest.raises(httpx.TransportError):
                     await stranger.get("/health")
