@@ -18,6 +18,9 @@ from bench.load import Measured, measure
 from bench.peer import echo_peer
 from bench.system import running_system
 
+WIDTH = 110
+"""Of the table, also where nobody looks at a terminal."""
+
 
 def main() -> None:
     """Run every measurement and print the table."""
@@ -31,7 +34,7 @@ def main() -> None:
 async def _run(seconds: float, concurrency: int) -> None:
     table = Table(title=f"{seconds:g} s each, at 1 and at {concurrency} callers", title_justify="left")
     for heading in ("call", "p50 ms", "p99 ms", "calls/s", f"calls/s at {concurrency}", "p99 ms", "vs echo"):
-        table.add_column(heading, justify="left" if heading == "call" else "right")
+        table.add_column(heading, justify="left" if heading == "call" else "right", no_wrap=True)
     with tempfile.TemporaryDirectory(prefix="azb") as folder:
         async with echo_peer() as echo:
             peer = await _both(echo, seconds, concurrency)
@@ -40,7 +43,7 @@ async def _run(seconds: float, concurrency: int) -> None:
             for name, call in calls.named().items():
                 _row(table, name, await _both(call, seconds, concurrency), peer)
             await calls.check_books()
-    Console().print(table)
+    Console(width=WIDTH).print(table)
 
 
 async def _both(call: object, seconds: float, concurrency: int) -> tuple[Measured, Measured]:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 SERVICES = ("auth", "education", "payment")
 """Those with a database."""
 GATEWAY = "gateway"
-PARTS = (*SERVICES, GATEWAY)
-"""Those of Python, which can have replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,12 @@ class System:
         return self.cluster.plan(self.layout.log("postgres"))
 
     def services(self) -> list[Plan]:
-        """Return how all replicas of the services and the gateway are run."""
-        return [self._service(name, replica) for name in PARTS for replica in range(self.replicas.get(name, 1))]
+        """Return how all replicas of the services are run."""
+        return [plan for name in SERVICES for plan in self._replicas(name)]
+
+    def gateway(self) -> list[Plan]:
+        """Return how all replicas of the gateway are run: /health answers once they do."""
+        return self._replicas(GATEWAY)
 
     def envoy(self) -> Plan:
         """Return how Envoy is run, on a bootstrap written now."""
@@ -88,6 +90,9 @@ class System:
         """Remove the folders outside the home; the next start makes them anew."""
         for folder in (self.layout.runtime, self.cluster.sockets):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _replicas(self, service: str) -> list[Plan]:
+        return [self._service(service, replica) for replica in range(self.replicas.get(service, 1))]
 
     def _service(self, service: str, replica: int) -> Plan:
         path = socket_path(self.layout.runtime, service, replica)

@@ -87,15 +87,20 @@ async def _start(
     async with asyncio.TaskGroup() as steps:
         for service in unmigrated:
             steps.create_task(run_step(f"Migrating {service}", system.migration(service)))
-    services = system.services()
-    yield f"starting {', '.join(plan.name for plan in services)}"
-    await supervisor.start(services, keepers)
+    # What seeds need comes up first, /health last: a system that says it is healthy has its accounts and courses.
+    seeding = seeded and not system.layout.seeded.exists()
+    services, gateway = system.services(), system.gateway()
+    first = services if seeding else services + gateway
+    yield f"starting {', '.join(plan.name for plan in first)}"
+    await supervisor.start(first, keepers)
     yield "starting Envoy"
     await supervisor.start([system.envoy()], keepers)
-    await wait_until_healthy(system.settings.edge, system.layout)
-    if seeded and not system.layout.seeded.exists():
+    if seeding:
         yield "seeding"
         await run_step("Seeding", system.seeding())
+        yield f"starting {', '.join(plan.name for plan in gateway)}"
+        await supervisor.start(gateway, keepers)
+    await wait_until_healthy(system.settings.edge, system.layout)
 
 
 @contextmanager
