@@ -26,7 +26,6 @@ from interceptors.logging import AccessLog
 from interceptors.rate_limit import AccountRateLimit, Limiter, RateLimit
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
-from services.shared.policy import infrastructure_policies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def chain(
-    *, policies: Mapping[str, MethodPolicy], verifier: TokenVerifier, scale: float = 1.0, redis_url: str = ""
+    policies: Mapping[str, MethodPolicy], *, verifier: TokenVerifier, scale: float = 1.0, redis_url: str = ""
 ) -> Chain:
     """Return the chain of a server that serves the methods of `policies`."""
     limiter = Limiter(scale=scale, redis_url=redis_url)
@@ -53,5 +52,5 @@ def chain(
             ActingUser(),
             AccountRateLimit(limiter),
         ),
-        {**infrastructure_policies(), **policies},
+        policies,
     )

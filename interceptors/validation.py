@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+VALIDATOR = protovalidate.Validator()
+"""Compiles a message's rules once, when it first sees one."""
+
+
 class Validation(Interceptor):
     """Turns the request's bytes into its message and refuses what breaks the rules declared in the .proto."""
-
-    def __init__(self) -> None:
-        self._validator = protovalidate.Validator()
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
@@ -29,10 +30,15 @@ class Validation(Interceptor):
                 call.request = call.deserialize(call.raw)
             except DecodeError:
                 raise MalformedRequest from None
-            violations = self._validator.collect_violations(call.request)
-            if violations:
-                raise ValidationFailed(violations=[_violation(found.proto) for found in violations])
+            validate(call.request)
         yield
+
+
+def validate(message: Any) -> None:
+    """Raise ValidationFailed, naming each field, for a message that breaks the rules of its contract."""
+    violations = VALIDATOR.collect_violations(message)
+    if violations:
+        raise ValidationFailed(violations=[_violation(found.proto) for found in violations])
 
 
 def _violation(found: Any) -> FieldViolation:

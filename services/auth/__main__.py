@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, token_service_pb2, token_service_pb2_grpc
 
@@ -21,9 +22,9 @@ from services.auth.tokens.servicer import TokenServicer
 from services.auth.tokens.store import SigningKeyStore
 from services.shared import server
 from services.shared.db import Database
-from services.shared.policy import compile_policies, role_permissions
+from services.shared.policy import role_permissions
 from services.shared.seal import Seal
-from services.shared.server import HEALTH, Served, Server
+from services.shared.server import Served, Server
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 AUTH = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"]
@@ -92,12 +93,7 @@ def build(settings: AuthSettings) -> Server:
     )
     return Server(
         settings=settings,
-        interceptor=chain(
-            policies=compile_policies([AUTH, TOKENS, HEALTH]),
-            verifier=verifier,
-            scale=settings.rate_limit_scale,
-            redis_url=settings.redis_url.get_secret_value() if settings.redis_url else "",
-        ),
+        guard=partial(chain, verifier=verifier, scale=settings.rate_limit_scale, redis_url=settings.counters_url),
         services=[
             Served(AUTH, AuthServicer(parts.accounts), auth_service_pb2_grpc.add_AuthServiceServicer_to_server),
             Served(TOKENS, TokenServicer(parts.tokens), token_service_pb2_grpc.add_TokenServiceServicer_to_server),

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from azora.auth.v1 import auth_service_pb2
+
+from interceptors.validation import validate
 from services.auth.__main__ import assemble
 from services.auth.accounts.model import Role
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.auth.accounts.operations import Accounts
     from services.auth.settings import AuthSettings
+
+
+async def create_administrator(settings: AuthSettings, *, email: str, password: str, name: str) -> str:
+    """Make an administrator's account and return its id.
+
+    The same rules hold as for registering. Raises ValidationFailed, EmailInvalid, PasswordRefused, EmailTaken,
+    DependencyUnavailable.
+    """
+    validate(auth_service_pb2.RegisterRequest(email=email, password=password, name=name))
+    async with _accounts(settings) as accounts:
+        return await accounts.create_administrator(email=email, password=password, name=name)
 
 
 async def ensure_account(settings: AuthSettings, *, email: str, password: str, name: str, role: str) -> str:
@@ -16,8 +34,14 @@ async def ensure_account(settings: AuthSettings, *, email: str, password: str, n
 
     `role` is named as in azora.policy.v1.Role. Raises EmailInvalid, DependencyUnavailable; ValueError for no such role.
     """
+    async with _accounts(settings) as accounts:
+        return await accounts.create_account(email=email, password=password, name=name, role=Role(role))
+
+
+@asynccontextmanager
+async def _accounts(settings: AuthSettings) -> AsyncIterator[Accounts]:
     parts = assemble(settings)
     try:
-        return await parts.accounts.create_account(email=email, password=password, name=name, role=Role(role))
+        yield parts.accounts
     finally:
         await parts.close()

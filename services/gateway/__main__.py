@@ -14,7 +14,6 @@ from services.gateway.contract import load_contract
 from services.gateway.pages import serve_pages
 from services.gateway.parts import Parts
 from services.gateway.settings import GatewaySettings
-from services.shared.policy import infrastructure_policies
 from services.shared.server import Health, Server, main
 
 
@@ -25,7 +24,7 @@ def build(settings: GatewaySettings) -> Server:
     parts = Parts(settings, contract, health)
     return Server(
         settings,
-        Chain((Tracing(), AccessLog(), Errors(), Deadline(), Validation()), infrastructure_policies()),
+        partial(Chain, (Tracing(), AccessLog(), Errors(), Deadline(), Validation())),
         services=(),
         ready=parts.ready,
         background=(partial(serve_pages, settings, parts),),

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -60,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring a service's database up to date")
     migrate.add_argument("service", choices=WITH_DATABASE)
     migrate.set_defaults(run=_migrate)
+
+    administrators = commands.add_parser("admin", help="make an administrator's account, with Auth's own settings")
+    making = administrators.add_subparsers(required=True, metavar="create").add_parser("create")
+    making.add_argument("--email", required=True)
+    making.add_argument("--name", required=True)
+    making.set_defaults(run=_create_administrator)
 
     certificates = commands.add_parser("pki", help="write the mesh's authority and certificates into a folder")
     certificates.add_argument("folder", type=Path)
@@ -140,6 +147,25 @@ def _migrate(options: argparse.Namespace) -> NoReturn:
 def _become(service: str, *arguments: str) -> NoReturn:
     """Become the service's own process: signals and exit codes are its own."""
     os.execv(sys.executable, [sys.executable, "-m", f"services.{service}", *arguments])  # noqa: S606 - from a fixed list
+
+
+def _create_administrator(options: argparse.Namespace) -> int:
+    """Ask for the password, or read it from standard input where nobody can be asked: never from the arguments."""
+    from services.auth.admin import create_administrator  # noqa: PLC0415
+    from services.auth.settings import AuthSettings  # noqa: PLC0415
+    from services.shared.errors import DomainError  # noqa: PLC0415
+    from services.shared.settings import SettingsError, load  # noqa: PLC0415
+
+    password = getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    try:
+        making = create_administrator(load(AuthSettings), email=options.email, password=password, name=options.name)
+        sys.stdout.write(f"{asyncio.run(making)}\n")
+    except SettingsError as error:
+        sys.exit(f"azora admin create: {error}")
+    except DomainError as error:
+        fields = "".join(f"\n  {violation.field}: {violation.description}" for violation in error.violations)
+        sys.exit(f"azora admin create: {error}{fields}")
+    return 0
 
 
 def _pki(options: argparse.Namespace) -> int:

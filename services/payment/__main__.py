@@ -39,7 +39,7 @@ from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
 from services.shared.pagination import PageTokens
-from services.shared.policy import compile_policies, role_permissions
+from services.shared.policy import role_permissions
 from services.shared.server import Served, Server, connect_to_mesh, main
 from services.shared.tokens import AccessTokens, RemoteKeys
 
@@ -100,12 +100,7 @@ def build(settings: PaymentSettings, *, keys: KeySource | None = None, education
     )
     return Server(
         settings=settings,
-        interceptor=chain(
-            policies=compile_policies([WALLETS, PAYMENTS, LEDGER, INTERNAL]),
-            verifier=verifier,
-            scale=settings.rate_limit_scale,
-            redis_url=settings.redis_url.get_secret_value() if settings.redis_url else "",
-        ),
+        guard=partial(chain, verifier=verifier, scale=settings.rate_limit_scale, redis_url=settings.counters_url),
         services=_served(parts),
         ready=parts.database.ready,
         background=[worker.run, parts.records.keep_expiring],

@@ -78,12 +78,12 @@ class MethodPolicy:
         return self.service_path.split(".")[1]
 
 
-def compile_policies(services: Iterable[ServiceDescriptor]) -> Mapping[str, MethodPolicy]:
+def compile_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPolicy]:
     """Return the policies of all methods of `services` by gRPC path. Raises PolicyError."""
     return {policy.path: policy for service in services for policy in _service(service)}
 
 
-def infrastructure_policies() -> Mapping[str, MethodPolicy]:
+def infrastructure_policies() -> dict[str, MethodPolicy]:
     """Return the policies of gRPC's own methods: health and reflection."""
     return {path: _infrastructure(path, streams=streams) for path, streams in INFRASTRUCTURE_STREAMS.items()}
 

@@ -21,13 +21,16 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs
+from services.shared.policy import compile_policies, infrastructure_policies
 from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from google.protobuf.descriptor import ServiceDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
+
+    from services.shared.policy import MethodPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +78,8 @@ class Server:
     """A gRPC server with health (its readiness, watched every second) and, if asked, reflection v1 and v1alpha."""
 
     settings: ServerSettings
-    interceptor: aio.ServerInterceptor
+    guard: Callable[[Mapping[str, MethodPolicy]], aio.ServerInterceptor]
+    """Makes the interceptor that holds calls against the policies of all that is served."""
     services: Sequence[Served]
     ready: Callable[[], Awaitable[bool]]
     """Whether the service can do its work now: its own database answers."""
@@ -92,9 +96,10 @@ class Server:
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
 
     async def start(self) -> None:
-        """Listen, and begin to watch readiness. Raises OSError where the address cannot be listened on."""
+        """Listen, and begin to watch readiness. Raises PolicyError for an RPC without a policy, OSError."""
+        policies = infrastructure_policies() | compile_policies(served.descriptor for served in self.services)
         self._server = aio.server(
-            interceptors=[self.interceptor],
+            interceptors=[self.guard(policies)],
             maximum_concurrent_rpcs=self.settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -71,6 +71,11 @@ class ServerSettings(BaseSettings):
         return self
 
     @property
+    def counters_url(self) -> str:
+        """Where rate-limit counters are shared; empty for in-process ones."""
+        return self.redis_url.get_secret_value() if self.redis_url else ""
+
+    @property
     def production(self) -> bool:
         """Whether this is a production system."""
         return self.env is Environment.PRODUCTION

@@ -16,6 +16,8 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 import services
 from services.shared import errors
 from services.shared.policy import MethodPolicy, PolicyError, compile_policies, infrastructure_policies
+from services.shared.server import Served
+from tests.support.serving import Signer, serving
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -101,6 +103,13 @@ GOOD: dict[str, Any] = {
 def test_a_policy_that_is_missing_or_unfinished_does_not_compile(policy: dict[str, Any], complaint: str) -> None:
     with pytest.raises(PolicyError, match=complaint):
         compile_policies([_service(**policy)])
+
+
+async def test_a_server_with_an_rpc_without_policy_does_not_start() -> None:
+    service = Served(_service(), object(), lambda *_: None)
+    with pytest.raises(PolicyError, match="TestService/Do has no policy"):
+        async with serving([service], Signer()):
+            pass
 
 
 def test_a_finished_policy_compiles() -> None:

@@ -106,6 +106,22 @@ async def test_the_internal_listener_wants_a_certificate(system: Processes) -> N
     assert await keys(aio.secure_channel(target, identity(system.made, "payment"), options=name)) == grpc.StatusCode.OK
 
 
+async def test_guessing_passwords_ends_with_a_time_to_wait(system: Processes) -> None:
+    """The real limits: ten attempts a minute from one address, on whatever accounts."""
+    async with edge(system) as client:
+        for attempt in range(11):
+            guess = {"email": f"{attempt}@example.com", "password": PASSWORD}
+            answer = await client.post("/v1/auth/login", json=guess)
+            if answer.status_code != httpx.codes.UNAUTHORIZED:
+                break
+    assert answer.status_code == httpx.codes.TOO_MANY_REQUESTS
+    assert 0 < int(answer.headers["retry-after"]) <= 60
+    assert answer.headers["ratelimit-remaining"] == "0"
+    status = answer.json()
+    assert (status["code"], status["details"][0]["reason"]) == (8, "RATE_LIMITED")
+    assert status["details"][1]["@type"].endswith("google.rpc.RetryInfo")
+
+
 async def test_reflection_is_off_in_production(system: Processes) -> None:
     async with aio.insecure_channel(f"127.0.0.1:{system.port('envoy', 8080)}") as channel:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]

@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
-from azora.auth.v1 import auth_service_pb2
 from azora.education.v1 import course_service_pb2
 from rich.console import Console
 
@@ -142,17 +140,6 @@ async def test_grpc_web_works_on_the_same_port(http: httpx.AsyncClient) -> None:
     listed = course_service_pb2.ListCoursesResponse.FromString(response.content[5 : 5 + length])
     assert len(listed.courses) == 1
     assert b"grpc-status:0" in response.content[5 + length :].replace(b" ", b"")
-
-
-def test_a_synchronous_client_works_too(edge: str) -> None:
-    with grpc.insecure_channel(edge.removeprefix("http://")) as channel:
-        login: Any = channel.unary_unary(
-            "/azora.auth.v1.AuthService/Login",
-            auth_service_pb2.LoginRequest.SerializeToString,
-            auth_service_pb2.LoginResponse.FromString,
-        )
-        request = auth_service_pb2.LoginRequest(email="student@azora.world", password="Student@2024!")
-        assert login(request, timeout=10).user.name == "Sam Student"
 
 
 async def test_tokens_are_verified_by_published_keys(http: httpx.AsyncClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from grpc import aio
 from interceptors import chain
 from services.shared import tokens
 from services.shared.ids import new_id
-from services.shared.policy import compile_policies, role_permissions
-from services.shared.server import HEALTH, Served, Server
+from services.shared.policy import role_permissions
+from services.shared.server import Served, Server
 from services.shared.settings import Environment, ServerSettings
 
 if TYPE_CHECKING:
@@ -68,11 +69,10 @@ async def serving(
     services: Sequence[Served], signer: Signer, *, scale: float = 1.0, redis_url: str = "", **settings: Any
 ) -> AsyncIterator[str]:
     """Serve `services` behind the real chain; give the target to connect to."""
-    policies = compile_policies([*(served.descriptor for served in services), HEALTH])
     async with short_folder() as folder:
         server = Server(
             ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0, **settings),
-            chain(policies=policies, verifier=signer.verifier(), scale=scale, redis_url=redis_url),
+            partial(chain, verifier=signer.verifier(), scale=scale, redis_url=redis_url),
             services,
             _always,
         )

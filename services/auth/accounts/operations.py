@@ -53,22 +53,30 @@ class Accounts:
 
         Raises EmailInvalid, PasswordRefused, EmailTaken, PasswordChecksBusy.
         """
-        address = _deliverable(email)
-        self._passwords.refuse_guessable(password, local_part=address.local_part, name=name)
-        new = await self._new_user(address, password, name, Role.STUDENT)
+        new = await self._chosen_user(email, password, name, Role.STUDENT)
 
         async def work(connection: AsyncConnection) -> tuple[User, Continued]:
-            user = await self._store.add(connection, new)
-            if user is None:
-                raise EmailTaken
+            user = await self._added(connection, new)
             return user, await self._sessions.begin(connection, user.id)
 
         return await self._signed_in(*await self._database.transaction(work))
 
+    async def create_administrator(self, *, email: str, password: str, name: str) -> str:
+        """Make an administrator's account, for those who run the system; return its id.
+
+        Raises EmailInvalid, PasswordRefused, EmailTaken, PasswordChecksBusy.
+        """
+        new = await self._chosen_user(email, password, name, Role.ADMIN)
+
+        async def work(connection: AsyncConnection) -> str:
+            return (await self._added(connection, new)).id
+
+        return await self._database.transaction(work)
+
     async def create_account(self, *, email: str, password: str, name: str, role: Role) -> str:
         """Make an account of any role, whatever its password, and return its id; or the id of the one that is there.
 
-        For those who run the system: the first administrator, and a development system's examples. Raises EmailInvalid.
+        For a development system's examples. Raises EmailInvalid.
         """
         address = _deliverable(email)
         existing = await self._find_credentials(address)
@@ -153,6 +161,18 @@ class Accounts:
     async def _find_credentials(self, email: EmailAddress) -> Credentials | None:
         async with self._database.reading() as connection:
             return await self._store.find_credentials(connection, email)
+
+    async def _added(self, connection: AsyncConnection, new: NewUser) -> User:
+        user = await self._store.add(connection, new)
+        if user is None:
+            raise EmailTaken
+        return user
+
+    async def _chosen_user(self, email: str, password: str, name: str, role: Role) -> NewUser:
+        """Return a new user whose password keeps the rules."""
+        address = _deliverable(email)
+        self._passwords.refuse_guessable(password, local_part=address.local_part, name=name)
+        return await self._new_user(address, password, name, role)
 
     async def _new_user(self, email: EmailAddress, password: str, name: str, role: Role) -> NewUser:
         return NewUser(new_id(), email, await self._passwords.hash(password), role, name)

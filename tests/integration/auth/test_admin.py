@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -16,7 +17,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.auth.admin import ensure_account
-from services.auth.errors import EmailInvalid
+from services.auth.errors import EmailInvalid, EmailTaken, PasswordRefused
 from tests.support.auth import SECRET_KEY, RunningAuth, auth_settings
 from tests.support.serving import channel_to, short_folder
 from tests.support.waiting import eventually
@@ -43,6 +44,42 @@ async def test_an_account_needs_an_address_and_a_role_that_exist(auth_database: 
         await ensure_account(auth_settings(auth_database.app_url), **{**ADMIN, "email": "admin"})
     with pytest.raises(ValueError, match="ROLE_KING"):
         await ensure_account(auth_settings(auth_database.app_url), **{**ADMIN, "role": "ROLE_KING"})
+
+
+async def run_admin_create(auth_database: Clone, email: str, password: str) -> tuple[int | None, str]:
+    """Run `azora admin create` with the password on its standard input; return its exit code and what it said."""
+    environment = os.environ | {
+        "AZORA_ENV": "development",
+        "AZORA_LISTEN": "unix:/tmp/unused",
+        "AZORA_DATABASE_URL": auth_database.app_url,
+        "AZORA_SECRET_KEY": SECRET_KEY,
+        "AZORA_BCRYPT_COST": "4",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(Path(sys.executable).with_name("azora"), "admin", "create", "--email", email, "--name", "Ada Admin"),
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said, _ = await process.communicate(f"{password}\n".encode())
+    return process.returncode, said.decode()
+
+
+async def test_the_first_administrator_is_made_by_command(auth: RunningAuth, auth_database: Clone) -> None:
+    password = "a long walk to the library"
+    code, said = await run_admin_create(auth_database, "ada@azora.world", "short")
+    assert code == 1
+    assert "\n  password: must be at least 8 characters" in said
+    code, said = await run_admin_create(auth_database, "ada@azora.world", "ada@azora.world")
+    assert code == 1
+    assert PasswordRefused().message in said
+    code, user_id = await run_admin_create(auth_database, "ada@azora.world", password)
+    assert code == 0
+    session = await auth.login("ada@azora.world", password)
+    assert (session.user.id, session.user.role) == (user_id.strip(), permission_pb2.ROLE_ADMIN)
+    code, said = await run_admin_create(auth_database, "ada@azora.world", password)
+    assert (code, said) == (1, f"azora admin create: {EmailTaken().message}\n")
 
 
 async def test_the_process_migrates_serves_and_stops_on_sigterm(auth_database: Clone) -> None:
