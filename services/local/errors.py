@@ -132,6 +132,7 @@ class WithLog(LocalError):
         super().__init__(log=log, **facts)
         self.last_lines = last_lines(log)
         """The end of the log; empty where there is none."""
+        self.add_note(self.last_lines)  # A traceback, in a test's report for one, says why as well.
 
 
 class PartFailed(WithLog):

@@ -42,6 +42,10 @@ HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # 
 REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
+class CannotListenError(OSError):
+    """The server's address is taken, or not of this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """One gRPC service: its descriptor, its servicer, and the generated function that adds the one to a server."""
@@ -96,7 +100,7 @@ class Server:
     _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
 
     async def start(self) -> None:
-        """Listen, and begin to watch readiness. Raises PolicyError for an RPC without a policy, OSError."""
+        """Listen, and begin to watch readiness. Raises CannotListenError; PolicyError for an RPC without a policy."""
         policies = infrastructure_policies() | compile_policies(served.descriptor for served in self.services)
         self._server = aio.server(
             interceptors=[self.guard(policies)],
@@ -143,7 +147,12 @@ class Server:
         await self.stop()
 
     def _listen(self) -> None:
-        address = self.settings.listen
+        try:
+            self._listen_on(self.settings.listen)
+        except RuntimeError as error:
+            raise CannotListenError(f"{self.settings.listen} is taken, or is no address of this machine") from error
+
+    def _listen_on(self, address: str) -> None:
         if address.startswith("unix:"):
             Path(address.removeprefix("unix:")).unlink(missing_ok=True)
             mask = os.umask(0o177)  # The socket is born for this user alone.
@@ -236,7 +245,10 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
 
         migrate(service, owner.get_secret_value())
     else:
-        uvloop.run(_serve(build, settings))
+        try:
+            uvloop.run(_serve(build, settings))
+        except CannotListenError as error:
+            sys.exit(f"{service} does not start: {error}")
 
 
 async def _serve(build: Callable[[Settings], Server], settings: Settings) -> None:
