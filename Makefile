@@ -63,7 +63,7 @@ test-tools: .venv/.dev .tools/grpcurl .tools/protoc-gen-grpc-gateway ## Run the 
 	GOBIN="$(CURDIR)/.tools" go install $(MODULE)
 
 .PHONY: unit
-unit: .venv/.dev ## Run the tests that need no process
+unit: .venv/.dev ## Run the quick tests: unit and contract
 	$(BIN)/pytest -q tests/unit tests/contract
 
 .PHONY: lint
@@ -88,9 +88,10 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, policy table
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, tables of policies and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.gateway.compiler
+	$(BIN)/python -m services.local.settings_table
 
 .PHONY: release-contract
 release-contract: generate ## Make today's contracts the ones that later changes must not break
@@ -102,6 +103,7 @@ check-generated: .venv/.dev ## Fail if what is committed differs from what the c
 	mkdir -p "$$out/generated/azora" "$$out/envoy" "$$out/docs"
 	$(BIN)/python protos/generate.py "$$out/generated"
 	$(BIN)/python -m services.gateway.compiler "$$out"
+	$(BIN)/python -m services.local.settings_table "$$out"
 	(cd "$$out" && find . -type f) | while read -r file; do cmp "$$out/$$file" "$$file" || { echo "$$file is out of date: make generate"; exit 1; }; done
 	for file in $$(find generated/azora/*/v1 generated/buf -name '*_pb2*.py*' -not -path '*__pycache__*'); do test -f "$$out/$$file" || { echo "$$file is compiled from nothing: remove it"; exit 1; }; done
 

@@ -25,10 +25,10 @@ def _default_home() -> Path:
 class SystemSettings(BaseSettings):
     """Where the local system lives and listens. What the services read themselves passes through to them."""
 
-    model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     home: Path = Field(default_factory=_default_home)
-    """Folder of all its state: database, keys, certificates, logs."""
+    """Folder of all its state: database, keys, certificates, logs. `.azora` in the checkout unless set."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """The edge's port on 127.0.0.1."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0

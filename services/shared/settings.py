@@ -32,7 +32,7 @@ class SettingsError(Exception):
 class ServerSettings(BaseSettings):
     """Settings of any gRPC server, as environment variables with the prefix AZORA_."""
 
-    model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     env: Environment = Environment.PRODUCTION
     """development or production."""

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sys
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +22,7 @@ from services.local.envoy import installed_envoy
 from services.local.leftovers import Register
 from services.local.part import Part, Plan
 from services.local.processes import Command, spawn
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,13 +76,6 @@ def give_secrets(container: str, made: Path, folder: Path) -> Path:
     for target, source in mounted(container, "secrets").items():
         shutil.copy(made / Path(compose()["secrets"][source]["file"]).name, folder / target)
     return folder
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 async def accepts(port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from services.gateway.compiler.authentication import GET_JWKS
 from services.gateway.contract import load_contract
 from services.local.envoy import installed_envoy
 from services.local.pki import ensure_pki
+from tests.support.ports import free_port
 from tests.support.serving import KEY_ID, Signer, short_folder
 from tests.support.waiting import eventually
 
@@ -156,12 +156,6 @@ async def running_envoy(profile: Profile, folder: Path) -> AsyncIterator[None]:
         if process.returncode is None:
             process.terminate()
         assert await process.wait() == 0, (folder / "envoy.log").read_text()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 async def _takes_tokens(edge: Edge) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from services.local.processes import Identity
+from tests.support.ports import free_port
 from tests.support.postgres import passable_folder
 from tests.support.waiting import eventually_sync
 
@@ -28,15 +28,6 @@ START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 QUICK = {"AZORA_BCRYPT_COST": "4", "AZORA_RATE_LIMIT_SCALE": "1000"}
 """What keeps tests from waiting for what they do not test."""
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on, below those that the system gives to connections."""
-    for port in range(20_000 + os.getpid() % 10_000, 32_000):
-        with socket.socket() as candidate:
-            if candidate.connect_ex(("127.0.0.1", port)):
-                return port
-    raise AssertionError("no free port")
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ from services.gateway.__main__ import build
 from services.gateway.contract import load_contract
 from services.gateway.settings import GatewaySettings
 from services.local.pki import ensure_pki
-from tests.support.edge import Replica, free_port
+from tests.support.edge import Replica
+from tests.support.ports import free_port
 from tests.support.serving import Signer, short_folder
 from tests.support.waiting import eventually
 

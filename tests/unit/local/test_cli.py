@@ -13,7 +13,7 @@ from services.local.errors import PartFailed
 from services.local.layout import lock_path
 from services.local.leftovers import run_lock
 from services.local.report import Report
-from tests.support.system import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

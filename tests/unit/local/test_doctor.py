@@ -27,7 +27,7 @@ from services.local.errors import (
 from services.local.layout import lock_path, register_path
 from services.local.leftovers import Register, run_lock
 from services.local.settings import SystemSettings, read_settings
-from tests.support.system import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,19 @@
+"""Ports that nothing else takes: below those that the system gives to outgoing connections, each handed out once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+FIRST, SPREAD, LAST = 20_000, 10_000, 32_000
+_candidates = itertools.chain(range(FIRST + os.getpid() % SPREAD, LAST), range(FIRST, LAST))
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on and that this process has not been given before."""
+    for port in _candidates:
+        with socket.socket() as candidate:
+            if candidate.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("no free port")
