@@ -57,6 +57,10 @@ class Cashier:
         )
         return payment
 
+    async def find(self, connection: AsyncConnection, payment_id: str) -> Payment | None:
+        """Return a payment that was made before."""
+        return await self._store.get(connection, payment_id)
+
 
 class PaymentOperations:
     """Payments and refunds, as their payers and administrators ask for them."""

@@ -86,8 +86,18 @@ async def test_a_hold_becomes_a_payment_for_a_course(client: PaymentClient, paym
     bought = await learner.read(payment_id)
     assert (bought.type, bought.description) == (payment_pb2.PAYMENT_TYPE_ENROLLMENT, "Sourdough")
     assert await learner.balance() == (51_00, 0, 51_00)
+
+
+async def test_a_capture_whose_key_is_long_forgotten_is_found_and_not_repeated(
+    client: PaymentClient, payment: RunningPayment
+) -> None:
+    learner = await payment.rich(100_00)
+    hold_id = await hold(client, learner.id)
+    payment_id = await client.capture(key="capture", user_id=learner.id, hold_id=hold_id)
+    assert await client.capture(key="days later", user_id=learner.id, hold_id=hold_id) == payment_id
+    assert await learner.balance() == (51_00, 0, 51_00)
     with pytest.raises(PaymentRefused, match="HOLD_NOT_ACTIVE"):
-        await client.capture(key="again", user_id=learner.id, hold_id=hold_id)
+        await client.release(key="release", user_id=learner.id, hold_id=hold_id)
 
 
 async def test_a_hold_is_released(client: PaymentClient, payment: RunningPayment) -> None:

@@ -109,7 +109,8 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CaptureHold(self, request, context):
-        """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released.
+        """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released. A service that
+        takes all of a hold that is taken already, having lost the answer, gets the payment that was made.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

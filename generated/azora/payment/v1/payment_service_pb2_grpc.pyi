@@ -32,7 +32,8 @@ class PaymentServiceStub:
     Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
     """
     CaptureHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]
-    """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released.
+    """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released. A service that
+    takes all of a hold that is taken already, having lost the answer, gets the payment that was made.
     Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD.
     """
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ReleaseHoldRequest, _payment_service_pb2.ReleaseHoldResponse]
@@ -88,7 +89,8 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.CaptureHoldRequest,
         context: _aio.ServicerContext[_payment_service_pb2.CaptureHoldRequest, _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]:
-        """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released.
+        """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released. A service that
+        takes all of a hold that is taken already, having lost the answer, gets the payment that was made.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD.
         """
 
