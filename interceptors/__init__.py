@@ -23,22 +23,20 @@ from interceptors.base import Chain
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
-from interceptors.rate_limit import AccountRateLimit, Limiter, RateLimit
+from interceptors.rate_limit import AccountRateLimit, RateLimit
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from interceptors.rate_limit import Limiter
     from services.shared.policy import MethodPolicy
     from services.shared.principal import TokenVerifier
 
 
-def chain(
-    policies: Mapping[str, MethodPolicy], *, verifier: TokenVerifier, scale: float = 1.0, redis_url: str = ""
-) -> Chain:
+def chain(policies: Mapping[str, MethodPolicy], *, verifier: TokenVerifier, limiter: Limiter) -> Chain:
     """Return the chain of a server that serves the methods of `policies`."""
-    limiter = Limiter(scale=scale, redis_url=redis_url)
     return Chain(
         (
             Tracing(),

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -40,6 +40,7 @@ class Limiter:
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._shared_again_at = float("-inf")
+        self._connections: Any = None
         if redis_url:
             storage = RedisStorage(
                 f"async+{redis_url}",
@@ -48,6 +49,13 @@ class Limiter:
                 socket_connect_timeout=STORE_TIMEOUT_SECONDS,
             )
             self._shared = SlidingWindowCounterRateLimiter(storage)
+            bridge: Any = storage.bridge
+            self._connections = bridge.get_connection()
+
+    async def close(self) -> None:
+        """Close the connections to the shared counters."""
+        if self._connections is not None:
+            await self._connections.aclose()
 
     async def count(self, call: Call, tier: Tier, dimension: str, identity: str, per_minute: int) -> None:
         """Count the call; note the limit in the answer's headers. Raises RateLimited above it."""

@@ -9,6 +9,7 @@ from functools import partial
 from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, token_service_pb2, token_service_pb2_grpc
 
 from interceptors import chain
+from interceptors.rate_limit import Limiter
 from services.auth.accounts.operations import Accounts
 from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
@@ -91,15 +92,16 @@ def build(settings: AuthSettings) -> Server:
         audience=settings.audience,
         permissions=role_permissions(),
     )
+    limiter = Limiter(scale=settings.rate_limit_scale, redis_url=settings.counters_url)
     return Server(
         settings=settings,
-        guard=partial(chain, verifier=verifier, scale=settings.rate_limit_scale, redis_url=settings.counters_url),
+        guard=partial(chain, verifier=verifier, limiter=limiter),
         services=[
             Served(AUTH, AuthServicer(parts.accounts), auth_service_pb2_grpc.add_AuthServiceServicer_to_server),
             Served(TOKENS, TokenServicer(parts.tokens), token_service_pb2_grpc.add_TokenServiceServicer_to_server),
         ],
         ready=parts.ready,
-        close=[parts.close],
+        close=[limiter.close, parts.close],
     )
 
 

@@ -18,6 +18,7 @@ from azora.education.v1 import (
 )
 
 from interceptors import chain
+from interceptors.rate_limit import Limiter
 from services.education.clients import PaymentClient
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
@@ -108,13 +109,14 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
         audience=settings.audience,
         permissions=role_permissions(),
     )
+    limiter = Limiter(scale=settings.rate_limit_scale, redis_url=settings.counters_url)
     return Server(
         settings=settings,
-        guard=partial(chain, verifier=verifier, scale=settings.rate_limit_scale, redis_url=settings.counters_url),
+        guard=partial(chain, verifier=verifier, limiter=limiter),
         services=_served(parts),
         ready=parts.database.ready,
         background=[worker.run, parts.records.keep_expiring],
-        close=[parts.database.close, mesh.close],
+        close=[limiter.close, parts.database.close, mesh.close],
     )
 
 

@@ -20,6 +20,7 @@ from azora.payment.v1 import (
 )
 
 from interceptors import chain
+from interceptors.rate_limit import Limiter
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HoldStore
@@ -98,13 +99,14 @@ def build(settings: PaymentSettings, *, keys: KeySource | None = None, education
         audience=settings.audience,
         permissions=role_permissions(),
     )
+    limiter = Limiter(scale=settings.rate_limit_scale, redis_url=settings.counters_url)
     return Server(
         settings=settings,
-        guard=partial(chain, verifier=verifier, scale=settings.rate_limit_scale, redis_url=settings.counters_url),
+        guard=partial(chain, verifier=verifier, limiter=limiter),
         services=_served(parts),
         ready=parts.database.ready,
         background=[worker.run, parts.records.keep_expiring],
-        close=[parts.database.close, mesh.close],
+        close=[limiter.close, parts.database.close, mesh.close],
     )
 
 

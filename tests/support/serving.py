@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpc import aio
 
 from interceptors import chain
+from interceptors.rate_limit import Limiter
 from services.shared import tokens
 from services.shared.ids import new_id
 from services.shared.policy import role_permissions
@@ -69,12 +70,14 @@ async def serving(
     services: Sequence[Served], signer: Signer, *, scale: float = 1.0, redis_url: str = "", **settings: Any
 ) -> AsyncIterator[str]:
     """Serve `services` behind the real chain; give the target to connect to."""
+    limiter = Limiter(scale=scale, redis_url=redis_url)
     async with short_folder() as folder:
         server = Server(
             ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0, **settings),
-            partial(chain, verifier=signer.verifier(), scale=scale, redis_url=redis_url),
+            partial(chain, verifier=signer.verifier(), limiter=limiter),
             services,
             _always,
+            close=[limiter.close],
         )
         await server.start()
         try:

