@@ -150,14 +150,15 @@ async def test_more_sign_ins_than_can_be_checked_in_time_are_refused_at_once(aut
                     refused = described(error)
                     return refused.reason, refused.retry_after_seconds, time.perf_counter() - started
                 return error.code().name, 0, 0
-            return "OK", 0, 0
+            return "OK", 0, time.perf_counter() - started
 
         outcomes = await asyncio.gather(*(sign_in() for _ in range(60)))
     busy = [outcome for outcome in outcomes if outcome[0] == "PASSWORD_CHECKS_BUSY"]
     assert len(busy) >= 10
-    assert "OK" in {reason for reason, *_ in outcomes}
     assert min(retry_after_seconds for _, retry_after_seconds, _ in busy) >= 1
-    assert statistics.median(seconds for *_, seconds in busy) < timeout / 2
+    # Who is refused does not queue first: most of them know before the last of the others has been checked.
+    last_checked_seconds = max(seconds for reason, _, seconds in outcomes if reason == "OK")
+    assert statistics.median(seconds for *_, seconds in busy) < last_checked_seconds
 
 
 async def test_reading_profiles_stays_quick_while_others_sign_in(auth_database: Clone) -> None:
