@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from interceptors.base import Call, Interceptor
 from services.shared.errors import AccessDenied, TokenInvalid, TokenMissing, ValidationFailed
-from services.shared.principal import Principal, TokenVerifier
+from services.shared.principal import TRUST_DOMAIN, Principal, TokenVerifier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa/"
-GATEWAY = TRUST_DOMAIN + "envoy"
+GATEWAY = f"{TRUST_DOMAIN}/envoy"
 HEALTH = "grpc.health.v1.Health"
-CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}([a-z0-9-]+)(?:[;,]|$)")
+CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
 BEARER = re.compile(r"bearer ([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.local.files import write_private
-from services.shared.settings import TRUST_DOMAIN
+from services.shared.principal import TRUST_DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

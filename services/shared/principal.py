@@ -7,6 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
+TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa"
+"""What the identity of every part of the mesh begins with; a slash and the part's name follow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

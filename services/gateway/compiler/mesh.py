@@ -12,7 +12,7 @@ from services.gateway.compiler.local_replies import local_replies
 from services.gateway.compiler.routes import rpc_route
 from services.gateway.compiler.typed import Json, extension
 from services.shared.policy import INFRASTRUCTURE
-from services.shared.settings import TRUST_DOMAIN
+from services.shared.principal import TRUST_DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

