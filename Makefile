@@ -90,8 +90,8 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 .PHONY: generate
 generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, tables of policies and settings
 	$(BIN)/python protos/generate.py
-	$(BIN)/python -m services.gateway.compiler
-	$(BIN)/python -m services.local.settings_table
+	$(BIN)/python -m services.compiler
+	$(BIN)/python -m services.cli.settings_page
 
 .PHONY: release-contract
 release-contract: generate ## Make today's contracts the ones that later changes must not break
@@ -102,8 +102,8 @@ check-generated: .venv/.dev ## Fail if what is committed differs from what the c
 	out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT
 	mkdir -p "$$out/generated/azora" "$$out/envoy" "$$out/docs"
 	$(BIN)/python protos/generate.py "$$out/generated"
-	$(BIN)/python -m services.gateway.compiler "$$out"
-	$(BIN)/python -m services.local.settings_table "$$out"
+	$(BIN)/python -m services.compiler "$$out"
+	$(BIN)/python -m services.cli.settings_page "$$out"
 	(cd "$$out" && find . -type f) | while read -r file; do cmp "$$out/$$file" "$$file" || { echo "$$file is out of date: make generate"; exit 1; }; done
 	for file in $$(find generated/azora/*/v1 generated/buf -name '*_pb2*.py*' -not -path '*__pycache__*'); do test -f "$$out/$$file" || { echo "$$file is compiled from nothing: remove it"; exit 1; }; done
 
@@ -113,7 +113,7 @@ bench: .venv/.dev ## Measure what requests cost, beside peers in the same run
 
 .PHONY: compose-secrets
 compose-secrets: .venv/.run ## Make the keys, passwords and certificates that docker-compose.yml mounts
-	$(BIN)/python -m services.local.compose_secrets secrets
+	$(BIN)/python -m services.deployment.compose_secrets secrets
 
 .PHONY: format
 format: .venv/.dev ## Format Python and proto files

@@ -10,7 +10,7 @@ from interceptors.errors import Errors
 from interceptors.logging import AccessLog
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
-from services.gateway.contract import load_contract
+from services.compiler.contract import load_contract
 from services.gateway.pages import serve_pages
 from services.gateway.parts import Parts
 from services.gateway.settings import GatewaySettings

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from services.gateway.contract import Contract
+    from services.compiler.contract import Contract
     from services.gateway.settings import GatewaySettings
     from services.shared.server import Health
 

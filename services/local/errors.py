@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.local.files import last_lines
+from services.deployment.files import last_lines
 
 if TYPE_CHECKING:
     from pathlib import Path

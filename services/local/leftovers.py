@@ -10,8 +10,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from services.deployment.files import write_private
 from services.local.errors import AlreadyRunning
-from services.local.files import write_private
 from services.local.processes import Identity, identify
 
 if TYPE_CHECKING:

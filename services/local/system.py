@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from services.gateway.compiler import LocalSettings, local, socket_path, write_bootstrap
+from services.compiler.envoy import LocalSettings, local, socket_path, write_bootstrap
+from services.deployment.secret_keys import secret_key
 from services.local.envoy import envoy_plan
 from services.local.part import Plan
 from services.local.probes import accepts
 from services.local.processes import Command
-from services.local.secret_keys import secret_key
 from services.local.settings import inherited_environment
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class System:
         """Return how the running system is seeded: by `azora seed`, which takes much memory."""
         here = {"AZORA_HOME": str(self.layout.home), "AZORA_PORT": str(self.settings.port)}
         return Command(
-            arguments=(sys.executable, "-m", "services.local.cli", "seed"),
+            arguments=(sys.executable, "-m", "services.cli", "seed"),
             environment=dict(inherited_environment()) | here,
             log=self.layout.log("seed"),
             folder=self.layout.home,

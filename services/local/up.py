@@ -8,7 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from services.local import doctor, pki, postgres
+from services.deployment import pki
+from services.local import doctor, postgres
 from services.local.layout import lock_path, make_home, make_layout, register_path
 from services.local.leftovers import Register, end_leftovers, run_lock
 from services.local.probes import wait_until_healthy

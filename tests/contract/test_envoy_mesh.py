@@ -9,7 +9,7 @@ import pytest
 from azora.client import MeshIdentity, connect, error_reason
 from grpc import aio
 
-from services.local.pki import ensure_pki
+from services.deployment.pki import ensure_pki
 from tests.support.edge import failure
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc
 from grpc import aio
 
-from services.gateway.compiler.policy_table import policy_table
-from services.gateway.compiler.service_config import service_config
-from services.gateway.contract import load_contract
+from services.compiler.contract import load_contract
+from services.compiler.policy_table import policy_table
+from services.compiler.service_config import service_config
 from tests.support.edge import failure
 from tests.support.serving import short_folder
 

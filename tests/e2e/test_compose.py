@@ -16,9 +16,9 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from services.local.cli import SERVED, WITH_DATABASE
-from services.local.compose_secrets import make_secrets
-from services.local.pki import ensure_pki
+from services.cli.__main__ import SERVED, WITH_DATABASE
+from services.deployment.compose_secrets import make_secrets
+from services.deployment.pki import ensure_pki
 from services.local.postgres import running
 from services.local.processes import run_step
 from tests.support.compose import ROOT, Processes

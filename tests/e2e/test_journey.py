@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from azora.education.v1 import course_service_pb2
 from rich.console import Console
 
-from services.local.demo.over_json import JsonLearner
-from services.local.demo.over_stubs import StubLearner
-from services.local.demo.story import tell
+from services.demo.over_json import JsonLearner
+from services.demo.over_stubs import StubLearner
+from services.demo.story import tell
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from services.local.cli import SERVED
+from services.cli.__main__ import SERVED
 from services.local.envoy import installed_envoy
 from services.local.leftovers import Register
 from services.local.part import Part, Plan
@@ -112,7 +112,7 @@ class Processes:
 
     def service(self, container: str, **changes: str) -> Part:
         """Return a container of our image as a part that is ready when its own health check says so."""
-        program = [sys.executable, "-m", "services.local.cli", *containers()[container]["command"]]
+        program = [sys.executable, "-m", "services.cli", *containers()[container]["command"]]
         return self._part(container, program, self.check(container), self.environment(container, **changes))
 
     def valkey(self) -> Part:

@@ -16,11 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from jwt.algorithms import ECAlgorithm
 
-from services.gateway.compiler import LocalSettings, Profile, local, socket_path, write_bootstrap
-from services.gateway.compiler.authentication import GET_JWKS
-from services.gateway.contract import load_contract
+from services.compiler.contract import load_contract
+from services.compiler.envoy import LocalSettings, Profile, local, socket_path, write_bootstrap
+from services.compiler.envoy.authentication import GET_JWKS
+from services.deployment.pki import ensure_pki
 from services.local.envoy import installed_envoy
-from services.local.pki import ensure_pki
 from tests.support.ports import free_port
 from tests.support.serving import KEY_ID, Signer, short_folder
 from tests.support.waiting import eventually

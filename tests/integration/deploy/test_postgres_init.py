@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.local.compose_secrets import SERVICES, make_secrets
+from services.deployment.compose_secrets import SERVICES, make_secrets
 from services.local.postgres import PORT, Cluster, running
 from tests.support.compose import ROOT, containers, mounted
 

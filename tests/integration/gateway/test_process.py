@@ -13,10 +13,10 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from services.compiler.contract import load_contract
+from services.deployment.pki import ensure_pki
 from services.gateway.__main__ import build
-from services.gateway.contract import load_contract
 from services.gateway.settings import GatewaySettings
-from services.local.pki import ensure_pki
 from tests.support.edge import Replica
 from tests.support.ports import free_port
 from tests.support.serving import Signer, short_folder

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.deployment.files import last_lines, write_private
+from services.deployment.secret_keys import secret_key
 from services.local.account import Account, caller
 from services.local.errors import FolderOfAnother, HomeRefused, NoShortFolder
-from services.local.files import last_lines, write_private
 from services.local.layout import find_socket_base, make_home, make_layout, private_folder
-from services.local.secret_keys import secret_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""The command line `azora`, and the page of all settings."""

@@ -1,0 +1,181 @@
+"""The command `azora`. What a command needs is imported when it runs: `serve` needs nothing of the local system."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from services.local.errors import LocalError, NotRunning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WITH_DATABASE = ("auth", "education", "payment")
+SERVED = (*WITH_DATABASE, "gateway")
+REPLICAS_MAX = 8
+"""Of a service: PostgreSQL has connections for so many."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `azora` and leave with its exit code: 0 when it did what was asked, 1 when it could not, 2 for bad usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        sys.exit(options.run(options))
+    except LocalError as error:
+        from services.local.report import Report  # noqa: PLC0415
+
+        Report().failure(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="azora", description="Azora Mesh on this machine.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="run the whole system until Ctrl-C")
+    up.add_argument("--no-seed", action="store_true", help="start without the development accounts and courses")
+    up.add_argument(
+        "--replicas", type=_replicas, default={}, metavar="payment=2,...", help="run more than one process of a service"
+    )
+    up.set_defaults(run=_up)
+
+    for name, run, text in (
+        ("doctor", _doctor, "check whether this machine can run the system"),
+        ("reset", _reset, "wipe the state of the system, which must not run"),
+        ("seed", _seed, "put the development accounts and courses into the running system"),
+        ("demo", _demo, "play a learner's story against the running system"),
+    ):
+        commands.add_parser(name, help=text).set_defaults(run=run)
+
+    serve = commands.add_parser("serve", help="run one service, with settings from the environment")
+    serve.add_argument("service", choices=SERVED)
+    serve.set_defaults(run=_serve)
+
+    migrate = commands.add_parser("migrate", help="bring a service's database up to date")
+    migrate.add_argument("service", choices=WITH_DATABASE)
+    migrate.set_defaults(run=_migrate)
+
+    administrators = commands.add_parser("admin", help="make an administrator's account, with Auth's own settings")
+    making = administrators.add_subparsers(required=True, metavar="create").add_parser("create")
+    making.add_argument("--email", required=True)
+    making.add_argument("--name", required=True)
+    making.set_defaults(run=_create_administrator)
+
+    certificates = commands.add_parser("pki", help="write the mesh's authority and certificates into a folder")
+    certificates.add_argument("folder", type=Path)
+    certificates.set_defaults(run=_pki)
+    return parser
+
+
+def _replicas(text: str) -> dict[str, int]:
+    """Read "payment=2,auth=3"."""
+    replicas = {}
+    for entry in text.split(","):
+        name, _, count = entry.partition("=")
+        if name not in SERVED or not count.isdecimal() or not 1 <= int(count) <= REPLICAS_MAX:
+            raise argparse.ArgumentTypeError(
+                f"{entry!r} is not a service ({', '.join(SERVED)}), =, and a number from 1 to {REPLICAS_MAX}"
+            )
+        replicas[name] = int(count)
+    return replicas
+
+
+def _up(options: argparse.Namespace) -> int:
+    from services.local.report import Report  # noqa: PLC0415
+    from services.local.settings import read_settings  # noqa: PLC0415
+    from services.local.up import up  # noqa: PLC0415
+
+    up(read_settings(), Report(), seeded=not options.no_seed, replicas=options.replicas)
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from services.local.doctor import examine  # noqa: PLC0415
+    from services.local.report import Report  # noqa: PLC0415
+    from services.local.settings import read_settings  # noqa: PLC0415
+
+    return 0 if Report().findings(examine(read_settings())) else 1
+
+
+def _reset(_: argparse.Namespace) -> int:
+    from services.local.report import Report  # noqa: PLC0415
+    from services.local.reset import reset  # noqa: PLC0415
+    from services.local.settings import read_settings  # noqa: PLC0415
+
+    settings = read_settings()
+    reset(settings)
+    Report().say(f"wiped {settings.home}")
+    return 0
+
+
+def _seed(_: argparse.Namespace) -> int:
+    from services.demo.seed import seed  # noqa: PLC0415
+    from services.local.layout import lock_path  # noqa: PLC0415
+    from services.local.leftovers import is_running  # noqa: PLC0415
+    from services.local.settings import read_settings  # noqa: PLC0415
+    from services.local.up import describe  # noqa: PLC0415
+
+    settings = read_settings()
+    if not is_running(lock_path(settings.home)):
+        raise NotRunning(home=settings.home)
+    asyncio.run(seed(describe(settings)))
+    return 0
+
+
+def _demo(_: argparse.Namespace) -> int:
+    from services.demo import play  # noqa: PLC0415
+    from services.local.settings import read_settings  # noqa: PLC0415
+
+    return play(read_settings().edge)
+
+
+def _serve(options: argparse.Namespace) -> NoReturn:
+    _become(options.service)
+
+
+def _migrate(options: argparse.Namespace) -> NoReturn:
+    _become(options.service, "migrate")
+
+
+def _become(service: str, *arguments: str) -> NoReturn:
+    """Become the service's own process: signals and exit codes are its own."""
+    os.execv(sys.executable, [sys.executable, "-m", f"services.{service}", *arguments])  # noqa: S606 - from a fixed list
+
+
+def _create_administrator(options: argparse.Namespace) -> int:
+    """Ask for the password, or read it from standard input where nobody can be asked: never from the arguments."""
+    from services.auth.admin import create_administrator  # noqa: PLC0415
+    from services.auth.settings import AuthSettings  # noqa: PLC0415
+    from services.shared.errors import DomainError  # noqa: PLC0415
+    from services.shared.settings import SettingsError, load  # noqa: PLC0415
+
+    password = getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    try:
+        making = create_administrator(load(AuthSettings), email=options.email, password=password, name=options.name)
+        sys.stdout.write(f"{asyncio.run(making)}\n")
+    except SettingsError as error:
+        sys.exit(f"azora admin create: {error}")
+    except DomainError as error:
+        fields = "".join(f"\n  {violation.field}: {violation.description}" for violation in error.violations)
+        sys.exit(f"azora admin create: {error}{fields}")
+    return 0
+
+
+def _pki(options: argparse.Namespace) -> int:
+    from services.deployment.pki import ensure_pki  # noqa: PLC0415
+    from services.local.report import Report  # noqa: PLC0415
+
+    renewed = ensure_pki(options.folder)
+    Report().say(f"{options.folder}: {'new ' + ', '.join(renewed) if renewed else 'all certificates are good'}")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Compiles the contract into what enforces it outside the services: `python -m services.compiler` writes it."""

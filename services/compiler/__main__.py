@@ -1,0 +1,32 @@
+"""Writes everything that is compiled from the contract and committed. Run by `make generate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from services.compiler.contract import load_contract
+from services.compiler.envoy import compose, write_bootstrap
+from services.compiler.envoy.typed import readable
+from services.compiler.policy_table import policy_table
+from services.compiler.service_config import service_config
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    """Write the clients' service config, compose's Envoy bootstrap and the policy table below the given folder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("out", type=Path, nargs="?", default=CHECKOUT)
+    out: Path = parser.parse_args().out
+    contract = load_contract()
+    for folder in ("generated/azora", "envoy", "docs"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    config = readable(service_config(contract))
+    (out / "generated/azora/service_config.json").write_text(f"{config}\n")
+    write_bootstrap(compose(), out / "envoy/compose.json")
+    (out / "docs/policies.md").write_text(policy_table(contract))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The services behind Envoy: their replicas, how their health is known, how much is asked of them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.compiler.contract import HEALTH
+from services.compiler.envoy import tls
+from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP, Pipe, ProfileError
+from services.compiler.envoy.typed import Json, typed
+
+if TYPE_CHECKING:
+    from services.compiler.contract import Contract
+    from services.compiler.envoy.profiles import Address, Profile
+
+JWKS = "jwks"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def clusters(profile: Profile, contract: Contract) -> list[Json]:
+    """Return the clusters of all services of the contract and of the gateway's own process. Raises ProfileError."""
+    names = (*contract.owners, GATEWAY, GATEWAY_HTTP)
+    missing = [name for name in names if not profile.upstreams.get(name)]
+    if missing:
+        raise ProfileError(f"the profile names no address of {', '.join(missing)}")
+    # The gateway answers for the health of all under "": its own is asked by the name of what it serves.
+    checked = dict.fromkeys(contract.owners, "") | {GATEWAY: HEALTH}
+    return [
+        *(_service(profile, name, health) for name, health in checked.items()),
+        _pages(profile),
+        _cluster(JWKS, (profile.jwks,)),
+    ]
+
+
+def address(at: Address) -> Json:
+    """Return an address to listen on or to connect to."""
+    if isinstance(at, Pipe):
+        return {"pipe": {"path": at.path}}
+    return {"socket_address": {"address": at.host, "port_value": at.port}}
+
+
+def listening(at: Address) -> Json:
+    """Return an address to listen on; a unix socket is for this user alone."""
+    return {"pipe": {"path": at.path, "mode": 0o600}} if isinstance(at, Pipe) else address(at)
+
+
+def _service(profile: Profile, name: str, health: str) -> Json:
+    """Return a gRPC service's cluster. A replica that does not answer is out after about two seconds."""
+    return _cluster(name, profile.upstreams[name]) | {
+        **_secured(profile, name, name, "h2"),
+        "typed_extension_protocol_options": {
+            HTTP_OPTIONS: typed(
+                HTTP_OPTIONS,
+                explicit_http_config={
+                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+                },
+            )
+        },
+        "health_checks": [
+            {
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_interval": "0.25s",
+                "timeout": "1s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {"service_name": health, "authority": name},
+            }
+        ],
+        "outlier_detection": {
+            "interval": "1s",
+            "base_ejection_time": "5s",
+            "max_ejection_percent": 50,
+            # A service that answers UNAVAILABLE speaks of a dependency, not of itself: only broken connections count.
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_success_rate": 0,
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 3,
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": 100,
+                    "max_pending_requests": 512,
+                    "max_requests": 1024,
+                    # Retries may add a fifth to the load and no more, so that they cannot keep a sick service down.
+                    "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
+                }
+            ]
+        },
+        # With every replica unhealthy, fail at once: sending the calls anyway would only make them time out.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+    }
+
+
+def _pages(profile: Profile) -> Json:
+    """Return the gateway's HTTP app."""
+    return _cluster(GATEWAY_HTTP, profile.upstreams[GATEWAY_HTTP]) | _secured(
+        profile, GATEWAY_HTTP, GATEWAY, "http/1.1"
+    )
+
+
+def _cluster(name: str, replicas: tuple[Address, ...]) -> Json:
+    endpoints = [{"endpoint": {"address": address(replica)}} for replica in replicas]
+    return {
+        "name": name,
+        **_discovery(replicas),
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+    }
+
+
+def _discovery(replicas: tuple[Address, ...]) -> Json:
+    if all(isinstance(replica, Pipe) for replica in replicas):
+        return {"type": "STATIC"}
+    dns = typed(
+        "envoy.extensions.clusters.dns.v3.DnsCluster",
+        dns_lookup_family="V4_ONLY",  # Or "localhost" is ::1, where nobody listens.
+        dns_refresh_rate="5s",
+        respect_dns_ttl=True,
+    )
+    return {"cluster_type": {"name": "envoy.clusters.dns", "typed_config": dns}}
+
+
+def _secured(profile: Profile, cluster: str, service: str, protocol: str) -> Json:
+    """Return mutual TLS for replicas on TCP, and nothing for unix sockets."""
+    if all(isinstance(replica, Pipe) for replica in profile.upstreams[cluster]):
+        return {}
+    return {"transport_socket": tls.mesh_client(profile, service, protocol)}

@@ -1,0 +1,161 @@
+"""Where everything is in one kind of deployment. The same compiler makes every deployment's Envoy from its profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from services.compiler.contract import DESCRIPTORS, load_contract
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+GATEWAY = "gateway"
+GATEWAY_HTTP = "gateway-http"
+ENVOY = "envoy"
+
+MAX_SOCKET_PATH_BYTES = 107
+
+
+class ProfileError(Exception):
+    """A profile that Envoy could not run with; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A unix socket. What listens there is open to this user alone, so it speaks plain text."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        """Refuse what the kernel would."""
+        if len(self.path.encode()) > MAX_SOCKET_PATH_BYTES:
+            raise ProfileError(
+                f"the socket path {self.path} is over {MAX_SOCKET_PATH_BYTES} bytes: use a shorter folder"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A host and port. Within the mesh, what listens there speaks mutual TLS."""
+
+    host: str
+    port: int
+
+
+Address = Pipe | Tcp
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate with its private key, as paths of PEM files that Envoy reads, and reads again when they change."""
+
+    chain: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One deployment: what Envoy listens on, who stands behind it, and what differs between environments."""
+
+    public: Tcp
+    """The one public port."""
+    mesh: Address
+    """The internal listener, for calls between services."""
+    runtime: str
+    """A folder for Envoy's own sockets."""
+    upstreams: Mapping[str, tuple[Address, ...]]
+    """All replicas of each service, by the name that its proto packages have, and of the gateway's own process."""
+    certificate: Certificate
+    """Envoy's identity on the mesh."""
+    authority: str
+    """The mesh's certificate authority (path of a PEM file)."""
+    public_certificate: Certificate | None = None
+    """Makes the public port TLS."""
+    descriptors: str = str(DESCRIPTORS)
+    """Path of the descriptor set, where Envoy finds it."""
+    reflection: bool = False
+    """Whether gRPC reflection is served: for development."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that may call from a browser, exactly as browsers send them: "https://app.example.com"."""
+    trusted_proxies: int = 0
+    """How many proxies of our own stand before Envoy; their X-Forwarded-For is believed, and nobody else's."""
+    rate_limit_scale: float = 1.0
+    issuer: str = "https://azora.local"
+    """The `iss` of access tokens."""
+    audience: str = "azora"
+    """The `aud` of access tokens."""
+    log: bool = True
+    """Whether Envoy writes an access log, as JSON lines on standard output."""
+
+    @property
+    def admin(self) -> Pipe:
+        """Envoy's admin interface."""
+        return Pipe(f"{self.runtime}/admin.sock")
+
+    @property
+    def jwks(self) -> Pipe:
+        """Where Envoy gets the public keys from itself."""
+        return Pipe(f"{self.runtime}/jwks.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """What differs between two systems of `azora up` on one machine."""
+
+    runtime: Path
+    """A short folder for all sockets."""
+    pki: Path
+    """The folder of <name>.crt, <name>.key and ca.crt."""
+    port: int = 8080
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    """How many processes a service has; one unless named here."""
+    public_certificate: Certificate | None = None
+    reflection: bool = True
+    cors_origins: tuple[str, ...] = ()
+    rate_limit_scale: float = 1.0
+
+
+def socket_path(runtime: Path, service: str, replica: int = 0) -> Path:
+    """Return where a replica of a service listens locally: payment.sock, then payment-1.sock, payment-2.sock, ..."""
+    return runtime / (f"{service}-{replica}.sock" if replica else f"{service}.sock")
+
+
+def local(settings: LocalSettings) -> Profile:
+    """Return the profile of the one-command system: unix sockets, and a public port on the loopback interface."""
+
+    def pipes(name: str) -> tuple[Pipe, ...]:
+        return tuple(
+            Pipe(str(socket_path(settings.runtime, name, replica))) for replica in range(settings.replicas.get(name, 1))
+        )
+
+    return Profile(
+        public=Tcp("127.0.0.1", settings.port),
+        mesh=Pipe(str(settings.runtime / "mesh.sock")),
+        runtime=str(settings.runtime),
+        upstreams={name: pipes(name) for name in (*load_contract().owners, GATEWAY, GATEWAY_HTTP)},
+        certificate=Certificate(f"{settings.pki}/{ENVOY}.crt", f"{settings.pki}/{ENVOY}.key"),
+        authority=f"{settings.pki}/ca.crt",
+        public_certificate=settings.public_certificate,
+        reflection=settings.reflection,
+        cors_origins=settings.cors_origins,
+        rate_limit_scale=settings.rate_limit_scale,
+    )
+
+
+def compose() -> Profile:
+    """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name."""
+    services: dict[str, tuple[Address, ...]] = {
+        name: (Tcp(name, 50051),) for name in (*load_contract().owners, GATEWAY)
+    }
+    return Profile(
+        public=Tcp("0.0.0.0", 8080),  # noqa: S104 - a container's port; compose decides who reaches it
+        mesh=Tcp("0.0.0.0", 9443),  # noqa: S104
+        runtime="/tmp",  # noqa: S108 - the container's own, and the one folder that its user may write
+        upstreams=services | {GATEWAY_HTTP: (Tcp(GATEWAY, 8081),)},
+        certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
+        authority="/run/secrets/ca.crt",
+        descriptors="/etc/envoy/descriptors.binpb",
+        reflection=True,
+    )

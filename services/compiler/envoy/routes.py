@@ -1,0 +1,68 @@
+"""A route for every RPC: which service, how long, and whether it may be tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.compiler.envoy.profiles import GATEWAY
+from services.compiler.envoy.typed import Json, extension
+from services.shared.policy import INFRASTRUCTURE
+
+if TYPE_CHECKING:
+    from services.shared.policy import MethodPolicy
+
+# Nothing reached the service, so nothing can have happened: any call may be tried again.
+NEVER_EXECUTED = "connect-failure,refused-stream"
+# A reset may have come after the effect: only for calls that are idempotent, or keyed.
+MAYBE_EXECUTED = f"{NEVER_EXECUTED},reset,unavailable"
+RETRIES = 3
+
+
+def rpc_route(policy: MethodPolicy) -> Json:
+    """Return the route of one RPC, the same on both listeners."""
+    limit = seconds(policy.timeout_seconds)
+    action: Json = {
+        "cluster": cluster_of(policy),
+        # Never `timeout` beside it: each would silently break the other.
+        "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
+        "retry_policy": _retries(policy),
+    }
+    if policy.server_streaming:
+        action["idle_timeout"] = limit
+    if _hedged(policy):
+        action["hedge_policy"] = {"hedge_on_per_try_timeout": True}  # The first answer counts, whoever gives it.
+    return {"match": {"path": policy.path}, "route": action}
+
+
+def cluster_of(policy: MethodPolicy) -> str:
+    """Return the cluster that serves an RPC: its owner's; the gateway itself for health and reflection of the whole."""
+    return GATEWAY if policy.service_path in INFRASTRUCTURE else policy.owner
+
+
+def seconds(value: float) -> str:
+    """Return a duration as Envoy's JSON has it."""
+    return f"{value:g}s"
+
+
+def _retries(policy: MethodPolicy) -> Json:
+    retries: Json = {
+        "retry_on": MAYBE_EXECUTED if policy.retry_safe else NEVER_EXECUTED,
+        "num_retries": RETRIES,
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        # Somewhere else than where it failed; without the many attempts the same dead replica may be picked again.
+        "retry_host_predicate": [
+            extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+            )
+        ],
+        "host_selection_retry_max_attempts": 20,
+    }
+    if _hedged(policy):
+        retries["per_try_timeout"] = seconds(policy.timeout_seconds / 2)
+    return retries
+
+
+def _hedged(policy: MethodPolicy) -> bool:
+    """Whether another replica is asked too when the first takes half of the time: it may hang, or only be slow."""
+    return policy.retry_safe and not policy.server_streaming

@@ -1,0 +1,101 @@
+"""The contract's policies for people: who may call what, how often, for how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.api import annotations_pb2
+
+from services.shared.policy import role_permissions, tiers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+    from services.compiler.contract import Contract
+    from services.shared.policy import MethodPolicy
+
+INTRODUCTION = """\
+# Who may call what
+
+Compiled from the `.proto` files by `make generate`: this is what the gateway and the services enforce.
+
+- **Callers**: any one of those listed suffices. A service is known by its certificate on the mesh. A method for
+  services alone does not exist at the public port.
+- **Rate**: see [rate limits](#rate-limits).
+- **Retry**: whether the call may be sent again when its outcome is unknown.
+- **Key**: whether the call takes an idempotency key, as `requestId` or the header `Idempotency-Key`.
+"""
+
+
+def policy_table(contract: Contract) -> str:
+    """Return a page of Markdown."""
+    policies = contract.policies()
+    sections = [INTRODUCTION]
+    sections += [_service(service, policies) for service in contract.declared]
+    sections += [_limits(), _roles()]
+    return "\n".join(sections)
+
+
+def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -> str:
+    rows = []
+    for method in service.methods:
+        policy = policies[f"/{service.full_name}/{method.name}"]
+        rows.append(
+            (
+                method.name,
+                _binding(method),
+                ", ".join(_callers(policy)),
+                policy.tier.name if policy.tier else "",
+                f"{policy.timeout_seconds:g} s",
+                _tick(policy.retry_safe),
+                _tick(policy.takes_idempotency_key),
+            )
+        )
+    header = ("RPC", "HTTP", "Callers", "Rate", "Timeout", "Retry", "Key")
+    return f"## {service.full_name}\n\n{_table(header, rows)}"
+
+
+def _limits() -> str:
+    def per_minute(limit: int) -> str:
+        return f"{limit} per minute" if limit else "-"
+
+    rows = [
+        (tier.name, per_minute(tier.per_address), per_minute(tier.per_account), per_minute(tier.per_user))
+        for tier in tiers().values()
+    ]
+    return f"## Rate limits\n\n{_table(('Tier', 'Per address', 'Per account', 'Per user'), rows)}"
+
+
+def _roles() -> str:
+    rows = [
+        (role, ", ".join(sorted(permissions)) or "-")
+        for role, permissions in role_permissions().items()
+        if not role.endswith("_UNSPECIFIED")
+    ]
+    return f"## Roles\n\n{_table(('Role', 'Permissions'), rows)}"
+
+
+def _callers(policy: MethodPolicy) -> Iterator[str]:
+    if policy.public:
+        yield "anyone"
+    if policy.signed_in:
+        yield "signed-in users"
+    yield from sorted(policy.permissions)
+    yield from (f"service {name}" for name in sorted(policy.services))
+
+
+def _binding(method: MethodDescriptor) -> str:
+    rule = method.GetOptions().Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern")
+    return f"`{verb.upper()} {getattr(rule, verb)}`" if verb else "-"
+
+
+def _tick(value: bool) -> str:
+    return "yes" if value else "-"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,1 @@
+"""What production runs beside the services: the mesh's PKI, secrets, the containers' health check."""

@@ -1,0 +1,84 @@
+"""The secrets of docker-compose.yml: `python -m services.deployment.compose_secrets DIR` makes those that are missing.
+
+What is there stays, so it may run again at any time; certificates near their end are renewed. Certificates and their
+keys are PEM files; the other files of a service hold its settings (auth_database_url is Auth's AZORA_DATABASE_URL).
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.deployment.files import write_private
+from services.deployment.pki import AUTHORITY, ensure_pki
+from services.shared.settings import SECRET_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SERVICES = ("auth", "education", "payment")
+"""Those with a database."""
+READABLE = 0o644
+
+
+def make_secrets(folder: Path) -> list[str]:
+    """Put all secrets into `folder`, which is for its owner alone, and return the names of the new files."""
+    new = [f"{name}.crt" for name in ensure_pki(folder)]
+    for name, content in _fresh().items():
+        if not (folder / name).exists():
+            write_private(folder / name, content.encode())
+            new.append(name)
+    _let_containers_read(folder)
+    return new
+
+
+def _fresh() -> dict[str, str]:
+    """Return new values of all secrets but certificates."""
+    counters = _password()
+    made = {
+        "postgres_password": _password(),
+        "redis_url": f"redis://:{counters}@valkey:6379/0",
+        "valkey.conf": f"requirepass {counters}\n",
+    }
+    for service in SERVICES:
+        made |= {
+            f"{service}_secret_key": base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode(),
+            f"{service}_database_url": _database_url(service, f"{service}_app"),
+            f"{service}_migration_database_url": _database_url(service, f"{service}_owner"),
+        }
+    return made
+
+
+def _database_url(database: str, role: str) -> str:
+    return f"postgresql+asyncpg://{role}:{_password()}@postgres:5432/{database}"
+
+
+def _password() -> str:
+    return secrets.token_hex(SECRET_BYTES)
+
+
+def _let_containers_read(folder: Path) -> None:
+    """Make the files readable, all but the authority's key, which no container gets.
+
+    Compose binds them into containers as they are, and those run as users that the host does not know. On the host
+    the folder keeps everyone else out.
+    """
+    for path in folder.iterdir():
+        if path.name != f"{AUTHORITY}.key":
+            path.chmod(READABLE)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make the secrets in the folder that the one argument names."""
+    if len(arguments) != 1:
+        sys.exit("usage: python -m services.deployment.compose_secrets FOLDER")
+    folder = Path(arguments[0])
+    new = make_secrets(folder)
+    sys.stdout.write(f"{folder}: {', '.join(new) if new else 'all there'}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,151 @@
+"""The mesh's own certificate authority, and a certificate with a SPIFFE identity for every part of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from services.deployment.files import write_private
+from services.shared.principal import TRUST_DOMAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+IDENTITIES = ("auth", "education", "payment", "gateway", "envoy")
+AUTHORITY = "ca"
+AUTHORITY_LIFE = dt.timedelta(days=3650)
+CERTIFICATE_LIFE = dt.timedelta(days=90)
+RENEW_BEFORE = dt.timedelta(days=30)
+"""A certificate with less left than this is renewed; the authority, which outlives it, likewise."""
+BACKDATED = dt.timedelta(minutes=5)
+"""Machines' clocks differ a little."""
+
+Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+
+
+def ensure_pki(folder: Path, names: Sequence[str] = IDENTITIES) -> list[str]:
+    """Put ca.crt, ca.key and <name>.crt, <name>.key for each name into `folder` (0700), and return whose are new.
+
+    What is there and good for another 30 days stays; a new authority renews every certificate.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    renewed = []
+    authority = _read(folder, AUTHORITY)
+    if authority is None:
+        authority = _make_authority()
+        _write(folder, AUTHORITY, authority)
+        renewed.append(AUTHORITY)
+    for name in names:
+        pair = _read(folder, name)
+        if pair is None or not _issued(pair[0], name, authority[0]):
+            _write(folder, name, _issue(name, authority))
+            renewed.append(name)
+    return renewed
+
+
+def _read(folder: Path, name: str) -> Authority | None:
+    """Return the certificate and key of that name, or None where they are missing, broken, unmatched or near expiry."""
+    try:
+        certificate = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
+        key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), password=None)
+    except (FileNotFoundError, ValueError):
+        return None
+    matching = isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == certificate.public_key()
+    fresh = certificate.not_valid_after_utc - _now() > RENEW_BEFORE
+    return (certificate, key) if matching and fresh and isinstance(key, ec.EllipticCurvePrivateKey) else None
+
+
+def _issued(certificate: x509.Certificate, name: str, authority: x509.Certificate) -> bool:
+    """Whether this authority issued the certificate to `name`."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except Exception:  # noqa: BLE001 - InvalidSignature, TypeError and ValueError alike say no
+        return False
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names == _alternative_names(name)
+
+
+def _write(folder: Path, name: str, pair: Authority) -> None:
+    certificate, key = pair
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_private(folder / f"{name}.key", private)
+    write_private(folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _make_authority() -> Authority:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Azora mesh authority")])
+    domain = TRUST_DOMAIN.removeprefix("spiffe://").partition("/")[0]
+    builder = (
+        _builder(name, key, AUTHORITY_LIFE)
+        .subject_name(name)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{domain}")]), critical=False
+        )
+    )
+    return builder.sign(key, hashes.SHA256()), key
+
+
+def _issue(name: str, authority: Authority) -> Authority:
+    issuer, issuer_key = authority
+    key = ec.generate_private_key(ec.SECP256R1())
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    builder = (
+        _builder(issuer.subject, key, CERTIFICATE_LIFE)
+        .subject_name(x509.Name([]))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(identifier, critical=False)
+        # Critical, as RFC 5280 asks where the subject is empty: the identity is the SPIFFE name alone.
+        .add_extension(_alternative_names(name), critical=True)
+    )
+    return builder.sign(issuer_key, hashes.SHA256()), key
+
+
+def _builder(issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life: dt.timedelta) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_now() - BACKDATED)
+        .not_valid_after(_now() + life)
+    )
+
+
+def _alternative_names(name: str) -> x509.SubjectAlternativeName:
+    """Return the SPIFFE identity that Envoy checks, and the DNS names that Python's clients do."""
+    identity = x509.UniformResourceIdentifier(f"{TRUST_DOMAIN}/{name}")
+    return x509.SubjectAlternativeName([identity, x509.DNSName("localhost"), x509.DNSName(name)])
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

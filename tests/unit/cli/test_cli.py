@@ -1,0 +1,111 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.cli import __main__ as cli
+from services.local.errors import PartFailed
+from services.local.layout import lock_path
+from services.local.leftovers import run_lock
+from services.local.report import Report
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AZORA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AZORA_PORT", str(free_port()))
+    return tmp_path / "home"
+
+
+def _run(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    return ended.value.code
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("--help") == 0
+    listed = capsys.readouterr().out.split()
+    assert {"up", "doctor", "reset", "seed", "demo", "serve", "migrate", "pki"} <= set(listed)
+
+
+@pytest.mark.parametrize("replicas", ["payment", "payment=0", "payment=9", "envoy=2", "payment=2;auth=2"])
+def test_replicas_that_make_no_sense(replicas: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("up", "--replicas", replicas) == 2
+    assert "a number from 1 to 8" in capsys.readouterr().err
+
+
+def test_the_doctor_says_what_is_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("doctor") == 0
+    assert "PostgreSQL and Envoy are installed." in capsys.readouterr().out
+
+
+def test_the_doctor_says_what_is_not(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home.write_text("a file")
+    assert _run("doctor") == 1
+    assert "BAD home" in capsys.readouterr().out
+
+
+def test_reset_removes_what_is_ours_and_nothing_else(home: Path) -> None:
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "auth.log").write_text("")
+    (home / "thesis.tex").write_text("")
+    assert _run("reset") == 0
+    assert [path.name for path in home.iterdir()] == ["thesis.tex"]
+    (home / "thesis.tex").unlink()
+    assert _run("reset") == 0
+    assert not home.exists()
+    assert _run("reset") == 0
+
+
+def test_reset_leaves_a_running_system_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home.mkdir()
+    (home / "seeded").touch()
+    with run_lock(lock_path(home)):
+        assert _run("reset") == 1
+    assert f"kill {os.getpid()}" in capsys.readouterr().err
+    assert (home / "seeded").exists()
+
+
+def test_only_a_running_system_can_be_seeded(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("seed") == 1
+    assert "Start it with `make run`" in capsys.readouterr().err
+
+
+def test_certificates_for_containers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for said in ("new ca, auth", "all certificates are good"):
+        assert _run("pki", str(tmp_path / "pki")) == 0
+        assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [(["serve", "gateway"], ["services.gateway"]), (["migrate", "auth"], ["services.auth", "migrate"])],
+)
+def test_serve_and_migrate_become_the_service(
+    arguments: list[str], module: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became = []
+
+    def become(program: str, command: list[str]) -> None:
+        became.append((program, command))
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execv", become)
+    _run(*arguments)
+    assert became == [(sys.executable, [sys.executable, "-m", *module])]
+
+
+def test_a_failure_shows_the_end_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "payment.log").write_text("starting\nno such table: wallets\n")
+    Report().failure(PartFailed(part="payment", what="ended", log=tmp_path / "payment.log"))
+    assert capsys.readouterr().err.endswith("  | starting\n  | no such table: wallets\n")

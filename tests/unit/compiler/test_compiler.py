@@ -1,0 +1,103 @@
+"""The compiler refuses what could not be enforced, and shows people what it made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from services.compiler.__main__ import main
+from services.compiler.contract import DESCRIPTORS, contract_of, load_contract
+from services.compiler.envoy import LocalSettings, Pipe, ProfileError, compile_bootstrap, compose, local, socket_path
+from services.compiler.envoy.typed import readable
+from services.compiler.policy_table import policy_table
+from services.shared.policy import PolicyError
+
+RUNTIME = Path("/tmp/azora")
+
+
+def descriptors() -> FileDescriptorSet:
+    return FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+
+
+def test_a_method_without_a_policy_does_not_compile() -> None:
+    unfinished = descriptors()
+    file = next(file for file in unfinished.file if file.name.endswith("wallet_service.proto"))
+    file.service[0].method.add(
+        name="Forgotten",
+        input_type=".azora.payment.v1.GetWalletRequest",
+        output_type=".azora.payment.v1.GetWalletResponse",
+    )
+    with pytest.raises(PolicyError, match="WalletService/Forgotten has no policy"):
+        compile_bootstrap(compose(), contract_of(unfinished))
+
+
+def test_a_new_method_needs_nothing_but_its_proto() -> None:
+    extended = descriptors()
+    file = next(file for file in extended.file if file.name.endswith("wallet_service.proto"))
+    added = file.service[0].method.add()
+    added.CopyFrom(file.service[0].method[0])
+    added.name = "GetWalletAgain"
+    compiled = json.dumps(compile_bootstrap(compose(), contract_of(extended)))
+    assert compiled.count('"/azora.payment.v1.WalletService/GetWalletAgain"') == 3, "two routes, and who may call"
+    assert "| GetWalletAgain |" in policy_table(contract_of(extended))
+
+
+def test_a_service_that_nobody_serves_does_not_compile() -> None:
+    profile = compose()
+    rest = {name: where for name, where in profile.upstreams.items() if name != "payment"}
+    with pytest.raises(ProfileError, match="no address of payment"):
+        compile_bootstrap(replace(profile, upstreams=rest))
+
+
+def test_a_socket_that_the_kernel_would_refuse_is_refused_with_a_reason() -> None:
+    with pytest.raises(ProfileError, match="over 107 bytes: use a shorter folder"):
+        local(LocalSettings(runtime=RUNTIME / ("a" * 100), pki=RUNTIME))
+
+
+def test_each_replica_has_a_socket_of_its_own() -> None:
+    profile = local(LocalSettings(runtime=RUNTIME, pki=RUNTIME, replicas={"payment": 3}))
+    names = [f"{RUNTIME}/payment.sock", f"{RUNTIME}/payment-1.sock", f"{RUNTIME}/payment-2.sock"]
+    assert profile.upstreams["payment"] == tuple(map(Pipe, names))
+    assert [str(socket_path(RUNTIME, "payment", replica)) for replica in range(3)] == names
+
+
+def test_proxies_before_us_are_believed_only_when_there_are_some() -> None:
+    edge = readable(compile_bootstrap(replace(compose(), trusted_proxies=1)))
+    assert '"xff_num_trusted_hops": 1' in edge
+    assert '"xff_num_trusted_hops": 0' in readable(compile_bootstrap(compose()))
+
+
+def test_transport_security_is_promised_where_it_is_given() -> None:
+    certificate = compose().certificate
+    assert "strict-transport-security" not in readable(compile_bootstrap(compose()))
+    assert "strict-transport-security" in readable(
+        compile_bootstrap(replace(compose(), public_certificate=certificate))
+    )
+
+
+def test_readable_json_is_the_same_json() -> None:
+    bootstrap = compile_bootstrap(compose())
+    assert json.loads(readable(bootstrap)) == bootstrap
+    assert readable({"short": [1, {"a": None}]}) == '{"short": [1, {"a": null}]}'
+
+
+def test_the_command_writes_what_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["compiler", str(tmp_path)])
+    main()
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {"generated/azora/service_config.json", "envoy/compose.json", "docs/policies.md"}
+
+
+def test_the_contract_is_all_services_and_those_of_grpc() -> None:
+    contract = load_contract()
+    assert set(contract.names) >= {
+        "azora.payment.v1.WalletService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    assert contract.owners == ("auth", "education", "payment")
