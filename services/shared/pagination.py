@@ -46,10 +46,10 @@ class PageTokens:
             raw = base64.urlsafe_b64decode(page_token.encode())
             digest, cursor = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
             if not hmac.compare_digest(digest, self._sign(cursor, bound_to)):
-                raise PageTokenInvalid.field("pageToken", "take it from nextPageToken of the page before, unchanged")
+                raise PageTokenInvalid.field("pageToken", "must be nextPageToken of the previous page, unchanged")
             return Page(size, json.loads(cursor))
         except ValueError:
-            raise PageTokenInvalid.field("pageToken", "take it from nextPageToken of the page before") from None
+            raise PageTokenInvalid.field("pageToken", "must be nextPageToken of the previous page, unchanged") from None
 
     def write(self, cursor: Sequence[Any], *, bound_to: Mapping[str, Any]) -> str:
         """Return the token of the page after `cursor`, whose items must be JSON values."""
