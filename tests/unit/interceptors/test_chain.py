@@ -22,7 +22,7 @@ from services.shared.errors import FailedPrecondition
 from services.shared.ids import new_id
 from services.shared.logs import JsonFormatter
 from services.shared.principal import Principal, current_principal, current_request
-from services.shared.server import Served
+from services.shared.server import Registration
 from tests.support.serving import Signer, channel_to, serving
 
 if TYPE_CHECKING:
@@ -83,17 +83,17 @@ async def payments() -> Payments:
 @pytest.fixture
 async def channel(signer: Signer, payments: Payments) -> AsyncIterator[aio.Channel]:
     services = [
-        Served(
+        Registration(
             token_service_pb2.DESCRIPTOR.services_by_name["TokenService"],
             Tokens(),
             token_service_pb2_grpc.add_TokenServiceServicer_to_server,
         ),
-        Served(
+        Registration(
             auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
             Accounts(),
             auth_service_pb2_grpc.add_AuthServiceServicer_to_server,
         ),
-        Served(
+        Registration(
             payment_service_pb2.DESCRIPTOR.services_by_name["PaymentService"],
             payments,
             payment_service_pb2_grpc.add_PaymentServiceServicer_to_server,
@@ -276,7 +276,7 @@ async def test_streams_go_through_the_same_chain(channel: aio.Channel) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_lists_the_services_in_both_versions(signer: Signer, version: str) -> None:
-    service = Served(
+    service = Registration(
         token_service_pb2.DESCRIPTOR.services_by_name["TokenService"],
         Tokens(),
         token_service_pb2_grpc.add_TokenServiceServicer_to_server,
