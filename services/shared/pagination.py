@@ -79,7 +79,7 @@ class PageTokens:
         digest, cursor = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
         # The second comparison refuses what decodes alike and was not written by us: bits after the last byte.
         if not hmac.compare_digest(digest, self._sign(cursor, bound)) or _text(raw) != page_token:
-            raise PageTokenInvalid.field("pageToken", "must be the nextPageToken of the previous page, unchanged")
+            raise PageTokenInvalid.field("pageToken", "must be nextPageToken of the previous page, unchanged")
         read: Sequence[Any] = json.loads(cursor)
         return read
 

@@ -66,7 +66,7 @@ def profile_changes(request: pb.UpdateProfileRequest) -> ProfileChanges:
     if "name" in changes:
         changes["name"] = person_name(changes["name"], field="user.name")
     if changes.get("timezone") and changes["timezone"] not in _timezones():
-        raise ValidationFailed.field("user.timezone", "must be an IANA time zone, like Africa/Johannesburg")
+        raise ValidationFailed.field("user.timezone", "must be an IANA time zone, for example Africa/Johannesburg")
     return ProfileChanges(**changes)
 
 
@@ -74,7 +74,7 @@ def person_name(text: str, *, field: str = "name") -> str:
     """Return a name as it is kept: NFC, without spaces around it. Raises ValidationFailed."""
     name = unicodedata.normalize("NFC", text.strip())
     if not name or any(unicodedata.category(character) == "Cc" for character in name):
-        raise ValidationFailed.field(field, "must have a visible character, and no control characters")
+        raise ValidationFailed.field(field, "must contain a visible character and no control characters")
     return name
 
 
