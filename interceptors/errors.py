@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,13 +11,15 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from interceptors.base import Call, Interceptor
+from interceptors.base import Interceptor
 from services.shared import errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from google.protobuf.message import Message
+
+    from interceptors.base import Call, Proceed
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +41,10 @@ CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
 class Errors(Interceptor):
     """Answers typed errors with their rich status; anything else with INTERNAL, its traceback in the log alone."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Abort the call with the status of what was raised."""
         try:
-            yield
+            await proceed()
         except errors.DomainError as error:
             await _answer(call, error)
         except Exception:  # The border: whatever it is, its text stays here.
@@ -86,9 +86,10 @@ def _details(error: errors.DomainError) -> Iterator[Message]:
 
 
 async def _answer(call: Call, error: errors.DomainError) -> None:
+    """Abort with a trailers-only answer: what was sent before it would hide a refusal from everyone's retries."""
     call.status, call.reason = code_of(error), error.reason
+    headers = dict(call.served.initial_metadata)
     if error.retry_after_seconds is not None:
-        call.served.initial_metadata["retry-after"] = str(math.ceil(error.retry_after_seconds))
-    await call.send_headers()
+        headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
     status: Any = rpc_status.to_status(to_status(error))
-    await call.context.abort_with_status(status)
+    await call.context.abort(status.code, status.details, (*status.trailing_metadata, *headers.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
@@ -47,12 +48,27 @@ class CannotListenError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Registration:
     """One gRPC service: its descriptor, its servicer, and the generated function that adds the one to a server."""
 
     descriptor: ServiceDescriptor
     servicer: Any
     add: Callable[[Any, aio.Server], None]
+
+    @classmethod
+    def of(cls, servicer: object) -> Registration:
+        """Return the registration of an instance of a generated servicer's subclass.
+
+        Descriptor and add-function follow from the generated base class. Raises TypeError for anything else.
+        """
+        for base in type(servicer).__mro__:
+            if base.__module__.endswith("_pb2_grpc"):
+                messages = importlib.import_module(base.__module__.removesuffix("_grpc"))
+                descriptor = messages.DESCRIPTOR.services_by_name[base.__name__.removesuffix("Servicer")]
+                return cls(
+                    descriptor, servicer, getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")
+                )
+        raise TypeError(f"{type(servicer).__name__} is no subclass of a generated servicer")
 
 
 class Health(health_aio.HealthServicer):
@@ -82,9 +98,9 @@ class Server:
     """A gRPC server with health (its readiness, watched every second) and, if asked, reflection v1 and v1alpha."""
 
     settings: ServerSettings
-    guard: Callable[[Mapping[str, MethodPolicy]], aio.ServerInterceptor]
+    interceptor: Callable[[Mapping[str, MethodPolicy]], aio.ServerInterceptor]
     """Makes the interceptor that holds calls against the policies of all that is served."""
-    services: Sequence[Served]
+    services: Sequence[Registration]
     ready: Callable[[], Awaitable[bool]]
     """Whether the service can do its work now: its own database answers."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
@@ -101,9 +117,11 @@ class Server:
 
     async def start(self) -> None:
         """Listen, and begin to watch readiness. Raises CannotListenError; PolicyError for an RPC without a policy."""
-        policies = infrastructure_policies() | compile_policies(served.descriptor for served in self.services)
+        policies = infrastructure_policies() | compile_policies(
+            registration.descriptor for registration in self.services
+        )
         self._server = aio.server(
-            interceptors=[self.guard(policies)],
+            interceptors=[self.interceptor(policies)],
             maximum_concurrent_rpcs=self.settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -111,8 +129,8 @@ class Server:
                 ("grpc.http2.max_ping_strikes", 0),
             ],
         )
-        for served in self.services:
-            served.add(served.servicer, self._server)
+        for registration in self.services:
+            registration.add(registration.servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         if self.settings.serves_reflection:
             self._serve_reflection()
@@ -164,7 +182,7 @@ class Server:
             self._server.add_secure_port(address, _credentials(self.settings))
 
     def _serve_reflection(self) -> None:
-        served = [served.descriptor.full_name for served in self.services]
+        served = [registration.descriptor.full_name for registration in self.services]
         names = self.reflected or [*served, HEALTH.full_name, *REFLECTION_NAMES]
         servicer = ReflectionServicer(names, pool=self.pool) if self.pool else ReflectionServicer(names)
         handler = grpc.stream_stream_rpc_method_handler(
@@ -184,7 +202,7 @@ class Server:
 
     async def _report(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *(served.descriptor.full_name for served in self.services)):
+        for name in ("", *(registration.descriptor.full_name for registration in self.services)):
             await self.health.set(name, status)
 
 

@@ -24,7 +24,7 @@ from azora.education.v1 import (
 )
 from azora.type.v1 import money_pb2
 
-from services.education.__main__ import Parts, assemble, build
+from services.education.app import Container, assemble, build
 from services.education.ports import PaymentRefused
 from services.education.settings import EducationSettings
 from services.shared.errors import DependencyUnavailable
@@ -214,7 +214,7 @@ class RunningEducation:
     channel: aio.Channel
     signer: Signer
     payments: FakePayments
-    replica: Parts
+    replica: Container
     app_url: str
     owner_url: str
 
@@ -323,11 +323,11 @@ async def running_education(app_url: str, owner_url: str, **changes: Any) -> Asy
         signer, payments = Signer(), FakePayments()
         settings = EducationSettings(**values | changes)
         server = build(settings, keys=signer, payments=payments)
-        replica = assemble(settings, payments)
+        replica = assemble(settings, payments=payments)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
                 yield RunningEducation(channel, signer, payments, replica, app_url, owner_url)
         finally:
             await server.stop()
-            await replica.database.close()
+            await replica.infrastructure.close()

@@ -24,7 +24,7 @@ from azora.payment.v1 import payment_service_pb2 as pb
 from azora.type.v1 import money_pb2
 from pydantic import SecretStr
 
-from services.payment.__main__ import build
+from services.payment.app import build
 from services.payment.settings import PaymentSettings
 from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id

@@ -18,14 +18,12 @@ from services.shared.ids import new_id
 from services.shared.money import check_currency
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course, NewCourse
     from services.education.courses.store import CourseStore
     from services.shared.db import Database
-    from services.shared.pagination import PageTokens
+    from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
 
 MANAGE = "PERMISSION_COURSES_MANAGE"
@@ -39,22 +37,18 @@ class CourseOperations:
         self._store = store
         self._pages = pages
 
-    async def list(
-        self, *, principal: Principal, page_size: int, page_token: str, mine: bool
-    ) -> tuple[Sequence[Course], str]:
-        """Return a page of published courses, or of the caller's own in every state, and the next page's token.
+    async def list_courses(self, *, principal: Principal, page_size: int, page_token: str, mine: bool) -> Page[Course]:
+        """Return a page of published courses, or of the caller's own in every state.
 
         Raises TokenMissing, PageTokenInvalid.
         """
         if mine and not principal.signed_in:
             raise TokenMissing
-        bound_to = {"method": "ListCourses", "principal": principal.id, "mine": mine}
-        page = self._pages.read(page_size=page_size, page_token=page_token, bound_to=bound_to)
+        bound_to = {"method": "ListCourses", "educator": principal.user_id if mine else None}
+        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
         async with self._database.reading() as connection:
-            found = await self._store.list(connection, page, principal.user_id if mine else None)
-        courses = found[: page.size]
-        more = len(found) > page.size
-        return courses, self._pages.write([courses[-1].id], bound_to=bound_to) if more else ""
+            found = await self._store.list_courses(connection, request, principal.user_id if mine else None)
+        return request.page(found, lambda course: [course.id])
 
     async def get(self, *, principal: Principal, course_id: str) -> ReadCourse:
         """Return the course as the caller may see it. Raises CourseNotFound."""

@@ -22,13 +22,13 @@ class CourseServicer(course_service_pb2_grpc.CourseServiceServicer):
         self._operations = operations
 
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Any) -> pb.ListCoursesResponse:
-        courses, next_page_token = await self._operations.list(
+        page = await self._operations.list_courses(
             principal=current_principal(),
             page_size=request.page_size,
             page_token=request.page_token,
             mine=request.mine,
         )
-        return convert.list_response(courses, next_page_token)
+        return convert.list_courses_response(page)
 
     async def GetCourse(self, request: pb.GetCourseRequest, context: Any) -> pb.GetCourseResponse:
         course = await self._operations.get(principal=current_principal(), course_id=request.course_id)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import NewCourse
-    from services.shared.pagination import Page
+    from services.shared.pagination import PageRequest
 
 REMEMBERED_REVISIONS = 256
 
@@ -109,9 +109,11 @@ class CourseStore:
             if rows:
                 await connection.execute(insert(table), rows)
 
-    async def list(self, connection: AsyncConnection, page: Page, educator_id: str | None) -> Sequence[Course]:
+    async def list_courses(
+        self, connection: AsyncConnection, request: PageRequest, educator_id: str | None
+    ) -> Sequence[Course]:
         """Return one course more than the page holds, newest first: published ones, or an educator's in any state."""
-        bound = {"count": page.size + 1, "after": page.cursor[0] if page.cursor else ID_MOST}
+        bound = {"count": request.limit, "after": request.cursor[0] if request.cursor else ID_MOST}
         rows = await (
             connection.execute(LIST_OF_EDUCATOR, bound | {"educator_id": educator_id})
             if educator_id

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from services.education.settlements.operations import SettlementOperations
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
-    from services.shared.pagination import PageTokens
+    from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
 
 SETTLEMENTS_PER_CALL = 3
@@ -89,15 +89,13 @@ class EnrollmentOperations:
             await self._settlements.settle(answer)
         raise DependencyUnavailable(retry_after_seconds=1)
 
-    async def list(self, *, principal: Principal, page_size: int, page_token: str) -> tuple[Sequence[Enrollment], str]:
-        """Return a page of the caller's enrolments and the next page's token. Raises PageTokenInvalid."""
-        bound_to = {"method": "ListEnrollments", "principal": principal.id}
-        page = self._pages.read(page_size=page_size, page_token=page_token, bound_to=bound_to)
+    async def list_enrollments(self, *, principal: Principal, page_size: int, page_token: str) -> Page[Enrollment]:
+        """Return a page of the caller's enrolments. Raises PageTokenInvalid."""
+        bound_to = {"method": "ListEnrollments", "user": principal.user_id}
+        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
         async with self._database.reading() as connection:
-            found = await self._store.list(connection, page, principal.user_id)
-        enrollments = found[: page.size]
-        more = len(found) > page.size
-        return enrollments, self._pages.write([enrollments[-1].id], bound_to=bound_to) if more else ""
+            found = await self._store.list_enrollments(connection, request, principal.user_id)
+        return request.page(found, lambda enrollment: [enrollment.id])
 
     async def get(self, *, principal: Principal, enrollment_id: str) -> Enrollment:
         """Return one of the caller's enrolments. Raises EnrollmentNotFound."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course, CourseContent
-    from services.shared.pagination import Page
+    from services.shared.pagination import PageRequest
 
 e, r, done = enrollments.c, course_revisions.c, lesson_completions.c
 CANCELLED = EnrollmentState.CANCELLED.value
@@ -121,10 +121,12 @@ class EnrollmentStore:
         """Return the enrolment that the payment bought, and keep others from changing it."""
         return await _one(connection, LOCK_OF_PAYMENT, {"payment_id": payment_id})
 
-    async def list(self, connection: AsyncConnection, page: Page, user_id: str) -> Sequence[Enrollment]:
+    async def list_enrollments(
+        self, connection: AsyncConnection, request: PageRequest, user_id: str
+    ) -> Sequence[Enrollment]:
         """Return one enrolment of the person's more than the page holds, newest first."""
-        after = page.cursor[0] if page.cursor else ID_MOST
-        rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": page.size + 1})
+        after = request.cursor[0] if request.cursor else ID_MOST
+        rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": request.limit})
         return [_enrollment(row) for row in rows]
 
     async def count_seats(self, connection: AsyncConnection, course_id: str) -> int:

@@ -29,9 +29,10 @@ async def _raw(
     call = send(request, metadata=metadata)
     try:
         answer = await call
+        headers = dict(await call.initial_metadata() or ())
     except aio.AioRpcError as error:
-        answer = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
-    headers = dict(await call.initial_metadata() or ())
+        headers = dict(error.trailing_metadata() or ())
+        answer = headers["grpc-status-details-bin"]
     return answer, headers.get("idempotent-replayed") == "true"
 
 
