@@ -20,6 +20,7 @@ from services.education.events.store import EventStore
 from services.education.settlements import jobs as settlement_jobs
 from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
+from services.shared.cache import EncodedAnswers
 
 if TYPE_CHECKING:
     from services.education.ports import Payments
@@ -54,7 +55,13 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     )
     return Container(
         infrastructure=infrastructure,
-        courses=CourseOperations(database, course_store, infrastructure.pages),
+        courses=CourseOperations(
+            database=database,
+            store=course_store,
+            readers=enrollment_store,
+            pages=infrastructure.pages,
+            answers=EncodedAnswers(),
+        ),
         enrollments=EnrollmentOperations(
             database=database,
             records=infrastructure.records,

@@ -165,9 +165,9 @@ class Person:
         """Write and publish a course."""
         return await self.publish((await self.write(**changes)).id)
 
-    async def read(self, course_id: str) -> course_pb2.Course:
+    async def read(self, course_id: str, *, revision: int = 0) -> course_pb2.Course:
         """Read a course."""
-        request = course_service_pb2.GetCourseRequest(course_id=course_id)
+        request = course_service_pb2.GetCourseRequest(course_id=course_id, revision=revision)
         return (await self.education.courses.GetCourse(request, metadata=self.metadata)).course
 
     async def list(
@@ -228,9 +228,9 @@ class RunningEducation:
         """Return the stub of EnrollmentService."""
         return enrollment_service_pb2_grpc.EnrollmentServiceStub(self.channel)
 
-    def person(self, role: str = "ROLE_STUDENT") -> Person:
-        """Return a new person."""
-        user_id = new_id()
+    def person(self, role: str = "ROLE_STUDENT", *, user_id: str = "") -> Person:
+        """Return a new person, or the one of this id in another role."""
+        user_id = user_id or new_id()
         return Person(user_id, bearer(self.signer.token(user_id, role)), self)
 
     def educator(self) -> Person:

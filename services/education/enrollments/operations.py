@@ -107,7 +107,7 @@ class EnrollmentOperations:
         async with self._database.reading() as connection:
             enrollment = _own(principal, await self._store.find(connection, enrollment_id))
             completions = await self._store.completions(connection, enrollment_id)
-            content = await self._courses.content(connection, enrollment.course_id, enrollment.course_revision)
+            content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
         lessons = [LessonProgress(lesson.id, completions.get(lesson.id)) for lesson in content.lessons]
         return enrollment.progress, lessons
 
@@ -121,7 +121,7 @@ class EnrollmentOperations:
 
         async def work(connection: AsyncConnection) -> Enrollment:
             before = _own(principal, await self._store.lock(connection, enrollment_id))
-            content = await self._courses.content(connection, before.course_id, before.course_revision)
+            content = await self._courses.find_content(connection, before.course_id, before.course_revision)
             lesson = content.lesson(lesson_id)
             if lesson is None:
                 raise LessonNotFound
@@ -167,7 +167,7 @@ class EnrollmentOperations:
     async def _open(
         self, connection: AsyncConnection, principal: Principal, course_id: str, key: str
     ) -> Enrollment | None:
-        course = await self._courses.find(connection, course_id)
+        course = await self._courses.find_course(connection, course_id)
         if course is None or not may_see(principal, course):
             raise CourseNotFound
         if course.state is not CourseState.PUBLISHED:
@@ -178,7 +178,7 @@ class EnrollmentOperations:
             connection,
             user_id=principal.user_id,
             course=course,
-            content=await self._courses.content(connection, course.id, course.revision),
+            content=await self._courses.find_content(connection, course.id, course.revision),
             key=key,
             now=datetime.now(UTC),
         )
@@ -192,7 +192,7 @@ class EnrollmentOperations:
         return advanced
 
     async def _find_seat(self, connection: AsyncConnection, course: Course) -> None:
-        capacity = await self._courses.lock_seats(connection, course.id)
+        capacity = await self._courses.lock_capacity(connection, course.id)
         if capacity is not None and await self._store.count_seats(connection, course.id) >= capacity:
             raise CourseFull
 
