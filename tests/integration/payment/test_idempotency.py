@@ -32,7 +32,7 @@ async def _raw(
         headers = dict(await call.initial_metadata() or ())
     except aio.AioRpcError as error:
         headers = dict(error.trailing_metadata() or ())
-        answer = headers["grpc-status-details-bin"]
+        answer = bytes(headers["grpc-status-details-bin"])  # type: ignore[arg-type] # A -bin header is bytes.
     return answer, headers.get("idempotent-replayed") == "true"
 
 
