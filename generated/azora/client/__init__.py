@@ -35,6 +35,7 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 KEEPALIVE_MILLISECONDS = 30_000
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+STATUS_DETAILS = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,20 @@ def bearer(access_token: str) -> Metadata:
 
 def error_reason(error: aio.AioRpcError) -> str:
     """Return the ErrorInfo.reason of a failed call, or an empty string: what error_reason.proto lists."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            return _reason(value)
-    return ""
+    return error_info(error).reason
+
+
+def error_info(error: aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """Return the ErrorInfo of a failed call: its reason, and its metadata; an empty one where the answer has none."""
+    info = error_details_pb2.ErrorInfo()
+    details = dict(error.trailing_metadata() or ()).get(STATUS_DETAILS)
+    if isinstance(details, bytes):
+        try:
+            status = status_pb2.Status.FromString(details)
+            next((detail for detail in status.details if detail.Unpack(info)), None)
+        except DecodeError:
+            info.Clear()
+    return info
 
 
 def _options() -> list[tuple[str, str | int]]:
@@ -122,12 +133,3 @@ def _service_config() -> str:
         if any(f"/{name['service']}/{name['method']}" in keyed_methods() for name in method["name"]):
             method["retryPolicy"] = policy
     return json.dumps(config)
-
-
-def _reason(details: bytes) -> str:
-    info = error_details_pb2.ErrorInfo()
-    try:
-        status = status_pb2.Status.FromString(details)
-        return next((info.reason for detail in status.details if detail.Unpack(info)), "")
-    except DecodeError:
-        return ""
