@@ -95,7 +95,8 @@ def bearer(access_token: str) -> Metadata:
 
 def error_reason(error: aio.AioRpcError) -> str:
     """Return the ErrorInfo.reason of a failed call, or an empty string: what error_reason.proto lists."""
-    return error_info(error).reason
+    reason: str = error_info(error).reason
+    return reason
 
 
 def error_info(error: aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -133,9 +133,12 @@ async def test_cancelling_the_caller_cancels_the_call() -> None:
             ended.set()
         return b""
 
-    begun, ended, called = asyncio.Event(), asyncio.Event(), Called()
-    called.service = lambda _details: grpc.unary_unary_rpc_method_handler(block)  # type: ignore[method-assign]
-    async with calling(called) as call:
+    class Blocking(Called):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+            return grpc.unary_unary_rpc_method_handler(block)
+
+    begun, ended = asyncio.Event(), asyncio.Event()
+    async with calling(Blocking()) as call:
         caller = asyncio.create_task(_call(call))
         await begun.wait()
         caller.cancel()
