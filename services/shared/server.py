@@ -217,11 +217,11 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
     return handle
 
 
-def connect_to_mesh(settings: ServiceSettings) -> aio.Channel:
+def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
     """Return the channel to the other services, with this service's identity where it has one."""
     certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
     identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
-    return client.connect(settings.mesh_target, identity=identity)
+    return client.connect(settings.mesh_target, identity=identity, interceptors=interceptors)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:

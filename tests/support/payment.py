@@ -136,6 +136,7 @@ class Person:
 class RunningPayment:
     """Its stubs, and its database under the eyes of either role."""
 
+    target: str
     channel: aio.Channel
     signer: Signer
     education: RecordingEducation
@@ -224,6 +225,6 @@ async def running_payment(
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
-                yield RunningPayment(channel, signer, education, app_url, owner_url)
+                yield RunningPayment(settings.listen, channel, signer, education, app_url, owner_url)
         finally:
             await server.stop()
