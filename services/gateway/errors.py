@@ -13,6 +13,10 @@ class ContentTypeUnsupported(InvalidArgument):
     """The body's content type must be application/json, or one of gRPC's."""
 
 
+class EncodingUnsupported(InvalidArgument):
+    """Unsupported encoding: use gzip, deflate or identity for gRPC messages, chunked for HTTP bodies."""
+
+
 class RequestTooLarge(ResourceExhausted):
     """The request is too large."""
 

@@ -61,11 +61,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: _ErrorReason.ValueType  # 18
     """INVALID_ARGUMENT: the body is neither JSON nor gRPC, by its content type."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 19
-    """RESOURCE_EXHAUSTED: the body is over 1 MiB, or the headers are over 16 KiB."""
+    """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
     ERROR_REASON_HTTP_REQUEST_INVALID: _ErrorReason.ValueType  # 20
     """INVALID_ARGUMENT: the gateway does not accept the HTTP request itself: its path, its headers or its version."""
     ERROR_REASON_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT: the currency is neither AZR nor one of ISO 4217. Metadata: currency."""
+    ERROR_REASON_ENCODING_UNSUPPORTED: _ErrorReason.ValueType  # 22
+    """INVALID_ARGUMENT (UNIMPLEMENTED in gRPC): the gateway cannot read this compression or transfer coding."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of errors that any RPC can answer, as ErrorInfo.reason (without the prefix), domain "azora.dev"."""
@@ -109,9 +111,11 @@ ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 17
 ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: ErrorReason.ValueType  # 18
 """INVALID_ARGUMENT: the body is neither JSON nor gRPC, by its content type."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 19
-"""RESOURCE_EXHAUSTED: the body is over 1 MiB, or the headers are over 16 KiB."""
+"""RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
 ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
 """INVALID_ARGUMENT: the gateway does not accept the HTTP request itself: its path, its headers or its version."""
 ERROR_REASON_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT: the currency is neither AZR nor one of ISO 4217. Metadata: currency."""
+ERROR_REASON_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 22
+"""INVALID_ARGUMENT (UNIMPLEMENTED in gRPC): the gateway cannot read this compression or transfer coding."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
