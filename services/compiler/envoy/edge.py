@@ -18,7 +18,7 @@ from services.compiler.envoy.headers import (
 )
 from services.compiler.envoy.local_replies import CONTENT_TYPE_RULE, ENCODING_RULE, local_replies
 from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION
-from services.compiler.envoy.request_headers import binary_headers, unknown_encoding
+from services.compiler.envoy.request_headers import header_rules, no_trailers, unknown_encoding
 from services.compiler.envoy.routes import rpc_route, seconds
 from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.transcoding import (
@@ -30,7 +30,7 @@ from services.compiler.envoy.transcoding import (
     transcoder,
 )
 from services.compiler.envoy.typed import Json, extension, typed
-from services.shared.limits import MAX_HEADERS, MAX_HEADERS_KIB
+from services.shared.limits import MAX_HEADERS
 from services.shared.policy import INFRASTRUCTURE
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 PAGES = ("/health",)
 """What the gateway's HTTP app serves to everyone."""
+MAX_READ_HEADERS_KIB = 64
+"""Size of headers that are still read, so as to be refused by a status: `header_rules` has the limit itself."""
 REFLECTION_SECONDS = 15
 """Maximum time of one stream of reflection, as many as an address may begin in a quarter of its minute."""
 BUFFER = "envoy.filters.http.buffer"
@@ -71,7 +73,8 @@ def _filters(profile: Profile, contract: Contract) -> list[Json]:
     return [
         cors(),
         _accepted_headers(),
-        binary_headers(),
+        header_rules(),
+        no_trailers(),
         extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
         *compressors(),
         transcoder(profile, _transcoded(contract)),
@@ -88,7 +91,7 @@ def _transcoded(contract: Contract) -> list[str]:
 def _limits() -> Json:
     """Return what a client may send, and how slowly."""
     return {
-        "max_request_headers_kb": MAX_HEADERS_KIB,
+        "max_request_headers_kb": MAX_READ_HEADERS_KIB,
         "request_headers_timeout": "5s",
         "request_timeout": "30s",
         "stream_idle_timeout": "60s",

@@ -92,7 +92,7 @@ class Profile:
     """The `aud` of access tokens."""
     log: bool = True
     """Whether Envoy writes an access log, as JSON lines on standard output."""
-    max_heap_bytes: int = 384 * 1024 * 1024
+    max_heap_bytes: int = 256 * 1024 * 1024
     """Memory from which Envoy sheds load; less than what its container may have."""
     otlp: Tcp | None = None
     """The OpenTelemetry collector (OTLP over gRPC, plain text) that Envoy's spans go to; unset exports none."""

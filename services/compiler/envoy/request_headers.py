@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.compiler.envoy.typed import Json, extension
+from services.shared.limits import MAX_HEADERS_KIB
 
 # What only servers, or gRPC itself, say: no service of ours reads them, and the core parses them.
 REMOVED = (
@@ -18,7 +19,9 @@ REMOVED = (
 REMOVED_PREFIXES = ("lb-",)
 ENCODINGS = ("identity", "deflate", "gzip")
 """The compression of messages that the services' gRPC reads."""
-BINARY_RULE = """\
+HEADER_RULES = f"""\
+local max_bytes = {MAX_HEADERS_KIB * 1024}
+
 local function is_base64(value)
   local digits, padding = value:match("^([A-Za-z0-9+/]*)(=*)$")
   if not digits then return false end
@@ -29,25 +32,41 @@ local function is_base64(value)
 end
 
 function envoy_on_request(handle)
+  local bytes = 0
   for name, value in pairs(handle:headers()) do
+    bytes = bytes + #name + #value
     if name:sub(-4) == "-bin" and not is_base64(value) then
-      handle:respond({[":status"] = "400"}, "")
+      handle:respond({{[":status"] = "400"}}, "")
       return
     end
+  end
+  if bytes > max_bytes then
+    handle:respond({{[":status"] = "431"}}, "")
+    return
   end
 end
 """
 
 
-def binary_headers() -> Json:
-    """Return the refusal of `-bin` headers that are not base64 (RFC 4648 section 4, padded or not).
+def header_rules() -> Json:
+    """Return the refusal of `-bin` headers that are not base64 (RFC 4648 section 4, padded or not) and of long headers.
 
-    Only Lua sees the headers whose names nobody knows in advance.
+    Only Lua sees headers whose names nobody knows in advance, and the codec of HTTP/2 refuses long ones by a reset.
     """
     return extension(
         "envoy.filters.http.lua",
         "envoy.extensions.filters.http.lua.v3.Lua",
-        default_source_code={"inline_string": BINARY_RULE},
+        default_source_code={"inline_string": HEADER_RULES},
+    )
+
+
+def no_trailers() -> Json:
+    """Return the removal of a request's trailers: they say nothing to a service, and gRPC's core parses them too."""
+    every = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}
+    return extension(
+        "envoy.filters.http.header_mutation",
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"request_trailers_mutations": [every]},
     )
 
 
