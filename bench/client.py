@@ -65,9 +65,12 @@ async def load(request: Request, callers: int, seconds: float) -> Load:
                 size += len(await send()) + FRAME_BYTES * request.grpc
                 latencies.append(time.perf_counter() - sent)
 
-    async with asyncio.timeout(seconds + ANSWER_SECONDS), asyncio.TaskGroup() as group:
-        for _ in range(callers):
-            group.create_task(caller())
+    try:
+        async with asyncio.timeout(seconds + ANSWER_SECONDS), asyncio.TaskGroup() as group:
+            for _ in range(callers):
+                group.create_task(caller())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return Load(len(latencies), time.perf_counter() - begin, latencies, size)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from bench import load
+from bench.errors import BenchmarkError
 from bench.processes import cpu_seconds
 from bench.statistics import Round
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from bench.client import Request
 
-WARM_UP_SECONDS = 0.5
+WARM_UP_SECONDS, WARM_UP_TRIES = 0.5, 20
+WARM_UP_CALLS = 10
+"""Of each caller."""
 
 Rounds: TypeAlias = "Mapping[str, Sequence[Round]]"
 """The rounds of each subject, by its name."""
@@ -85,15 +88,26 @@ async def interleaved(comparison: Comparison, *, rounds: int, callers: int, seco
     """Measure the subjects one after another, and all of them again and again. Raises WrongAnswer."""
     measured: dict[str, list[Round]] = {subject.name: [] for subject in comparison.subjects}
     for subject in comparison.subjects:
-        await load.load(subject.request, callers, WARM_UP_SECONDS)
+        await warm_up(subject.request, callers)
     for _ in range(rounds):
         for subject in comparison.subjects:
             measured[subject.name].append(await _round(subject, callers, seconds))
     return measured
 
 
+async def warm_up(request: Request, callers: int) -> None:
+    """Send the request until pools are full and statements are prepared: some times from every caller."""
+    calls = 0
+    for _ in range(WARM_UP_TRIES):
+        calls += (await load.load(request, callers, WARM_UP_SECONDS)).calls
+        if calls >= WARM_UP_CALLS * callers:
+            return
+
+
 async def _round(subject: Subject, callers: int, seconds: float) -> Round:
     before = cpu_seconds(subject.processes)
     seen = await load.load(subject.request, callers, seconds)
     used = cpu_seconds(subject.processes) - before
+    if not seen.calls:
+        raise BenchmarkError(f"{subject.name} answered no call of {subject.request.path} in {seconds:g} s")
     return Round(seen.calls, seen.elapsed_seconds, used, seen.latencies_seconds)

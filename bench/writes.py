@@ -12,7 +12,7 @@ import orjson
 from azora.payment.v1 import payment_pb2, payment_service_pb2
 
 from bench.client import Request
-from bench.compare import WARM_UP_SECONDS, Comparison, Result, Subject
+from bench.compare import Comparison, Result, Subject
 from bench.load import load
 from bench.processes import cpu_seconds
 from bench.statistics import Round, throughput_ratio
@@ -58,7 +58,7 @@ async def logins(system: System, *, rounds: int, seconds: float) -> Rounds:
     request = Request(system.edge, "/v1/auth/login", body=orjson.dumps(STUDENT))
     behind = system.behind_edge("auth")
     measured: dict[str, list[Round]] = {LOGIN: [], BCRYPT: []}
-    await load(request, 2 * CORES, WARM_UP_SECONDS)
+    await load(request, 2 * CORES, seconds)
     for _ in range(rounds):
         before = cpu_seconds(behind)
         seen = await load(request, 2 * CORES, seconds)
