@@ -28,7 +28,7 @@ async def timed(call: Callable[[], Awaitable[httpx.Response]]) -> float:
 
 
 async def test_fifty_people_sign_in_at_once(http: httpx.AsyncClient) -> None:
-    """Nobody is turned away, and the catalogue still answers while passwords are checked: no read waits for them all."""
+    """Nobody is turned away, and the catalogue still answers while passwords are checked: no read waits for all."""
     await timed(lambda: http.get("/v1/courses"))
     logins = [asyncio.create_task(timed(lambda: http.post("/v1/auth/login", json=LOGIN))) for _ in range(50)]
     meanwhile = statistics.median([await timed(lambda: http.get("/v1/courses")) for _ in range(10)])

@@ -75,7 +75,8 @@ async def test_our_own_client_refuses_what_is_no_success() -> None:
 
 def test_a_report_is_read() -> None:
     seen = read_report(REPORT.format(done=98, failed=0, good=98, bad=0), ["1795647491186556\t200\t78434"])
-    assert (seen.calls, seen.elapsed_seconds, seen.body_bytes) == (98, pytest.approx(0.5012), 453152)
+    assert (seen.calls, seen.body_bytes) == (98, 453152)
+    assert seen.elapsed_seconds == pytest.approx(0.5012)
     assert seen.latencies_seconds == [pytest.approx(0.078434)]
 
 
