@@ -27,14 +27,16 @@ from services.education.enrollments import jobs as enrollment_jobs
 from services.education.enrollments.operations import EnrollmentOperations
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore
-from services.education.events.operations import EventOperations
-from services.education.events.servicer import InternalServicer
-from services.education.events.store import EventStore
+from services.education.internal.servicer import InternalServicer
 from services.education.settings import EducationSettings
 from services.education.settlements import jobs as settlement_jobs
+from services.education.settlements import store as settlement_store
 from services.education.settlements.operations import SettlementOperations
+from services.education.settlements.store import SettlementStore
+from services.shared import idempotency, inbox, retention
 from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
+from services.shared.inbox import Inbox
 from services.shared.jobs import Worker
 from services.shared.pagination import PageTokens
 from services.shared.policy import role_permissions
@@ -59,7 +61,7 @@ class Parts:
     courses: CourseOperations
     enrollments: EnrollmentOperations
     settlements: SettlementOperations
-    events: EventOperations
+    inbox: Inbox
 
 
 def assemble(settings: EducationSettings, payments: Payments) -> Parts:
@@ -67,11 +69,11 @@ def assemble(settings: EducationSettings, payments: Payments) -> Parts:
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
     records = IdempotencyRecords(database)
     pages = PageTokens(settings.derive_key("page-tokens"))
-    course_store, enrollment_store, event_store = CourseStore(), EnrollmentStore(), EventStore()
+    course_store, enrollment_store = CourseStore(), EnrollmentStore()
     settlements = SettlementOperations(
         database=database,
         store=enrollment_store,
-        events=event_store,
+        refunds=SettlementStore(),
         payments=payments,
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
     )
@@ -91,7 +93,7 @@ def assemble(settings: EducationSettings, payments: Payments) -> Parts:
             refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         ),
         settlements=settlements,
-        events=EventOperations(database, event_store, enrollment_store),
+        inbox=Inbox("education", database, settlement_jobs.subscriptions(settlements)),
     )
 
 
@@ -99,9 +101,20 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
     """Return the server of Education. Tests give the keys that tokens are signed with, and a Payments."""
     mesh = connect_to_mesh(settings)
     parts = assemble(settings, payments or PaymentClient(mesh))
+    event_retention = timedelta(days=settings.event_retention_days)
+    expiry = retention.expiry(
+        parts.database,
+        [
+            idempotency.retention(timedelta(hours=settings.idempotency_retention_hours)),
+            inbox.retention(event_retention),
+            settlement_store.retention(event_retention),
+            *retention.job_log(timedelta(days=settings.job_log_retention_days)),
+        ],
+    )
     worker = Worker(
         settings.database_url.get_secret_value(),
-        {**enrollment_jobs.handlers(parts.enrollments), **settlement_jobs.handlers(parts.settlements)},
+        [*enrollment_jobs.jobs(parts.enrollments), *settlement_jobs.jobs(parts.settlements)],
+        [expiry],
     )
     verifier = AccessTokens(
         keys or RemoteKeys(partial(client.signing_keys, mesh)),
@@ -115,7 +128,7 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
         guard=partial(chain, verifier=verifier, limiter=limiter),
         services=_served(parts),
         ready=parts.database.ready,
-        background=[worker.run, parts.records.keep_expiring],
+        background=[worker.run],
         close=[limiter.close, parts.database.close, mesh.close],
     )
 
@@ -129,7 +142,7 @@ def _served(parts: Parts) -> list[Served]:
             enrollment_service_pb2_grpc.add_EnrollmentServiceServicer_to_server,
         ),
         Served(
-            INTERNAL, InternalServicer(parts.events), internal_service_pb2_grpc.add_InternalServiceServicer_to_server
+            INTERNAL, InternalServicer(parts.inbox), internal_service_pb2_grpc.add_InternalServiceServicer_to_server
         ),
     ]
 

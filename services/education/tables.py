@@ -97,6 +97,4 @@ lesson_completions = Table(
     Column("complete_time", Time, nullable=False, server_default=func.now()),
 )
 
-received_events = Table("received_events", metadata, Column("id", Id, primary_key=True))
-
 refunded_payments = Table("refunded_payments", metadata, Column("payment_id", Id, primary_key=True))

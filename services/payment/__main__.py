@@ -21,14 +21,14 @@ from azora.payment.v1 import (
 
 from interceptors import chain
 from interceptors.rate_limit import Limiter
-from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HoldStore
 from services.payment.internal.servicer import InternalServicer
 from services.payment.ledger.operations import Ledger, LedgerOperations
 from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
-from services.payment.payments import jobs
+from services.payment.payments import convert
+from services.payment.payments.model import PaymentRefunded
 from services.payment.payments.operations import Cashier, EarningOperations, PaymentOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import PaymentStore
@@ -36,16 +36,18 @@ from services.payment.settings import PaymentSettings
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
+from services.shared import idempotency, retention
 from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
+from services.shared.outbox import Outbox, deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import role_permissions
 from services.shared.server import Served, Server, connect_to_mesh, main
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
-    from services.payment.ports import Education
+    from services.shared.outbox import Send
     from services.shared.tokens import KeySource
 
 WALLETS = wallet_service_pb2.DESCRIPTOR.services_by_name["WalletService"]
@@ -60,6 +62,7 @@ class Parts:
 
     database: Database
     records: IdempotencyRecords
+    outbox: Outbox
     wallets: WalletOperations
     payments: PaymentOperations
     holds: HoldOperations
@@ -74,13 +77,21 @@ def assemble(settings: PaymentSettings) -> Parts:
     ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
     ledger = Ledger(ledger_store)
     cashier = Cashier(payment_store, ledger, timedelta(days=settings.refund_window_days))
+    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
     wallets = WalletOperations(database, wallet_store, PageTokens(settings.derive_key("page-tokens")))
     return Parts(
         database=database,
         records=records,
+        outbox=outbox,
         wallets=wallets,
         payments=PaymentOperations(
-            database=database, records=records, store=payment_store, cashier=cashier, wallets=wallets, ledger=ledger
+            database=database,
+            records=records,
+            store=payment_store,
+            cashier=cashier,
+            wallets=wallets,
+            ledger=ledger,
+            outbox=outbox,
         ),
         holds=HoldOperations(records=records, store=HoldStore(), cashier=cashier, wallets=wallets, ledger=ledger),
         earnings=EarningOperations(records=records, wallets=wallet_store, ledger=ledger),
@@ -88,11 +99,18 @@ def assemble(settings: PaymentSettings) -> Parts:
     )
 
 
-def build(settings: PaymentSettings, *, keys: KeySource | None = None, education: Education | None = None) -> Server:
-    """Return the server of Payment. Tests give the keys that tokens are signed with, and an Education."""
+def build(settings: PaymentSettings, *, keys: KeySource | None = None, send: Send | None = None) -> Server:
+    """Return the server of Payment. Tests give the keys that tokens are signed with, and take the events."""
     parts = assemble(settings)
     mesh = connect_to_mesh(settings)
-    worker = Worker(settings.database_url.get_secret_value(), jobs.handlers(education or EducationClient(mesh)))
+    expiry = retention.expiry(
+        parts.database,
+        [
+            idempotency.retention(timedelta(hours=settings.idempotency_retention_hours)),
+            *retention.job_log(timedelta(days=settings.job_log_retention_days)),
+        ],
+    )
+    worker = Worker(settings.database_url.get_secret_value(), jobs=[], periodic=[expiry])
     verifier = AccessTokens(
         keys or RemoteKeys(partial(client.signing_keys, mesh)),
         issuer=settings.issuer,
@@ -105,7 +123,7 @@ def build(settings: PaymentSettings, *, keys: KeySource | None = None, education
         guard=partial(chain, verifier=verifier, limiter=limiter),
         services=_served(parts),
         ready=parts.database.ready,
-        background=[worker.run, parts.records.keep_expiring],
+        background=[worker.run, *deliveries(parts.database, parts.outbox, send or over_mesh(mesh))],
         close=[limiter.close, parts.database.close, mesh.close],
     )
 

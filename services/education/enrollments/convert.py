@@ -8,11 +8,19 @@ from azora.education.v1 import enrollment_pb2
 from azora.education.v1 import enrollment_service_pb2 as pb
 
 from services.education.courses.convert import timestamp
+from services.education.enrollments.model import PaymentRefunded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from azora.payment.v1 import events_pb2
+
     from services.education.enrollments.model import Enrollment, LessonProgress, Progress
+
+
+def payment_refunded(message: events_pb2.PaymentRefunded) -> PaymentRefunded:
+    """Return the event."""
+    return PaymentRefunded(message.payment_id.lower(), message.in_full)
 
 
 def enroll_response(enrollment: Enrollment) -> pb.EnrollResponse:

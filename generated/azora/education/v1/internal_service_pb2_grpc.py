@@ -47,7 +47,8 @@ class InternalServiceServicer:
     """
 
     def ReceiveEvents(self, request, context):
-        """Takes events of another service's outbox. Each id is taken once; sending one again changes nothing.
+        """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
+        without effect. Each event is accepted or refused on its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
