@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from azora.auth.v1 import auth_service_pb2
 
 from interceptors.validation import validate
-from services.auth.__main__ import assemble
 from services.auth.accounts.model import Role
+from services.auth.app import assemble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What Auth answers when it refuses. Reasons stand in azora/auth/v1/error_reason.proto."""
+"""Errors of Auth. Each class's reason is documented in azora/auth/v1/error_reason.proto."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from services.shared.errors import AlreadyExists, InvalidArgument, NotFound, Res
 
 
 class EmailInvalid(InvalidArgument):
-    """This is not an e-mail address that mail can be delivered to."""
+    """Invalid e-mail address."""
 
 
 class EmailTaken(AlreadyExists):
-    """An account with this e-mail exists; sign in instead."""
+    """An account with this e-mail address already exists; sign in instead."""
 
 
 class PasswordRefused(InvalidArgument):
-    """This password is too easy to guess; choose another."""
+    """The password is too easy to guess; choose another."""
 
 
 class CredentialsInvalid(Unauthenticated):
-    """E-mail and password do not belong together."""
+    """Invalid e-mail or password."""
 
 
 class RefreshTokenInvalid(Unauthenticated):
-    """The refresh token is not valid any more; sign in again."""
+    """Invalid or expired refresh token; sign in again."""
 
 
 class UserNotFound(NotFound):
-    """There is no such account any more."""
+    """The account no longer exists."""
 
 
 class PasswordChecksBusy(ResourceExhausted):
-    """Too many passwords are being checked at once; wait as long as Retry-After says."""
+    """Too many concurrent sign-ins; retry after the delay in Retry-After."""

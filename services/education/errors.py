@@ -1,4 +1,4 @@
-"""What Education refuses, each error with its reason in error_reason.proto."""
+"""Errors of Education. Each class's reason is documented in azora/education/v1/error_reason.proto."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from services.shared.errors import Aborted, AlreadyExists, FailedPrecondition, N
 
 
 class CourseNotFound(NotFound):
-    """There is no such course."""
+    """Course not found."""
 
 
 class LessonNotFound(NotFound):
-    """The course, as you are enrolled in it, has no such lesson."""
+    """Lesson not found in the enrolment's course revision."""
 
 
 class EnrollmentNotFound(NotFound):
-    """You have no such enrolment."""
+    """Enrolment not found."""
 
 
 class AlreadyEnrolled(AlreadyExists):
-    """You are enrolled in this course already."""
+    """You are already enrolled in this course."""
 
 
 class CourseNotOpen(FailedPrecondition):
@@ -26,11 +26,11 @@ class CourseNotOpen(FailedPrecondition):
 
 
 class CourseFull(FailedPrecondition):
-    """The course has no free place."""
+    """The course is full."""
 
 
 class CourseEmpty(FailedPrecondition):
-    """A course needs at least one required lesson to be published."""
+    """The course must have at least one required lesson to be published."""
 
 
 class CourseArchived(FailedPrecondition):
@@ -42,16 +42,16 @@ class EnrollmentNotActive(FailedPrecondition):
 
 
 class InsufficientFunds(FailedPrecondition):
-    """Your wallet does not hold the course's price."""
+    """Insufficient available balance for the course's price."""
 
 
 class CompletionRewardNotAllowed(PermissionDenied):
-    """Only administrators set what completing a course earns."""
+    """Only administrators can set a completion reward."""
 
 
 class OtherEducatorNotAllowed(PermissionDenied):
-    """Only administrators make courses for another educator."""
+    """Only administrators can create a course for another educator."""
 
 
 class EtagMismatch(Aborted):
-    """The course changed since it was read; read it again."""
+    """The course was modified concurrently; read it again and retry."""

@@ -1,4 +1,4 @@
-"""What the gateway refuses before any service is asked."""
+"""Errors that Envoy answers before a call reaches a service. Reasons: azora/policy/v1/error_reason.proto."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from services.shared.errors import InvalidArgument, NotFound, ResourceExhausted
 
 
 class RouteNotFound(NotFound):
-    """There is no such path with this method."""
+    """No RPC is published under this path and HTTP method."""
 
 
 class ContentTypeUnsupported(InvalidArgument):
-    """The body's content type must be application/json, or one of gRPC's."""
+    """Unsupported content type: use application/json or gRPC."""
 
 
 class EncodingUnsupported(InvalidArgument):
@@ -18,8 +18,8 @@ class EncodingUnsupported(InvalidArgument):
 
 
 class RequestTooLarge(ResourceExhausted):
-    """The request is too large."""
+    """The request exceeds the size limit."""
 
 
 class HttpRequestInvalid(InvalidArgument):
-    """The gateway does not accept this HTTP request: look at its path, its headers and its version."""
+    """Invalid HTTP request: check its path, headers and protocol version."""

@@ -57,7 +57,8 @@ class Parts:
         answers = await asyncio.gather(*map(self._serves, self._channels))
         for owner, serves in zip(self._channels, answers, strict=True):
             if serves != self._healthy[owner]:
-                logger.log(logging.INFO if serves else logging.WARNING, "part %s", owner, extra={"healthy": serves})
+                level = logging.INFO if serves else logging.WARNING
+                logger.log(level, "service health changed", extra={"target": owner, "healthy": serves})
             self._healthy[owner] = serves
             for name in self._names[owner]:
                 await self._health.set(name, SERVING if serves else NOT_SERVING)

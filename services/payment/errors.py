@@ -1,51 +1,51 @@
-"""What Payment answers when it does not do what was asked; error_reason.proto lists the same with their metadata."""
+"""Errors of Payment. Each class's reason is documented in azora/payment/v1/error_reason.proto."""
 
 from services.shared.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 
 
 class InsufficientFunds(FailedPrecondition):
-    """The wallet has less available than this needs."""
+    """Insufficient available balance."""
 
 
 class WalletFrozen(FailedPrecondition):
-    """The wallet is frozen; an administrator can open it again."""
+    """The wallet is frozen."""
 
 
 class CurrencyMismatch(InvalidArgument):
-    """The amount is in another currency than what it is taken from."""
+    """The currency does not match that of the payment or hold."""
 
 
 class AmountOverflow(InvalidArgument):
-    """The amount would make a balance larger than can be counted."""
+    """The resulting balance exceeds the supported range."""
 
 
 class PaymentNotFound(NotFound):
-    """There is no such payment."""
+    """Payment not found."""
 
 
 class RefundWindowClosed(FailedPrecondition):
-    """The time in which a refund can be asked for is over."""
+    """The refund window has closed."""
 
 
 class RefundExceedsPayment(FailedPrecondition):
-    """All refunds together would be more than the payment."""
+    """The refund exceeds the refundable amount."""
 
 
 class HoldNotFound(NotFound):
-    """There is no such hold."""
+    """Hold not found."""
 
 
 class HoldNotActive(FailedPrecondition):
-    """The hold was captured or released before."""
+    """The hold has already been captured or released."""
 
 
 class HoldExpired(FailedPrecondition):
-    """The hold's time ran out."""
+    """The hold has expired."""
 
 
 class CaptureExceedsHold(FailedPrecondition):
-    """More was to be captured than is held."""
+    """The capture exceeds the held amount."""
 
 
 class ReferenceUsed(AlreadyExists):
-    """The reference has earned something else before."""
+    """The reference was already used for another user or amount."""

@@ -1,4 +1,4 @@
-"""Errors that a caller is meant to see, and nothing about how they travel.
+"""Errors that are returned to callers, independent of the transport.
 
     DomainError
     ├── InvalidArgument ── ValidationFailed · MalformedRequest · UpdateMaskInvalid · CurrencyUnknown · …
@@ -14,8 +14,8 @@
     └── Internal ── InternalError
 
 The first paragraph of a class's docstring is its message, its name in upper snake case is its reason: a class
-`InsufficientFunds(FailedPrecondition)` answers FAILED_PRECONDITION with the reason INSUFFICIENT_FUNDS, which stands in
-the service's error_reason.proto together with what its metadata holds.
+`InsufficientFunds(FailedPrecondition)` answers FAILED_PRECONDITION with the reason INSUFFICIENT_FUNDS, documented in
+the service's error_reason.proto together with its metadata.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class FieldViolation:
 
 
 class DomainError(Exception):
-    """The request could not be done."""
+    """The request failed."""
 
     reason: ClassVar[str]
     stored: ClassVar[bool] = False
@@ -89,8 +89,25 @@ def revive(record: Mapping[str, Any]) -> DomainError:
     )
 
 
+class Refused(Exception):
+    """Another service looked at a call of ours and refused it.
+
+    For whoever made the call to catch, and to answer in its own words: it is nothing that our caller asked for. Raised
+    for verdicts only; DependencyUnavailable stands for whatever leaves open what happened.
+    """
+
+    def __init__(self, reason: str, code: str, metadata: Mapping[str, str] | None = None) -> None:
+        self.reason = reason
+        """ErrorInfo.reason, as the service's error_reason.proto has it; empty where the answer had none."""
+        self.code = code
+        """Name of the gRPC code, "FAILED_PRECONDITION"."""
+        self.metadata = dict(metadata or {})
+        """ErrorInfo.metadata."""
+        super().__init__(f"{code} {reason}")
+
+
 class InvalidArgument(DomainError):
-    """The request is not valid."""
+    """Invalid request."""
 
     @classmethod
     def field(cls, field: str, description: str) -> Self:
@@ -99,45 +116,45 @@ class InvalidArgument(DomainError):
 
 
 class Unauthenticated(DomainError):
-    """Sign in first."""
+    """Authentication required."""
 
 
 class PermissionDenied(DomainError):
-    """You may not do this."""
+    """Permission denied."""
 
 
 class NotFound(DomainError):
-    """There is no such thing."""
+    """Not found."""
 
     stored = True
 
 
 class AlreadyExists(DomainError):
-    """This exists already."""
+    """Already exists."""
 
     stored = True
 
 
 class FailedPrecondition(DomainError):
-    """The system is not in a state in which this can be done."""
+    """The operation is not allowed in the current state."""
 
     stored = True
 
 
 class Aborted(DomainError):
-    """Something changed in between; read it again."""
+    """The resource was modified concurrently; read it again and retry."""
 
 
 class ResourceExhausted(DomainError):
-    """Too much at once."""
+    """Resource exhausted."""
 
 
 class DeadlineExceeded(DomainError):
-    """The call took too long."""
+    """Deadline exceeded."""
 
 
 class Unavailable(DomainError):
-    """A part of the system does not answer right now; try again."""
+    """Service unavailable; try again later."""
 
 
 class Internal(DomainError):
@@ -149,43 +166,43 @@ class InternalError(Internal):
 
 
 class ValidationFailed(InvalidArgument):
-    """The request breaks the rules of its fields."""
+    """One or more fields are invalid."""
 
 
 class MalformedRequest(InvalidArgument):
-    """The request's bytes are not a message of this method's type."""
+    """The request cannot be parsed as the method's request message."""
 
 
 class CurrencyUnknown(InvalidArgument):
-    """The currency is neither AZR nor one of ISO 4217."""
+    """Unknown currency: use AZR or an ISO 4217 code."""
 
 
 class UpdateMaskInvalid(InvalidArgument):
-    """The update mask names a field that does not exist or cannot be changed."""
+    """The update mask contains a field that is unknown or cannot be updated."""
 
 
 class PageTokenInvalid(InvalidArgument):
-    """The page token was changed, or belongs to other arguments or another caller."""
+    """Invalid page token: use nextPageToken of the previous page with the same arguments."""
 
 
 class IdempotencyKeyReused(InvalidArgument):
-    """This idempotency key was used before with another request."""
+    """The idempotency key was already used with a different request."""
 
 
 class IdempotencyKeyConflict(InvalidArgument):
-    """The request's request_id and the header Idempotency-Key differ."""
+    """request_id and the Idempotency-Key header have different values."""
 
 
 class IdempotencyKeyInvalid(InvalidArgument):
-    """An idempotency key of 1 to 255 characters is needed."""
+    """An idempotency key of 1 to 255 characters is required."""
 
 
 class TokenMissing(Unauthenticated):
-    """Sign in first: this call needs the header Authorization: Bearer with an access token."""
+    """Authentication required: send an access token in the Authorization: Bearer header."""
 
 
 class TokenInvalid(Unauthenticated):
-    """The access token is not valid; sign in again."""
+    """Invalid access token; sign in again."""
 
 
 class TokenExpired(Unauthenticated):
@@ -193,20 +210,20 @@ class TokenExpired(Unauthenticated):
 
 
 class AccessDenied(PermissionDenied):
-    """You may not call this."""
+    """Permission denied."""
 
 
 class RateLimited(ResourceExhausted):
-    """Too many calls; wait as long as Retry-After says."""
+    """Rate limit exceeded; retry after the delay in Retry-After."""
 
 
 class Overloaded(ResourceExhausted):
-    """The server is busy; wait as long as Retry-After says."""
+    """The server is overloaded; retry after the delay in Retry-After."""
 
 
 class DeadlinePassed(DeadlineExceeded):
-    """The call took longer than its deadline allows."""
+    """Deadline exceeded."""
 
 
 class DependencyUnavailable(Unavailable):
-    """A part of the system that this call needs does not answer right now; try again."""
+    """A required service is temporarily unavailable; try again later."""

@@ -37,7 +37,7 @@ def idempotent(
         raise IdempotencyKeyConflict
     key = in_body or call.idempotency_key or ("" if call.principal.service else f"edge:{call.id}")
     if not 0 < len(key) <= MAX_KEY_CHARACTERS:
-        raise IdempotencyKeyInvalid.field("requestId", "1 to 255 characters are needed")
+        raise IdempotencyKeyInvalid.field("requestId", "must be 1 to 255 characters")
     canonical = type(request)()
     canonical.CopyFrom(request)
     canonical.ClearField("request_id")

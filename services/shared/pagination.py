@@ -1,4 +1,4 @@
-"""Page tokens (AIP-158): opaque, signed, bound to the caller and to what was asked for."""
+"""Page tokens (AIP-158): opaque, signed, bound to what was asked for."""
 
 from __future__ import annotations
 
@@ -7,24 +7,49 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from services.shared.errors import PageTokenInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 DEFAULT_PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 DIGEST_BYTES = 16
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Which page is asked for: at most `size` items that come after `cursor` (None: from the start)."""
+class Page(Generic[T]):
+    """One page of a list."""
+
+    items: Sequence[T]
+    next_page_token: str
+    """Empty on the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page is asked for."""
 
     size: int
+    """Maximum number of items."""
     cursor: Sequence[Any] | None
+    """The position after which the page begins; None for the first page."""
+    token: Callable[[Sequence[Any]], str]
+    """Returns the token of the page after a position."""
+
+    @property
+    def limit(self) -> int:
+        """How many rows to read: one more than the page holds, which tells whether there is a next page."""
+        return self.size + 1
+
+    def page(self, found: Sequence[T], cursor: Callable[[T], Sequence[Any]]) -> Page[T]:
+        """Return the page of the up to `limit` items that were found; `cursor` gives an item's position."""
+        items = found[: self.size]
+        return Page(items, self.token(cursor(items[-1])) if len(found) > self.size else "")
 
 
 class PageTokens:
@@ -33,29 +58,38 @@ class PageTokens:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def read(self, *, page_size: int, page_token: str, bound_to: Mapping[str, Any]) -> Page:
-        """Return the page asked for; 0 means the default size, above the maximum is the maximum.
+    def request(self, *, page_size: int, page_token: str, bound_to: Mapping[str, Any]) -> PageRequest:
+        """Return the page asked for; a size of 0 means the default, one above the maximum is coerced to it.
 
-        `bound_to` names everything that the token must belong to: caller, method, filter, order. Raises
-        PageTokenInvalid for a token that was changed or belongs to something else.
+        `bound_to` names everything that the token must belong to: method, filter, order, and the caller where the list
+        depends on the caller. Raises PageTokenInvalid for a token that was changed or belongs to something else.
         """
-        size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        if not page_token:
-            return Page(size, None)
-        try:
-            raw = base64.urlsafe_b64decode(page_token.encode())
-            digest, cursor = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
-            if not hmac.compare_digest(digest, self._sign(cursor, bound_to)):
-                raise PageTokenInvalid.field("pageToken", "take it from nextPageToken of the page before, unchanged")
-            return Page(size, json.loads(cursor))
-        except ValueError:
-            raise PageTokenInvalid.field("pageToken", "take it from nextPageToken of the page before") from None
-
-    def write(self, cursor: Sequence[Any], *, bound_to: Mapping[str, Any]) -> str:
-        """Return the token of the page after `cursor`, whose items must be JSON values."""
-        raw = json.dumps(cursor, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._sign(raw, bound_to) + raw).decode()
-
-    def _sign(self, cursor: bytes, bound_to: Mapping[str, Any]) -> bytes:
         bound = json.dumps(bound_to, sort_keys=True, separators=(",", ":")).encode()
+        return PageRequest(
+            size=min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+            cursor=self._read(page_token, bound) if page_token else None,
+            token=lambda cursor: self._write(cursor, bound),
+        )
+
+    def _read(self, page_token: str, bound: bytes) -> Sequence[Any]:
+        try:
+            raw = base64.b64decode(page_token.encode(), altchars=b"-_", validate=True)
+        except ValueError:
+            raw = b""
+        digest, cursor = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
+        # The second comparison refuses what decodes alike and was not written by us: bits after the last byte.
+        if not hmac.compare_digest(digest, self._sign(cursor, bound)) or _text(raw) != page_token:
+            raise PageTokenInvalid.field("pageToken", "must be nextPageToken of the previous page, unchanged")
+        read: Sequence[Any] = json.loads(cursor)
+        return read
+
+    def _write(self, cursor: Sequence[Any], bound: bytes) -> str:
+        raw = json.dumps(cursor, separators=(",", ":")).encode()
+        return _text(self._sign(raw, bound) + raw)
+
+    def _sign(self, cursor: bytes, bound: bytes) -> bytes:
         return hmac.digest(self._key, bound + b"\0" + cursor, hashlib.sha256)[:DIGEST_BYTES]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode()

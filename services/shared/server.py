@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
@@ -49,12 +50,27 @@ class CannotListenError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Registration:
     """One gRPC service: its descriptor, its servicer, and the generated function that adds the one to a server."""
 
     descriptor: ServiceDescriptor
     servicer: Any
     add: Callable[[Any, aio.Server], None]
+
+    @classmethod
+    def of(cls, servicer: object) -> Registration:
+        """Return the registration of an instance of a generated servicer's subclass.
+
+        Descriptor and add-function follow from the generated base class. Raises TypeError for anything else.
+        """
+        for base in type(servicer).__mro__:
+            if base.__module__.endswith("_pb2_grpc"):
+                messages = importlib.import_module(base.__module__.removesuffix("_grpc"))
+                descriptor = messages.DESCRIPTOR.services_by_name[base.__name__.removesuffix("Servicer")]
+                return cls(
+                    descriptor, servicer, getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")
+                )
+        raise TypeError(f"{type(servicer).__name__} is no subclass of a generated servicer")
 
 
 class Health(health_aio.HealthServicer):
@@ -84,9 +100,9 @@ class Server:
     """A gRPC server with health (its readiness, watched every second) and, if asked, reflection v1 and v1alpha."""
 
     settings: ServerSettings
-    guard: Callable[[Mapping[str, MethodPolicy]], aio.ServerInterceptor]
+    interceptor: Callable[[Mapping[str, MethodPolicy]], aio.ServerInterceptor]
     """Makes the interceptor that holds calls against the policies of all that is served."""
-    services: Sequence[Served]
+    services: Sequence[Registration]
     ready: Callable[[], Awaitable[bool]]
     """Whether the service can do its work now: its own database answers."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
@@ -103,9 +119,11 @@ class Server:
 
     async def start(self) -> None:
         """Listen, and begin to watch readiness. Raises CannotListenError; PolicyError for an RPC without a policy."""
-        policies = infrastructure_policies() | compile_policies(served.descriptor for served in self.services)
+        policies = infrastructure_policies() | compile_policies(
+            registration.descriptor for registration in self.services
+        )
         self._server = aio.server(
-            interceptors=[self.guard(policies)],
+            interceptors=[self.interceptor(policies)],
             maximum_concurrent_rpcs=self.settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -115,8 +133,8 @@ class Server:
                 ("grpc.http2.max_ping_strikes", 0),
             ],
         )
-        for served in self.services:
-            served.add(served.servicer, self._server)
+        for registration in self.services:
+            registration.add(registration.servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         if self.settings.serves_reflection:
             self._serve_reflection()
@@ -154,7 +172,7 @@ class Server:
         try:
             self._listen_on(self.settings.listen)
         except RuntimeError as error:
-            raise CannotListenError(f"{self.settings.listen} is taken, or is no address of this machine") from error
+            raise CannotListenError(f"{self.settings.listen} is in use or not an address of this machine") from error
 
     def _listen_on(self, address: str) -> None:
         if address.startswith("unix:"):
@@ -168,7 +186,7 @@ class Server:
             self._server.add_secure_port(address, _credentials(self.settings))
 
     def _serve_reflection(self) -> None:
-        served = [served.descriptor.full_name for served in self.services]
+        served = [registration.descriptor.full_name for registration in self.services]
         names = self.reflected or [*served, HEALTH.full_name, *REFLECTION_NAMES]
         servicer = ReflectionServicer(names, pool=SymbolPool(self.pool or descriptor_pool.Default()))
         handler = grpc.stream_stream_rpc_method_handler(
@@ -188,7 +206,7 @@ class Server:
 
     async def _report(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *(served.descriptor.full_name for served in self.services)):
+        for name in ("", *(registration.descriptor.full_name for registration in self.services)):
             await self.health.set(name, status)
 
 
@@ -203,18 +221,20 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
     return handle
 
 
-def connect_to_mesh(settings: ServiceSettings) -> aio.Channel:
+def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
     """Return the channel to the other services, with this service's identity where it has one."""
     certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
     identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
-    return client.connect(settings.mesh_target, identity=identity)
+    return client.connect(settings.mesh_target, identity=identity, interceptors=interceptors)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     """Mutual TLS that picks up renewed certificates by itself."""
     certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
     if certificate is None or key is None or authority is None:
-        raise ValueError("listening on TCP needs a certificate, its key and the mesh's authority")
+        raise ValueError(
+            "a TCP listen address requires a certificate, its private key and the mesh certificate authority"
+        )
 
     def read() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration(
@@ -239,12 +259,12 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
     try:
         settings = load(kind)
     except SettingsError as error:
-        sys.exit(f"{service} does not start: {error}")
+        sys.exit(f"{service} failed to start: {error}")
     logs.configure(service, settings.log_level)
     if sys.argv[1:] == ["migrate"]:
         owner = getattr(settings, "migration_database_url", None)
         if owner is None:
-            sys.exit(f"{service} does not migrate: set AZORA_MIGRATION_DATABASE_URL, with the owner's role")
+            sys.exit(f"{service} failed to migrate: AZORA_MIGRATION_DATABASE_URL (with the owner role) is not set")
         from services.shared.migrations import migrate  # noqa: PLC0415 - Alembic is of no use to a server
 
         migrate(service, owner.get_secret_value())
@@ -252,7 +272,7 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
         try:
             uvloop.run(_serve(build, settings))
         except CannotListenError as error:
-            sys.exit(f"{service} does not start: {error}")
+            sys.exit(f"{service} failed to start: {error}")
 
 
 async def _serve(build: Callable[[Settings], Server], settings: Settings) -> None:

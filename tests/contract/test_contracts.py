@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 import services
 from services.shared import errors
 from services.shared.policy import MethodPolicy, PolicyError, compile_policies, infrastructure_policies
-from services.shared.server import Served
+from services.shared.server import Registration
 from tests.support.serving import Signer, serving
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ GOOD: dict[str, Any] = {
     ("policy", "complaint"),
     [
         ({}, "has no policy"),
-        ({**GOOD, "access": []}, "may be called by nobody"),
+        ({**GOOD, "access": []}, "has no access rule"),
         ({**GOOD, "rate_tier": 0}, "has no rate tier"),
         ({**GOOD, "timeout": None}, "has no timeout"),
-        ({**GOOD, "account_field": "nobody"}, "names the field nobody"),
+        ({**GOOD, "account_field": "nobody"}, "refers to the unknown field nobody"),
         ({**GOOD, "idempotency_key": True}, "has no request_id"),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_policy_that_is_missing_or_unfinished_does_not_compile(policy: dict[st
 
 
 async def test_a_server_with_an_rpc_without_policy_does_not_start() -> None:
-    service = Served(_service(), object(), lambda *_: None)
+    service = Registration(_service(), object(), lambda *_: None)
     with pytest.raises(PolicyError, match="TestService/Do has no policy"):
         async with serving([service], Signer()):
             pass

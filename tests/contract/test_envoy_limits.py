@@ -118,7 +118,9 @@ async def test_memory_of_signed_in_clients_is_bounded_too() -> None:
         assert memory_mib(edge) < 400
 
 
-async def test_requests_are_as_large_as_the_contract_allows(http: httpx.AsyncClient, channel: aio.Channel, edge: Edge) -> None:
+async def test_requests_are_as_large_as_the_contract_allows(
+    http: httpx.AsyncClient, channel: aio.Channel, edge: Edge
+) -> None:
     large = [
         method.full_name
         for path, method in load_contract().methods.items()

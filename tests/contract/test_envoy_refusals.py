@@ -133,7 +133,16 @@ async def test_a_refusal_of_a_transfer_is_a_status_too(
     edge: Edge, headers: tuple[str, ...], status: int, reason: str
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.profile.public.port)
-    lines = ("POST /v1/auth/login HTTP/1.1", "host: localhost", *headers, "connection: close", "", "2\r\n{}\r\n0", "", "")
+    lines = (
+        "POST /v1/auth/login HTTP/1.1",
+        "host: localhost",
+        *headers,
+        "connection: close",
+        "",
+        "2\r\n{}\r\n0",
+        "",
+        "",
+    )
     writer.write("\r\n".join(lines).encode())
     answer = await asyncio.wait_for(reader.read(), 5)
     writer.close()

@@ -13,7 +13,7 @@ from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import auth_service_pb2_grpc, token_service_pb2_grpc
 from azora.client import bearer
 
-from services.auth.__main__ import build
+from services.auth.app import build
 from services.auth.settings import AuthSettings
 from tests.support.serving import channel_to, short_folder
 

@@ -24,7 +24,7 @@ from azora.education.v1 import (
 )
 from azora.type.v1 import money_pb2
 
-from services.education.__main__ import Parts, assemble, build
+from services.education.app import Container, assemble, build
 from services.education.ports import PaymentRefused
 from services.education.settings import EducationSettings
 from services.shared.errors import DependencyUnavailable
@@ -165,9 +165,9 @@ class Person:
         """Write and publish a course."""
         return await self.publish((await self.write(**changes)).id)
 
-    async def read(self, course_id: str) -> course_pb2.Course:
+    async def read(self, course_id: str, *, revision: int = 0) -> course_pb2.Course:
         """Read a course."""
-        request = course_service_pb2.GetCourseRequest(course_id=course_id)
+        request = course_service_pb2.GetCourseRequest(course_id=course_id, revision=revision)
         return (await self.education.courses.GetCourse(request, metadata=self.metadata)).course
 
     async def list(
@@ -214,7 +214,7 @@ class RunningEducation:
     channel: aio.Channel
     signer: Signer
     payments: FakePayments
-    replica: Parts
+    replica: Container
     app_url: str
     owner_url: str
 
@@ -228,9 +228,9 @@ class RunningEducation:
         """Return the stub of EnrollmentService."""
         return enrollment_service_pb2_grpc.EnrollmentServiceStub(self.channel)
 
-    def person(self, role: str = "ROLE_STUDENT") -> Person:
-        """Return a new person."""
-        user_id = new_id()
+    def person(self, role: str = "ROLE_STUDENT", *, user_id: str = "") -> Person:
+        """Return a new person, or the one of this id in another role."""
+        user_id = user_id or new_id()
         return Person(user_id, bearer(self.signer.token(user_id, role)), self)
 
     def educator(self) -> Person:
@@ -323,11 +323,11 @@ async def running_education(app_url: str, owner_url: str, **changes: Any) -> Asy
         signer, payments = Signer(), FakePayments()
         settings = EducationSettings(**values | changes)
         server = build(settings, keys=signer, payments=payments)
-        replica = assemble(settings, payments)
+        replica = assemble(settings, payments=payments)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
                 yield RunningEducation(channel, signer, payments, replica, app_url, owner_url)
         finally:
             await server.stop()
-            await replica.database.close()
+            await replica.infrastructure.close()

@@ -24,7 +24,7 @@ from azora.payment.v1 import payment_service_pb2 as pb
 from azora.type.v1 import money_pb2
 from pydantic import SecretStr
 
-from services.payment.__main__ import build
+from services.payment.app import build
 from services.payment.settings import PaymentSettings
 from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id
@@ -136,6 +136,7 @@ class Person:
 class RunningPayment:
     """Its stubs, and its database under the eyes of either role."""
 
+    target: str
     channel: aio.Channel
     signer: Signer
     education: RecordingEducation
@@ -224,6 +225,6 @@ async def running_payment(
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
-                yield RunningPayment(channel, signer, education, app_url, owner_url)
+                yield RunningPayment(settings.listen, channel, signer, education, app_url, owner_url)
         finally:
             await server.stop()

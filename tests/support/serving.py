@@ -18,7 +18,7 @@ from interceptors.rate_limit import Limiter
 from services.shared import tokens
 from services.shared.ids import new_id
 from services.shared.policy import role_permissions
-from services.shared.server import Served, Server
+from services.shared.server import Registration, Server
 from services.shared.settings import Environment, ServerSettings
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ async def short_folder() -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def serving(
-    services: Sequence[Served], signer: Signer, *, scale: float = 1.0, redis_url: str = "", **settings: Any
+    services: Sequence[Registration], signer: Signer, *, scale: float = 1.0, redis_url: str = "", **settings: Any
 ) -> AsyncIterator[str]:
     """Serve `services` behind the real chain; give the target to connect to."""
     limiter = Limiter(scale=scale, redis_url=redis_url)

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import user_pb2
 from azora.policy.v1 import permission_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.auth.accounts.model import ProfileChanges
+from services.shared.convert import timestamp
 from services.shared.errors import UpdateMaskInvalid, ValidationFailed
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from services.auth.accounts.model import SignedIn, User
 
 SessionResponse = TypeVar("SessionResponse", pb.RegisterResponse, pb.LoginResponse, pb.RefreshResponse)
@@ -39,8 +37,8 @@ def user(model: User) -> user_pb2.User:
         avatar_url=model.avatar_url,
         location=model.location,
         timezone=model.timezone,
-        create_time=_timestamp(model.create_time),
-        update_time=_timestamp(model.update_time),
+        create_time=timestamp(model.create_time),
+        update_time=timestamp(model.update_time),
     )
 
 
@@ -68,7 +66,7 @@ def profile_changes(request: pb.UpdateProfileRequest) -> ProfileChanges:
     if "name" in changes:
         changes["name"] = person_name(changes["name"], field="user.name")
     if changes.get("timezone") and changes["timezone"] not in _timezones():
-        raise ValidationFailed.field("user.timezone", "must be an IANA time zone, like Africa/Johannesburg")
+        raise ValidationFailed.field("user.timezone", "must be an IANA time zone, for example Africa/Johannesburg")
     return ProfileChanges(**changes)
 
 
@@ -76,14 +74,8 @@ def person_name(text: str, *, field: str = "name") -> str:
     """Return a name as it is kept: NFC, without spaces around it. Raises ValidationFailed."""
     name = unicodedata.normalize("NFC", text.strip())
     if not name or any(unicodedata.category(character) == "Cc" for character in name):
-        raise ValidationFailed.field(field, "must have a visible character, and no control characters")
+        raise ValidationFailed.field(field, "must contain a visible character and no control characters")
     return name
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
 
 
 @cache

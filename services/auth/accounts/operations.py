@@ -192,5 +192,7 @@ class Accounts:
 def _deliverable(email: str) -> EmailAddress:
     address = EmailAddress.parse(email)
     if address is None:
-        raise EmailInvalid.field("email", "must be an address with a public domain, like name@example.com")
+        raise EmailInvalid.field(
+            "email", "must be an e-mail address with a public domain, for example name@example.com"
+        )
     return address

@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING
 
 from azora.education.v1 import course_pb2
 from azora.education.v1 import course_service_pb2 as pb
-from azora.type.v1 import money_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.education.courses.model import Lesson, LessonKind, Module, NewCourse
+from services.shared.convert import money, timestamp, to_money
 from services.shared.ids import new_id
 from services.shared.money import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
     from services.education.courses.model import Course, CourseContent, ReadCourse
+    from services.shared.pagination import Page
 
 
 def new_course(request: pb.CreateCourseRequest) -> NewCourse:
@@ -26,8 +23,8 @@ def new_course(request: pb.CreateCourseRequest) -> NewCourse:
         educator_id=request.educator_id.lower() or None,
         title=request.title,
         description=request.description,
-        price=_amount(request.price) if request.HasField("price") else Money(0),
-        completion_reward=_amount(request.completion_reward) if request.HasField("completion_reward") else Money(0),
+        price=to_money(request.price) if request.HasField("price") else Money(0),
+        completion_reward=to_money(request.completion_reward) if request.HasField("completion_reward") else Money(0),
         capacity=request.capacity if request.HasField("capacity") else None,
         modules=tuple(
             Module(new_id(), module.title, tuple(_new_lesson(lesson) for lesson in module.lessons))
@@ -36,24 +33,26 @@ def new_course(request: pb.CreateCourseRequest) -> NewCourse:
     )
 
 
-def create_response(read: ReadCourse) -> pb.CreateCourseResponse:
+def create_course_response(read: ReadCourse) -> pb.CreateCourseResponse:
     """Return the answer of CreateCourse."""
     return pb.CreateCourseResponse(course=_with_modules(read))
 
 
-def publish_response(read: ReadCourse) -> pb.PublishCourseResponse:
+def publish_course_response(read: ReadCourse) -> pb.PublishCourseResponse:
     """Return the answer of PublishCourse."""
     return pb.PublishCourseResponse(course=_with_modules(read))
 
 
-def get_response(read: ReadCourse) -> pb.GetCourseResponse:
+def get_course_response(read: ReadCourse) -> pb.GetCourseResponse:
     """Return the answer of GetCourse."""
     return pb.GetCourseResponse(course=_with_modules(read))
 
 
-def list_response(courses: Sequence[Course], next_page_token: str) -> pb.ListCoursesResponse:
+def list_courses_response(page: Page[Course]) -> pb.ListCoursesResponse:
     """Return the answer of ListCourses."""
-    return pb.ListCoursesResponse(courses=[_course(course) for course in courses], next_page_token=next_page_token)
+    return pb.ListCoursesResponse(
+        courses=[_course(course) for course in page.items], next_page_token=page.next_page_token
+    )
 
 
 def _with_modules(read: ReadCourse) -> course_pb2.Course:
@@ -67,9 +66,9 @@ def _course(course: Course) -> course_pb2.Course:
         id=course.id,
         title=course.title,
         description=course.description,
-        price=_money(course.price),
+        price=money(course.price),
         state=course_pb2.CourseState.Value(f"COURSE_STATE_{course.state}"),
-        completion_reward=_money(course.completion_reward),
+        completion_reward=money(course.completion_reward),
         capacity=course.capacity,
         educator_id=course.educator_id,
         lesson_count=course.lesson_count,
@@ -101,15 +100,6 @@ def _modules(content: CourseContent, *, lessons_are_open: bool) -> list[course_p
     ]
 
 
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """Return the message of a moment; None stays unset."""
-    if moment is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
-
-
 def _new_lesson(lesson: pb.NewLesson) -> Lesson:
     return Lesson(
         id=new_id(),
@@ -120,11 +110,3 @@ def _new_lesson(lesson: pb.NewLesson) -> Lesson:
         required=lesson.required if lesson.HasField("required") else True,
         content=lesson.content,
     )
-
-
-def _amount(message: money_pb2.Money) -> Money:
-    return Money(message.minor_units, message.currency)
-
-
-def _money(amount: Money) -> money_pb2.Money:
-    return money_pb2.Money(minor_units=amount.amount_minor, currency=amount.currency)

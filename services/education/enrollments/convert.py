@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from azora.education.v1 import enrollment_pb2
 from azora.education.v1 import enrollment_service_pb2 as pb
 
-from services.education.courses.convert import timestamp
+from services.shared.convert import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.education.enrollments.model import Enrollment, LessonProgress, Progress
+    from services.shared.pagination import Page
 
 
 def enroll_response(enrollment: Enrollment) -> pb.EnrollResponse:
@@ -30,10 +31,10 @@ def complete_lesson_response(enrollment: Enrollment) -> pb.CompleteLessonRespons
     return pb.CompleteLessonResponse(enrollment=_enrollment(enrollment))
 
 
-def list_response(enrollments: Sequence[Enrollment], next_page_token: str) -> pb.ListEnrollmentsResponse:
+def list_enrollments_response(page: Page[Enrollment]) -> pb.ListEnrollmentsResponse:
     """Return the answer of ListEnrollments."""
     return pb.ListEnrollmentsResponse(
-        enrollments=[_enrollment(enrollment) for enrollment in enrollments], next_page_token=next_page_token
+        enrollments=[_enrollment(enrollment) for enrollment in page.items], next_page_token=page.next_page_token
     )
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from services.education.settlements.operations import SettlementOperations
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
-    from services.shared.pagination import PageTokens
+    from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
 
 SETTLEMENTS_PER_CALL = 3
@@ -89,15 +89,13 @@ class EnrollmentOperations:
             await self._settlements.settle(answer)
         raise DependencyUnavailable(retry_after_seconds=1)
 
-    async def list(self, *, principal: Principal, page_size: int, page_token: str) -> tuple[Sequence[Enrollment], str]:
-        """Return a page of the caller's enrolments and the next page's token. Raises PageTokenInvalid."""
-        bound_to = {"method": "ListEnrollments", "principal": principal.id}
-        page = self._pages.read(page_size=page_size, page_token=page_token, bound_to=bound_to)
+    async def list_enrollments(self, *, principal: Principal, page_size: int, page_token: str) -> Page[Enrollment]:
+        """Return a page of the caller's enrolments. Raises PageTokenInvalid."""
+        bound_to = {"method": "ListEnrollments", "user": principal.user_id}
+        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
         async with self._database.reading() as connection:
-            found = await self._store.list(connection, page, principal.user_id)
-        enrollments = found[: page.size]
-        more = len(found) > page.size
-        return enrollments, self._pages.write([enrollments[-1].id], bound_to=bound_to) if more else ""
+            found = await self._store.list_enrollments(connection, request, principal.user_id)
+        return request.page(found, lambda enrollment: [enrollment.id])
 
     async def get(self, *, principal: Principal, enrollment_id: str) -> Enrollment:
         """Return one of the caller's enrolments. Raises EnrollmentNotFound."""
@@ -109,7 +107,7 @@ class EnrollmentOperations:
         async with self._database.reading() as connection:
             enrollment = _own(principal, await self._store.find(connection, enrollment_id))
             completions = await self._store.completions(connection, enrollment_id)
-            content = await self._courses.content(connection, enrollment.course_id, enrollment.course_revision)
+            content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
         lessons = [LessonProgress(lesson.id, completions.get(lesson.id)) for lesson in content.lessons]
         return enrollment.progress, lessons
 
@@ -123,7 +121,7 @@ class EnrollmentOperations:
 
         async def work(connection: AsyncConnection) -> Enrollment:
             before = _own(principal, await self._store.lock(connection, enrollment_id))
-            content = await self._courses.content(connection, before.course_id, before.course_revision)
+            content = await self._courses.find_content(connection, before.course_id, before.course_revision)
             lesson = content.lesson(lesson_id)
             if lesson is None:
                 raise LessonNotFound
@@ -169,7 +167,7 @@ class EnrollmentOperations:
     async def _open(
         self, connection: AsyncConnection, principal: Principal, course_id: str, key: str
     ) -> Enrollment | None:
-        course = await self._courses.find(connection, course_id)
+        course = await self._courses.find_course(connection, course_id)
         if course is None or not may_see(principal, course):
             raise CourseNotFound
         if course.state is not CourseState.PUBLISHED:
@@ -180,7 +178,7 @@ class EnrollmentOperations:
             connection,
             user_id=principal.user_id,
             course=course,
-            content=await self._courses.content(connection, course.id, course.revision),
+            content=await self._courses.find_content(connection, course.id, course.revision),
             key=key,
             now=datetime.now(UTC),
         )
@@ -194,7 +192,7 @@ class EnrollmentOperations:
         return advanced
 
     async def _find_seat(self, connection: AsyncConnection, course: Course) -> None:
-        capacity = await self._courses.lock_seats(connection, course.id)
+        capacity = await self._courses.lock_capacity(connection, course.id)
         if capacity is not None and await self._store.count_seats(connection, course.id) >= capacity:
             raise CourseFull
 

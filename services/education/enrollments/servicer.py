@@ -29,10 +29,10 @@ class EnrollmentServicer(enrollment_service_pb2_grpc.EnrollmentServiceServicer):
         )
 
     async def ListEnrollments(self, request: pb.ListEnrollmentsRequest, context: Any) -> pb.ListEnrollmentsResponse:
-        enrollments, next_page_token = await self._operations.list(
+        page = await self._operations.list_enrollments(
             principal=current_principal(), page_size=request.page_size, page_token=request.page_token
         )
-        return convert.list_response(enrollments, next_page_token)
+        return convert.list_enrollments_response(page)
 
     async def GetEnrollment(self, request: pb.GetEnrollmentRequest, context: Any) -> pb.GetEnrollmentResponse:
         enrollment = await self._operations.get(principal=current_principal(), enrollment_id=request.enrollment_id)

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, any_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from services.education.courses.model import Reader
+from services.education.courses.store import GENERATION, course_revisions
 from services.education.enrollments.model import Enrollment, EnrollmentState, Progress
-from services.education.tables import ID_MOST, Id, course_revisions, enrollments, lesson_completions
+from services.education.tables import enrollments, lesson_completions
+from services.shared.db import ID_MAX, Id
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
 from services.shared.money import Money
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course, CourseContent
-    from services.shared.pagination import Page
+    from services.shared.pagination import PageRequest
 
 e, r, done = enrollments.c, course_revisions.c, lesson_completions.c
 CANCELLED = EnrollmentState.CANCELLED.value
@@ -41,6 +44,17 @@ LIST = (
     )
     .order_by(e.id.desc())
     .limit(bindparam("count"))
+)
+FIND_READER = select(
+    select(e.course_revision)
+    .where(
+        e.user_id == bindparam("user_id"),
+        e.course_id == bindparam("course_id"),
+        e.state.in_((EnrollmentState.ACTIVE, EnrollmentState.COMPLETED)),
+    )
+    .scalar_subquery()
+    .label("enrolled_revision"),
+    GENERATION.scalar_subquery().label("generation"),
 )
 COUNT_SEATS = select(func.count()).where(e.course_id == bindparam("course_id"), e.state != CANCELLED)
 
@@ -113,6 +127,11 @@ class EnrollmentStore:
         """Return the person's enrolment in the course."""
         return await _one(connection, FIND_OF, {"user_id": user_id, "course_id": course_id})
 
+    async def find_reader(self, connection: AsyncConnection, *, user_id: str, course_id: str) -> Reader:
+        """Return what the user is to the course, and the catalogue's generation."""
+        row = (await connection.execute(FIND_READER, {"user_id": user_id, "course_id": course_id})).one()
+        return Reader(row.enrolled_revision, row.generation)
+
     async def lock(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
         """Return the enrolment, and keep others from changing it until the transaction ends."""
         return await _one(connection, LOCK, {"id": enrollment_id})
@@ -121,10 +140,12 @@ class EnrollmentStore:
         """Return the enrolment that the payment bought, and keep others from changing it."""
         return await _one(connection, LOCK_OF_PAYMENT, {"payment_id": payment_id})
 
-    async def list(self, connection: AsyncConnection, page: Page, user_id: str) -> Sequence[Enrollment]:
+    async def list_enrollments(
+        self, connection: AsyncConnection, request: PageRequest, user_id: str
+    ) -> Sequence[Enrollment]:
         """Return one enrolment of the person's more than the page holds, newest first."""
-        after = page.cursor[0] if page.cursor else ID_MOST
-        rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": page.size + 1})
+        after = request.cursor[0] if request.cursor else ID_MAX
+        rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": request.limit})
         return [_enrollment(row) for row in rows]
 
     async def count_seats(self, connection: AsyncConnection, course_id: str) -> int:

@@ -9,7 +9,7 @@ from azora.payment.v1 import payment_pb2, payment_service_pb2
 
 from services.payment.payments.convert import from_type, payment, to_type
 from services.payment.payments.model import Order, PaymentType
-from services.payment.wallets import convert
+from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ EXPIRE_AFTER = timedelta(minutes=15)
 def order(request: payment_service_pb2.CreateHoldRequest) -> Order:
     """Return what capturing the hold will pay for; unset means a donation."""
     kind = to_type(request.type) if request.type else PaymentType.DONATION
-    return Order(kind, convert.to_money(request.amount), request.description, request.course_id)
+    return Order(kind, to_money(request.amount), request.description, request.course_id)
 
 
 def expire_after(request: payment_service_pb2.CreateHoldRequest) -> timedelta:
@@ -35,12 +35,12 @@ def hold(held: Hold) -> payment_pb2.Hold:
     return payment_pb2.Hold(
         id=held.id,
         state=payment_pb2.HoldState.Value(f"HOLD_STATE_{held.state}"),
-        amount=convert.money(held.order.amount),
-        captured_amount=convert.money(Money(held.captured_minor, held.order.amount.currency)),
-        expire_time=convert.time(held.expire_time),
+        amount=money(held.order.amount),
+        captured_amount=money(Money(held.captured_minor, held.order.amount.currency)),
+        expire_time=timestamp(held.expire_time),
         payment_id=held.payment_id,
         user_id=held.payer.user_id,
-        create_time=convert.time(held.create_time),
+        create_time=timestamp(held.create_time),
         type=from_type(held.order.type),
         description=held.order.description,
         course_id=held.order.course_id,

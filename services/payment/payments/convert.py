@@ -8,6 +8,7 @@ from azora.payment.v1 import payment_pb2, payment_service_pb2
 
 from services.payment.payments.model import Earning, Order, PaymentType
 from services.payment.wallets import convert
+from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 def order(request: payment_service_pb2.CreatePaymentRequest) -> Order:
     """Return what is to be paid."""
-    return Order(to_type(request.type), convert.to_money(request.amount), request.description, request.course_id)
+    return Order(to_type(request.type), to_money(request.amount), request.description, request.course_id)
 
 
 def earning(request: payment_service_pb2.EarnRequest) -> Earning:
     """Return what was earned."""
-    return Earning(request.user_id, convert.to_money(request.amount), request.reference, request.description)
+    return Earning(request.user_id, to_money(request.amount), request.reference, request.description)
 
 
 def to_type(value: payment_pb2.PaymentType.ValueType) -> PaymentType:
@@ -41,13 +42,13 @@ def payment(paid: Payment) -> payment_pb2.Payment:
         id=paid.id,
         state=payment_pb2.PaymentState.Value(f"PAYMENT_STATE_{paid.state}"),
         type=from_type(paid.order.type),
-        amount=convert.money(paid.order.amount),
-        refunded_amount=convert.money(Money(paid.refunded_minor, paid.order.amount.currency)),
+        amount=money(paid.order.amount),
+        refunded_amount=money(Money(paid.refunded_minor, paid.order.amount.currency)),
         description=paid.order.description,
         course_id=paid.order.course_id,
         user_id=paid.payer.user_id,
-        refundable_until=convert.time(paid.refundable_until),
-        create_time=convert.time(paid.create_time),
+        refundable_until=timestamp(paid.refundable_until),
+        create_time=timestamp(paid.create_time),
     )
 
 
@@ -67,9 +68,9 @@ def create_refund_response(refund: Refund) -> payment_service_pb2.CreateRefundRe
         refund=payment_pb2.Refund(
             id=refund.id,
             payment_id=refund.payment_id,
-            amount=convert.money(refund.amount),
+            amount=money(refund.amount),
             reason=refund.reason,
-            create_time=convert.time(refund.create_time),
+            create_time=timestamp(refund.create_time),
         )
     )
 

@@ -9,7 +9,7 @@ from azora.payment.v1 import payment_service_pb2_grpc
 
 from services.payment.holds import convert as holds_convert
 from services.payment.payments import convert
-from services.payment.wallets.convert import to_money
+from services.shared.convert import to_money
 from services.shared.keyed import idempotent
 from services.shared.principal import current_principal
 

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.payment.errors import InsufficientFunds, WalletFrozen
-from services.payment.wallets.model import Balance, Movement, Payer, Wallet, WalletState
+from services.payment.wallets.model import Balance, Payer, Wallet, WalletState
 from services.shared.money import EARNED_TOKEN, INT64_MAX, check_currency
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.payment.wallets.model import Movement
     from services.payment.wallets.store import WalletStore
     from services.shared.db import Database
-    from services.shared.pagination import PageTokens
+    from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
-
-
-@dataclass(frozen=True, slots=True)
-class MovementPage:
-    """A page of movements."""
-
-    movements: Sequence[Movement]
-    next_page_token: str
-    """Empty on the last."""
 
 
 class WalletOperations:
     """Reads wallets, and finds the one that is to be spent from."""
 
-    def __init__(self, database: Database, store: WalletStore, page_tokens: PageTokens) -> None:
+    def __init__(self, database: Database, store: WalletStore, pages: PageTokens) -> None:
         self._database = database
         self._store = store
-        self._page_tokens = page_tokens
+        self._pages = pages
 
     async def get_wallet(self, principal: Principal) -> Wallet:
         """Return the caller's wallet; AZR stands first among its balances, always."""
@@ -47,22 +37,20 @@ class WalletOperations:
 
     async def list_transactions(
         self, principal: Principal, *, currency: str, page_size: int, page_token: str
-    ) -> MovementPage:
+    ) -> Page[Movement]:
         """Return a page of the caller's movements, newest first. Raises CurrencyUnknown, PageTokenInvalid.
 
         The wallet's own sequence is the order: what is booked meanwhile neither repeats nor hides anything.
         """
         check_currency(currency)
-        bound_to = {"method": "ListTransactions", "principal": principal.id, "currency": currency}
-        page = self._page_tokens.read(page_size=page_size, page_token=page_token, bound_to=bound_to)
-        (before,) = page.cursor or (INT64_MAX,)
+        bound_to = {"method": "ListTransactions", "user": principal.user_id, "currency": currency}
+        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
+        (before,) = request.cursor or (INT64_MAX,)
         async with self._database.reading() as connection:
             found = await self._store.movements(
-                connection, principal.user_id, currency, before=before, most=page.size + 1
+                connection, principal.user_id, currency, before=before, most=request.limit
             )
-        shown, more = found[: page.size], len(found) > page.size
-        token = self._page_tokens.write([shown[-1].sequence], bound_to=bound_to) if more else ""
-        return MovementPage(shown, token)
+        return request.page(found, lambda movement: [movement.sequence])
 
     async def to_spend_from(self, connection: AsyncConnection, user_id: str, currency: str) -> Payer:
         """Return who pays. Raises InsufficientFunds for one that has not opened yet, WalletFrozen."""

@@ -14,7 +14,7 @@ from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from azora.client import error_reason
 from grpc import aio
 
-from services.shared.server import Served
+from services.shared.server import Registration
 from tests.support.ports import accepts, free_port
 from tests.support.redis import redis_server
 from tests.support.serving import Signer, channel_to, serving, short_folder
@@ -54,7 +54,7 @@ async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
 
 @asynccontextmanager
 async def replica(redis_url: str) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceStub]:
-    service = Served(
+    service = Registration(
         auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
         Accounts(),
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server,

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RegisterRequest(_message.Message):
-    """Who is registering."""
+    """Request message for AuthService.Register."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -28,11 +28,11 @@ class RegisterRequest(_message.Message):
     PASSWORD_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     email: _builtins.str
-    """The address to sign in with, at most 254 characters."""
+    """E-mail address, at most 254 characters. Unique, case-insensitive."""
     password: _builtins.str
-    """8 to 128 characters of any kind; common ones and those containing the name or address are refused."""
+    """Password, 8 to 128 characters. Common passwords and passwords that contain the name or e-mail address are rejected."""
     name: _builtins.str
-    """The name shown to others, 1 to 100 characters."""
+    """Display name, 1 to 100 characters."""
     def __init__(
         self,
         *,
@@ -50,7 +50,7 @@ Global___RegisterRequest: _TypeAlias = RegisterRequest  # noqa: Y015
 
 @_typing.final
 class RegisterResponse(_message.Message):
-    """A new account, signed in."""
+    """Response message for AuthService.Register."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -59,14 +59,14 @@ class RegisterResponse(_message.Message):
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """A JWT for the header `Authorization: Bearer`."""
+    """Access token (JWT), sent as `Authorization: Bearer`."""
     refresh_token: _builtins.str
-    """An opaque secret, good for one use of Refresh."""
+    """Refresh token. Opaque, valid for one Refresh."""
     expires_in: _builtins.int
-    """Seconds until the access token ends."""
+    """Lifetime of the access token in seconds."""
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """The new account."""
+        """The created account."""
 
     def __init__(
         self,
@@ -86,16 +86,16 @@ Global___RegisterResponse: _TypeAlias = RegisterResponse  # noqa: Y015
 
 @_typing.final
 class LoginRequest(_message.Message):
-    """Who signs in."""
+    """Request message for AuthService.Login."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EMAIL_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     email: _builtins.str
-    """The address of the account, at most 254 characters."""
+    """E-mail address of the account, at most 254 characters."""
     password: _builtins.str
-    """The password, at most 128 characters."""
+    """Password, at most 128 characters."""
     def __init__(
         self,
         *,
@@ -112,7 +112,7 @@ Global___LoginRequest: _TypeAlias = LoginRequest  # noqa: Y015
 
 @_typing.final
 class LoginResponse(_message.Message):
-    """A session."""
+    """Response message for AuthService.Login."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,14 +121,14 @@ class LoginResponse(_message.Message):
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """A JWT for the header `Authorization: Bearer`."""
+    """Access token (JWT), sent as `Authorization: Bearer`."""
     refresh_token: _builtins.str
-    """An opaque secret, good for one use of Refresh."""
+    """Refresh token. Opaque, valid for one Refresh."""
     expires_in: _builtins.int
-    """Seconds until the access token ends."""
+    """Lifetime of the access token in seconds."""
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """Who signed in."""
+        """The authenticated user."""
 
     def __init__(
         self,
@@ -148,13 +148,13 @@ Global___LoginResponse: _TypeAlias = LoginResponse  # noqa: Y015
 
 @_typing.final
 class RefreshRequest(_message.Message):
-    """The newest refresh token of a session."""
+    """Request message for AuthService.Refresh."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     refresh_token: _builtins.str
-    """The refresh token, at most 256 characters."""
+    """The session's current refresh token, at most 256 characters."""
     def __init__(
         self,
         *,
@@ -170,7 +170,7 @@ Global___RefreshRequest: _TypeAlias = RefreshRequest  # noqa: Y015
 
 @_typing.final
 class RefreshResponse(_message.Message):
-    """The session, prolonged."""
+    """Response message for AuthService.Refresh."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -179,14 +179,14 @@ class RefreshResponse(_message.Message):
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """A JWT for the header `Authorization: Bearer`."""
+    """Access token (JWT), sent as `Authorization: Bearer`."""
     refresh_token: _builtins.str
-    """The successor of the refresh token that was sent."""
+    """Refresh token that replaces the one in the request. Opaque, valid for one Refresh."""
     expires_in: _builtins.int
-    """Seconds until the access token ends."""
+    """Lifetime of the access token in seconds."""
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """Who is signed in."""
+        """The authenticated user."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ Global___RefreshResponse: _TypeAlias = RefreshResponse  # noqa: Y015
 
 @_typing.final
 class LogoutRequest(_message.Message):
-    """Ends the session that the call's access token belongs to."""
+    """Request message for AuthService.Logout."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -223,7 +223,7 @@ Global___LogoutRequest: _TypeAlias = LogoutRequest  # noqa: Y015
 
 @_typing.final
 class LogoutResponse(_message.Message):
-    """The session has ended."""
+    """Response message for AuthService.Logout."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -240,7 +240,7 @@ Global___LogoutResponse: _TypeAlias = LogoutResponse  # noqa: Y015
 
 @_typing.final
 class GetProfileRequest(_message.Message):
-    """Asks for the caller's own profile."""
+    """Request message for AuthService.GetProfile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -257,14 +257,14 @@ Global___GetProfileRequest: _TypeAlias = GetProfileRequest  # noqa: Y015
 
 @_typing.final
 class GetProfileResponse(_message.Message):
-    """The caller's profile."""
+    """Response message for AuthService.GetProfile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """The profile."""
+        """Profile of the caller."""
 
     def __init__(
         self,
@@ -281,7 +281,7 @@ Global___GetProfileResponse: _TypeAlias = GetProfileResponse  # noqa: Y015
 
 @_typing.final
 class UpdateProfileRequest(_message.Message):
-    """What to change."""
+    """Request message for AuthService.UpdateProfile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -289,11 +289,11 @@ class UpdateProfileRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """The new values."""
+        """Fields to update. Output-only fields are not accepted."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields change: name, bio, avatar_url, location, timezone. Empty means the fields that are present."""
+        """Fields to update: `name`, `bio`, `avatar_url`, `location`, `timezone`. Defaults to the fields present in `user`."""
 
     def __init__(
         self,
@@ -311,14 +311,14 @@ Global___UpdateProfileRequest: _TypeAlias = UpdateProfileRequest  # noqa: Y015
 
 @_typing.final
 class UpdateProfileResponse(_message.Message):
-    """The profile after the change."""
+    """Response message for AuthService.UpdateProfile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """The profile."""
+        """Profile after the update."""
 
     def __init__(
         self,

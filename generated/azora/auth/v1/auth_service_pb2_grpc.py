@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """Sign-in and one's own profile.
+    """Registration, authentication and the caller's own profile.
     """
 
     def __init__(self, channel):
@@ -68,27 +68,28 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """Sign-in and one's own profile.
+    """Registration, authentication and the caller's own profile.
     """
 
     def Register(self, request, context):
-        """Makes an account, always a student's, and signs it in.
-        Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT PASSWORD_REFUSED.
+        """Creates an account with ROLE_STUDENT and signs it in.
+        Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
+        PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Login(self, request, context):
-        """Signs in with e-mail and password. Unknown e-mail and wrong password answer alike and take alike.
-        Errors: UNAUTHENTICATED CREDENTIALS_INVALID.
+        """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
+        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Refresh(self, request, context):
-        """Gives a new access token and the refresh token's successor. Reuse of an old refresh token ends the whole session.
+        """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
         Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -96,22 +97,23 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Logout(self, request, context):
-        """Ends the session of the access token: its refresh tokens no longer work.
+        """Revokes the session of the access token, including its refresh tokens.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProfile(self, request, context):
-        """Reads one's own profile.
+        """Gets the caller's profile.
+        Errors: NOT_FOUND USER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProfile(self, request, context):
-        """Changes one's own profile.
-        Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID.
+        """Updates the caller's profile.
+        Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,7 +161,7 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """Sign-in and one's own profile.
+    """Registration, authentication and the caller's own profile.
     """
 
     @staticmethod

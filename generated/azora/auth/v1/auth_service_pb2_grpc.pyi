@@ -12,40 +12,44 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuthServiceStub:
-    """Sign-in and one's own profile."""
+    """Registration, authentication and the caller's own profile."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
-    """Makes an account, always a student's, and signs it in.
-    Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT PASSWORD_REFUSED.
+    """Creates an account with ROLE_STUDENT and signs it in.
+    Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
+    PASSWORD_CHECKS_BUSY.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
-    """Signs in with e-mail and password. Unknown e-mail and wrong password answer alike and take alike.
-    Errors: UNAUTHENTICATED CREDENTIALS_INVALID.
+    """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
-    """Gives a new access token and the refresh token's successor. Reuse of an old refresh token ends the whole session.
+    """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
     Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]
-    """Ends the session of the access token: its refresh tokens no longer work."""
+    """Revokes the session of the access token, including its refresh tokens."""
     GetProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetProfileRequest, _auth_service_pb2.GetProfileResponse]
-    """Reads one's own profile."""
+    """Gets the caller's profile.
+    Errors: NOT_FOUND USER_NOT_FOUND.
+    """
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]
-    """Changes one's own profile.
-    Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID.
+    """Updates the caller's profile.
+    Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
     """
 
 class AuthServiceServicer:
-    """Sign-in and one's own profile."""
+    """Registration, authentication and the caller's own profile."""
 
     def Register(
         self,
         request: _auth_service_pb2.RegisterRequest,
         context: _aio.ServicerContext[_auth_service_pb2.RegisterRequest, _abc.Awaitable[_auth_service_pb2.RegisterResponse]],
     ) -> _abc.Awaitable[_auth_service_pb2.RegisterResponse]:
-        """Makes an account, always a student's, and signs it in.
-        Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT PASSWORD_REFUSED.
+        """Creates an account with ROLE_STUDENT and signs it in.
+        Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
+        PASSWORD_CHECKS_BUSY.
         """
 
     def Login(
@@ -53,8 +57,8 @@ class AuthServiceServicer:
         request: _auth_service_pb2.LoginRequest,
         context: _aio.ServicerContext[_auth_service_pb2.LoginRequest, _abc.Awaitable[_auth_service_pb2.LoginResponse]],
     ) -> _abc.Awaitable[_auth_service_pb2.LoginResponse]:
-        """Signs in with e-mail and password. Unknown e-mail and wrong password answer alike and take alike.
-        Errors: UNAUTHENTICATED CREDENTIALS_INVALID.
+        """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
+        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
         """
 
     def Refresh(
@@ -62,7 +66,7 @@ class AuthServiceServicer:
         request: _auth_service_pb2.RefreshRequest,
         context: _aio.ServicerContext[_auth_service_pb2.RefreshRequest, _abc.Awaitable[_auth_service_pb2.RefreshResponse]],
     ) -> _abc.Awaitable[_auth_service_pb2.RefreshResponse]:
-        """Gives a new access token and the refresh token's successor. Reuse of an old refresh token ends the whole session.
+        """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
         Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
         """
 
@@ -71,22 +75,24 @@ class AuthServiceServicer:
         request: _auth_service_pb2.LogoutRequest,
         context: _aio.ServicerContext[_auth_service_pb2.LogoutRequest, _abc.Awaitable[_auth_service_pb2.LogoutResponse]],
     ) -> _abc.Awaitable[_auth_service_pb2.LogoutResponse]:
-        """Ends the session of the access token: its refresh tokens no longer work."""
+        """Revokes the session of the access token, including its refresh tokens."""
 
     def GetProfile(
         self,
         request: _auth_service_pb2.GetProfileRequest,
         context: _aio.ServicerContext[_auth_service_pb2.GetProfileRequest, _abc.Awaitable[_auth_service_pb2.GetProfileResponse]],
     ) -> _abc.Awaitable[_auth_service_pb2.GetProfileResponse]:
-        """Reads one's own profile."""
+        """Gets the caller's profile.
+        Errors: NOT_FOUND USER_NOT_FOUND.
+        """
 
     def UpdateProfile(
         self,
         request: _auth_service_pb2.UpdateProfileRequest,
         context: _aio.ServicerContext[_auth_service_pb2.UpdateProfileRequest, _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]],
     ) -> _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]:
-        """Changes one's own profile.
-        Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID.
+        """Updates the caller's profile.
+        Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _aio.Server) -> None: ...

@@ -23,39 +23,39 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Never sent."""
+    """Default value. Never returned."""
     ERROR_REASON_EMAIL_TAKEN: _ErrorReason.ValueType  # 1
-    """ALREADY_EXISTS: an account with this e-mail exists."""
+    """ALREADY_EXISTS: an account with this e-mail address already exists."""
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 2
-    """UNAUTHENTICATED: e-mail and password do not belong together, or there is no such account."""
+    """UNAUTHENTICATED: the e-mail address or password is incorrect."""
     ERROR_REASON_REFRESH_TOKEN_INVALID: _ErrorReason.ValueType  # 3
     """UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked; sign in again."""
     ERROR_REASON_PASSWORD_REFUSED: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT: the password is too common or contains the e-mail or the name. Metadata: rule."""
+    """INVALID_ARGUMENT: the password is too common, or contains the e-mail address or the name. Metadata: rule."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: the account behind the token is gone."""
+    """NOT_FOUND: the account no longer exists."""
     ERROR_REASON_PASSWORD_CHECKS_BUSY: _ErrorReason.ValueType  # 6
-    """RESOURCE_EXHAUSTED: too many passwords are being checked at once; RetryInfo says when to come again."""
+    """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
     ERROR_REASON_EMAIL_INVALID: _ErrorReason.ValueType  # 7
-    """INVALID_ARGUMENT: the address is not a deliverable e-mail address."""
+    """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Reasons of errors that Auth answers, as ErrorInfo.reason (without the prefix), domain "azora.dev"."""
+    """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Never sent."""
+"""Default value. Never returned."""
 ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 1
-"""ALREADY_EXISTS: an account with this e-mail exists."""
+"""ALREADY_EXISTS: an account with this e-mail address already exists."""
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 2
-"""UNAUTHENTICATED: e-mail and password do not belong together, or there is no such account."""
+"""UNAUTHENTICATED: the e-mail address or password is incorrect."""
 ERROR_REASON_REFRESH_TOKEN_INVALID: ErrorReason.ValueType  # 3
 """UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked; sign in again."""
 ERROR_REASON_PASSWORD_REFUSED: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT: the password is too common or contains the e-mail or the name. Metadata: rule."""
+"""INVALID_ARGUMENT: the password is too common, or contains the e-mail address or the name. Metadata: rule."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: the account behind the token is gone."""
+"""NOT_FOUND: the account no longer exists."""
 ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
-"""RESOURCE_EXHAUSTED: too many passwords are being checked at once; RetryInfo says when to come again."""
+"""RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
 ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
-"""INVALID_ARGUMENT: the address is not a deliverable e-mail address."""
+"""INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

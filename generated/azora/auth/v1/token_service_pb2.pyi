@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetJwksRequest(_message.Message):
-    """Asks for the keys."""
+    """Request message for TokenService.GetJwks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -44,7 +44,7 @@ class GetJwksResponse(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___Jwk]:
-        """The keys that may have signed a token that is still good, and the next one."""
+        """Keys whose tokens may still be valid, and the next signing key."""
 
     def __init__(
         self,
@@ -61,7 +61,9 @@ Global___GetJwksResponse: _TypeAlias = GetJwksResponse  # noqa: Y015
 
 @_typing.final
 class Jwk(_message.Message):
-    """A public key on the curve P-256 (RFC 7518, section 6.2). Fields are optional so that the JSON is the RFC's."""
+    """A public key on the curve P-256 (RFC 7518, section 6.2). Members have explicit presence so that the JSON matches the
+    RFC.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -73,19 +75,19 @@ class Jwk(_message.Message):
     ALG_FIELD_NUMBER: _builtins.int
     USE_FIELD_NUMBER: _builtins.int
     kty: _builtins.str
-    """The key type: "EC"."""
+    """Key type: "EC"."""
     crv: _builtins.str
-    """The curve: "P-256"."""
+    """Curve: "P-256"."""
     x: _builtins.str
-    """The x coordinate, base64url."""
+    """X coordinate, base64url without padding."""
     y: _builtins.str
-    """The y coordinate, base64url."""
+    """Y coordinate, base64url without padding."""
     kid: _builtins.str
-    """The key's id, named in each token's header."""
+    """Key ID, matching the `kid` header of the tokens that the key signs."""
     alg: _builtins.str
-    """The algorithm: "ES256"."""
+    """Algorithm: "ES256"."""
     use: _builtins.str
-    """The use: "sig"."""
+    """Public key use: "sig"."""
     def __init__(
         self,
         *,
@@ -134,7 +136,7 @@ Global___Jwk: _TypeAlias = Jwk  # noqa: Y015
 
 @_typing.final
 class GetOpenIdConfigurationRequest(_message.Message):
-    """Asks for the configuration."""
+    """Request message for TokenService.GetOpenIdConfiguration."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -151,7 +153,9 @@ Global___GetOpenIdConfigurationRequest: _TypeAlias = GetOpenIdConfigurationReque
 
 @_typing.final
 class GetOpenIdConfigurationResponse(_message.Message):
-    """The subset of the discovery document that applies here."""
+    """Provider metadata (OpenID Connect Discovery 1.0, section 3). The service has no authorization endpoint, so only the
+    members that token verification needs are set.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -161,20 +165,20 @@ class GetOpenIdConfigurationResponse(_message.Message):
     SUBJECT_TYPES_SUPPORTED_FIELD_NUMBER: _builtins.int
     RESPONSE_TYPES_SUPPORTED_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
-    """The `iss` of every token."""
+    """Issuer identifier, equal to the `iss` claim of access tokens."""
     jwks_uri: _builtins.str
-    """Where the keys are."""
+    """URL of the JSON Web Key Set."""
     @_builtins.property
     def id_token_signing_alg_values_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The algorithms that tokens are signed with."""
+        """Signing algorithms: "ES256"."""
 
     @_builtins.property
     def subject_types_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """How subjects are named: "public"."""
+        """Subject identifier types: "public"."""
 
     @_builtins.property
     def response_types_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Empty: there is no authorization endpoint."""
+        """Always empty: there is no authorization endpoint."""
 
     def __init__(
         self,

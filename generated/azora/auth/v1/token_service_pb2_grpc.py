@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TokenServiceStub:
-    """The keys that access tokens are verified with, for the gateway, the services and anyone else.
+    """Public keys and metadata for the verification of access tokens.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class TokenServiceStub:
 
 
 class TokenServiceServicer:
-    """The keys that access tokens are verified with, for the gateway, the services and anyone else.
+    """Public keys and metadata for the verification of access tokens.
     """
 
     def GetJwks(self, request, context):
-        """The public signing keys, as a JSON Web Key Set (RFC 7517).
+        """Gets the public signing keys as a JSON Web Key Set (RFC 7517).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetOpenIdConfiguration(self, request, context):
-        """Where everything is, as OpenID Connect Discovery 1.0 and RFC 8414 name it.
+        """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_TokenServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TokenService:
-    """The keys that access tokens are verified with, for the gateway, the services and anyone else.
+    """Public keys and metadata for the verification of access tokens.
     """
 
     @staticmethod

@@ -12,29 +12,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TokenServiceStub:
-    """The keys that access tokens are verified with, for the gateway, the services and anyone else."""
+    """Public keys and metadata for the verification of access tokens."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetJwks: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetJwksRequest, _token_service_pb2.GetJwksResponse]
-    """The public signing keys, as a JSON Web Key Set (RFC 7517)."""
+    """Gets the public signing keys as a JSON Web Key Set (RFC 7517)."""
     GetOpenIdConfiguration: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetOpenIdConfigurationRequest, _token_service_pb2.GetOpenIdConfigurationResponse]
-    """Where everything is, as OpenID Connect Discovery 1.0 and RFC 8414 name it."""
+    """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
 
 class TokenServiceServicer:
-    """The keys that access tokens are verified with, for the gateway, the services and anyone else."""
+    """Public keys and metadata for the verification of access tokens."""
 
     def GetJwks(
         self,
         request: _token_service_pb2.GetJwksRequest,
         context: _aio.ServicerContext[_token_service_pb2.GetJwksRequest, _abc.Awaitable[_token_service_pb2.GetJwksResponse]],
     ) -> _abc.Awaitable[_token_service_pb2.GetJwksResponse]:
-        """The public signing keys, as a JSON Web Key Set (RFC 7517)."""
+        """Gets the public signing keys as a JSON Web Key Set (RFC 7517)."""
 
     def GetOpenIdConfiguration(
         self,
         request: _token_service_pb2.GetOpenIdConfigurationRequest,
         context: _aio.ServicerContext[_token_service_pb2.GetOpenIdConfigurationRequest, _abc.Awaitable[_token_service_pb2.GetOpenIdConfigurationResponse]],
     ) -> _abc.Awaitable[_token_service_pb2.GetOpenIdConfigurationResponse]:
-        """Where everything is, as OpenID Connect Discovery 1.0 and RFC 8414 name it."""
+        """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _aio.Server) -> None: ...

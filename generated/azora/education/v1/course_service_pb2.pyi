@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListCoursesRequest(_message.Message):
-    """Which courses to list."""
+    """Request message for CourseService.ListCourses."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -30,11 +30,13 @@ class ListCoursesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MINE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most: 0 means 20, above 100 is taken as 100."""
+    """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
     page_token: _builtins.str
-    """The next_page_token of the page before."""
+    """Page token from the `next_page_token` of a previous ListCourses response; empty for the first page. All other
+    fields except `page_size` must be unchanged.
+    """
     mine: _builtins.bool
-    """List the caller's own courses, in every state, instead of the published ones."""
+    """Whether to list the caller's own courses, in every state, instead of published courses."""
     def __init__(
         self,
         *,
@@ -52,17 +54,17 @@ Global___ListCoursesRequest: _TypeAlias = ListCoursesRequest  # noqa: Y015
 
 @_typing.final
 class ListCoursesResponse(_message.Message):
-    """A page of courses, without their modules."""
+    """Response message for CourseService.ListCourses."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty on the last."""
+    """Token for the next page. Empty on the last page."""
     @_builtins.property
     def courses(self) -> _containers.RepeatedCompositeFieldContainer[_course_pb2.Course]:
-        """The courses."""
+        """Courses, newest first, without their modules."""
 
     def __init__(
         self,
@@ -80,21 +82,25 @@ Global___ListCoursesResponse: _TypeAlias = ListCoursesResponse  # noqa: Y015
 
 @_typing.final
 class GetCourseRequest(_message.Message):
-    """Which course to read."""
+    """Request message for CourseService.GetCourse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     course_id: _builtins.str
-    """The course."""
+    """ID of the course."""
+    revision: _builtins.int
+    """Number of the published revision to show. Defaults to the revision of the caller's enrolment, or to the latest."""
     def __init__(
         self,
         *,
         course_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,14 +108,14 @@ Global___GetCourseRequest: _TypeAlias = GetCourseRequest  # noqa: Y015
 
 @_typing.final
 class GetCourseResponse(_message.Message):
-    """A course."""
+    """Response message for CourseService.GetCourse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def course(self) -> _course_pb2.Course:
-        """The course, with its modules."""
+        """The course, including modules and lessons."""
 
     def __init__(
         self,
@@ -126,7 +132,7 @@ Global___GetCourseResponse: _TypeAlias = GetCourseResponse  # noqa: Y015
 
 @_typing.final
 class CreateCourseRequest(_message.Message):
-    """A course to write."""
+    """Request message for CourseService.CreateCourse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,24 +144,26 @@ class CreateCourseRequest(_message.Message):
     COMPLETION_REWARD_FIELD_NUMBER: _builtins.int
     EDUCATOR_ID_FIELD_NUMBER: _builtins.int
     title: _builtins.str
-    """The title, 1 to 200 characters."""
+    """Title, 1 to 200 characters."""
     description: _builtins.str
-    """What it is about, at most 5,000 characters."""
+    """Description, at most 5,000 characters."""
     capacity: _builtins.int
-    """How many may be enrolled at once; unset means any number, 0 none."""
+    """Maximum number of concurrent enrolments. Unset for unlimited; 0 closes the course to enrolment."""
     educator_id: _builtins.str
-    """The educator who owns it; unset means the caller. Only those with PERMISSION_COURSES_MANAGE may name another."""
+    """User ID of the educator who owns the course. Defaults to the caller. Any other value requires
+    PERMISSION_COURSES_MANAGE.
+    """
     @_builtins.property
     def price(self) -> _money_pb2.Money:
-        """What enrolling costs; unset means free."""
+        """Enrolment price. Defaults to free."""
 
     @_builtins.property
     def modules(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewModule]:
-        """Its modules, in order, at most 100."""
+        """Modules in order, at most 100."""
 
     @_builtins.property
     def completion_reward(self) -> _money_pb2.Money:
-        """What completing it earns, at most 1,000.00 AZR; only those with PERMISSION_COURSES_MANAGE may set it."""
+        """Reward for completing the course, at most 1,000.00 AZR. Defaults to none. Requires PERMISSION_COURSES_MANAGE."""
 
     def __init__(
         self,
@@ -180,17 +188,17 @@ Global___CreateCourseRequest: _TypeAlias = CreateCourseRequest  # noqa: Y015
 
 @_typing.final
 class NewModule(_message.Message):
-    """A module to write."""
+    """A module to create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TITLE_FIELD_NUMBER: _builtins.int
     LESSONS_FIELD_NUMBER: _builtins.int
     title: _builtins.str
-    """The title, 1 to 200 characters."""
+    """Title, 1 to 200 characters."""
     @_builtins.property
     def lessons(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLesson]:
-        """Its lessons, in order, at most 100."""
+        """Lessons in order, at most 100."""
 
     def __init__(
         self,
@@ -208,7 +216,7 @@ Global___NewModule: _TypeAlias = NewModule  # noqa: Y015
 
 @_typing.final
 class NewLesson(_message.Message):
-    """A lesson to write."""
+    """A lesson to create."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -217,13 +225,13 @@ class NewLesson(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     title: _builtins.str
-    """The title, 1 to 200 characters."""
+    """Title, 1 to 200 characters."""
     content: _builtins.str
-    """The lesson itself, at most 50,000 characters."""
+    """Lesson content, at most 50,000 characters."""
     required: _builtins.bool
-    """Whether completing the course needs it; unset means yes."""
+    """Whether the lesson must be completed to complete the course. Defaults to true."""
     kind: _course_pb2.LessonKind.ValueType
-    """What it is made of; unset means an article."""
+    """Content type. Defaults to LESSON_KIND_ARTICLE."""
     def __init__(
         self,
         *,
@@ -244,14 +252,14 @@ Global___NewLesson: _TypeAlias = NewLesson  # noqa: Y015
 
 @_typing.final
 class CreateCourseResponse(_message.Message):
-    """The draft."""
+    """Response message for CourseService.CreateCourse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def course(self) -> _course_pb2.Course:
-        """The course, in state COURSE_STATE_DRAFT."""
+        """The created course, in state COURSE_STATE_DRAFT."""
 
     def __init__(
         self,
@@ -268,16 +276,16 @@ Global___CreateCourseResponse: _TypeAlias = CreateCourseResponse  # noqa: Y015
 
 @_typing.final
 class PublishCourseRequest(_message.Message):
-    """Which course to publish."""
+    """Request message for CourseService.PublishCourse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSE_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     course_id: _builtins.str
-    """The course."""
+    """ID of the course."""
     etag: _builtins.str
-    """The etag of the course as it was read; empty publishes whatever stands."""
+    """Expected `etag` of the course. If empty, the draft is published regardless of concurrent updates."""
     def __init__(
         self,
         *,
@@ -294,7 +302,7 @@ Global___PublishCourseRequest: _TypeAlias = PublishCourseRequest  # noqa: Y015
 
 @_typing.final
 class PublishCourseResponse(_message.Message):
-    """The course, published."""
+    """Response message for CourseService.PublishCourse."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

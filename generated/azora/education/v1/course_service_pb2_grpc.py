@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CourseServiceStub:
-    """The catalogue: writing, publishing and reading courses.
+    """The course catalogue: creation, publication and retrieval of courses.
     """
 
     def __init__(self, channel):
@@ -58,19 +58,21 @@ class CourseServiceStub:
 
 
 class CourseServiceServicer:
-    """The catalogue: writing, publishing and reading courses.
+    """The course catalogue: creation, publication and retrieval of courses.
     """
 
     def ListCourses(self, request, context):
-        """Lists published courses, newest first; with `mine`, the caller's own in every state.
-        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING with `mine` and no token.
+        """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
+        token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCourse(self, request, context):
-        """Reads one course with its modules and lessons. Drafts are NOT_FOUND to all but their educator and administrators.
+        """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
+        completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -78,7 +80,7 @@ class CourseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCourse(self, request, context):
-        """Makes a draft, owned by the caller; administrators may make one for an educator.
+        """Creates a course in state COURSE_STATE_DRAFT.
         Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
         CURRENCY_UNKNOWN.
         """
@@ -87,7 +89,7 @@ class CourseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishCourse(self, request, context):
-        """Makes the draft the course's newest revision, which never changes again.
+        """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
         Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -126,7 +128,7 @@ def add_CourseServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CourseService:
-    """The catalogue: writing, publishing and reading courses.
+    """The course catalogue: creation, publication and retrieval of courses.
     """
 
     @staticmethod

@@ -12,37 +12,40 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CourseServiceStub:
-    """The catalogue: writing, publishing and reading courses."""
+    """The course catalogue: creation, publication and retrieval of courses."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListCourses: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ListCoursesRequest, _course_service_pb2.ListCoursesResponse]
-    """Lists published courses, newest first; with `mine`, the caller's own in every state.
-    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING with `mine` and no token.
+    """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
+    token.
     """
     GetCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]
-    """Reads one course with its modules and lessons. Drafts are NOT_FOUND to all but their educator and administrators.
+    """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
+    completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
     CreateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]
-    """Makes a draft, owned by the caller; administrators may make one for an educator.
+    """Creates a course in state COURSE_STATE_DRAFT.
     Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
     CURRENCY_UNKNOWN.
     """
     PublishCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]
-    """Makes the draft the course's newest revision, which never changes again.
+    """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
     Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
     """
 
 class CourseServiceServicer:
-    """The catalogue: writing, publishing and reading courses."""
+    """The course catalogue: creation, publication and retrieval of courses."""
 
     def ListCourses(
         self,
         request: _course_service_pb2.ListCoursesRequest,
         context: _aio.ServicerContext[_course_service_pb2.ListCoursesRequest, _abc.Awaitable[_course_service_pb2.ListCoursesResponse]],
     ) -> _abc.Awaitable[_course_service_pb2.ListCoursesResponse]:
-        """Lists published courses, newest first; with `mine`, the caller's own in every state.
-        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING with `mine` and no token.
+        """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
+        token.
         """
 
     def GetCourse(
@@ -50,7 +53,8 @@ class CourseServiceServicer:
         request: _course_service_pb2.GetCourseRequest,
         context: _aio.ServicerContext[_course_service_pb2.GetCourseRequest, _abc.Awaitable[_course_service_pb2.GetCourseResponse]],
     ) -> _abc.Awaitable[_course_service_pb2.GetCourseResponse]:
-        """Reads one course with its modules and lessons. Drafts are NOT_FOUND to all but their educator and administrators.
+        """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
+        completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
 
@@ -59,7 +63,7 @@ class CourseServiceServicer:
         request: _course_service_pb2.CreateCourseRequest,
         context: _aio.ServicerContext[_course_service_pb2.CreateCourseRequest, _abc.Awaitable[_course_service_pb2.CreateCourseResponse]],
     ) -> _abc.Awaitable[_course_service_pb2.CreateCourseResponse]:
-        """Makes a draft, owned by the caller; administrators may make one for an educator.
+        """Creates a course in state COURSE_STATE_DRAFT.
         Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
         CURRENCY_UNKNOWN.
         """
@@ -69,7 +73,7 @@ class CourseServiceServicer:
         request: _course_service_pb2.PublishCourseRequest,
         context: _aio.ServicerContext[_course_service_pb2.PublishCourseRequest, _abc.Awaitable[_course_service_pb2.PublishCourseResponse]],
     ) -> _abc.Awaitable[_course_service_pb2.PublishCourseResponse]:
-        """Makes the draft the course's newest revision, which never changes again.
+        """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
         Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
         """
 

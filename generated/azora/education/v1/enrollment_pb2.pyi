@@ -25,34 +25,34 @@ class _EnrollmentState:
 class _EnrollmentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EnrollmentState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENROLLMENT_STATE_UNSPECIFIED: _EnrollmentState.ValueType  # 0
-    """Not a state; refused everywhere."""
+    """Default value. Not valid in requests and never returned."""
     ENROLLMENT_STATE_PENDING: _EnrollmentState.ValueType  # 1
-    """The price is not settled yet."""
+    """The payment of a paid course is in progress."""
     ENROLLMENT_STATE_ACTIVE: _EnrollmentState.ValueType  # 2
-    """Learning."""
+    """The learner can complete lessons."""
     ENROLLMENT_STATE_COMPLETED: _EnrollmentState.ValueType  # 3
-    """All required lessons are complete."""
+    """All required lessons are completed."""
     ENROLLMENT_STATE_CANCELLED: _EnrollmentState.ValueType  # 4
-    """Given up, or refunded."""
+    """Cancelled, because the payment failed or was refunded. Enrolling again reactivates the enrolment."""
 
 class EnrollmentState(_EnrollmentState, metaclass=_EnrollmentStateEnumTypeWrapper):
-    """Where an enrolment is in its life."""
+    """Lifecycle state of an enrolment."""
 
 ENROLLMENT_STATE_UNSPECIFIED: EnrollmentState.ValueType  # 0
-"""Not a state; refused everywhere."""
+"""Default value. Not valid in requests and never returned."""
 ENROLLMENT_STATE_PENDING: EnrollmentState.ValueType  # 1
-"""The price is not settled yet."""
+"""The payment of a paid course is in progress."""
 ENROLLMENT_STATE_ACTIVE: EnrollmentState.ValueType  # 2
-"""Learning."""
+"""The learner can complete lessons."""
 ENROLLMENT_STATE_COMPLETED: EnrollmentState.ValueType  # 3
-"""All required lessons are complete."""
+"""All required lessons are completed."""
 ENROLLMENT_STATE_CANCELLED: EnrollmentState.ValueType  # 4
-"""Given up, or refunded."""
+"""Cancelled, because the payment failed or was refunded. Enrolling again reactivates the enrolment."""
 Global___EnrollmentState: _TypeAlias = EnrollmentState  # noqa: Y015
 
 @_typing.final
 class Enrollment(_message.Message):
-    """One person in one course, pinned to the revision that was current then."""
+    """Enrolment of one learner in one course. Pinned to the revision that was current at enrolment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -67,30 +67,30 @@ class Enrollment(_message.Message):
     COURSE_REVISION_FIELD_NUMBER: _builtins.int
     COURSE_TITLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """UUIDv7, time-ordered."""
+    """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     course_id: _builtins.str
-    """The course."""
+    """ID of the course."""
     state: Global___EnrollmentState.ValueType
-    """Where it is in its life."""
+    """Lifecycle state. Set by the server."""
     payment_id: _builtins.str
-    """The payment that bought it; empty for a free course."""
+    """ID of the payment for the course. Empty for a free course."""
     user_id: _builtins.str
-    """The learner."""
+    """User ID of the learner."""
     course_revision: _builtins.int
-    """The revision of the course that this enrolment is pinned to."""
+    """Course revision that the enrolment is pinned to."""
     course_title: _builtins.str
-    """The course's title in that revision."""
+    """Title of the course in that revision."""
     @_builtins.property
     def progress(self) -> Global___Progress:
-        """How far the person is, counted by the server."""
+        """Progress, computed by the server from completed lessons."""
 
     @_builtins.property
     def enroll_time(self) -> _timestamp_pb2.Timestamp:
-        """When the person enrolled."""
+        """Time of enrolment."""
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last required lesson was completed; unset before."""
+        """Time at which the last required lesson was completed. Unset until then."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ Global___Enrollment: _TypeAlias = Enrollment  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):
-    """How far a learner is in a course: required lessons only, in integers."""
+    """Progress of an enrolment. Counts required lessons only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,11 +124,11 @@ class Progress(_message.Message):
     REQUIRED_LESSONS_FIELD_NUMBER: _builtins.int
     BASIS_POINTS_FIELD_NUMBER: _builtins.int
     completed_lessons: _builtins.int
-    """Required lessons completed."""
+    """Number of completed required lessons."""
     required_lessons: _builtins.int
-    """Required lessons in the enrolment's revision."""
+    """Number of required lessons in the enrolment's course revision."""
     basis_points: _builtins.int
-    """The ratio in hundredths of a percent, rounded down: 10000 is complete."""
+    """Completed share in basis points (1/100 of a percent), rounded down: 10000 is complete."""
     def __init__(
         self,
         *,
@@ -146,17 +146,17 @@ Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class LessonProgress(_message.Message):
-    """One lesson of an enrolment."""
+    """Completion of one lesson."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LESSON_ID_FIELD_NUMBER: _builtins.int
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     lesson_id: _builtins.str
-    """The lesson."""
+    """ID of the lesson."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was completed; unset before."""
+        """Time of completion. Unset until then."""
 
     def __init__(
         self,

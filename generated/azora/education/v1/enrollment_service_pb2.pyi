@@ -21,16 +21,18 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class EnrollRequest(_message.Message):
-    """Which course to take."""
+    """Request message for EnrollmentService.Enroll."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     course_id: _builtins.str
-    """The course."""
+    """ID of the course."""
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     def __init__(
         self,
         *,
@@ -47,7 +49,7 @@ Global___EnrollRequest: _TypeAlias = EnrollRequest  # noqa: Y015
 
 @_typing.final
 class EnrollResponse(_message.Message):
-    """The enrolment."""
+    """Response message for EnrollmentService.Enroll."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -71,16 +73,18 @@ Global___EnrollResponse: _TypeAlias = EnrollResponse  # noqa: Y015
 
 @_typing.final
 class ListEnrollmentsRequest(_message.Message):
-    """Which enrolments to list."""
+    """Request message for EnrollmentService.ListEnrollments."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most: 0 means 20, above 100 is taken as 100."""
+    """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
     page_token: _builtins.str
-    """The next_page_token of the page before."""
+    """Page token from the `next_page_token` of a previous ListEnrollments response; empty for the first page. All other
+    fields except `page_size` must be unchanged.
+    """
     def __init__(
         self,
         *,
@@ -97,17 +101,17 @@ Global___ListEnrollmentsRequest: _TypeAlias = ListEnrollmentsRequest  # noqa: Y0
 
 @_typing.final
 class ListEnrollmentsResponse(_message.Message):
-    """A page of enrolments."""
+    """Response message for EnrollmentService.ListEnrollments."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENROLLMENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty on the last."""
+    """Token for the next page. Empty on the last page."""
     @_builtins.property
     def enrollments(self) -> _containers.RepeatedCompositeFieldContainer[_enrollment_pb2.Enrollment]:
-        """The enrolments."""
+        """Enrolments in every state, newest first."""
 
     def __init__(
         self,
@@ -125,13 +129,13 @@ Global___ListEnrollmentsResponse: _TypeAlias = ListEnrollmentsResponse  # noqa: 
 
 @_typing.final
 class GetEnrollmentRequest(_message.Message):
-    """Which enrolment to read."""
+    """Request message for EnrollmentService.GetEnrollment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENROLLMENT_ID_FIELD_NUMBER: _builtins.int
     enrollment_id: _builtins.str
-    """The enrolment."""
+    """ID of the enrolment."""
     def __init__(
         self,
         *,
@@ -147,14 +151,14 @@ Global___GetEnrollmentRequest: _TypeAlias = GetEnrollmentRequest  # noqa: Y015
 
 @_typing.final
 class GetEnrollmentResponse(_message.Message):
-    """An enrolment."""
+    """Response message for EnrollmentService.GetEnrollment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENROLLMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def enrollment(self) -> _enrollment_pb2.Enrollment:
-        """The enrolment."""
+        """The enrolment, with its current progress."""
 
     def __init__(
         self,
@@ -171,7 +175,7 @@ Global___GetEnrollmentResponse: _TypeAlias = GetEnrollmentResponse  # noqa: Y015
 
 @_typing.final
 class CompleteLessonRequest(_message.Message):
-    """Which lesson is complete."""
+    """Request message for EnrollmentService.CompleteLesson."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -179,11 +183,13 @@ class CompleteLessonRequest(_message.Message):
     LESSON_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     enrollment_id: _builtins.str
-    """The enrolment."""
+    """ID of the enrolment."""
     lesson_id: _builtins.str
-    """The lesson."""
+    """ID of the lesson. Must belong to the enrolment's course revision."""
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     def __init__(
         self,
         *,
@@ -201,14 +207,14 @@ Global___CompleteLessonRequest: _TypeAlias = CompleteLessonRequest  # noqa: Y015
 
 @_typing.final
 class CompleteLessonResponse(_message.Message):
-    """The enrolment after the lesson."""
+    """Response message for EnrollmentService.CompleteLesson."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENROLLMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def enrollment(self) -> _enrollment_pb2.Enrollment:
-        """The enrolment."""
+        """The enrolment, including the completed lesson."""
 
     def __init__(
         self,
@@ -225,13 +231,13 @@ Global___CompleteLessonResponse: _TypeAlias = CompleteLessonResponse  # noqa: Y0
 
 @_typing.final
 class GetProgressRequest(_message.Message):
-    """Which enrolment's progress to read."""
+    """Request message for EnrollmentService.GetProgress."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENROLLMENT_ID_FIELD_NUMBER: _builtins.int
     enrollment_id: _builtins.str
-    """The enrolment."""
+    """ID of the enrolment."""
     def __init__(
         self,
         *,
@@ -247,7 +253,7 @@ Global___GetProgressRequest: _TypeAlias = GetProgressRequest  # noqa: Y015
 
 @_typing.final
 class GetProgressResponse(_message.Message):
-    """How far the enrolment is."""
+    """Response message for EnrollmentService.GetProgress."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -255,11 +261,11 @@ class GetProgressResponse(_message.Message):
     LESSONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> _enrollment_pb2.Progress:
-        """The sum of it."""
+        """Progress over all required lessons."""
 
     @_builtins.property
     def lessons(self) -> _containers.RepeatedCompositeFieldContainer[_enrollment_pb2.LessonProgress]:
-        """Every lesson of the enrolment's revision, in order."""
+        """Every lesson of the enrolment's course revision, in order."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EnrollmentServiceStub:
-    """Taking courses: enrolling, completing lessons, progress.
+    """Enrolments of the caller: enrolment in courses, lesson completion and progress.
     """
 
     def __init__(self, channel):
@@ -63,13 +63,14 @@ class EnrollmentServiceStub:
 
 
 class EnrollmentServiceServicer:
-    """Taking courses: enrolling, completing lessons, progress.
+    """Enrolments of the caller: enrolment in courses, lesson completion and progress.
     """
 
     def Enroll(self, request, context):
-        """Enrols the caller. A paid course is held in the wallet, activated, then captured: enrolled and paid, or neither.
+        """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
+        activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE when Payment does not answer.
+        COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,7 +85,7 @@ class EnrollmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEnrollment(self, request, context):
-        """Reads one of the caller's enrolments.
+        """Gets one of the caller's enrolments.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -92,7 +93,7 @@ class EnrollmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteLesson(self, request, context):
-        """Completes a lesson. The last required one completes the course, once; its reward arrives by itself.
+        """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -100,7 +101,7 @@ class EnrollmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProgress(self, request, context):
-        """Reads how far one of the caller's enrolments is, lesson by lesson.
+        """Gets the progress of one of the caller's enrolments, by lesson.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -144,7 +145,7 @@ def add_EnrollmentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EnrollmentService:
-    """Taking courses: enrolling, completing lessons, progress.
+    """Enrolments of the caller: enrolment in courses, lesson completion and progress.
     """
 
     @staticmethod

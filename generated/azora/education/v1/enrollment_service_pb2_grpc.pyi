@@ -12,42 +12,44 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EnrollmentServiceStub:
-    """Taking courses: enrolling, completing lessons, progress."""
+    """Enrolments of the caller: enrolment in courses, lesson completion and progress."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Enroll: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.EnrollRequest, _enrollment_service_pb2.EnrollResponse]
-    """Enrols the caller. A paid course is held in the wallet, activated, then captured: enrolled and paid, or neither.
+    """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
+    activation; the learner ends up enrolled and charged, or neither.
     Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-    COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE when Payment does not answer.
+    COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
     """
     ListEnrollments: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]
     """Lists the caller's enrolments, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
     GetEnrollment: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetEnrollmentRequest, _enrollment_service_pb2.GetEnrollmentResponse]
-    """Reads one of the caller's enrolments.
+    """Gets one of the caller's enrolments.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
     """
     CompleteLesson: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CompleteLessonRequest, _enrollment_service_pb2.CompleteLessonResponse]
-    """Completes a lesson. The last required one completes the course, once; its reward arrives by itself.
+    """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
     """
     GetProgress: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetProgressRequest, _enrollment_service_pb2.GetProgressResponse]
-    """Reads how far one of the caller's enrolments is, lesson by lesson.
+    """Gets the progress of one of the caller's enrolments, by lesson.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
     """
 
 class EnrollmentServiceServicer:
-    """Taking courses: enrolling, completing lessons, progress."""
+    """Enrolments of the caller: enrolment in courses, lesson completion and progress."""
 
     def Enroll(
         self,
         request: _enrollment_service_pb2.EnrollRequest,
         context: _aio.ServicerContext[_enrollment_service_pb2.EnrollRequest, _abc.Awaitable[_enrollment_service_pb2.EnrollResponse]],
     ) -> _abc.Awaitable[_enrollment_service_pb2.EnrollResponse]:
-        """Enrols the caller. A paid course is held in the wallet, activated, then captured: enrolled and paid, or neither.
+        """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
+        activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE when Payment does not answer.
+        COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
         """
 
     def ListEnrollments(
@@ -64,7 +66,7 @@ class EnrollmentServiceServicer:
         request: _enrollment_service_pb2.GetEnrollmentRequest,
         context: _aio.ServicerContext[_enrollment_service_pb2.GetEnrollmentRequest, _abc.Awaitable[_enrollment_service_pb2.GetEnrollmentResponse]],
     ) -> _abc.Awaitable[_enrollment_service_pb2.GetEnrollmentResponse]:
-        """Reads one of the caller's enrolments.
+        """Gets one of the caller's enrolments.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
         """
 
@@ -73,7 +75,7 @@ class EnrollmentServiceServicer:
         request: _enrollment_service_pb2.CompleteLessonRequest,
         context: _aio.ServicerContext[_enrollment_service_pb2.CompleteLessonRequest, _abc.Awaitable[_enrollment_service_pb2.CompleteLessonResponse]],
     ) -> _abc.Awaitable[_enrollment_service_pb2.CompleteLessonResponse]:
-        """Completes a lesson. The last required one completes the course, once; its reward arrives by itself.
+        """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
         """
 
@@ -82,7 +84,7 @@ class EnrollmentServiceServicer:
         request: _enrollment_service_pb2.GetProgressRequest,
         context: _aio.ServicerContext[_enrollment_service_pb2.GetProgressRequest, _abc.Awaitable[_enrollment_service_pb2.GetProgressResponse]],
     ) -> _abc.Awaitable[_enrollment_service_pb2.GetProgressResponse]:
-        """Reads how far one of the caller's enrolments is, lesson by lesson.
+        """Gets the progress of one of the caller's enrolments, by lesson.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
         """
 

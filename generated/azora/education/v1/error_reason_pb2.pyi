@@ -23,63 +23,63 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Never sent."""
+    """Default value. Never returned."""
     ERROR_REASON_COURSE_NOT_FOUND: _ErrorReason.ValueType  # 1
-    """NOT_FOUND: there is no such course, or the caller may not see it."""
+    """NOT_FOUND: the course does not exist or is not visible to the caller."""
     ERROR_REASON_LESSON_NOT_FOUND: _ErrorReason.ValueType  # 2
-    """NOT_FOUND: the course, as the caller is enrolled in it, has no such lesson."""
+    """NOT_FOUND: the lesson does not exist in the enrolment's course revision."""
     ERROR_REASON_ENROLLMENT_NOT_FOUND: _ErrorReason.ValueType  # 3
-    """NOT_FOUND: the caller has no such enrolment."""
+    """NOT_FOUND: the enrolment does not exist or belongs to another user."""
     ERROR_REASON_ALREADY_ENROLLED: _ErrorReason.ValueType  # 4
-    """ALREADY_EXISTS: the caller is enrolled already. Metadata: enrollmentId."""
+    """ALREADY_EXISTS: the caller is already enrolled in the course. Metadata: enrollmentId."""
     ERROR_REASON_COURSE_NOT_OPEN: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: the course is a draft or archived."""
     ERROR_REASON_COURSE_FULL: _ErrorReason.ValueType  # 6
-    """FAILED_PRECONDITION: as many are enrolled as the course takes."""
+    """FAILED_PRECONDITION: the course has reached its capacity."""
     ERROR_REASON_COURSE_EMPTY: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION: a course without a required lesson cannot be published."""
+    """FAILED_PRECONDITION: the course has no required lesson."""
     ERROR_REASON_COURSE_ARCHIVED: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: an archived course cannot be published."""
+    """FAILED_PRECONDITION: the course is archived and cannot be published."""
     ERROR_REASON_ENROLLMENT_NOT_ACTIVE: _ErrorReason.ValueType  # 9
     """FAILED_PRECONDITION: the enrolment is not active."""
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: the wallet does not hold the course's price."""
+    """FAILED_PRECONDITION: the caller's available balance is below the course's price."""
     ERROR_REASON_COMPLETION_REWARD_NOT_ALLOWED: _ErrorReason.ValueType  # 11
-    """PERMISSION_DENIED: only administrators set what completing a course earns."""
+    """PERMISSION_DENIED: setting a completion reward requires PERMISSION_COURSES_MANAGE."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 12
-    """ABORTED: the course changed since it was read; read it again."""
+    """ABORTED: the course was modified concurrently; read it again and retry."""
     ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: _ErrorReason.ValueType  # 13
-    """PERMISSION_DENIED: only administrators make courses for another educator."""
+    """PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Reasons of errors that Education answers, as ErrorInfo.reason (without the prefix), domain "azora.dev"."""
+    """Error reasons of Education, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Never sent."""
+"""Default value. Never returned."""
 ERROR_REASON_COURSE_NOT_FOUND: ErrorReason.ValueType  # 1
-"""NOT_FOUND: there is no such course, or the caller may not see it."""
+"""NOT_FOUND: the course does not exist or is not visible to the caller."""
 ERROR_REASON_LESSON_NOT_FOUND: ErrorReason.ValueType  # 2
-"""NOT_FOUND: the course, as the caller is enrolled in it, has no such lesson."""
+"""NOT_FOUND: the lesson does not exist in the enrolment's course revision."""
 ERROR_REASON_ENROLLMENT_NOT_FOUND: ErrorReason.ValueType  # 3
-"""NOT_FOUND: the caller has no such enrolment."""
+"""NOT_FOUND: the enrolment does not exist or belongs to another user."""
 ERROR_REASON_ALREADY_ENROLLED: ErrorReason.ValueType  # 4
-"""ALREADY_EXISTS: the caller is enrolled already. Metadata: enrollmentId."""
+"""ALREADY_EXISTS: the caller is already enrolled in the course. Metadata: enrollmentId."""
 ERROR_REASON_COURSE_NOT_OPEN: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: the course is a draft or archived."""
 ERROR_REASON_COURSE_FULL: ErrorReason.ValueType  # 6
-"""FAILED_PRECONDITION: as many are enrolled as the course takes."""
+"""FAILED_PRECONDITION: the course has reached its capacity."""
 ERROR_REASON_COURSE_EMPTY: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION: a course without a required lesson cannot be published."""
+"""FAILED_PRECONDITION: the course has no required lesson."""
 ERROR_REASON_COURSE_ARCHIVED: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: an archived course cannot be published."""
+"""FAILED_PRECONDITION: the course is archived and cannot be published."""
 ERROR_REASON_ENROLLMENT_NOT_ACTIVE: ErrorReason.ValueType  # 9
 """FAILED_PRECONDITION: the enrolment is not active."""
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: the wallet does not hold the course's price."""
+"""FAILED_PRECONDITION: the caller's available balance is below the course's price."""
 ERROR_REASON_COMPLETION_REWARD_NOT_ALLOWED: ErrorReason.ValueType  # 11
-"""PERMISSION_DENIED: only administrators set what completing a course earns."""
+"""PERMISSION_DENIED: setting a completion reward requires PERMISSION_COURSES_MANAGE."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 12
-"""ABORTED: the course changed since it was read; read it again."""
+"""ABORTED: the course was modified concurrently; read it again and retry."""
 ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: ErrorReason.ValueType  # 13
-"""PERMISSION_DENIED: only administrators make courses for another educator."""
+"""PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -21,14 +21,14 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ReceiveEventsRequest(_message.Message):
-    """Events, oldest first."""
+    """Request message for InternalService.ReceiveEvents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """The events, at most 100."""
+        """Events in order of occurrence, 1 to 100."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ Global___ReceiveEventsRequest: _TypeAlias = ReceiveEventsRequest  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """Something that happened in another service."""
+    """An event published by another service."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -53,14 +53,14 @@ class Event(_message.Message):
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     PAYMENT_REFUNDED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The event's id: the same event always has the same."""
+    """Unique identifier (UUID). A redelivered event keeps its ID."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened."""
+        """Time at which the event occurred."""
 
     @_builtins.property
     def payment_refunded(self) -> Global___PaymentRefunded:
-        """A payment was refunded."""
+        """Published by Payment when a refund is posted."""
 
     def __init__(
         self,
@@ -81,16 +81,16 @@ Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
 class PaymentRefunded(_message.Message):
-    """A payment was refunded in full or in part."""
+    """A payment was refunded, in part or in full."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     IN_FULL_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
-    """The payment."""
+    """ID of the refunded payment."""
     in_full: _builtins.bool
-    """Whether nothing of the payment is left."""
+    """Whether the full amount of the payment has been refunded."""
     def __init__(
         self,
         *,
@@ -107,7 +107,7 @@ Global___PaymentRefunded: _TypeAlias = PaymentRefunded  # noqa: Y015
 
 @_typing.final
 class ReceiveEventsResponse(_message.Message):
-    """The events are taken."""
+    """Response message for InternalService.ReceiveEvents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

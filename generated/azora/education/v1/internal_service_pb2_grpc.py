@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class InternalServiceStub:
-    """What other services tell Education. For service identities only; never reachable from the edge.
+    """Service-to-service API of Education. Available on the mesh only, to service identities.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class InternalServiceStub:
 
 
 class InternalServiceServicer:
-    """What other services tell Education. For service identities only; never reachable from the edge.
+    """Service-to-service API of Education. Available on the mesh only, to service identities.
     """
 
     def ReceiveEvents(self, request, context):
-        """Takes events of another service's outbox. Each id is taken once; sending one again changes nothing.
+        """Delivers events from another service's outbox. An event that was received before is ignored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_InternalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InternalService:
-    """What other services tell Education. For service identities only; never reachable from the edge.
+    """Service-to-service API of Education. Available on the mesh only, to service identities.
     """
 
     @staticmethod

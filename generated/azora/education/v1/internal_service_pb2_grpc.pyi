@@ -12,20 +12,20 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InternalServiceStub:
-    """What other services tell Education. For service identities only; never reachable from the edge."""
+    """Service-to-service API of Education. Available on the mesh only, to service identities."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]
-    """Takes events of another service's outbox. Each id is taken once; sending one again changes nothing."""
+    """Delivers events from another service's outbox. An event that was received before is ignored."""
 
 class InternalServiceServicer:
-    """What other services tell Education. For service identities only; never reachable from the edge."""
+    """Service-to-service API of Education. Available on the mesh only, to service identities."""
 
     def ReceiveEvents(
         self,
         request: _internal_service_pb2.ReceiveEventsRequest,
         context: _aio.ServicerContext[_internal_service_pb2.ReceiveEventsRequest, _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]],
     ) -> _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]:
-        """Takes events of another service's outbox. Each id is taken once; sending one again changes nothing."""
+        """Delivers events from another service's outbox. An event that was received before is ignored."""
 
 def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _aio.Server) -> None: ...

@@ -23,59 +23,59 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
-    """Never sent."""
+    """Default value. Never returned."""
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 1
-    """FAILED_PRECONDITION: the wallet has less available than this needs. Metadata: currency."""
+    """FAILED_PRECONDITION: the available balance is insufficient. Metadata: currency."""
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 2
     """FAILED_PRECONDITION: the wallet is frozen."""
     ERROR_REASON_CURRENCY_MISMATCH: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: the amount is in another currency than what it is taken from. Metadata: currency."""
+    """INVALID_ARGUMENT: the currency differs from that of the payment or hold. Metadata: currency."""
     ERROR_REASON_AMOUNT_OVERFLOW: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT: the amount would leave the range of a 64-bit integer."""
+    """INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer."""
     ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: there is no such payment, or it is another person's."""
+    """NOT_FOUND: the payment does not exist or belongs to another user."""
     ERROR_REASON_REFUND_WINDOW_CLOSED: _ErrorReason.ValueType  # 6
-    """FAILED_PRECONDITION: the time in which the payer may ask for a refund is over."""
+    """FAILED_PRECONDITION: the refund window of the payment has closed."""
     ERROR_REASON_REFUND_EXCEEDS_PAYMENT: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION: all refunds together would be more than the payment. Metadata: refundableMinorUnits."""
+    """FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits."""
     ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 8
-    """NOT_FOUND: there is no such hold, or it is another person's."""
+    """NOT_FOUND: the hold does not exist or belongs to another user."""
     ERROR_REASON_HOLD_NOT_ACTIVE: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION: the hold was captured or released before."""
+    """FAILED_PRECONDITION: the hold has already been captured or released."""
     ERROR_REASON_HOLD_EXPIRED: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: the hold's time ran out."""
+    """FAILED_PRECONDITION: the hold has expired."""
     ERROR_REASON_CAPTURE_EXCEEDS_HOLD: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION: more was to be captured than was held."""
+    """FAILED_PRECONDITION: the capture exceeds the held amount."""
     ERROR_REASON_REFERENCE_USED: _ErrorReason.ValueType  # 12
-    """ALREADY_EXISTS: the reference has earned something else before."""
+    """ALREADY_EXISTS: the reference was already used for another user or amount."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Reasons of errors that Payment answers, as ErrorInfo.reason (without the prefix), domain "azora.dev"."""
+    """Error reasons of Payment, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
-"""Never sent."""
+"""Default value. Never returned."""
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 1
-"""FAILED_PRECONDITION: the wallet has less available than this needs. Metadata: currency."""
+"""FAILED_PRECONDITION: the available balance is insufficient. Metadata: currency."""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 2
 """FAILED_PRECONDITION: the wallet is frozen."""
 ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: the amount is in another currency than what it is taken from. Metadata: currency."""
+"""INVALID_ARGUMENT: the currency differs from that of the payment or hold. Metadata: currency."""
 ERROR_REASON_AMOUNT_OVERFLOW: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT: the amount would leave the range of a 64-bit integer."""
+"""INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer."""
 ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: there is no such payment, or it is another person's."""
+"""NOT_FOUND: the payment does not exist or belongs to another user."""
 ERROR_REASON_REFUND_WINDOW_CLOSED: ErrorReason.ValueType  # 6
-"""FAILED_PRECONDITION: the time in which the payer may ask for a refund is over."""
+"""FAILED_PRECONDITION: the refund window of the payment has closed."""
 ERROR_REASON_REFUND_EXCEEDS_PAYMENT: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION: all refunds together would be more than the payment. Metadata: refundableMinorUnits."""
+"""FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits."""
 ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 8
-"""NOT_FOUND: there is no such hold, or it is another person's."""
+"""NOT_FOUND: the hold does not exist or belongs to another user."""
 ERROR_REASON_HOLD_NOT_ACTIVE: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION: the hold was captured or released before."""
+"""FAILED_PRECONDITION: the hold has already been captured or released."""
 ERROR_REASON_HOLD_EXPIRED: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: the hold's time ran out."""
+"""FAILED_PRECONDITION: the hold has expired."""
 ERROR_REASON_CAPTURE_EXCEEDS_HOLD: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION: more was to be captured than was held."""
+"""FAILED_PRECONDITION: the capture exceeds the held amount."""
 ERROR_REASON_REFERENCE_USED: ErrorReason.ValueType  # 12
-"""ALREADY_EXISTS: the reference has earned something else before."""
+"""ALREADY_EXISTS: the reference was already used for another user or amount."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -18,13 +18,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CloseRefundWindowRequest(_message.Message):
-    """Which payment is no longer refundable."""
+    """Request message for InternalService.CloseRefundWindow."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
-    """The payment."""
+    """ID of the payment."""
     def __init__(
         self,
         *,
@@ -40,7 +40,7 @@ Global___CloseRefundWindowRequest: _TypeAlias = CloseRefundWindowRequest  # noqa
 
 @_typing.final
 class CloseRefundWindowResponse(_message.Message):
-    """The window is closed."""
+    """Response message for InternalService.CloseRefundWindow."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

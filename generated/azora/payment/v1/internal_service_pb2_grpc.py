@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class InternalServiceStub:
-    """What other services tell Payment. For service identities only; never reachable from the edge.
+    """Service-to-service API of Payment. Available on the mesh only, to service identities.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class InternalServiceStub:
 
 
 class InternalServiceServicer:
-    """What other services tell Payment. For service identities only; never reachable from the edge.
+    """Service-to-service API of Payment. Available on the mesh only, to service identities.
     """
 
     def CloseRefundWindow(self, request, context):
-        """Ends the time in which the payer may ask for a refund, now. Closing a closed one changes nothing.
+        """Closes the refund window of a payment. Has no effect if it is already closed.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -71,7 +71,7 @@ def add_InternalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InternalService:
-    """What other services tell Payment. For service identities only; never reachable from the edge.
+    """Service-to-service API of Payment. Available on the mesh only, to service identities.
     """
 
     @staticmethod

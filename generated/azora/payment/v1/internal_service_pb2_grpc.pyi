@@ -12,23 +12,23 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InternalServiceStub:
-    """What other services tell Payment. For service identities only; never reachable from the edge."""
+    """Service-to-service API of Payment. Available on the mesh only, to service identities."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CloseRefundWindow: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CloseRefundWindowRequest, _internal_service_pb2.CloseRefundWindowResponse]
-    """Ends the time in which the payer may ask for a refund, now. Closing a closed one changes nothing.
+    """Closes the refund window of a payment. Has no effect if it is already closed.
     Errors: NOT_FOUND PAYMENT_NOT_FOUND.
     """
 
 class InternalServiceServicer:
-    """What other services tell Payment. For service identities only; never reachable from the edge."""
+    """Service-to-service API of Payment. Available on the mesh only, to service identities."""
 
     def CloseRefundWindow(
         self,
         request: _internal_service_pb2.CloseRefundWindowRequest,
         context: _aio.ServicerContext[_internal_service_pb2.CloseRefundWindowRequest, _abc.Awaitable[_internal_service_pb2.CloseRefundWindowResponse]],
     ) -> _abc.Awaitable[_internal_service_pb2.CloseRefundWindowResponse]:
-        """Ends the time in which the payer may ask for a refund, now. Closing a closed one changes nothing.
+        """Closes the refund window of a payment. Has no effect if it is already closed.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND.
         """
 

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class TrialBalanceRequest(_message.Message):
-    """Asks for the trial balance."""
+    """Request message for LedgerService.TrialBalance."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -37,17 +37,17 @@ Global___TrialBalanceRequest: _TypeAlias = TrialBalanceRequest  # noqa: Y015
 
 @_typing.final
 class TrialBalanceResponse(_message.Message):
-    """The trial balance."""
+    """Response message for LedgerService.TrialBalance."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CURRENCIES_FIELD_NUMBER: _builtins.int
     BALANCED_FIELD_NUMBER: _builtins.int
     balanced: _builtins.bool
-    """Whether every total is zero and every stored balance equals the sum of its entries."""
+    """Whether every total is zero and every account balance equals the sum of its entries. False indicates corruption."""
     @_builtins.property
     def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyTotal]:
-        """The sums, by currency."""
+        """Totals by currency."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ Global___TrialBalanceResponse: _TypeAlias = TrialBalanceResponse  # noqa: Y015
 
 @_typing.final
 class CurrencyTotal(_message.Message):
-    """The sums of one currency, in minor units."""
+    """Ledger totals of one currency, in its minor unit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -74,13 +74,13 @@ class CurrencyTotal(_message.Message):
     CREDIT_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     currency: _builtins.str
-    """The currency."""
+    """AZR or an ISO 4217 code."""
     debit: _builtins.int
-    """The sum of what accounts were debited, as a positive number."""
+    """Sum of all debit entries, as a positive number."""
     credit: _builtins.int
-    """The sum of what accounts were credited."""
+    """Sum of all credit entries."""
     total: _builtins.int
-    """Credit less debit."""
+    """Credit minus debit. Zero in a balanced ledger."""
     def __init__(
         self,
         *,

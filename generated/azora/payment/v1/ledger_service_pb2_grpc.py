@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LedgerServiceStub:
-    """Proofs that money is conserved, for administrators.
+    """Ledger verification for administrators.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class LedgerServiceStub:
 
 
 class LedgerServiceServicer:
-    """Proofs that money is conserved, for administrators.
+    """Ledger verification for administrators.
     """
 
     def TrialBalance(self, request, context):
-        """Sums all entries of all accounts by currency. Every total is zero, always.
+        """Computes the trial balance: the sum of all entries of all accounts, by currency.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_LedgerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LedgerService:
-    """Proofs that money is conserved, for administrators.
+    """Ledger verification for administrators.
     """
 
     @staticmethod

@@ -12,20 +12,20 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LedgerServiceStub:
-    """Proofs that money is conserved, for administrators."""
+    """Ledger verification for administrators."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.TrialBalanceRequest, _ledger_service_pb2.TrialBalanceResponse]
-    """Sums all entries of all accounts by currency. Every total is zero, always."""
+    """Computes the trial balance: the sum of all entries of all accounts, by currency."""
 
 class LedgerServiceServicer:
-    """Proofs that money is conserved, for administrators."""
+    """Ledger verification for administrators."""
 
     def TrialBalance(
         self,
         request: _ledger_service_pb2.TrialBalanceRequest,
         context: _aio.ServicerContext[_ledger_service_pb2.TrialBalanceRequest, _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]],
     ) -> _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]:
-        """Sums all entries of all accounts by currency. Every total is zero, always."""
+        """Computes the trial balance: the sum of all entries of all accounts, by currency."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _aio.Server) -> None: ...

@@ -26,25 +26,25 @@ class _PaymentType:
 class _PaymentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PAYMENT_TYPE_UNSPECIFIED: _PaymentType.ValueType  # 0
-    """Not a type; refused everywhere."""
+    """Default value. Not valid in requests and never returned."""
     PAYMENT_TYPE_ENROLLMENT: _PaymentType.ValueType  # 1
-    """A course: to revenue."""
+    """Course enrolment. Credits the revenue account."""
     PAYMENT_TYPE_SUBSCRIPTION: _PaymentType.ValueType  # 2
-    """A subscription: to revenue."""
+    """Subscription. Credits the revenue account."""
     PAYMENT_TYPE_DONATION: _PaymentType.ValueType  # 3
-    """A gift: to the donations account."""
+    """Donation. Credits the donations account."""
 
 class PaymentType(_PaymentType, metaclass=_PaymentTypeEnumTypeWrapper):
-    """What a payment is for, and so where it goes."""
+    """Purpose of a payment. Determines the credited account."""
 
 PAYMENT_TYPE_UNSPECIFIED: PaymentType.ValueType  # 0
-"""Not a type; refused everywhere."""
+"""Default value. Not valid in requests and never returned."""
 PAYMENT_TYPE_ENROLLMENT: PaymentType.ValueType  # 1
-"""A course: to revenue."""
+"""Course enrolment. Credits the revenue account."""
 PAYMENT_TYPE_SUBSCRIPTION: PaymentType.ValueType  # 2
-"""A subscription: to revenue."""
+"""Subscription. Credits the revenue account."""
 PAYMENT_TYPE_DONATION: PaymentType.ValueType  # 3
-"""A gift: to the donations account."""
+"""Donation. Credits the donations account."""
 Global___PaymentType: _TypeAlias = PaymentType  # noqa: Y015
 
 class _PaymentState:
@@ -54,25 +54,25 @@ class _PaymentState:
 class _PaymentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PAYMENT_STATE_UNSPECIFIED: _PaymentState.ValueType  # 0
-    """Not a state; refused everywhere."""
+    """Default value. Not valid in requests and never returned."""
     PAYMENT_STATE_COMPLETED: _PaymentState.ValueType  # 1
-    """Paid, nothing refunded."""
+    """Posted, with no refunds."""
     PAYMENT_STATE_PARTIALLY_REFUNDED: _PaymentState.ValueType  # 2
-    """Part of it was refunded."""
+    """Refunded in part."""
     PAYMENT_STATE_REFUNDED: _PaymentState.ValueType  # 3
-    """All of it was refunded."""
+    """Refunded in full."""
 
 class PaymentState(_PaymentState, metaclass=_PaymentStateEnumTypeWrapper):
-    """Where a payment is in its life."""
+    """State of a payment."""
 
 PAYMENT_STATE_UNSPECIFIED: PaymentState.ValueType  # 0
-"""Not a state; refused everywhere."""
+"""Default value. Not valid in requests and never returned."""
 PAYMENT_STATE_COMPLETED: PaymentState.ValueType  # 1
-"""Paid, nothing refunded."""
+"""Posted, with no refunds."""
 PAYMENT_STATE_PARTIALLY_REFUNDED: PaymentState.ValueType  # 2
-"""Part of it was refunded."""
+"""Refunded in part."""
 PAYMENT_STATE_REFUNDED: PaymentState.ValueType  # 3
-"""All of it was refunded."""
+"""Refunded in full."""
 Global___PaymentState: _TypeAlias = PaymentState  # noqa: Y015
 
 class _HoldState:
@@ -82,34 +82,34 @@ class _HoldState:
 class _HoldStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     HOLD_STATE_UNSPECIFIED: _HoldState.ValueType  # 0
-    """Not a state; refused everywhere."""
+    """Default value. Not valid in requests and never returned."""
     HOLD_STATE_ACTIVE: _HoldState.ValueType  # 1
-    """The amount is set aside."""
+    """The amount is reserved."""
     HOLD_STATE_CAPTURED: _HoldState.ValueType  # 2
-    """It was taken, in full or in part; the rest was released."""
+    """Captured, in part or in full. Any remainder was released."""
     HOLD_STATE_RELEASED: _HoldState.ValueType  # 3
-    """It was given back."""
+    """Released by its owner."""
     HOLD_STATE_EXPIRED: _HoldState.ValueType  # 4
-    """Its time ran out; it was given back."""
+    """Released at its expiry time."""
 
 class HoldState(_HoldState, metaclass=_HoldStateEnumTypeWrapper):
-    """Where a hold is in its life."""
+    """State of a hold."""
 
 HOLD_STATE_UNSPECIFIED: HoldState.ValueType  # 0
-"""Not a state; refused everywhere."""
+"""Default value. Not valid in requests and never returned."""
 HOLD_STATE_ACTIVE: HoldState.ValueType  # 1
-"""The amount is set aside."""
+"""The amount is reserved."""
 HOLD_STATE_CAPTURED: HoldState.ValueType  # 2
-"""It was taken, in full or in part; the rest was released."""
+"""Captured, in part or in full. Any remainder was released."""
 HOLD_STATE_RELEASED: HoldState.ValueType  # 3
-"""It was given back."""
+"""Released by its owner."""
 HOLD_STATE_EXPIRED: HoldState.ValueType  # 4
-"""Its time ran out; it was given back."""
+"""Released at its expiry time."""
 Global___HoldState: _TypeAlias = HoldState  # noqa: Y015
 
 @_typing.final
 class Payment(_message.Message):
-    """Money that a person paid."""
+    """A payment from a user's wallet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,32 +124,32 @@ class Payment(_message.Message):
     REFUNDABLE_UNTIL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """UUIDv7, time-ordered."""
+    """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     state: Global___PaymentState.ValueType
-    """Where it is in its life."""
+    """State of the payment. Set by the server."""
     type: Global___PaymentType.ValueType
-    """What it is for."""
+    """Purpose of the payment."""
     description: _builtins.str
-    """What the payer said it is for."""
+    """Description given by the payer, at most 500 characters. May be empty."""
     course_id: _builtins.str
-    """The course, if it bought one; empty otherwise."""
+    """ID of the related course. Empty if there is none."""
     user_id: _builtins.str
-    """The payer."""
+    """User ID of the payer."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """What was paid."""
+        """Amount paid."""
 
     @_builtins.property
     def refunded_amount(self) -> _money_pb2.Money:
-        """The sum of its refunds."""
+        """Sum of all refunds of the payment."""
 
     @_builtins.property
     def refundable_until(self) -> _timestamp_pb2.Timestamp:
-        """Until when the payer may ask for a refund. Administrators may refund later, too."""
+        """End of the refund window. After it, only administrators can refund the payment."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was paid."""
+        """Time of posting."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ Global___Payment: _TypeAlias = Payment  # noqa: Y015
 
 @_typing.final
 class Refund(_message.Message):
-    """Money that was paid back."""
+    """A refund of a payment, in part or in full."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -185,18 +185,18 @@ class Refund(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """UUIDv7, time-ordered."""
+    """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     payment_id: _builtins.str
-    """The payment it pays back."""
+    """ID of the refunded payment."""
     reason: _builtins.str
-    """Why."""
+    """Reason given by the caller, at most 500 characters. May be empty."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """What was paid back."""
+        """Amount refunded."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was paid back."""
+        """Time of the refund."""
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ Global___Refund: _TypeAlias = Refund  # noqa: Y015
 
 @_typing.final
 class Hold(_message.Message):
-    """Money set aside in a wallet."""
+    """A reservation of funds in a user's wallet. Reduces the available balance until it is captured, released or expired."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -233,34 +233,34 @@ class Hold(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     COURSE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """UUIDv7, time-ordered."""
+    """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     state: Global___HoldState.ValueType
-    """Where it is in its life, as of the server's clock now."""
+    """State of the hold at the time of the response."""
     payment_id: _builtins.str
-    """The payment that capturing it made; empty before."""
+    """ID of the payment created by the capture. Empty until then."""
     user_id: _builtins.str
-    """Whose money it is."""
+    """User ID of the wallet's owner."""
     type: Global___PaymentType.ValueType
-    """What capturing it pays for."""
+    """Type of the payment that a capture creates."""
     description: _builtins.str
-    """What the payment will say it is for."""
+    """Description of the payment that a capture creates. May be empty."""
     course_id: _builtins.str
-    """The course that the payment will buy; empty otherwise."""
+    """ID of the course that the payment is for. Empty if there is none."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """What was set aside."""
+        """Amount reserved at creation."""
 
     @_builtins.property
     def captured_amount(self) -> _money_pb2.Money:
-        """What was taken of it; zero before capture."""
+        """Amount captured. Zero until the hold is captured."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is given back by itself."""
+        """Time at which an active hold expires."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """Time of creation."""
 
     def __init__(
         self,

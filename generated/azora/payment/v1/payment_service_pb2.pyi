@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreatePaymentRequest(_message.Message):
-    """What to pay."""
+    """Request message for PaymentService.CreatePayment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,16 +32,18 @@ class CreatePaymentRequest(_message.Message):
     COURSE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     type: _payment_pb2.PaymentType.ValueType
-    """What it is for. PAYMENT_TYPE_ENROLLMENT books to revenue and enrols nobody: EnrollmentService.Enroll buys courses."""
+    """Purpose of the payment. PAYMENT_TYPE_ENROLLMENT does not enrol the payer; use EnrollmentService.Enroll."""
     description: _builtins.str
-    """What it is for, in words, at most 500 characters."""
+    """Description, at most 500 characters."""
     course_id: _builtins.str
-    """The course it is about, if any."""
+    """ID of the related course. Optional."""
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much; above zero."""
+        """Amount to pay. Must be positive."""
 
     def __init__(
         self,
@@ -62,14 +64,14 @@ Global___CreatePaymentRequest: _TypeAlias = CreatePaymentRequest  # noqa: Y015
 
 @_typing.final
 class CreatePaymentResponse(_message.Message):
-    """The payment."""
+    """Response message for PaymentService.CreatePayment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def payment(self) -> _payment_pb2.Payment:
-        """The payment."""
+        """The created payment, in state PAYMENT_STATE_COMPLETED."""
 
     def __init__(
         self,
@@ -86,13 +88,13 @@ Global___CreatePaymentResponse: _TypeAlias = CreatePaymentResponse  # noqa: Y015
 
 @_typing.final
 class GetPaymentRequest(_message.Message):
-    """Which payment to read."""
+    """Request message for PaymentService.GetPayment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
-    """The payment."""
+    """ID of the payment."""
     def __init__(
         self,
         *,
@@ -108,14 +110,14 @@ Global___GetPaymentRequest: _TypeAlias = GetPaymentRequest  # noqa: Y015
 
 @_typing.final
 class GetPaymentResponse(_message.Message):
-    """A payment."""
+    """Response message for PaymentService.GetPayment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def payment(self) -> _payment_pb2.Payment:
-        """The payment."""
+        """The payment, with the sum of its refunds."""
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ Global___GetPaymentResponse: _TypeAlias = GetPaymentResponse  # noqa: Y015
 
 @_typing.final
 class CreateRefundRequest(_message.Message):
-    """What to pay back."""
+    """Request message for PaymentService.CreateRefund."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -141,14 +143,16 @@ class CreateRefundRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
-    """The payment."""
+    """ID of the payment to refund."""
     reason: _builtins.str
-    """Why, at most 500 characters."""
+    """Reason for the refund, at most 500 characters."""
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much, above zero; unset means all that is left."""
+        """Amount to refund, in the currency of the payment. Must be positive. Defaults to the full refundable amount."""
 
     def __init__(
         self,
@@ -168,14 +172,14 @@ Global___CreateRefundRequest: _TypeAlias = CreateRefundRequest  # noqa: Y015
 
 @_typing.final
 class CreateRefundResponse(_message.Message):
-    """The refund."""
+    """Response message for PaymentService.CreateRefund."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def refund(self) -> _payment_pb2.Refund:
-        """The refund."""
+        """The created refund."""
 
     def __init__(
         self,
@@ -192,7 +196,7 @@ Global___CreateRefundResponse: _TypeAlias = CreateRefundResponse  # noqa: Y015
 
 @_typing.final
 class CreateHoldRequest(_message.Message):
-    """What to set aside."""
+    """Request message for PaymentService.CreateHold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -204,22 +208,24 @@ class CreateHoldRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     COURSE_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     user_id: _builtins.str
-    """Whose money, from a service only; unset otherwise."""
+    """ID of the wallet's owner. Required from calling services; not accepted from users."""
     type: _payment_pb2.PaymentType.ValueType
-    """What capturing it pays for; unset means a donation."""
+    """Type of the payment that a capture creates. Defaults to PAYMENT_TYPE_DONATION."""
     description: _builtins.str
-    """What the payment will say it is for, at most 500 characters."""
+    """Description of the payment that a capture creates, at most 500 characters."""
     course_id: _builtins.str
-    """The course that the payment will buy, if any."""
+    """ID of the course that the payment is for. Optional."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much; above zero."""
+        """Amount to reserve. Must be positive."""
 
     @_builtins.property
     def expire_after(self) -> _duration_pb2.Duration:
-        """For how long, 1 second to 7 days; unset means 15 minutes."""
+        """Time to live of the hold, 1 second to 7 days. Defaults to 15 minutes."""
 
     def __init__(
         self,
@@ -242,14 +248,14 @@ Global___CreateHoldRequest: _TypeAlias = CreateHoldRequest  # noqa: Y015
 
 @_typing.final
 class CreateHoldResponse(_message.Message):
-    """The hold."""
+    """Response message for PaymentService.CreateHold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hold(self) -> _payment_pb2.Hold:
-        """The hold."""
+        """The created hold, in state HOLD_STATE_ACTIVE."""
 
     def __init__(
         self,
@@ -266,7 +272,7 @@ Global___CreateHoldResponse: _TypeAlias = CreateHoldResponse  # noqa: Y015
 
 @_typing.final
 class CaptureHoldRequest(_message.Message):
-    """Which hold to take."""
+    """Request message for PaymentService.CaptureHold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -275,14 +281,16 @@ class CaptureHoldRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
-    """The hold."""
+    """ID of the hold."""
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     user_id: _builtins.str
-    """Whose money, from a service only; unset otherwise."""
+    """ID of the wallet's owner. Required from calling services; not accepted from users."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much of it, above zero; unset means all."""
+        """Amount to capture, in the currency of the hold. Must be positive. Defaults to the full amount."""
 
     def __init__(
         self,
@@ -302,7 +310,7 @@ Global___CaptureHoldRequest: _TypeAlias = CaptureHoldRequest  # noqa: Y015
 
 @_typing.final
 class CaptureHoldResponse(_message.Message):
-    """The hold after its capture."""
+    """Response message for PaymentService.CaptureHold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -310,11 +318,11 @@ class CaptureHoldResponse(_message.Message):
     PAYMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hold(self) -> _payment_pb2.Hold:
-        """The hold."""
+        """The hold, in state HOLD_STATE_CAPTURED."""
 
     @_builtins.property
     def payment(self) -> _payment_pb2.Payment:
-        """The payment that the capture made."""
+        """The payment created by the capture."""
 
     def __init__(
         self,
@@ -332,7 +340,7 @@ Global___CaptureHoldResponse: _TypeAlias = CaptureHoldResponse  # noqa: Y015
 
 @_typing.final
 class ReleaseHoldRequest(_message.Message):
-    """Which hold to give back."""
+    """Request message for PaymentService.ReleaseHold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -340,11 +348,13 @@ class ReleaseHoldRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
-    """The hold."""
+    """ID of the hold."""
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     user_id: _builtins.str
-    """Whose money, from a service only; unset otherwise."""
+    """ID of the wallet's owner. Required from calling services; not accepted from users."""
     def __init__(
         self,
         *,
@@ -362,14 +372,14 @@ Global___ReleaseHoldRequest: _TypeAlias = ReleaseHoldRequest  # noqa: Y015
 
 @_typing.final
 class ReleaseHoldResponse(_message.Message):
-    """The hold after its release."""
+    """Response message for PaymentService.ReleaseHold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hold(self) -> _payment_pb2.Hold:
-        """The hold."""
+        """The hold, in state HOLD_STATE_RELEASED, or HOLD_STATE_EXPIRED if it expired before."""
 
     def __init__(
         self,
@@ -386,7 +396,7 @@ Global___ReleaseHoldResponse: _TypeAlias = ReleaseHoldResponse  # noqa: Y015
 
 @_typing.final
 class EarnRequest(_message.Message):
-    """What a person earned."""
+    """Request message for PaymentService.Earn."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -396,16 +406,20 @@ class EarnRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """Who earned it."""
+    """ID of the user to credit."""
     reference: _builtins.str
-    """What it was earned by, unique for all time: the same reference never earns twice. 1 to 200 characters."""
+    """Reference of the earning, 1 to 200 characters. Each reference is credited once; unlike an idempotency key it never
+    expires.
+    """
     description: _builtins.str
-    """What it was for, in words, at most 500 characters."""
+    """Description, at most 500 characters."""
     request_id: _builtins.str
-    """The idempotency key, at most 255 characters, a UUID recommended. The header `Idempotency-Key` does the same."""
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much: above zero, at most 1,000.00 AZR."""
+        """Amount to credit. Must be positive and at most 1,000.00 AZR."""
 
     def __init__(
         self,
@@ -426,14 +440,14 @@ Global___EarnRequest: _TypeAlias = EarnRequest  # noqa: Y015
 
 @_typing.final
 class EarnResponse(_message.Message):
-    """The earning."""
+    """Response message for PaymentService.Earn."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSACTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def transaction(self) -> _wallet_pb2.Transaction:
-        """The movement of the person's wallet."""
+        """The transaction in the user's wallet."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PaymentServiceStub:
-    """Moving money: payments, refunds, holds, earning.
+    """Payments, refunds, holds and earnings.
     """
 
     def __init__(self, channel):
@@ -73,11 +73,11 @@ class PaymentServiceStub:
 
 
 class PaymentServiceServicer:
-    """Moving money: payments, refunds, holds, earning.
+    """Payments, refunds, holds and earnings.
     """
 
     def CreatePayment(self, request, context):
-        """Pays from the caller's wallet.
+        """Creates a payment from the caller's wallet.
         Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -85,7 +85,7 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPayment(self, request, context):
-        """Reads one of the caller's payments; administrators of refunds read anyone's.
+        """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -93,15 +93,17 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateRefund(self, request, context):
-        """Pays a payment back, in full or in part: the payer until its refundable_until, an administrator always.
-        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT.
+        """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
+        PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
+        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT;
+        INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateHold(self, request, context):
-        """Sets money of the caller's wallet aside.
+        """Reserves an amount in the caller's wallet.
         Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -109,16 +111,18 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CaptureHold(self, request, context):
-        """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released. A service that
-        takes all of a hold that is taken already, having lost the answer, gets the payment that was made.
-        Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD.
+        """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
+        the hold is already captured and the caller is a service that requests the full amount, returns the existing
+        payment.
+        Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
+        INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseHold(self, request, context):
-        """Gives a hold back.
+        """Releases a hold. Has no effect on an expired hold.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -126,8 +130,9 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Earn(self, request, context):
-        """Issues tokens from the treasury into a person's wallet, at most 1,000.00 AZR at once, once per reference.
-        Errors: ALREADY_EXISTS REFERENCE_USED when the reference was used for something else.
+        """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
+        reference returns the original transaction.
+        Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +185,7 @@ def add_PaymentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PaymentService:
-    """Moving money: payments, refunds, holds, earning.
+    """Payments, refunds, holds and earnings.
     """
 
     @staticmethod

@@ -12,48 +12,53 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PaymentServiceStub:
-    """Moving money: payments, refunds, holds, earning."""
+    """Payments, refunds, holds and earnings."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]
-    """Pays from the caller's wallet.
+    """Creates a payment from the caller's wallet.
     Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
-    """Reads one of the caller's payments; administrators of refunds read anyone's.
+    """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
     Errors: NOT_FOUND PAYMENT_NOT_FOUND.
     """
     CreateRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateRefundRequest, _payment_service_pb2.CreateRefundResponse]
-    """Pays a payment back, in full or in part: the payer until its refundable_until, an administrator always.
-    Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT.
+    """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
+    PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
+    Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT;
+    INVALID_ARGUMENT CURRENCY_MISMATCH.
     """
     CreateHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateHoldRequest, _payment_service_pb2.CreateHoldResponse]
-    """Sets money of the caller's wallet aside.
+    """Reserves an amount in the caller's wallet.
     Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
     """
     CaptureHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]
-    """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released. A service that
-    takes all of a hold that is taken already, having lost the answer, gets the payment that was made.
-    Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD.
+    """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
+    the hold is already captured and the caller is a service that requests the full amount, returns the existing
+    payment.
+    Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
+    INVALID_ARGUMENT CURRENCY_MISMATCH.
     """
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ReleaseHoldRequest, _payment_service_pb2.ReleaseHoldResponse]
-    """Gives a hold back.
+    """Releases a hold. Has no effect on an expired hold.
     Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
     """
     Earn: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.EarnRequest, _payment_service_pb2.EarnResponse]
-    """Issues tokens from the treasury into a person's wallet, at most 1,000.00 AZR at once, once per reference.
-    Errors: ALREADY_EXISTS REFERENCE_USED when the reference was used for something else.
+    """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
+    reference returns the original transaction.
+    Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
     """
 
 class PaymentServiceServicer:
-    """Moving money: payments, refunds, holds, earning."""
+    """Payments, refunds, holds and earnings."""
 
     def CreatePayment(
         self,
         request: _payment_service_pb2.CreatePaymentRequest,
         context: _aio.ServicerContext[_payment_service_pb2.CreatePaymentRequest, _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]:
-        """Pays from the caller's wallet.
+        """Creates a payment from the caller's wallet.
         Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
         """
 
@@ -62,7 +67,7 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.GetPaymentRequest,
         context: _aio.ServicerContext[_payment_service_pb2.GetPaymentRequest, _abc.Awaitable[_payment_service_pb2.GetPaymentResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.GetPaymentResponse]:
-        """Reads one of the caller's payments; administrators of refunds read anyone's.
+        """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND.
         """
 
@@ -71,8 +76,10 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.CreateRefundRequest,
         context: _aio.ServicerContext[_payment_service_pb2.CreateRefundRequest, _abc.Awaitable[_payment_service_pb2.CreateRefundResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CreateRefundResponse]:
-        """Pays a payment back, in full or in part: the payer until its refundable_until, an administrator always.
-        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT.
+        """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
+        PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
+        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT;
+        INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
 
     def CreateHold(
@@ -80,7 +87,7 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.CreateHoldRequest,
         context: _aio.ServicerContext[_payment_service_pb2.CreateHoldRequest, _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]:
-        """Sets money of the caller's wallet aside.
+        """Reserves an amount in the caller's wallet.
         Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
         """
 
@@ -89,9 +96,11 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.CaptureHoldRequest,
         context: _aio.ServicerContext[_payment_service_pb2.CaptureHoldRequest, _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]:
-        """Takes a hold, in full or in part, once: the taken amount becomes a payment, the rest is released. A service that
-        takes all of a hold that is taken already, having lost the answer, gets the payment that was made.
-        Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD.
+        """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
+        the hold is already captured and the caller is a service that requests the full amount, returns the existing
+        payment.
+        Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
+        INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
 
     def ReleaseHold(
@@ -99,7 +108,7 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.ReleaseHoldRequest,
         context: _aio.ServicerContext[_payment_service_pb2.ReleaseHoldRequest, _abc.Awaitable[_payment_service_pb2.ReleaseHoldResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.ReleaseHoldResponse]:
-        """Gives a hold back.
+        """Releases a hold. Has no effect on an expired hold.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
         """
 
@@ -108,8 +117,9 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.EarnRequest,
         context: _aio.ServicerContext[_payment_service_pb2.EarnRequest, _abc.Awaitable[_payment_service_pb2.EarnResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.EarnResponse]:
-        """Issues tokens from the treasury into a person's wallet, at most 1,000.00 AZR at once, once per reference.
-        Errors: ALREADY_EXISTS REFERENCE_USED when the reference was used for something else.
+        """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
+        reference returns the original transaction.
+        Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
         """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _aio.Server) -> None: ...

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetWalletRequest(_message.Message):
-    """Asks for the caller's wallet."""
+    """Request message for WalletService.GetWallet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,14 +38,14 @@ Global___GetWalletRequest: _TypeAlias = GetWalletRequest  # noqa: Y015
 
 @_typing.final
 class GetWalletResponse(_message.Message):
-    """The caller's wallet."""
+    """Response message for WalletService.GetWallet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WALLET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def wallet(self) -> _wallet_pb2.Wallet:
-        """The wallet."""
+        """The caller's wallet, with balances as of the read."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ Global___GetWalletResponse: _TypeAlias = GetWalletResponse  # noqa: Y015
 
 @_typing.final
 class ListTransactionsRequest(_message.Message):
-    """Which movements to list."""
+    """Request message for WalletService.ListTransactions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -70,11 +70,13 @@ class ListTransactionsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most: 0 means 20, above 100 is taken as 100."""
+    """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
     page_token: _builtins.str
-    """The next_page_token of the page before."""
+    """Page token from the `next_page_token` of a previous ListTransactions response; empty for the first page. All other
+    fields except `page_size` must be unchanged.
+    """
     currency: _builtins.str
-    """Only this currency; empty means AZR."""
+    """Currency to list: AZR or an ISO 4217 code. Defaults to AZR."""
     def __init__(
         self,
         *,
@@ -92,17 +94,17 @@ Global___ListTransactionsRequest: _TypeAlias = ListTransactionsRequest  # noqa: 
 
 @_typing.final
 class ListTransactionsResponse(_message.Message):
-    """A page of movements."""
+    """Response message for WalletService.ListTransactions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSACTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty on the last."""
+    """Token for the next page. Empty on the last page."""
     @_builtins.property
     def transactions(self) -> _containers.RepeatedCompositeFieldContainer[_wallet_pb2.Transaction]:
-        """The movements."""
+        """Transactions, newest first."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WalletServiceStub:
-    """One's own wallet and its history.
+    """The caller's wallet and its transaction history.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class WalletServiceStub:
 
 
 class WalletServiceServicer:
-    """One's own wallet and its history.
+    """The caller's wallet and its transaction history.
     """
 
     def GetWallet(self, request, context):
-        """Reads the caller's wallet. One that has not opened yet answers zeros.
+        """Gets the caller's wallet. A wallet that has not been opened is returned with zero balances.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTransactions(self, request, context):
-        """Lists the movements of the caller's wallet, newest first.
+        """Lists the transactions of the caller's wallet in one currency, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -88,7 +88,7 @@ def add_WalletServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WalletService:
-    """One's own wallet and its history.
+    """The caller's wallet and its transaction history.
     """
 
     @staticmethod

@@ -12,32 +12,32 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WalletServiceStub:
-    """One's own wallet and its history."""
+    """The caller's wallet and its transaction history."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetWalletRequest, _wallet_service_pb2.GetWalletResponse]
-    """Reads the caller's wallet. One that has not opened yet answers zeros."""
+    """Gets the caller's wallet. A wallet that has not been opened is returned with zero balances."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
-    """Lists the movements of the caller's wallet, newest first.
+    """Lists the transactions of the caller's wallet in one currency, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
 class WalletServiceServicer:
-    """One's own wallet and its history."""
+    """The caller's wallet and its transaction history."""
 
     def GetWallet(
         self,
         request: _wallet_service_pb2.GetWalletRequest,
         context: _aio.ServicerContext[_wallet_service_pb2.GetWalletRequest, _abc.Awaitable[_wallet_service_pb2.GetWalletResponse]],
     ) -> _abc.Awaitable[_wallet_service_pb2.GetWalletResponse]:
-        """Reads the caller's wallet. One that has not opened yet answers zeros."""
+        """Gets the caller's wallet. A wallet that has not been opened is returned with zero balances."""
 
     def ListTransactions(
         self,
         request: _wallet_service_pb2.ListTransactionsRequest,
         context: _aio.ServicerContext[_wallet_service_pb2.ListTransactionsRequest, _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]],
     ) -> _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]:
-        """Lists the movements of the caller's wallet, newest first.
+        """Lists the transactions of the caller's wallet in one currency, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 

@@ -1,0 +1,84 @@
+"""Auth's composition root: everything is made here, once, and given to what needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from services.auth.accounts.operations import Accounts
+from services.auth.accounts.servicer import AuthServicer
+from services.auth.accounts.store import AccountStore
+from services.auth.errors import CredentialsInvalid
+from services.auth.passwords.operations import Passwords
+from services.auth.sessions.operations import Sessions
+from services.auth.sessions.store import SessionStore
+from services.auth.tokens.operations import Tokens
+from services.auth.tokens.servicer import TokenServicer
+from services.auth.tokens.store import SigningKeyStore
+from services.shared.assembly import Infrastructure
+from services.shared.seal import Seal
+from services.shared.tokens import RemoteKeys
+
+if TYPE_CHECKING:
+    from services.auth.settings import AuthSettings
+    from services.shared.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Auth's operations over their infrastructure."""
+
+    infrastructure: Infrastructure[AuthSettings]
+    passwords: Passwords
+    tokens: Tokens
+    accounts: Accounts
+
+    async def ready(self) -> bool:
+        """Whether the database answers and there is a key to sign with."""
+        return await self.infrastructure.database.ready() and await self.tokens.ready()
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        await self.passwords.close()
+        await self.infrastructure.close()
+
+
+def assemble(settings: AuthSettings) -> Container:
+    """Return the operations."""
+    # The account was deleted between the check of its password and the beginning of its session.
+    infrastructure = Infrastructure.of(settings, constraints={"sessions_user_id_fkey": CredentialsInvalid})
+    tokens = Tokens(
+        database=infrastructure.database,
+        store=SigningKeyStore(),
+        seal=Seal(settings.derive_key("signing-keys")),
+        issuer=settings.issuer,
+        audience=settings.audience,
+        lifetime_seconds=settings.access_token_seconds,
+    )
+    passwords = Passwords(settings.bcrypt_cost)
+    accounts = Accounts(
+        database=infrastructure.database,
+        store=AccountStore(),
+        passwords=passwords,
+        sessions=Sessions(
+            store=SessionStore(),
+            seal=Seal(settings.derive_key("refresh-token-families")),
+            idle=timedelta(days=settings.session_idle_days),
+            lifetime=timedelta(days=settings.session_days),
+        ),
+        tokens=tokens,
+    )
+    return Container(infrastructure, passwords, tokens, accounts)
+
+
+def build(settings: AuthSettings) -> Server:
+    """Return Auth's server. It verifies access tokens by the same keys that it publishes."""
+    container = assemble(settings)
+    return container.infrastructure.server(
+        AuthServicer(container.accounts),
+        TokenServicer(container.tokens),
+        keys=RemoteKeys(container.tokens.jwks),
+        ready=container.ready,
+        close=[container.passwords.close],
+    )

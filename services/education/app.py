@@ -1,0 +1,93 @@
+"""Education's composition root: everything is made here, once, and given to what needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from services.education.clients import PaymentClient
+from services.education.courses.operations import CourseOperations
+from services.education.courses.servicer import CourseServicer
+from services.education.courses.store import CourseStore
+from services.education.enrollments import jobs as enrollment_jobs
+from services.education.enrollments.operations import EnrollmentOperations
+from services.education.enrollments.servicer import EnrollmentServicer
+from services.education.enrollments.store import EnrollmentStore
+from services.education.events.operations import EventOperations
+from services.education.events.servicer import InternalServicer
+from services.education.events.store import EventStore
+from services.education.settlements import jobs as settlement_jobs
+from services.education.settlements.operations import SettlementOperations
+from services.shared.assembly import Infrastructure
+from services.shared.cache import EncodedAnswers
+
+if TYPE_CHECKING:
+    from services.education.ports import Payments
+    from services.education.settings import EducationSettings
+    from services.shared.server import Server
+    from services.shared.tokens import KeySource
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Education's operations over their infrastructure."""
+
+    infrastructure: Infrastructure[EducationSettings]
+    courses: CourseOperations
+    enrollments: EnrollmentOperations
+    settlements: SettlementOperations
+    events: EventOperations
+
+
+def assemble(settings: EducationSettings, *, payments: Payments | None = None) -> Container:
+    """Return the operations. Tests give a Payments."""
+    infrastructure = Infrastructure.of(settings)
+    database = infrastructure.database
+    payments = payments or PaymentClient(infrastructure.mesh)
+    course_store, enrollment_store, event_store = CourseStore(), EnrollmentStore(), EventStore()
+    settlements = SettlementOperations(
+        database=database,
+        store=enrollment_store,
+        events=event_store,
+        payments=payments,
+        refund_limit_basis_points=settings.refund_progress_limit_basis_points,
+    )
+    return Container(
+        infrastructure=infrastructure,
+        courses=CourseOperations(
+            database=database,
+            store=course_store,
+            readers=enrollment_store,
+            pages=infrastructure.pages,
+            answers=EncodedAnswers(),
+        ),
+        enrollments=EnrollmentOperations(
+            database=database,
+            records=infrastructure.records,
+            store=enrollment_store,
+            courses=course_store,
+            settlements=settlements,
+            payments=payments,
+            pages=infrastructure.pages,
+            settle_after=timedelta(seconds=settings.settle_after_seconds),
+            refund_limit_basis_points=settings.refund_progress_limit_basis_points,
+        ),
+        settlements=settlements,
+        events=EventOperations(database, event_store, enrollment_store),
+    )
+
+
+def build(settings: EducationSettings, *, keys: KeySource | None = None, payments: Payments | None = None) -> Server:
+    """Return Education's server. Tests give the keys that tokens are signed with, and a Payments."""
+    container = assemble(settings, payments=payments)
+    return container.infrastructure.server(
+        CourseServicer(container.courses),
+        EnrollmentServicer(container.enrollments),
+        InternalServicer(container.events),
+        jobs={
+            **enrollment_jobs.handlers(container.enrollments),
+            **settlement_jobs.handlers(container.settlements),
+        },
+        keys=keys,
+    )

@@ -1,0 +1,36 @@
+"""Between the types that all services share and their messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, overload
+
+from azora.type.v1 import money_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.shared.money import Money
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def to_money(message: money_pb2.Money) -> Money:
+    """Return the amount of a message."""
+    return Money(message.minor_units, message.currency)
+
+
+def money(amount: Money) -> money_pb2.Money:
+    """Return the message of an amount."""
+    return money_pb2.Money(minor_units=amount.amount_minor, currency=amount.currency)
+
+
+@overload
+def timestamp(moment: datetime) -> Timestamp: ...
+@overload
+def timestamp(moment: None) -> None: ...
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return the message of a moment; None stays unset."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
