@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import resource
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,10 +16,8 @@ from azora.client import MeshIdentity, connect, error_reason
 from services.compiler.contract import load_contract
 from services.compiler.envoy import compile_bootstrap
 from services.compiler.request_size import max_request_bytes
-from services.shared.limits import MAX_MESSAGE_BYTES
 from tests.support.edge import Edge, error_info, failure, running_edge
 from tests.support.http2 import connection
-from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
