@@ -56,7 +56,7 @@ async def test_memory_stays_flat_over_a_thousand_reads(http: httpx.AsyncClient, 
             await asyncio.gather(*(timed(lambda: http.get("/v1/courses")) for _ in range(50)))
 
     await read(300)  # Pools and caches fill first.
-    process = psutil.Process(system.parts()["education"].pid)
+    process = psutil.Process(system.processes()["education"].pid)
     before = process.memory_info().rss
     await read(1000)
     grown_mebibytes = (process.memory_info().rss - before) / 2**20
