@@ -53,12 +53,13 @@ test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance
 	$(BIN)/coverage report --skip-covered --show-missing
 
 .PHONY: test-tools
-test-tools: .venv/.dev .tools/grpcurl .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests
+test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests
 	$(BIN)/pytest tests/tools $(ARGS)
 
 .tools/grpcurl: MODULE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+.tools/ghz: MODULE = github.com/bojand/ghz/cmd/ghz@v0.121.0
 .tools/protoc-gen-grpc-gateway: MODULE = github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway@v2.33.0
-.tools/grpcurl .tools/protoc-gen-grpc-gateway:
+.tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway:
 	command -v go >/dev/null || { echo "make test-tools needs Go 1.24 or newer, to build $(@F)"; exit 1; }
 	GOBIN="$(CURDIR)/.tools" go install $(MODULE)
 

@@ -101,7 +101,7 @@ class RateLimit(Interceptor):
         tier, principal = call.policy.tier, call.served.principal
         if tier is not None and not principal.service:
             if tier.per_address:
-                await self._limiter.count(call, tier, "address", principal.address, tier.per_address)
+                await self._limiter.count(call, tier, "address", principal.network, tier.per_address)
             if tier.per_user:
                 await self._limiter.count(call, tier, "user", principal.id, tier.per_user)
         await proceed()

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+HEALTH_CHECK = f"/{HEALTH}/Check"
+CHECKED_SERVICE = "azora-service"
+"""The metadata key by which the gateway tells Envoy whose health it asks for."""
 DESCRIPTORS = files("azora") / "descriptors.binpb"
 
 

@@ -117,6 +117,7 @@ class System:
         if service == GATEWAY:
             http = socket_path(self.layout.runtime, GATEWAY_HTTP, replica)
             environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
+            environment["AZORA_MESH_TARGET"] = self.layout.target("mesh")
         return ProcessSpec(
             name=path.stem,
             command=self._python(service, (), environment, self.layout.log(path.stem)),
