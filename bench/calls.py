@@ -14,7 +14,7 @@ from bench.client import Request
 from bench.compare import Comparison, Subject, Target
 from bench.echo import ECHO
 from bench.errors import WrongAnswer
-from bench.statistics import throughput_ratio
+from bench.statistics import cpu_ratio, throughput_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +184,13 @@ def check_part(part: Any, whole: Any, where: str) -> None:
 
 
 def _over(what: str, peer: str, at_least: float, goal: float) -> Target:
-    return Target(f"{what}: over {peer}", lambda rounds: throughput_ratio(rounds[OURS], rounds[peer]), at_least, goal)
+    return Target(
+        f"{what}: over {peer}",
+        lambda rounds: throughput_ratio(rounds[OURS], rounds[peer]),
+        at_least,
+        goal,
+        cpu=lambda rounds: cpu_ratio(rounds[OURS], rounds[peer]),
+    )
 
 
 def _get_course(course_id: str) -> bytes:
