@@ -17,9 +17,9 @@ help: ## List the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/bin/uv: deploy/uv.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Azora needs Python 3.11 or newer, and $$($(PYTHON) --version 2>&1) is what $(PYTHON) is: try make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv || { echo "Python cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv.txt || { echo "uv could not be installed: is the package index within reach?"; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Azora needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1): try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv || { echo "Python cannot create a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv.txt || { echo "uv could not be installed: is the package index reachable?"; exit 1; }
 	touch $@
 
 .venv/.run: .venv/bin/uv uv.lock pyproject.toml generated/pyproject.toml
@@ -36,15 +36,19 @@ run: .venv/.run ## Start the whole system: PostgreSQL, services, Envoy (Ctrl-C s
 	exec $(BIN)/azora up $(ARGS)
 
 .PHONY: demo
-demo: .venv/.run ## Play the learner's story against the running system, over JSON and over the typed stubs
+demo: .venv/.run ## Run the demo against the running system, over JSON and over the typed stubs
 	exec $(BIN)/azora demo
 
 .PHONY: doctor
-doctor: .venv/.run ## Say whether this machine can run the system
+doctor: .venv/.run ## Check whether this machine can run the system
 	exec $(BIN)/azora doctor
 
+.PHONY: logs
+logs: .venv/.run ## Show the logs of the running system in readable form, until Ctrl-C
+	exec $(BIN)/azora logs --follow $(ARGS)
+
 .PHONY: reset
-reset: .venv/.run ## Wipe the local system's data
+reset: .venv/.run ## Delete the local system's data
 	exec $(BIN)/azora reset
 
 
@@ -115,7 +119,7 @@ bench: .venv/.dev ## Measure what requests cost, beside peers in the same run
 	exec $(BIN)/python -m bench $(ARGS)
 
 .PHONY: compose-secrets
-compose-secrets: .venv/.run ## Make the keys, passwords and certificates that docker-compose.yml mounts
+compose-secrets: .venv/.run ## Create the keys, passwords and certificates that docker-compose.yml mounts
 	$(BIN)/python -m services.deployment.compose_secrets secrets
 
 .PHONY: format

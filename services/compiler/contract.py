@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+GATEWAY = "gateway"
+"""The process beside the services, which serves no contract of its own."""
 DESCRIPTORS = files("azora") / "descriptors.binpb"
 
 
