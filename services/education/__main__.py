@@ -114,7 +114,7 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
     worker = Worker(
         settings.database_url.get_secret_value(),
         [*enrollment_jobs.jobs(parts.enrollments), *settlement_jobs.jobs(parts.settlements)],
-        [expiry],
+        [expiry, *settlement_jobs.periodic(parts.settlements)],
     )
     verifier = AccessTokens(
         keys or RemoteKeys(partial(client.signing_keys, mesh)),

@@ -89,12 +89,17 @@ WHERE outbox.subscriber = :subscriber AND outbox.event_id = refused.event_id
 class Outbox:
     """Publishes the events of one service.
 
-    `encoders` give the contract's message for each dataclass that operations publish.
+    `encoders` give the contract's message for each dataclass that operations publish; both bear the event's name.
+    Raises ValueError if they are not those of the events that the contract declares for the service.
     """
 
     def __init__(self, service: str, encoders: Mapping[type, Callable[[Any], Message]]) -> None:
         self._encoders = dict(encoders)
         self._subscribers = {event.name: event.subscribers for event in declared_events() if event.publisher == service}
+        declared = {name.rpartition(".")[2] for name in self._subscribers}
+        differing = declared ^ {kind.__name__ for kind in self._encoders}
+        if differing:
+            raise ValueError(f"{service}: the contract's events and the encoders differ in {', '.join(differing)}")
         self.wakes = {name: asyncio.Event() for names in self._subscribers.values() for name in names}
         """For each subscriber, set when an event for it was published in this process."""
 
