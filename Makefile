@@ -96,7 +96,7 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, tables of policies and settings
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, pages of policies, events and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.compiler
 	$(BIN)/python -m services.cli.settings_page

@@ -72,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("--name", required=True)
     making.set_defaults(run=_create_administrator)
 
+    about = "dead letters and failed jobs of the service in the environment, or of the running local system"
+    events = commands.add_parser("events", help=about, description=about)
+    actions = events.add_subparsers(required=True, metavar="list|retry")
+    actions.add_parser("list", help="list dead events and failed jobs").set_defaults(run=_list_events)
+    retry = actions.add_parser("retry", help="retry dead events and failed jobs")
+    which = retry.add_mutually_exclusive_group(required=True)
+    which.add_argument("--id", dest="ids", action="append", metavar="ID", help="one of those that `list` shows")
+    which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
+    retry.set_defaults(run=_retry_events)
+
     certificates = commands.add_parser(
         "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
     )
@@ -192,6 +202,18 @@ def _create_administrator(options: argparse.Namespace) -> int:
         fields = "".join(f"\n  {violation.field}: {violation.description}" for violation in error.violations)
         sys.exit(f"azora admin create: {error}{fields}")
     return 0
+
+
+def _list_events(_: argparse.Namespace) -> int:
+    from services.cli.events import list_events  # noqa: PLC0415
+
+    return list_events()
+
+
+def _retry_events(options: argparse.Namespace) -> int:
+    from services.cli.events import retry_events  # noqa: PLC0415
+
+    return retry_events(options.ids)
 
 
 def _pki(options: argparse.Namespace) -> int:

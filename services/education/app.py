@@ -87,6 +87,7 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
         EnrollmentServicer(container.enrollments),
         InternalServicer(container.inbox),
         jobs=[*enrollment_jobs.jobs(container.enrollments), *settlement_jobs.jobs(container.settlements)],
+        periodic=settlement_jobs.periodic(container.settlements),
         retentions=[settlement_store.retention(timedelta(days=settings.event_retention_days))],
         keys=keys,
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grpc import aio
 
     from services.shared.errors import DomainError
-    from services.shared.jobs import Job
+    from services.shared.jobs import Job, Periodic
     from services.shared.outbox import Outbox, Send
     from services.shared.retention import Retention
     from services.shared.tokens import KeySource
@@ -72,6 +72,7 @@ class Infrastructure(Generic[Settings]):
         self,
         *servicers: object,
         jobs: Sequence[Job[Any]] = (),
+        periodic: Sequence[Periodic] = (),
         retentions: Sequence[Retention] = (),
         outbox: Outbox | None = None,
         send: Send | None = None,
@@ -95,7 +96,7 @@ class Infrastructure(Generic[Settings]):
         )
         limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url)
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
-        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [expiry])
+        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [expiry, *periodic])
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,

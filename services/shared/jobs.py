@@ -122,9 +122,7 @@ def _autocommits(connection: AsyncConnection) -> bool:
     )
 
 
-@cache
-def _adapter(payload: type) -> TypeAdapter[Any]:
-    return TypeAdapter(payload)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 class Worker:

@@ -34,6 +34,11 @@ class SettleEnrollment:
     enrollment_id: str
     attempt: int
 
+    @property
+    def once(self) -> str:
+        """The name under which it is queued once."""
+        return f"settle:{self.enrollment_id}:{self.attempt}"
+
 
 @dataclass(frozen=True, slots=True)
 class GrantReward:

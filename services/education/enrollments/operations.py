@@ -185,7 +185,8 @@ class EnrollmentOperations:
         if opened is None:
             return None
         if opened.unsettled:
-            await enqueue(connection, SettleEnrollment(opened.id, opened.attempt), delay=self._settle_after)
+            job = SettleEnrollment(opened.id, opened.attempt)
+            await enqueue(connection, job, delay=self._settle_after, once=job.once)
         advanced = self._advanced(opened)
         await self._store.save(connection, opened, advanced)
         return advanced

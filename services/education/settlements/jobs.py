@@ -9,7 +9,7 @@ from azora.payment.v1 import events_pb2
 from services.education.enrollments import convert
 from services.education.enrollments.model import SettleEnrollment
 from services.shared.inbox import Subscription
-from services.shared.jobs import Job
+from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 def jobs(operations: SettlementOperations) -> Sequence[Job[Any]]:
     """Return the jobs of settlements."""
     return [Job(SettleEnrollment, operations.settle_attempt)]
+
+
+def periodic(operations: SettlementOperations) -> Sequence[Periodic]:
+    """Return the scheduled jobs of settlements."""
+    return [Periodic("sweep_settlements", "* * * * *", operations.sweep)]
 
 
 def subscriptions(operations: SettlementOperations) -> Sequence[Subscription[Any, Any]]:

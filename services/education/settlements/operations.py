@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from services.education.enrollments.model import HOLD_LIFETIME, Enrollment, EnrollmentState
 from services.education.errors import EnrollmentNotFound
 from services.education.ports import PaymentRefused
+from services.shared.jobs import enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
     from services.education.ports import Payments
     from services.education.settlements.store import SettlementStore
     from services.shared.db import Database
+
+logger = logging.getLogger(__name__)
+
+SWEEP_AFTER = timedelta(minutes=2)
+"""Age from which an enrolment that is not settled is swept."""
+SWEEP_COUNT = 100
 
 
 class SettlementOperations:
@@ -60,6 +68,16 @@ class SettlementOperations:
             enrollment = await self._store.find(connection, job.enrollment_id)
         if enrollment is not None and enrollment.attempt == job.attempt and enrollment.unsettled:
             await self.settle(enrollment)
+
+    async def sweep(self) -> None:
+        """Enqueue the job of every enrolment that was left unsettled and has none, for whatever reason it was lost."""
+
+        async def work(connection: AsyncConnection) -> None:
+            for job in await self._refunds.list_unsettled(connection, age=SWEEP_AFTER, count=SWEEP_COUNT):
+                logger.warning("unsettled enrolment without a job", extra={"enrollment": job.enrollment_id})
+                await enqueue(connection, job, once=job.once)
+
+        await self._database.transaction(work)
 
     async def payment_refunded(self, connection: AsyncConnection, event: PaymentRefunded) -> None:
         """Cancel the enrolment that the payment bought; its place is free again. Partial refunds change nothing."""

@@ -256,6 +256,23 @@ async def test_learning_before_the_capture_completes_the_course_when_it_is_paid(
     await eventually(lambda: _true(education.payments.earned and education.payments.closed))
 
 
+async def test_an_unsettled_enrolment_without_a_job_is_swept(education: RunningEducation) -> None:
+    """A lost job left an enrolment half paid for good: nothing else would settle it."""
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.silent.add("capture")
+    await unreachable(learner, course)
+    await education.person().enroll((await education.educator().published()).id)  # Free ones are settled.
+    await education.sql("DELETE FROM pgqueuer")
+    await education.sql("UPDATE enrollments SET open_time = open_time - interval '5 minutes'")
+    education.payments.silent.clear()
+    await education.replica.settlements.sweep()
+    await eventually(lambda: _true(education.payments.paid))
+    enrollments = "SELECT id FROM enrollments WHERE payment_id IS NOT NULL"
+    await eventually(lambda: education.sql(enrollments))
+    await education.replica.settlements.sweep()
+    assert await education.sql("SELECT id FROM pgqueuer WHERE status <> 'picked'") == []
+
+
 async def test_a_full_refund_cancels_and_frees_the_place(education: RunningEducation) -> None:
     course = await education.educator().published(price=azr(PRICE), capacity=1)
     learner, other = education.person(), education.person()
