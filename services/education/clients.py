@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 from azora import client
 from azora.payment.v1 import (
-    internal_service_pb2,
-    internal_service_pb2_grpc,
     payment_pb2,
     payment_service_pb2,
     payment_service_pb2_grpc,
 )
-from azora.type.v1 import money_pb2
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
-from services.education.ports import PaymentRefused
+from services.education.ports import Captured, PaymentRefused
+from services.shared.convert import money, to_money
 from services.shared.errors import DependencyUnavailable
 from services.shared.principal import current_request
 
@@ -45,7 +43,6 @@ class PaymentClient:
 
     def __init__(self, channel: aio.Channel) -> None:
         self._payments = payment_service_pb2_grpc.PaymentServiceStub(channel)
-        self._internal = internal_service_pb2_grpc.InternalServiceStub(channel)
 
     async def hold(
         self, *, key: str, user_id: str, amount: Money, description: str, course_id: str, lifetime: timedelta
@@ -54,7 +51,7 @@ class PaymentClient:
         expire_after = Duration()
         expire_after.FromTimedelta(lifetime)
         request = payment_service_pb2.CreateHoldRequest(
-            amount=_money(amount),
+            amount=money(amount),
             expire_after=expire_after,
             request_id=key,
             user_id=user_id,
@@ -64,10 +61,11 @@ class PaymentClient:
         )
         return (await _call(self._payments.CreateHold, request)).hold.id
 
-    async def capture(self, *, key: str, user_id: str, hold_id: str) -> str:
-        """Take all that was set aside; return the payment's id."""
+    async def capture(self, *, key: str, user_id: str, hold_id: str) -> Captured:
+        """Take all that was set aside; return the payment."""
         request = payment_service_pb2.CaptureHoldRequest(hold_id=hold_id, request_id=key, user_id=user_id)
-        return (await _call(self._payments.CaptureHold, request)).payment.id
+        payment = (await _call(self._payments.CaptureHold, request)).payment
+        return Captured(payment.id, to_money(payment.amount))
 
     async def release(self, *, key: str, user_id: str, hold_id: str) -> None:
         """Give back what was set aside."""
@@ -78,17 +76,12 @@ class PaymentClient:
         """Issue tokens to the user, once per reference."""
         request = payment_service_pb2.EarnRequest(
             user_id=user_id,
-            amount=_money(amount),
+            amount=money(amount),
             reference=reference,
             description=description,
             request_id=reference,
         )
         await _call(self._payments.Earn, request)
-
-    async def close_refund_window(self, *, payment_id: str) -> None:
-        """End the time in which the payer may ask for a refund."""
-        request = internal_service_pb2.CloseRefundWindowRequest(payment_id=payment_id)
-        await _call(self._internal.CloseRefundWindow, request)
 
 
 async def _call(method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
@@ -104,7 +97,3 @@ async def _call(method: aio.UnaryUnaryMultiCallable[Request, Response], request:
         if error.code() in VERDICTS:
             raise PaymentRefused(client.error_reason(error)) from error
         raise DependencyUnavailable(retry_after_seconds=1) from error
-
-
-def _money(amount: Money) -> money_pb2.Money:
-    return money_pb2.Money(minor_units=amount.amount_minor, currency=amount.currency)

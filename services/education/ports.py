@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ class PaymentRefused(Exception):
         super().__init__(reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The payment that a capture made."""
+
+    payment_id: str
+    amount: Money
+
+
 class Payments(Protocol):
     """Payment, as Education sees it.
 
@@ -31,8 +40,8 @@ class Payments(Protocol):
         """Set money of the user's aside for a course, for `lifetime` at most; return the hold's id."""
         ...
 
-    async def capture(self, *, key: str, user_id: str, hold_id: str) -> str:
-        """Take all that was set aside; return the id of the payment that this makes."""
+    async def capture(self, *, key: str, user_id: str, hold_id: str) -> Captured:
+        """Take all that was set aside; return the payment that this makes."""
         ...
 
     async def release(self, *, key: str, user_id: str, hold_id: str) -> None:
@@ -41,8 +50,4 @@ class Payments(Protocol):
 
     async def earn(self, *, reference: str, user_id: str, amount: Money, description: str) -> None:
         """Issue tokens to the user, once for all time per reference."""
-        ...
-
-    async def close_refund_window(self, *, payment_id: str) -> None:
-        """End the time in which the payer may ask for a refund."""
         ...

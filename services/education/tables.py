@@ -81,22 +81,9 @@ enrollments = Table(
     Column("open_time", Time, nullable=False),
     Column("hold_id", Id),
     Column("payment_id", Id),
-    Column("refused", Boolean, nullable=False),
-    Column("refund_window_closed", Boolean, nullable=False),
+    Column("refusal", Text),
     Column("completed_lessons", Integer, nullable=False),
     Column("required_lessons", Integer, nullable=False),
     Column("enroll_time", Time),
     Column("complete_time", Time),
 )
-
-lesson_completions = Table(
-    "lesson_completions",
-    metadata,
-    Column("enrollment_id", Id, primary_key=True),
-    Column("lesson_id", Id, primary_key=True),
-    Column("complete_time", Time, nullable=False, server_default=func.now()),
-)
-
-received_events = Table("received_events", metadata, Column("id", Id, primary_key=True))
-
-refunded_payments = Table("refunded_payments", metadata, Column("payment_id", Id, primary_key=True))

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HoldStore
-from services.payment.internal.servicer import InternalServicer
 from services.payment.ledger.operations import Ledger, LedgerOperations
 from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
 from services.payment.payments import jobs
-from services.payment.payments.operations import Cashier, EarningOperations, PaymentOperations
+from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import PaymentStore
 from services.payment.wallets.operations import WalletOperations
@@ -36,26 +35,44 @@ class Container:
     infrastructure: Infrastructure[PaymentSettings]
     wallets: WalletOperations
     payments: PaymentOperations
+    refunds: RefundOperations
+    education: Education
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
 
 
-def assemble(settings: PaymentSettings) -> Container:
-    """Return the operations."""
+def assemble(settings: PaymentSettings, *, education: Education | None = None) -> Container:
+    """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
     database, records = infrastructure.database, infrastructure.records
+    education = education or EducationClient(infrastructure.mesh)
     ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
     ledger = Ledger(ledger_store)
-    cashier = Cashier(payment_store, ledger, timedelta(days=settings.refund_window_days))
     wallets = WalletOperations(database, wallet_store, infrastructure.pages)
+    holds = HoldOperations(records=records, store=HoldStore(), wallets=wallets, ledger=ledger)
     return Container(
         infrastructure=infrastructure,
         wallets=wallets,
         payments=PaymentOperations(
-            database=database, records=records, store=payment_store, cashier=cashier, wallets=wallets, ledger=ledger
+            database=database,
+            records=records,
+            store=payment_store,
+            wallets=wallets,
+            holds=holds,
+            ledger=ledger,
+            refund_window=timedelta(days=settings.refund_window_days),
         ),
-        holds=HoldOperations(records=records, store=HoldStore(), cashier=cashier, wallets=wallets, ledger=ledger),
+        refunds=RefundOperations(
+            database=database,
+            records=records,
+            store=payment_store,
+            ledger=ledger,
+            education=education,
+            settle_after=timedelta(seconds=settings.settle_after_seconds),
+        ),
+        education=education,
+        holds=holds,
         earnings=EarningOperations(records=records, wallets=wallet_store, ledger=ledger),
         ledger=LedgerOperations(database, ledger_store),
     )
@@ -63,12 +80,16 @@ def assemble(settings: PaymentSettings) -> Container:
 
 def build(settings: PaymentSettings, *, keys: KeySource | None = None, education: Education | None = None) -> Server:
     """Return Payment's server. Tests give the keys that tokens are signed with, and an Education."""
-    container = assemble(settings)
+    container = assemble(settings, education=education)
     return container.infrastructure.server(
         WalletServicer(container.wallets),
-        PaymentServicer(container.payments, container.holds, container.earnings),
+        PaymentServicer(
+            payments=container.payments,
+            refunds=container.refunds,
+            holds=container.holds,
+            earnings=container.earnings,
+        ),
         LedgerServicer(container.ledger),
-        InternalServicer(container.payments),
-        jobs=jobs.handlers(education or EducationClient(container.infrastructure.mesh)),
+        jobs=jobs.handlers(container.refunds, container.education),
         keys=keys,
     )

@@ -11,4 +11,6 @@ class PaymentSettings(ServiceSettings):
     """What Payment is told by its environment."""
 
     refund_window_days: Annotated[int, Field(ge=0, le=3650)] = 14
-    """For how long after a payment its payer may ask for a refund."""
+    """Refund window: how long after a payment its payer can refund it."""
+    settle_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15
+    """Delay before the recovery job settles a refund whose decision was interrupted."""

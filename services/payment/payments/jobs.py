@@ -1,27 +1,29 @@
-"""Delivers what happened to the services that want to know."""
+"""Background work of payments: deciding refunds that a call left pending, delivering events."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from services.payment.payments.operations import DELIVER_EVENT
-from services.payment.ports import PaymentRefunded
+from services.payment.payments.model import PaymentRefunded, SettleRefund
+from services.payment.payments.operations import DELIVER_EVENT, SETTLE_REFUND
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from services.payment.payments.operations import RefundOperations
     from services.payment.ports import Education
     from services.shared.jobs import Payload
 
 
-def handlers(education: Education) -> Mapping[str, Callable[[Payload], Awaitable[None]]]:
+def handlers(refunds: RefundOperations, education: Education) -> Mapping[str, Callable[[Payload], Awaitable[None]]]:
     """Return what each job does."""
 
-    async def deliver_event(payload: Payload) -> None:
-        occur_time = datetime.fromisoformat(payload["occur_time"])
-        await education.receive(
-            PaymentRefunded(payload["id"], occur_time, payload["payment_id"], in_full=payload["in_full"])
-        )
+    async def settle_refund(payload: Payload) -> None:
+        await refunds.settle_refund(SettleRefund(**payload))
 
-    return {DELIVER_EVENT: deliver_event}
+    async def deliver_event(payload: Payload) -> None:
+        event = PaymentRefunded(payload["payment_id"], payload["in_full"])
+        await education.receive(payload["id"], datetime.fromisoformat(payload["occur_time"]), event)
+
+    return {SETTLE_REFUND: settle_refund, DELIVER_EVENT: deliver_event}
