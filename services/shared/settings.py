@@ -102,6 +102,12 @@ class ServiceSettings(ServerSettings):
     """The `iss` of access tokens."""
     audience: str = "azora"
     """The `aud` of access tokens."""
+    idempotency_retention_hours: Annotated[float, Field(gt=0)] = 24
+    """Retention of idempotency keys and their answers."""
+    job_log_retention_days: Annotated[float, Field(gt=0)] = 7
+    """Retention of the job queue's log and statistics."""
+    event_retention_days: Annotated[float, Field(ge=8)] = 30
+    """Retention of the ids of received events. Longer than publishers deliver an event, which is 7 days."""
 
     @field_validator("secret_key")
     @classmethod
