@@ -33,15 +33,15 @@ run: .venv/.run ## Start the whole system: PostgreSQL, services, Envoy (Ctrl-C s
 	exec $(BIN)/azora up $(ARGS)
 
 .PHONY: demo
-demo: .venv/.run ## Play the learner's story against the running system, over JSON and over the typed stubs
+demo: .venv/.run ## Run the demo against the running system, over JSON and over the typed stubs
 	exec $(BIN)/azora demo
 
 .PHONY: doctor
-doctor: .venv/.run ## Say whether this machine can run the system
+doctor: .venv/.run ## Check whether this machine can run the system
 	exec $(BIN)/azora doctor
 
 .PHONY: reset
-reset: .venv/.run ## Wipe the local system's data
+reset: .venv/.run ## Delete the local system's data
 	exec $(BIN)/azora reset
 
 
@@ -53,7 +53,7 @@ test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance
 	$(BIN)/coverage report --skip-covered --show-missing
 
 .PHONY: test-tools
-test-tools: .venv/.dev .tools/grpcurl .tools/protoc-gen-grpc-gateway ## Run the tests that need Go's tools, which this builds
+test-tools: .venv/.dev .tools/grpcurl .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests
 	$(BIN)/pytest tests/tools $(ARGS)
 
 .tools/grpcurl: MODULE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
@@ -94,7 +94,7 @@ generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service confi
 	$(BIN)/python -m services.cli.settings_page
 
 .PHONY: release-contract
-release-contract: generate ## Make today's contracts the ones that later changes must not break
+release-contract: generate ## Release the current contracts as the baseline for buf breaking
 	cp generated/azora/descriptors.binpb protos/released.binpb
 
 .PHONY: check-generated
@@ -108,11 +108,11 @@ check-generated: .venv/.dev ## Fail if what is committed differs from what the c
 	for file in $$(find generated/azora/*/v1 generated/buf -name '*_pb2*.py*' -not -path '*__pycache__*'); do test -f "$$out/$$file" || { echo "$$file is compiled from nothing: remove it"; exit 1; }; done
 
 .PHONY: bench
-bench: .venv/.dev ## Measure what requests cost, beside peers in the same run
+bench: .venv/.dev ## Run the benchmarks, with peers in the same run
 	exec $(BIN)/python -m bench $(ARGS)
 
 .PHONY: compose-secrets
-compose-secrets: .venv/.run ## Make the keys, passwords and certificates that docker-compose.yml mounts
+compose-secrets: .venv/.run ## Create the keys, passwords and certificates that docker-compose.yml mounts
 	$(BIN)/python -m services.deployment.compose_secrets secrets
 
 .PHONY: format

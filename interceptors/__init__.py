@@ -37,18 +37,16 @@ if TYPE_CHECKING:
 
 def chain(policies: Mapping[str, MethodPolicy], *, verifier: TokenVerifier, limiter: Limiter) -> Chain:
     """Return the chain of a server that serves the methods of `policies`."""
-    return Chain(
-        (
-            Tracing(),
-            AccessLog(),
-            Errors(),
-            Deadline(),
-            Authentication(verifier),
-            RateLimit(limiter),
-            Authorization(),
-            Validation(),
-            ActingUser(),
-            AccountRateLimit(limiter),
-        ),
-        policies,
+    interceptors = (
+        Tracing(),
+        AccessLog(),
+        Errors(),
+        Deadline(),
+        Authentication(verifier),
+        RateLimit(limiter),
+        Authorization(),
+        Validation(),
+        ActingUser(),
+        AccountRateLimit(limiter),
     )
+    return Chain(interceptors, policies)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from interceptors.base import Call, Interceptor
+from interceptors.base import Interceptor
 from services.shared.errors import AccessDenied, TokenInvalid, TokenMissing, ValidationFailed
 from services.shared.principal import TRUST_DOMAIN, Principal, TokenVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from interceptors.base import Call, Proceed
 
 GATEWAY = f"{TRUST_DOMAIN}/envoy"
 HEALTH = "grpc.health.v1.Health"
+ANYONE = Principal()
 CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
 BEARER = re.compile(r"bearer ([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
@@ -31,23 +30,22 @@ class Authentication(Interceptor):
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Set the principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not the gateway."""
         _refuse_other_peers(call)
-        service = CALLER.search(call.value("x-forwarded-client-cert"))
-        user = await self._user(call)
-        call.served.principal = replace(
-            user,
-            service=service.group(1) if service else "",
-            address="" if service else call.value("x-forwarded-for").rpartition(",")[2].strip(),
-        )
-        yield
+        certificate = call.value("x-forwarded-client-cert")
+        service = CALLER.search(certificate) if certificate else None
+        if service:
+            call.served.principal = (await self._user(call)).through(service=service.group(1))
+        else:
+            address = call.value("x-forwarded-for").rpartition(",")[2].strip()
+            call.served.principal = (await self._user(call)).through(address=address)
+        await proceed()
 
     async def _user(self, call: Call) -> Principal:
+        if "authorization" not in call.headers:
+            return ANYONE
         headers = call.values("authorization")
-        if not headers:
-            return Principal()
         token = BEARER.fullmatch(headers[0])
         if len(headers) > 1 or token is None:
             raise TokenInvalid
@@ -57,26 +55,24 @@ class Authentication(Interceptor):
 class Authorization(Interceptor):
     """Lets the call through if any one alternative of its policy holds."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Check the principal. Raises TokenMissing when signing in would help, AccessDenied when it would not."""
         policy, principal = call.policy, call.served.principal
         allowed = (
             policy.public
             or (policy.signed_in and principal.signed_in)
-            or any(principal.may(permission) for permission in policy.permissions)
+            or not policy.permissions.isdisjoint(principal.permissions)
             or principal.service in policy.services
         )
         if not allowed:
             raise AccessDenied if principal.signed_in or policy.internal or principal.service else TokenMissing
-        yield
+        await proceed()
 
 
 class ActingUser(Interceptor):
     """Lets a service name the user it acts for, in the field that the policy declares; nobody else may fill it."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Set the principal's user. Raises ValidationFailed. Runs after validation: it reads the message."""
         field = call.policy.acting_user_field
         if field:
@@ -88,7 +84,7 @@ class ActingUser(Interceptor):
                 call.served.principal = Principal(user_id=user_id, service=principal.service)
             elif user_id:
                 raise ValidationFailed.field(json_name, "only services may name a user to act for")
-        yield
+        await proceed()
 
 
 def _refuse_other_peers(call: Call) -> None:

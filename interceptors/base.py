@@ -1,25 +1,30 @@
-"""One hook for all four RPC shapes, and the chain that runs the hooks around a handler."""
+"""One hook for all RPC shapes, and the chain that runs the hooks around a handler."""
 
 from __future__ import annotations
 
 import abc
 import inspect
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
+from services.shared.encoded import Encoded
+from services.shared.errors import MalformedRequest
 from services.shared.policy import MethodPolicy, PolicyError
 from services.shared.principal import Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+Proceed: TypeAlias = "Callable[[], Awaitable[None]]"
+"""Runs the rest of the chain and the handler; returns when a unary call has its response, a stream its last message."""
+Step: TypeAlias = "Callable[[Call], Coroutine[Any, Any, None]]"
 
 
 @dataclass(slots=True)
@@ -27,44 +32,55 @@ class Call:
     """What interceptors know of one RPC, and what they add to it."""
 
     policy: MethodPolicy
-    metadata: Sequence[tuple[str, str | bytes]]
     context: Context
+    metadata: Sequence[tuple[str, str | bytes]]
     raw: bytes | None
     """The request's bytes; None where requests are a stream."""
     deserialize: Callable[[bytes], Any]
+    headers: Mapping[str, str | bytes] = field(init=False)
+    """The metadata by name: of a repeated header the last value, which is the one nearest to us."""
     request: Any = None
-    """The request's message, once it is parsed."""
-    served: Request = field(default_factory=lambda: Request(id="", traceparent=""))
+    """The request's message once it is parsed; of a stream of requests their iterator."""
+    response: Any = None
+    """The response of a unary call."""
+    served: Request = field(default_factory=Request)
     """What handlers and operations may know of the call."""
     status: grpc.StatusCode = grpc.StatusCode.OK
     """How the call ended."""
     reason: str = ""
     """ErrorInfo.reason of a call that failed."""
-    headers_sent: bool = False
+
+    def __post_init__(self) -> None:
+        self.headers = dict(self.metadata)
 
     def values(self, key: str) -> list[str]:
         """Return all values of a header, in order; binary headers are not text and are left out."""
         return [value for name, value in self.metadata if name == key and isinstance(value, str)]
 
     def value(self, key: str) -> str:
-        """Return the last value of a header (the one nearest to us), or an empty string."""
-        values = self.values(key)
-        return values[-1] if values else ""
+        """Return the last value of a header, or an empty string."""
+        value = self.headers.get(key)
+        return value if isinstance(value, str) else ""
+
+    def parse(self, data: bytes) -> Any:
+        """Return the message that the bytes hold. Raises MalformedRequest."""
+        try:
+            return self.deserialize(data)
+        except DecodeError:
+            raise MalformedRequest from None
 
     async def send_headers(self) -> None:
-        """Send the answer's headers, once. A JSON client sees initial metadata only, never trailers of a success."""
-        if not self.headers_sent:
-            self.headers_sent = True
-            if self.served.initial_metadata:
-                await self.context.send_initial_metadata(tuple(self.served.initial_metadata.items()))
+        """Send the answer's headers, if it has any: a batch of its own costs more than the rest of the chain."""
+        if self.served.initial_metadata:
+            await self.context.send_initial_metadata(tuple(self.served.initial_metadata.items()))
 
 
 class Interceptor(abc.ABC):
     """Wraps every RPC, unary or streaming, in `around`. Subclasses write nothing else."""
 
     @abc.abstractmethod
-    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        """Return what is entered before the call goes on, and left when it has ended."""
+    async def around(self, call: Call, proceed: Proceed) -> None:
+        """Await `proceed` once, or raise instead; what it raises was raised within."""
 
 
 class Chain(aio.ServerInterceptor):
@@ -75,7 +91,7 @@ class Chain(aio.ServerInterceptor):
     """
 
     def __init__(self, interceptors: Sequence[Interceptor], policies: Mapping[str, MethodPolicy]) -> None:
-        self._interceptors = tuple(interceptors)
+        self.interceptors = tuple(interceptors)
         self._policies = policies
         self._wrapped: dict[str, Handler] = {}
 
@@ -86,47 +102,31 @@ class Chain(aio.ServerInterceptor):
     ) -> Handler | None:
         """Return the method's handler with the chain around it."""
         path = handler_call_details.method
-        if path not in self._wrapped:
+        wrapped = self._wrapped.get(path)
+        if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None  # An unknown method: gRPC answers UNIMPLEMENTED.
             if path not in self._policies:
                 raise PolicyError(f"{path} is served without a policy")
-            self._wrapped[path] = self._wrap(handler, self._policies[path])
-        return self._wrapped[path]
+            wrapped = self._wrapped[path] = self._wrap(handler, self._policies[path])
+        return wrapped
 
     def _wrap(self, handler: Handler, policy: MethodPolicy) -> Handler:
         inner: Any = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
+        run = _streaming(inner) if handler.response_streaming else _unary(inner)
+        for interceptor in reversed(self.interceptors):
+            run = _link(interceptor, run)
+        deserialize = handler.request_deserializer or bytes
 
-        def begin(request: Any, context: Context) -> Call:
-            return Call(
-                policy=policy,
-                metadata=tuple(context.invocation_metadata() or ()),
-                context=context,
-                raw=None if handler.request_streaming else request,
-                deserialize=handler.request_deserializer or bytes,
-            )
-
-        def message(call: Call, request: Any) -> Any:
-            return _parsed(request, call.deserialize) if handler.request_streaming else call.request
-
-        async def single(request: Any, context: Context) -> Any:
-            call = begin(request, context)
-            async with _nested(self._interceptors, call):
-                response = await inner(message(call, request), context)
-                await call.send_headers()
-                return response
-
-        async def streaming(request: Any, context: Context) -> AsyncIterator[Any]:
-            call = begin(request, context)
-            async with _nested(self._interceptors, call):
-                await call.send_headers()
-                responses = inner(message(call, request), context)
-                if inspect.isawaitable(responses):
-                    await responses  # The older manner: such a handler writes to the context by itself.
-                    return
-                async for response in responses:
-                    yield response
+        async def handle(request: Any, context: Context) -> Any:
+            raw = None if handler.request_streaming else request
+            metadata: Any = context.invocation_metadata() or ()
+            call = Call(policy, context, metadata, raw, deserialize)
+            if raw is None:
+                call.request = _parsed(call, request)
+            await run(call)
+            return call.response
 
         make: Any = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -135,23 +135,55 @@ class Chain(aio.ServerInterceptor):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
         wrapped: Handler = make(
-            streaming if handler.response_streaming else single,
-            request_deserializer=None,
-            response_serializer=handler.response_serializer,
+            handle, request_deserializer=None, response_serializer=_serializer(handler.response_serializer or bytes)
         )
         return wrapped
 
 
-@asynccontextmanager
-async def _nested(interceptors: Sequence[Interceptor], call: Call) -> AsyncIterator[None]:
-    """Enter all interceptors' `around`: each sees the refusals of those within it, and answers or passes them on."""
-    if not interceptors:
-        yield
-        return
-    async with interceptors[0].around(call), _nested(interceptors[1:], call):
-        yield
+def _link(interceptor: Interceptor, following: Step) -> Step:
+    def step(call: Call) -> Coroutine[Any, Any, None]:
+        return interceptor.around(call, partial(following, call))
+
+    return step
 
 
-async def _parsed(requests: AsyncIterator[bytes], deserialize: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+def _unary(handler: Callable[[Any, Context], Awaitable[Any]]) -> Step:
+    async def respond(call: Call) -> None:
+        call.response = await handler(call.request, call.context)
+        await call.send_headers()
+
+    return respond
+
+
+def _streaming(handler: Callable[[Any, Context], Any]) -> Step:
+    async def respond(call: Call) -> None:
+        responses = handler(call.request, call.context)
+        if inspect.isawaitable(responses):  # The other manner of grpc.aio: the handler writes to the context itself.
+            await call.send_headers()
+            await responses
+            return
+        begun = False
+        try:
+            async for response in responses:
+                if not begun:
+                    begun = True
+                    await call.send_headers()
+                await call.context.write(response)
+        finally:  # Wherever it was when the client went away, the handler ends now, not when it is collected.
+            await responses.aclose()
+        if not begun:
+            await call.send_headers()
+
+    return respond
+
+
+def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    def encode(response: Any) -> bytes:
+        return response.data if type(response) is Encoded else serialize(response)
+
+    return encode
+
+
+async def _parsed(call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
     async for request in requests:
-        yield deserialize(request)
+        yield call.parse(request)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import grpc
 
-from interceptors.base import Call, Interceptor
+from interceptors.base import Interceptor
+from services.shared.errors import DeadlinePassed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from interceptors.base import Call, Proceed
 
 logger = logging.getLogger("azora.access")
 
@@ -23,14 +23,16 @@ OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_
 class AccessLog(Interceptor):
     """Logs method, outcome, duration and caller's id: never a message, a token or an address of e-mail."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Log the call after it has ended, however it did."""
         started = time.perf_counter()
         try:
-            yield
+            await proceed()
         except asyncio.CancelledError:
-            call.status = grpc.StatusCode.CANCELLED
+            if call.context.time_remaining() == 0:  # gRPC cancels it for the client's deadline, too.
+                call.status, call.reason = grpc.StatusCode.DEADLINE_EXCEEDED, DeadlinePassed.reason
+            else:
+                call.status = grpc.StatusCode.CANCELLED
             raise
         finally:
             principal = call.served.principal

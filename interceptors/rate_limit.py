@@ -7,19 +7,17 @@ import hashlib
 import logging
 import math
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from interceptors.base import Call, Interceptor
+from interceptors.base import Interceptor
 from services.shared.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
+    from interceptors.base import Call, Proceed
     from services.shared.policy import Tier
 
 logger = logging.getLogger(__name__)
@@ -67,7 +65,7 @@ class Limiter:
         allowed, remaining, reset_at = used
         reset_seconds = max(1, math.ceil(reset_at - time.time()))
         headers = call.served.initial_metadata
-        if int(headers.get("ratelimit-remaining", remaining)) >= remaining:
+        if remaining <= item.amount // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
             headers |= {
                 "ratelimit-limit": str(item.amount),
                 "ratelimit-remaining": str(remaining),
@@ -97,8 +95,7 @@ class RateLimit(Interceptor):
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call. Raises RateLimited."""
         tier, principal = call.policy.tier, call.served.principal
         if tier is not None and not principal.service:
@@ -106,7 +103,7 @@ class RateLimit(Interceptor):
                 await self._limiter.count(call, tier, "address", principal.address, tier.per_address)
             if tier.per_user:
                 await self._limiter.count(call, tier, "user", principal.id, tier.per_user)
-        yield
+        await proceed()
 
 
 class AccountRateLimit(Interceptor):
@@ -115,15 +112,14 @@ class AccountRateLimit(Interceptor):
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call. Raises RateLimited."""
         tier, field = call.policy.tier, call.policy.account_field
         if tier is not None and field and tier.per_account:
             account = str(getattr(call.request, field)).strip().casefold()
             digest = hashlib.sha256(account.encode()).hexdigest()  # Counters hold no e-mail addresses.
             await self._limiter.count(call, tier, "account", digest, tier.per_account)
-        yield
+        await proceed()
 
 
 async def _window(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from interceptors.base import Call, Interceptor
-from services.shared.principal import Request, serve_request
+from interceptors.base import Interceptor
+from services.shared.principal import serve_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from interceptors.base import Call, Proceed
 
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -21,18 +20,15 @@ MAX_KEY_CHARACTERS = 1024
 
 
 class Tracing(Interceptor):
-    """Makes the call's `Request`, and the current one of its task. A malformed trace context is replaced."""
+    """Names the call, and makes its `Request` the current one of its task. A malformed trace context is replaced."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Read the headers that name the call."""
-        request_id, traceparent = call.value("x-request-id"), call.value("traceparent")
-        call.served = Request(
-            id=request_id if REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4()),
-            traceparent=traceparent
-            if TRACEPARENT.fullmatch(traceparent)
-            else f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00",
-            idempotency_key=call.value("idempotency-key")[:MAX_KEY_CHARACTERS],
+        request_id, traceparent, served = call.value("x-request-id"), call.value("traceparent"), call.served
+        served.id = request_id if REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4())
+        served.traceparent = (
+            traceparent if TRACEPARENT.fullmatch(traceparent) else f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
         )
-        serve_request(call.served)
-        yield
+        served.idempotency_key = call.value("idempotency-key")[:MAX_KEY_CHARACTERS]
+        serve_request(served)
+        await proceed()

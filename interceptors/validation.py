@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import protovalidate
-from google.protobuf.message import DecodeError
 
-from interceptors.base import Call, Interceptor
-from services.shared.errors import FieldViolation, MalformedRequest, ValidationFailed
+from interceptors.base import Interceptor
+from services.shared.errors import FieldViolation, ValidationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
+    from interceptors.base import Call, Proceed
 
 VALIDATOR = protovalidate.Validator()
 """Compiles a message's rules once, when it first sees one."""
@@ -22,16 +19,12 @@ VALIDATOR = protovalidate.Validator()
 class Validation(Interceptor):
     """Turns the request's bytes into its message and refuses what breaks the rules declared in the .proto."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> None:
         """Set the call's request. Raises MalformedRequest, ValidationFailed."""
         if call.raw is not None:
-            try:
-                call.request = call.deserialize(call.raw)
-            except DecodeError:
-                raise MalformedRequest from None
+            call.request = call.parse(call.raw)
             validate(call.request)
-        yield
+        await proceed()
 
 
 def validate(message: Any) -> None:

@@ -5,16 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from services.shared.verdicts import Refused
-
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from services.shared.money import Money
-
-
-class PaymentRefused(Refused):
-    """Payment looked at what it was asked and will not do it: a verdict, unlike an answer that never came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +23,7 @@ class Payments(Protocol):
     """Payment, as Education sees it.
 
     The same key has one effect, however often it is used. Every method raises DependencyUnavailable when Payment does
-    not answer, and then the call may or may not have had its effect; PaymentRefused when it had none and never will.
+    not answer, and then the call may or may not have had its effect; Refused when it had none and never will.
     """
 
     async def hold(

@@ -1,4 +1,4 @@
-"""Errors of the gateway, answered by Envoy before a call reaches a service. Reasons: azora/policy/v1/error_reason.proto."""
+"""Errors that Envoy answers before a call reaches a service. Reasons: azora/policy/v1/error_reason.proto."""
 
 from __future__ import annotations
 

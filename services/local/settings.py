@@ -1,4 +1,4 @@
-"""The settings of the local system, read from the environment once."""
+"""Settings of the local system, read from the environment once."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def _default_home() -> Path:
 
 
 class SystemSettings(BaseSettings):
-    """Where the local system lives and listens. What the services read themselves passes through to them."""
+    """Settings of the local system. All other AZORA_ variables are passed on to the services."""
 
     model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     home: Path = Field(default_factory=_default_home)
-    """Folder of all its state: database, keys, certificates, logs. `.azora` in the checkout unless set."""
+    """Directory of all state: database, keys, certificates, logs. Defaults to `.azora` in the checkout."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    """The edge's port on 127.0.0.1."""
+    """Public port of Envoy on 127.0.0.1."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplies Envoy's flood guard, as it does the services' limits."""
+    """Multiplier of all rate limits, including Envoy's local limits."""
 
     @property
     def edge(self) -> str:
-        """The URL of everything."""
+        """URL of the public listener."""
         return f"http://127.0.0.1:{self.port}"
 
 
@@ -50,7 +50,7 @@ def read_settings() -> SystemSettings:
 
 
 def inherited_environment() -> Mapping[str, str]:
-    """Return the environment that every part starts from."""
+    """Return the environment that every process starts from."""
     return dict(os.environ)
 
 

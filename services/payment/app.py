@@ -12,7 +12,8 @@ from services.payment.holds.store import HoldStore
 from services.payment.ledger.operations import Ledger, LedgerOperations
 from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
-from services.payment.payments import jobs
+from services.payment.payments import convert, jobs
+from services.payment.payments.model import PaymentRefunded
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import PaymentStore
@@ -20,10 +21,12 @@ from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
 from services.shared.assembly import Infrastructure
+from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
     from services.payment.ports import Education
     from services.payment.settings import PaymentSettings
+    from services.shared.outbox import Send
     from services.shared.server import Server
     from services.shared.tokens import KeySource
 
@@ -36,7 +39,7 @@ class Container:
     wallets: WalletOperations
     payments: PaymentOperations
     refunds: RefundOperations
-    education: Education
+    outbox: Outbox
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
@@ -46,7 +49,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
     database, records = infrastructure.database, infrastructure.records
-    education = education or EducationClient(infrastructure.mesh)
+    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
     ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
     ledger = Ledger(ledger_store)
     wallets = WalletOperations(database, wallet_store, infrastructure.pages)
@@ -68,18 +71,25 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             records=records,
             store=payment_store,
             ledger=ledger,
-            education=education,
+            education=education or EducationClient(infrastructure.mesh),
+            outbox=outbox,
             settle_after=timedelta(seconds=settings.settle_after_seconds),
         ),
-        education=education,
+        outbox=outbox,
         holds=holds,
         earnings=EarningOperations(records=records, wallets=wallet_store, ledger=ledger),
         ledger=LedgerOperations(database, ledger_store),
     )
 
 
-def build(settings: PaymentSettings, *, keys: KeySource | None = None, education: Education | None = None) -> Server:
-    """Return Payment's server. Tests give the keys that tokens are signed with, and an Education."""
+def build(
+    settings: PaymentSettings,
+    *,
+    keys: KeySource | None = None,
+    education: Education | None = None,
+    send: Send | None = None,
+) -> Server:
+    """Return Payment's server. Tests give the keys that tokens are signed with, an Education, and take the events."""
     container = assemble(settings, education=education)
     return container.infrastructure.server(
         WalletServicer(container.wallets),
@@ -90,6 +100,9 @@ def build(settings: PaymentSettings, *, keys: KeySource | None = None, education
             earnings=container.earnings,
         ),
         LedgerServicer(container.ledger),
-        jobs=jobs.handlers(container.refunds, container.education),
+        jobs=jobs.jobs(container.refunds),
+        periodic=jobs.periodic(container.refunds),
+        outbox=container.outbox,
+        send=send,
         keys=keys,
     )

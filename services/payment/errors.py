@@ -13,7 +13,7 @@ class InsufficientFunds(FailedPrecondition):
 
 
 class WalletFrozen(FailedPrecondition):
-    """The wallet is frozen; contact an administrator."""
+    """The wallet is frozen."""
 
 
 class CurrencyMismatch(InvalidArgument):

@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from services.payment.payments.model import PaymentRefunded
-
-
-class Refused(Exception):
-    """Another service refused a request for good. Its `reason` is that of the service's ErrorInfo."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+from typing import Protocol
 
 
 class Education(Protocol):
@@ -26,8 +13,4 @@ class Education(Protocol):
 
         Raises Refused if the payer may not have the course taken back, and DependencyUnavailable.
         """
-        ...
-
-    async def receive(self, event_id: str, occur_time: datetime, event: PaymentRefunded) -> None:
-        """Take the event; one that was taken before changes nothing. Raises DependencyUnavailable."""
         ...

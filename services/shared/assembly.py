@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from azora import client
 
 from interceptors import chain
+from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
+from services.shared import idempotency
 from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
+from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
+from services.shared.retention import expiry, job_log
 from services.shared.server import Registration, Server, connect_to_mesh
 from services.shared.settings import ServiceSettings
 from services.shared.tokens import AccessTokens, RemoteKeys
@@ -26,7 +31,9 @@ if TYPE_CHECKING:
     from grpc import aio
 
     from services.shared.errors import DomainError
-    from services.shared.jobs import Payload
+    from services.shared.jobs import Job, Periodic
+    from services.shared.outbox import Outbox, Send
+    from services.shared.retention import Retention
     from services.shared.tokens import KeySource
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -44,7 +51,7 @@ class Infrastructure(Generic[Settings]):
     @cached_property
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
-        return connect_to_mesh(self.settings)
+        return connect_to_mesh(self.settings, [OutgoingCalls()])
 
     @classmethod
     def of(
@@ -67,14 +74,19 @@ class Infrastructure(Generic[Settings]):
     def server(
         self,
         *servicers: object,
-        jobs: Mapping[str, Callable[[Payload], Awaitable[None]]] | None = None,
+        jobs: Sequence[Job[Any]] = (),
+        periodic: Sequence[Periodic] = (),
+        retentions: Sequence[Retention] = (),
+        outbox: Outbox | None = None,
+        send: Send | None = None,
         keys: KeySource | None = None,
         ready: Callable[[], Awaitable[bool]] | None = None,
         close: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> Server:
         """Return the service's server.
 
-        `servicers` are instances of generated servicers' subclasses. `keys` verify access tokens; Auth's, over the
+        `servicers` are instances of generated servicers' subclasses. `retentions` are of the service's own tables.
+        `outbox` is delivered by `send`, over the mesh unless given. `keys` verify access tokens; Auth's, over the
         mesh, unless given. `ready` says whether the service can work; its database answers, unless given. `close` is
         awaited after the last call and before the infrastructure is closed.
         """
@@ -91,7 +103,10 @@ class Infrastructure(Generic[Settings]):
             interceptor=partial(chain, verifier=verifier, limiter=limiter),
             services=registrations,
             ready=ready or self.database.ready,
-            background=self._background(registrations, jobs or {}),
+            background=[
+                *self._workers(registrations, jobs, periodic, retentions),
+                *(deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else ()),
+            ],
             close=[limiter.close, *close, self.close],
         )
 
@@ -101,13 +116,19 @@ class Infrastructure(Generic[Settings]):
         if "mesh" in vars(self):
             await self.mesh.close()
 
-    def _background(
-        self, registrations: Sequence[Registration], jobs: Mapping[str, Callable[[Payload], Awaitable[None]]]
+    def _workers(
+        self,
+        registrations: Sequence[Registration],
+        jobs: Sequence[Job[Any]],
+        periodic: Sequence[Periodic],
+        retentions: Sequence[Retention],
     ) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        background: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        if jobs:
-            background.append(Worker(self.settings.database_url.get_secret_value(), jobs).run)
+        """Return the worker of a service that has jobs; it also deletes what has outlived its use."""
+        if not jobs and not periodic:
+            return []
+        expired = [*retentions, *job_log(timedelta(days=self.settings.job_log_retention_days))]
         policies = compile_policies(registration.descriptor for registration in registrations)
         if any(policy.takes_idempotency_key for policy in policies.values()):
-            background.append(self.records.keep_expiring)
-        return background
+            expired.append(idempotency.retention(timedelta(hours=self.settings.idempotency_retention_hours)))
+        url = self.settings.database_url.get_secret_value()
+        return [Worker(url, jobs, [*periodic, expiry(self.database, expired)]).run]

@@ -7,7 +7,7 @@ import contextlib
 import random
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import MetaData, text
+from sqlalchemy import DateTime, MetaData, Uuid, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -36,6 +36,13 @@ NAMING_CONVENTION = {
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
     "pk": "%(table_name)s_pkey",
 }
+
+
+Id = Uuid(as_uuid=False)
+"""UUIDs, as text in lower case."""
+Time = DateTime(timezone=True)
+ID_MAX = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+"""Not below any id: where a list that runs backwards begins."""
 
 
 def metadata() -> MetaData:

@@ -140,21 +140,21 @@ def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
 def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) -> MethodPolicy:
     options = method.GetOptions()
     if not options.HasExtension(policy_pb2.policy):
-        raise PolicyError(f"{path} has no policy: add option (azora.policy.v1.policy) to it")
+        raise PolicyError(f"{path} has no policy: declare option (azora.policy.v1.policy)")
     declared = options.Extensions[policy_pb2.policy]
     value = policy_pb2.RateTier.DESCRIPTOR.values_by_number.get(declared.rate_tier)
     timeout_seconds = declared.timeout.ToTimedelta().total_seconds()
     if not declared.access:
-        raise PolicyError(f"{path} may be called by nobody: its policy lists no access")
+        raise PolicyError(f"{path} has no access rule: its policy must list at least one")
     if value is None or not value.number:
         raise PolicyError(f"{path} has no rate tier")
     if timeout_seconds <= 0:
         raise PolicyError(f"{path} has no timeout")
     for field in filter(None, (declared.account_field, declared.acting_user_field)):
         if field not in method.input_type.fields_by_name:
-            raise PolicyError(f"{path} names the field {field}, which {method.input_type.full_name} does not have")
+            raise PolicyError(f"{path} refers to the unknown field {field} of {method.input_type.full_name}")
     if declared.idempotency_key and "request_id" not in method.input_type.fields_by_name:
-        raise PolicyError(f"{path} takes an idempotency key, and {method.input_type.full_name} has no request_id")
+        raise PolicyError(f"{path} accepts an idempotency key, but {method.input_type.full_name} has no request_id")
     services = {access.service for access in declared.access if access.service}
     if any(access.publishers for access in declared.access):
         owner = path.split(".")[1]

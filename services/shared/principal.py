@@ -33,13 +33,18 @@ class Principal:
     @property
     def id(self) -> str:
         """A stable name of the caller, for scoping keys and tokens: never an e-mail address."""
-        parts = (("service", self.service), ("user", self.user_id))
-        return "/".join(f"{kind}:{value}" for kind, value in parts if value) or f"address:{self.address}"
+        if self.service:
+            return f"service:{self.service}/user:{self.user_id}" if self.user_id else f"service:{self.service}"
+        return f"user:{self.user_id}" if self.user_id else f"address:{self.address}"
 
     @property
     def signed_in(self) -> bool:
         """Whether a user stands behind the call."""
         return bool(self.user_id)
+
+    def through(self, *, service: str = "", address: str = "") -> Principal:
+        """Return this caller as it reached us: through the calling service, or from an address."""
+        return Principal(self.user_id, self.session_id, self.role, self.permissions, service, address)
 
     def may(self, permission: str) -> bool:
         """Whether the caller's role holds the permission, named as in azora.policy.v1.Permission."""
@@ -58,9 +63,9 @@ class TokenVerifier(Protocol):
 class Request:
     """What is known of the call being served, beside its message."""
 
-    id: str
+    id: str = ""
     """The edge's request id: the same over the gateway's own retries."""
-    traceparent: str
+    traceparent: str = ""
     """W3C Trace Context, to be sent along with calls to other services."""
     idempotency_key: str = ""
     """The header Idempotency-Key, or empty."""
@@ -68,7 +73,7 @@ class Request:
     deadline: float | None = None
     """When the call must have ended, on the event loop's clock, in seconds."""
     initial_metadata: dict[str, str] = field(default_factory=dict)
-    """Headers of the answer; sent once, before its first message."""
+    """Headers of the answer: sent before its first message, or with the status of a refusal."""
 
     @property
     def trace_id(self) -> str:

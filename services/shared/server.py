@@ -170,7 +170,7 @@ class Server:
         try:
             self._listen_on(self.settings.listen)
         except RuntimeError as error:
-            raise CannotListenError(f"{self.settings.listen} is taken, or is no address of this machine") from error
+            raise CannotListenError(f"{self.settings.listen} is in use or not an address of this machine") from error
 
     def _listen_on(self, address: str) -> None:
         if address.startswith("unix:"):
@@ -219,18 +219,20 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
     return handle
 
 
-def connect_to_mesh(settings: ServiceSettings) -> aio.Channel:
+def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
     """Return the channel to the other services, with this service's identity where it has one."""
     certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
     identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
-    return client.connect(settings.mesh_target, identity=identity)
+    return client.connect(settings.mesh_target, identity=identity, interceptors=interceptors)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     """Mutual TLS that picks up renewed certificates by itself."""
     certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
     if certificate is None or key is None or authority is None:
-        raise ValueError("listening on TCP needs a certificate, its key and the mesh's authority")
+        raise ValueError(
+            "a TCP listen address requires a certificate, its private key and the mesh certificate authority"
+        )
 
     def read() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration(
@@ -255,12 +257,12 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
     try:
         settings = load(kind)
     except SettingsError as error:
-        sys.exit(f"{service} does not start: {error}")
+        sys.exit(f"{service} failed to start: {error}")
     logs.configure(service, settings.log_level)
     if sys.argv[1:] == ["migrate"]:
         owner = getattr(settings, "migration_database_url", None)
         if owner is None:
-            sys.exit(f"{service} does not migrate: set AZORA_MIGRATION_DATABASE_URL, with the owner's role")
+            sys.exit(f"{service} failed to migrate: AZORA_MIGRATION_DATABASE_URL (with the owner role) is not set")
         from services.shared.migrations import migrate  # noqa: PLC0415 - Alembic is of no use to a server
 
         migrate(service, owner.get_secret_value())
@@ -268,7 +270,7 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
         try:
             uvloop.run(_serve(build, settings))
         except CannotListenError as error:
-            sys.exit(f"{service} does not start: {error}")
+            sys.exit(f"{service} failed to start: {error}")
 
 
 async def _serve(build: Callable[[Settings], Server], settings: Settings) -> None:

@@ -7,20 +7,13 @@ from services.shared.errors import (
     DeadlineExceeded,
     DomainError,
     Internal,
+    Refused,
     ResourceExhausted,
     Unavailable,
 )
 
 TRANSIENT = (Aborted, DeadlineExceeded, ResourceExhausted, Unavailable, OSError, TimeoutError)
 """Faults of the moment: another attempt can succeed."""
-
-
-class Refused(Exception):
-    """Another service refused a request for good. Its `reason` is that of the service's ErrorInfo."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
 
 
 def is_verdict(error: BaseException) -> bool:

@@ -94,10 +94,10 @@ GOOD: dict[str, Any] = {
     ("policy", "complaint"),
     [
         ({}, "has no policy"),
-        ({**GOOD, "access": []}, "may be called by nobody"),
+        ({**GOOD, "access": []}, "has no access rule"),
         ({**GOOD, "rate_tier": 0}, "has no rate tier"),
         ({**GOOD, "timeout": None}, "has no timeout"),
-        ({**GOOD, "account_field": "nobody"}, "names the field nobody"),
+        ({**GOOD, "account_field": "nobody"}, "refers to the unknown field nobody"),
         ({**GOOD, "idempotency_key": True}, "has no request_id"),
     ],
 )

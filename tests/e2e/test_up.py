@@ -108,7 +108,7 @@ def test_a_part_that_fails_is_named_with_the_end_of_its_log(fresh_system: LocalS
     failed = fresh_system.azora("up")
     assert failed.returncode == 1
     assert "did not succeed (exit code 1)" in failed.stderr
-    assert re.search(r"  \| \w+ does not start: AZORA_LOG_LEVEL", failed.stderr)
+    assert re.search(r"  \| \w+ failed to start: AZORA_LOG_LEVEL", failed.stderr)
     assert fresh_system.parts() == {}
 
 

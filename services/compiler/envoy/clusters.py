@@ -22,7 +22,7 @@ def clusters(profile: Profile, contract: Contract) -> list[Json]:
     names = (*contract.owners, GATEWAY, GATEWAY_HTTP)
     missing = [name for name in names if not profile.upstreams.get(name)]
     if missing:
-        raise ProfileError(f"the profile names no address of {', '.join(missing)}")
+        raise ProfileError(f"the profile has no address for {', '.join(missing)}")
     # The gateway answers for the health of all under "": its own is asked by the name of what it serves.
     checked = dict.fromkeys(contract.owners, "") | {GATEWAY: HEALTH}
     return [

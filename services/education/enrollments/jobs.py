@@ -1,32 +1,38 @@
-"""Background work of enrolments: settling what a call left unpaid, releasing holds, granting rewards."""
+"""Background work of enrolments: settling what a call left unpaid, releasing holds, granting rewards, events."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from azora.payment.v1 import events_pb2
+
+from services.education.enrollments import convert
 from services.education.enrollments.model import GrantReward, ReleaseHold, SettleEnrollment
+from services.shared.inbox import Subscription
+from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Sequence
 
     from services.education.enrollments.operations import SettlementOperations
-    from services.shared.jobs import Payload
+
+SWEEP_SCHEDULE = "* * * * *"
 
 
-def handlers(settlements: SettlementOperations) -> Mapping[str, Callable[[Payload], Awaitable[None]]]:
-    """Return what to do for each job, by its name."""
+def jobs(settlements: SettlementOperations) -> Sequence[Job[Any]]:
+    """Return the jobs of enrolments."""
+    return [
+        Job(SettleEnrollment, settlements.settle_enrollment),
+        Job(ReleaseHold, settlements.release_hold),
+        Job(GrantReward, settlements.grant_reward),
+    ]
 
-    async def settle_enrollment(payload: Payload) -> None:
-        await settlements.settle_enrollment(SettleEnrollment(**payload))
 
-    async def release_hold(payload: Payload) -> None:
-        await settlements.release_hold(ReleaseHold(**payload))
+def periodic(settlements: SettlementOperations) -> Sequence[Periodic]:
+    """Return what runs on a schedule."""
+    return [Periodic("sweep_enrollments", SWEEP_SCHEDULE, settlements.sweep_enrollments)]
 
-    async def grant_reward(payload: Payload) -> None:
-        await settlements.grant_reward(GrantReward(**payload))
 
-    return {
-        "settle_enrollment": settle_enrollment,
-        "release_hold": release_hold,
-        "grant_reward": grant_reward,
-    }
+def subscriptions(settlements: SettlementOperations) -> Sequence[Subscription[Any, Any]]:
+    """Return the handlers of Payment's events."""
+    return [Subscription(events_pb2.PaymentRefunded, convert.payment_refunded, settlements.payment_refunded)]

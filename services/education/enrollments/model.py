@@ -36,12 +36,23 @@ class Refusal(StrEnum):
     ENROLLMENT_CANCELLED = "ENROLLMENT_CANCELLED"
 
 
+HOLD_REFUSALS = {refusal.value: refusal for refusal in (Refusal.INSUFFICIENT_FUNDS, Refusal.WALLET_FROZEN)}
+"""What Payment refuses to hold the price for."""
+HOLD_ENDED = {"HOLD_EXPIRED", "HOLD_NOT_ACTIVE", "HOLD_NOT_FOUND"}
+"""What Payment refuses a capture for when nothing was captured and nothing is left to."""
+
+
 @dataclass(frozen=True, slots=True)
 class SettleEnrollment:
     """Job: bring an attempt at an enrolment to its end, paid or cancelled, that a call left unpaid."""
 
     enrollment_id: str
     attempt: int
+
+    @property
+    def once(self) -> str:
+        """The name under which it is enqueued once."""
+        return f"settle_enrollment:{self.enrollment_id}:{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +208,25 @@ class Enrollment:
         if self.complete_time and not before.complete_time and self.completion_reward.amount_minor:
             yield GrantReward(self.id, self.user_id, self.completion_reward.amount_minor, self.course_title)
         if before.unsettled and not self.unsettled and self.payment_id is None and self._may_be_held:
-            yield ReleaseHold(
-                enrollment_id=self.id,
-                attempt=self.attempt,
-                user_id=self.user_id,
-                course_id=self.course_id,
-                course_title=self.course_title,
-                amount_minor=self.price.amount_minor,
-                currency=self.price.currency,
-                hold_id=self.hold_id,
-            )
+            yield self.release()
+
+    def release(self) -> ReleaseHold:
+        """Return the job that releases what is held for this attempt."""
+        return ReleaseHold(
+            enrollment_id=self.id,
+            attempt=self.attempt,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title=self.course_title,
+            amount_minor=self.price.amount_minor,
+            currency=self.price.currency,
+            hold_id=self.hold_id,
+        )
 
     @property
     def _may_be_held(self) -> bool:
         """Whether something may be held for it: not if Payment refused that."""
-        return self.refusal not in (Refusal.INSUFFICIENT_FUNDS, Refusal.WALLET_FROZEN)
+        return self.refusal not in HOLD_REFUSALS.values()
 
 
 def payment_key(enrollment_id: str, attempt: int, step: str) -> str:

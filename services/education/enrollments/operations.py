@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,28 +10,28 @@ from services.education import errors
 from services.education.courses.model import CourseState
 from services.education.courses.operations import may_see
 from services.education.enrollments.model import (
+    HOLD_ENDED,
     HOLD_LIFETIME,
+    HOLD_REFUSALS,
     Enrollment,
     EnrollmentState,
     LessonProgress,
     Refusal,
-    ReleaseHold,
     SettleEnrollment,
     payment_key,
 )
-from services.education.ports import PaymentRefused
-from services.shared.errors import DependencyUnavailable, DomainError
+from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.jobs import enqueue
 from services.shared.money import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course
     from services.education.courses.store import CourseStore
-    from services.education.enrollments.model import GrantReward, PaymentRefunded, Progress
+    from services.education.enrollments.model import GrantReward, PaymentRefunded, Progress, ReleaseHold
     from services.education.enrollments.store import EnrollmentStore
     from services.education.ports import Captured, Payments
     from services.shared.db import Database
@@ -41,15 +40,10 @@ if TYPE_CHECKING:
     from services.shared.principal import Principal
 
 SETTLEMENTS_PER_CALL = 3
-SETTLE = "settle_enrollment"
-SWEPT = 1000
-"""Enrolments that one run of the sweep takes up."""
-HOLD_REFUSALS = {refusal.value: refusal for refusal in (Refusal.INSUFFICIENT_FUNDS, Refusal.WALLET_FROZEN)}
-REFUSALS: Mapping[Refusal, type[DomainError]] = {
-    Refusal.INSUFFICIENT_FUNDS: errors.InsufficientFunds,
-    Refusal.WALLET_FROZEN: errors.WalletFrozen,
-    Refusal.COURSE_FULL: errors.CourseFull,
-    Refusal.ENROLLMENT_CANCELLED: errors.EnrollmentCancelled,
+SWEEP_LIMIT = 1000
+REFUSALS = {
+    kind.reason: kind
+    for kind in (errors.InsufficientFunds, errors.WalletFrozen, errors.CourseFull, errors.EnrollmentCancelled)
 }
 
 
@@ -91,7 +85,7 @@ class EnrollmentOperations:
             return await self._enroll(connection, principal, course_id, idempotent.key)
 
         for _ in range(SETTLEMENTS_PER_CALL):
-            answer = await self._records.advance(idempotent, work, decided=lambda enrollment: not enrollment.unsettled)
+            answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
             if not isinstance(answer, Enrollment):
                 return answer
             await self._settlements.settle(answer)
@@ -108,16 +102,16 @@ class EnrollmentOperations:
     async def get_enrollment(self, *, principal: Principal, enrollment_id: str) -> Enrollment:
         """Return one of the caller's enrolments. Raises EnrollmentNotFound."""
         async with self._database.reading() as connection:
-            return _own(principal, await self._store.find_enrollment(connection, enrollment_id))
+            return _existing(await self._store.find_enrollment(connection, enrollment_id), principal)
 
     async def get_progress(
         self, *, principal: Principal, enrollment_id: str
     ) -> tuple[Progress, Sequence[LessonProgress]]:
         """Return how far one of the caller's enrolments is, in sum and by lesson. Raises EnrollmentNotFound."""
         async with self._database.reading() as connection:
-            enrollment = _own(principal, await self._store.find_enrollment(connection, enrollment_id))
+            enrollment = _existing(await self._store.find_enrollment(connection, enrollment_id), principal)
             completions = await self._store.list_completions(connection, enrollment_id)
-            content = await self._courses.content(connection, enrollment.course_id, enrollment.course_revision)
+            content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
         lessons = [LessonProgress(lesson.id, completions.get(lesson.id)) for lesson in content.lessons]
         return enrollment.progress, lessons
 
@@ -130,8 +124,8 @@ class EnrollmentOperations:
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
-            before = _own(principal, await self._store.lock_enrollment(connection, enrollment_id))
-            content = await self._courses.content(connection, before.course_id, before.course_revision)
+            before = _existing(await self._store.lock_enrollment(connection, enrollment_id), principal)
+            content = await self._courses.find_content(connection, before.course_id, before.course_revision)
             lesson = content.lesson(lesson_id)
             if lesson is None:
                 raise errors.LessonNotFound
@@ -154,7 +148,7 @@ class EnrollmentOperations:
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
-            before = _own(principal, await self._store.lock_enrollment(connection, enrollment_id))
+            before = _existing(await self._store.lock_enrollment(connection, enrollment_id), principal)
             if before.state is EnrollmentState.CANCELLED:
                 return before
             if before.state is EnrollmentState.COMPLETED:
@@ -176,9 +170,7 @@ class EnrollmentOperations:
             opened = await self._open(connection, principal, course_id, key)
             if opened is not None:
                 return opened
-            found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
-        if found is None:  # A twin enrolled first, and nobody deletes enrolments.
-            raise errors.EnrollmentNotFound
+            found = _existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
         if found.key != key:
             raise errors.AlreadyEnrolled(enrollment_id=found.id, state=found.state)
         return found
@@ -186,25 +178,22 @@ class EnrollmentOperations:
     async def _open(
         self, connection: AsyncConnection, principal: Principal, course_id: str, key: str
     ) -> Enrollment | None:
-        course = await self._courses.find(connection, course_id)
+        course = await self._courses.find_course(connection, course_id)
         if course is None or not may_see(principal, course):
             raise errors.CourseNotFound
         if course.state is not CourseState.PUBLISHED:
             raise errors.CourseNotOpen
         if await _is_full(connection, self._courses, self._store, course):
             raise errors.CourseFull
+        content = await self._courses.find_content(connection, course.id, course.revision)
         opened = await self._store.insert_enrollment(
-            connection,
-            user_id=principal.user_id,
-            course=course,
-            content=await self._courses.content(connection, course.id, course.revision),
-            key=key,
-            now=datetime.now(UTC),
+            connection, user_id=principal.user_id, course=course, content=content, key=key, now=datetime.now(UTC)
         )
         if opened is None:
             return None
         if opened.unsettled:
-            await enqueue_settlement(connection, SettleEnrollment(opened.id, opened.attempt), self._settle_after)
+            job = SettleEnrollment(opened.id, opened.attempt)
+            await enqueue(connection, job, delay=self._settle_after, once=job.once)
         advanced = opened.advanced(datetime.now(UTC))
         await self._store.update_enrollment(connection, opened, advanced)
         return advanced
@@ -226,6 +215,7 @@ class SettlementOperations:
         courses: CourseStore,
         payments: Payments,
         refund_limit_basis_points: int,
+        sweep_after: timedelta,
     ) -> None:
         self._database = database
         self._records = records
@@ -233,6 +223,7 @@ class SettlementOperations:
         self._courses = courses
         self._payments = payments
         self._refund_limit_basis_points = refund_limit_basis_points
+        self._sweep_after = sweep_after
 
     async def settle(self, enrollment: Enrollment) -> None:
         """Go on from where the enrolment stands until it is paid or cancelled. Raises DependencyUnavailable."""
@@ -240,9 +231,8 @@ class SettlementOperations:
         if current.lapsed(datetime.now(UTC)):
             current = await self._change(current, Enrollment.given_up)
             # The job that was enqueued with the change does this, too; here the learner's next attempt waits for it.
-            for job in current.jobs_since(enrollment):
-                if isinstance(job, ReleaseHold):
-                    await self.release_hold(job)
+            if current.state is EnrollmentState.CANCELLED:
+                await self.release_hold(enrollment.release())
         if current.state is EnrollmentState.PENDING:
             current = await self._hold(current)
         if current.attempt == enrollment.attempt and current.unsettled:
@@ -255,29 +245,23 @@ class SettlementOperations:
         if enrollment is not None and enrollment.attempt == job.attempt and enrollment.unsettled:
             await self.settle(enrollment)
 
-    async def sweep_enrollments(self, *, age: timedelta) -> None:
+    async def sweep_enrollments(self) -> None:
         """Enqueue the settlement of enrolments that are unpaid although their job is over."""
 
         async def work(connection: AsyncConnection) -> None:
-            for enrollment_id, attempt in await self._store.list_unsettled(connection, age=age, limit=SWEPT):
-                await enqueue_settlement(connection, SettleEnrollment(enrollment_id, attempt))
+            for job in await self._store.list_unsettled(connection, age=self._sweep_after, limit=SWEEP_LIMIT):
+                await enqueue(connection, job, once=job.once)
 
         await self._database.transaction(work)
 
     async def release_hold(self, job: ReleaseHold) -> None:
         """Release what is held for a cancelled attempt, if anything is. Raises DependencyUnavailable."""
         try:
-            hold_id = job.hold_id or await self._payments.hold(
-                key=payment_key(job.enrollment_id, job.attempt, "hold"),
-                user_id=job.user_id,
-                amount=Money(job.amount_minor, job.currency),
-                description=job.course_title,
-                course_id=job.course_id,
-                lifetime=HOLD_LIFETIME,
-            )
-        except PaymentRefused:
-            return  # Nothing is held.
-        await self._release(job.enrollment_id, job.attempt, job.user_id, hold_id)
+            hold_id = job.hold_id or await self._ask_for_hold(job)
+            key = payment_key(job.enrollment_id, job.attempt, "release")
+            await self._payments.release(key=key, user_id=job.user_id, hold_id=hold_id)
+        except Refused:
+            return  # Nothing is held, or it is released already.
 
     async def grant_reward(self, job: GrantReward) -> None:
         """Let the learner earn what completing the course is worth, once. Raises DependencyUnavailable."""
@@ -324,15 +308,8 @@ class SettlementOperations:
 
     async def _hold(self, enrollment: Enrollment) -> Enrollment:
         try:
-            hold_id = await self._payments.hold(
-                key=payment_key(enrollment.id, enrollment.attempt, "hold"),
-                user_id=enrollment.user_id,
-                amount=enrollment.price,
-                description=enrollment.course_title,
-                course_id=enrollment.course_id,
-                lifetime=HOLD_LIFETIME,
-            )
-        except PaymentRefused as refused:
+            hold_id = await self._ask_for_hold(enrollment.release())
+        except Refused as refused:
             refusal = HOLD_REFUSALS.get(refused.reason)
             if refusal is None:
                 raise
@@ -343,34 +320,41 @@ class SettlementOperations:
             if_full=lambda current: current.declined(Refusal.COURSE_FULL, hold_id),
         )
         if current.hold_id != hold_id or current.state is EnrollmentState.CANCELLED:
-            await self._release(enrollment.id, enrollment.attempt, enrollment.user_id, hold_id)
+            await self.release_hold(replace(enrollment.release(), hold_id=hold_id))
         return current
 
-    async def _release(self, enrollment_id: str, attempt: int, user_id: str, hold_id: str) -> None:
-        with contextlib.suppress(PaymentRefused):  # It is released already.
-            key = payment_key(enrollment_id, attempt, "release")
-            await self._payments.release(key=key, user_id=user_id, hold_id=hold_id)
+    async def _ask_for_hold(self, held: ReleaseHold) -> str:
+        """Set the price aside, once for an attempt; return the hold's id."""
+        return await self._payments.hold(
+            key=payment_key(held.enrollment_id, held.attempt, "hold"),
+            user_id=held.user_id,
+            amount=Money(held.amount_minor, held.currency),
+            description=held.course_title,
+            course_id=held.course_id,
+            lifetime=HOLD_LIFETIME,
+        )
 
     async def _capture(self, enrollment: Enrollment) -> None:
         try:
+            key = payment_key(enrollment.id, enrollment.attempt, "capture")
             captured = await self._payments.capture(
-                key=payment_key(enrollment.id, enrollment.attempt, "capture"),
-                user_id=enrollment.user_id,
-                hold_id=enrollment.hold_id or "",
+                key=key, user_id=enrollment.user_id, hold_id=enrollment.hold_id or ""
             )
-        except PaymentRefused:
+        except Refused as refused:
+            if refused.reason not in HOLD_ENDED:
+                raise
             await self._change(enrollment, Enrollment.cancelled)
             return
         await self._database.transaction(lambda connection: self._paid(connection, enrollment, captured))
 
     async def _paid(self, connection: AsyncConnection, enrollment: Enrollment, captured: Captured) -> None:
         await self._store.lock_payment(connection, captured.payment_id)
-        before = await self._lock(connection, enrollment)
+        before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
         if before.attempt != enrollment.attempt:
             return
         after = before.paid(captured.payment_id)
-        closed = await self._store.is_closed(connection, captured.payment_id)
         # First whether it was paid, and still is: what follows from progress is for those who paid.
+        closed = await self._store.is_closed(connection, captured.payment_id)
         kept = captured.amount == enrollment.price and not closed
         after = after.advanced(datetime.now(UTC)) if kept else after.cancelled()
         await self._store.update_enrollment(connection, before, after)
@@ -388,43 +372,31 @@ class SettlementOperations:
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
-            chosen = change
             # Whoever locks a course and an enrolment locks the course first.
-            course = await self._courses.find(connection, enrollment.course_id) if if_full else None
-            if course and if_full and await _is_full(connection, self._courses, self._store, course):
-                chosen = if_full
-            before = await self._lock(connection, enrollment)
+            course = await self._courses.find_course(connection, enrollment.course_id) if if_full else None
+            full = await _is_full(connection, self._courses, self._store, course)
+            before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
             if before.attempt != enrollment.attempt or not before.unsettled:
                 return before
-            after = chosen(before)
+            after = if_full(before) if if_full and full else change(before)
             await self._store.update_enrollment(connection, before, after)
             return after
 
         return await self._database.transaction(work)
 
-    async def _lock(self, connection: AsyncConnection, enrollment: Enrollment) -> Enrollment:
-        found = await self._store.lock_enrollment(connection, enrollment.id)
-        if found is None:
-            raise errors.EnrollmentNotFound
-        return found
 
-
-async def enqueue_settlement(
-    connection: AsyncConnection, job: SettleEnrollment, delay: timedelta = timedelta(0)
-) -> None:
-    """Enqueue a job once."""
-    await enqueue(connection, SETTLE, asdict(job), delay=delay, once=f"settle:{job.enrollment_id}:{job.attempt}")
-
-
-async def _is_full(connection: AsyncConnection, courses: CourseStore, store: EnrollmentStore, course: Course) -> bool:
+async def _is_full(
+    connection: AsyncConnection, courses: CourseStore, store: EnrollmentStore, course: Course | None
+) -> bool:
     """Whether all seats of the course are taken; if not, one stays free until the transaction ends."""
-    if course.capacity is None:
+    if course is None or course.capacity is None:
         return False
-    capacity = await courses.lock_seats(connection, course.id)
+    capacity = await courses.lock_capacity(connection, course.id)
     return capacity is not None and await store.count_seats(connection, course.id) >= capacity
 
 
-def _own(principal: Principal, enrollment: Enrollment | None) -> Enrollment:
-    if enrollment is None or enrollment.user_id != principal.user_id:
+def _existing(enrollment: Enrollment | None, principal: Principal | None = None) -> Enrollment:
+    """Return the enrolment, which must be the principal's if one is given."""
+    if enrollment is None or (principal is not None and enrollment.user_id != principal.user_id):
         raise errors.EnrollmentNotFound
     return enrollment

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Interval, Table, and_, any_, bindparam, cast, func, or_, select, text, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    Interval,
+    Table,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from services.education.enrollments.model import Enrollment, EnrollmentState, Progress, Refusal
-from services.education.tables import ID_MOST, Id, Time, course_revisions, enrollments, metadata
+from services.education.courses.model import Reader
+from services.education.courses.store import GENERATION, TABLES, course_revisions
+from services.education.enrollments.model import Enrollment, EnrollmentState, Progress, Refusal, SettleEnrollment
+from services.shared.db import ID_MAX, Id, Time
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
 from services.shared.money import Money
+from services.shared.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,18 +40,37 @@ if TYPE_CHECKING:
     from services.education.courses.model import Course, CourseContent
     from services.shared.pagination import PageRequest
 
+enrollments = Table(
+    "enrollments",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("course_id", Id, nullable=False),
+    Column("course_revision", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("open_time", Time, nullable=False),
+    Column("hold_id", Id),
+    Column("payment_id", Id),
+    Column("refusal", Text),
+    Column("completed_lessons", Integer, nullable=False),
+    Column("required_lessons", Integer, nullable=False),
+    Column("enroll_time", Time),
+    Column("complete_time", Time),
+)
 lesson_completions = Table(
     "lesson_completions",
-    metadata,
+    TABLES,
     Column("enrollment_id", Id, primary_key=True),
     Column("lesson_id", Id, primary_key=True),
-    Column("complete_time", Time, nullable=False, server_default=func.now()),
+    Column("complete_time", Time, nullable=False),
 )
 closed_payments = Table(
     "closed_payments",
-    metadata,
+    TABLES,
     Column("payment_id", Id, primary_key=True),
-    Column("close_time", Time, nullable=False, server_default=func.now()),
+    Column("close_time", Time, nullable=False),
 )
 
 e, r, done = enrollments.c, course_revisions.c, lesson_completions.c
@@ -58,8 +93,21 @@ LIST = (
     .order_by(e.id.desc())
     .limit(bindparam("count"))
 )
+FIND_READER = select(
+    select(e.course_revision)
+    .where(
+        e.user_id == bindparam("user_id"),
+        e.course_id == bindparam("course_id"),
+        e.state.in_((EnrollmentState.ACTIVE, EnrollmentState.COMPLETED)),
+    )
+    .scalar_subquery()
+    .label("enrolled_revision"),
+    GENERATION.scalar_subquery().label("generation"),
+)
 # The conditions of partial indexes, word for word: a parameter would keep the index from being used.
-COUNT_SEATS = select(func.count()).where(e.course_id == bindparam("course_id"), text("state IN ('ACTIVE', 'COMPLETED')"))
+COUNT_SEATS = select(func.count()).where(
+    e.course_id == bindparam("course_id"), text("state IN ('ACTIVE', 'COMPLETED')")
+)
 LIST_UNSETTLED = (
     select(e.id, e.attempt)
     .where(
@@ -98,6 +146,11 @@ LIST_COMPLETIONS = select(done.lesson_id, done.complete_time).where(done.enrollm
 LOCK_PAYMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("payment_id"), 0)))
 INSERT_CLOSED = insert(closed_payments).on_conflict_do_nothing()
 FIND_CLOSED = select(closed_payments.c.payment_id).where(closed_payments.c.payment_id == bindparam("payment_id"))
+
+
+def retention(keep: timedelta) -> Retention:
+    """Return the retention of closed payments: by then it is known what each bought, and that it is cancelled."""
+    return Retention("closed_payments", "close_time", keep)
 
 
 class EnrollmentStore:
@@ -141,6 +194,11 @@ class EnrollmentStore:
         """Return the person's enrolment in the course."""
         return await _one(connection, FIND_OF, {"user_id": user_id, "course_id": course_id})
 
+    async def find_reader(self, connection: AsyncConnection, *, user_id: str, course_id: str) -> Reader:
+        """Return what the user is to the course, and the catalogue's generation."""
+        row = (await connection.execute(FIND_READER, {"user_id": user_id, "course_id": course_id})).one()
+        return Reader(row.enrolled_revision, row.generation)
+
     async def lock_enrollment(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
         """Return the enrolment, unchanged by others until the transaction ends."""
         return await _one(connection, LOCK, {"id": enrollment_id})
@@ -153,16 +211,16 @@ class EnrollmentStore:
         self, connection: AsyncConnection, request: PageRequest, user_id: str
     ) -> Sequence[Enrollment]:
         """Return one enrolment of the person's more than the page holds, newest first."""
-        after = request.cursor[0] if request.cursor else ID_MOST
+        after = request.cursor[0] if request.cursor else ID_MAX
         rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": request.limit})
         return [_enrollment(row) for row in rows]
 
     async def list_unsettled(
         self, connection: AsyncConnection, *, age: timedelta, limit: int
-    ) -> Sequence[tuple[str, int]]:
-        """Return the enrolments, and their attempts, that have been unpaid for longer than `age`, oldest first."""
+    ) -> Sequence[SettleEnrollment]:
+        """Return the attempts that have been unpaid for longer than `age`, oldest first."""
         rows = await connection.execute(LIST_UNSETTLED, {"age": age, "count": limit})
-        return [(row.id, row.attempt) for row in rows]
+        return [SettleEnrollment(row.id, row.attempt) for row in rows]
 
     async def count_seats(self, connection: AsyncConnection, course_id: str) -> int:
         """Return how many seats of the course are taken: by those who are, or were, active."""
@@ -177,7 +235,7 @@ class EnrollmentStore:
         completed = after.progress.completed_lessons
         await connection.execute(UPDATE, {"the_id": after.id, "completed_lessons": completed, **values})
         for job in after.jobs_since(before):
-            await enqueue(connection, job_name(job), asdict(job))
+            await enqueue(connection, job)
 
     async def insert_completion(self, connection: AsyncConnection, enrollment_id: str, lesson_id: str) -> bool:
         """Note that the lesson is complete; return whether that is new."""
@@ -200,10 +258,6 @@ class EnrollmentStore:
     async def is_closed(self, connection: AsyncConnection, payment_id: str) -> bool:
         """Return whether a locked payment buys nothing any more."""
         return (await connection.execute(FIND_CLOSED, {"payment_id": payment_id})).first() is not None
-
-
-def job_name(job: object) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(job).__name__).lower()
 
 
 async def _one(connection: AsyncConnection, statement: Any, bound: Mapping[str, Any]) -> Enrollment | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.payment.v1 import payment_pb2
+from azora.payment.v1 import events_pb2, payment_pb2
 from azora.payment.v1 import payment_service_pb2 as pb
 
 from services.payment.holds.convert import hold, payment_type, to_payment_type
@@ -16,7 +16,7 @@ from services.shared.money import Money
 
 if TYPE_CHECKING:
     from services.payment.holds.model import Hold
-    from services.payment.payments.model import Payment, Refund
+    from services.payment.payments.model import Payment, PaymentRefunded, Refund
     from services.payment.wallets.model import Movement
 
 
@@ -95,3 +95,8 @@ def get_refund_response(refunded: Refund) -> pb.GetRefundResponse:
 def earn_response(movement: Movement) -> pb.EarnResponse:
     """Return the answer of Earn."""
     return pb.EarnResponse(transaction=convert.transaction(movement))
+
+
+def payment_refunded(event: PaymentRefunded) -> events_pb2.PaymentRefunded:
+    """Return the event's message."""
+    return events_pb2.PaymentRefunded(payment_id=event.payment_id, in_full=event.in_full)

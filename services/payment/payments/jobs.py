@@ -1,29 +1,25 @@
-"""Background work of payments: deciding refunds that a call left pending, delivering events."""
+"""Background work of payments: deciding refunds that a call left pending."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from services.payment.payments.model import PaymentRefunded, SettleRefund
-from services.payment.payments.operations import DELIVER_EVENT, SETTLE_REFUND
+from services.payment.payments.model import SettleRefund
+from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Sequence
 
     from services.payment.payments.operations import RefundOperations
-    from services.payment.ports import Education
-    from services.shared.jobs import Payload
+
+SWEEP_SCHEDULE = "* * * * *"
 
 
-def handlers(refunds: RefundOperations, education: Education) -> Mapping[str, Callable[[Payload], Awaitable[None]]]:
-    """Return what each job does."""
+def jobs(refunds: RefundOperations) -> Sequence[Job[Any]]:
+    """Return the jobs of payments."""
+    return [Job(SettleRefund, refunds.settle_refund)]
 
-    async def settle_refund(payload: Payload) -> None:
-        await refunds.settle_refund(SettleRefund(**payload))
 
-    async def deliver_event(payload: Payload) -> None:
-        event = PaymentRefunded(payload["payment_id"], payload["in_full"])
-        await education.receive(payload["id"], datetime.fromisoformat(payload["occur_time"]), event)
-
-    return {SETTLE_REFUND: settle_refund, DELIVER_EVENT: deliver_event}
+def periodic(refunds: RefundOperations) -> Sequence[Periodic]:
+    """Return what runs on a schedule."""
+    return [Periodic("sweep_refunds", SWEEP_SCHEDULE, refunds.sweep_refunds)]

@@ -100,6 +100,11 @@ class SettleRefund:
 
     refund_id: str
 
+    @property
+    def once(self) -> str:
+        """The name under which it is enqueued once."""
+        return f"settle_refund:{self.refund_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class PaymentRefunded:
@@ -108,15 +113,6 @@ class PaymentRefunded:
     payment_id: str
     in_full: bool
     """Whether nothing of the payment is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentRefunded:
-    """Event: a payment was refunded."""
-
-    payment_id: str
-    in_full: bool
-    """Whether this refund returned all that was left of the payment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
-from datetime import timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.payment.errors import (
@@ -26,13 +25,14 @@ from services.payment.holds.model import HoldState
 from services.payment.ledger.model import AccountKey, AccountKind, Leg, Transaction, TransactionType
 from services.payment.ledger.operations import last_time
 from services.payment.payments.model import PaymentRefunded, Refund, RefundState, SettleRefund
-from services.payment.ports import Refused
-from services.shared import jobs
-from services.shared.errors import DependencyUnavailable
+from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.ids import new_id
+from services.shared.jobs import enqueue
 from services.shared.money import check_currency
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.payment.holds.model import Hold, Order
@@ -47,14 +47,12 @@ if TYPE_CHECKING:
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
     from services.shared.money import Money
+    from services.shared.outbox import Outbox
     from services.shared.principal import Principal
 
 REFUNDS_MANAGE = "PERMISSION_REFUNDS_MANAGE"
-DELIVER_EVENT = "deliver_event"
-SETTLE_REFUND = "settle_refund"
 SETTLEMENTS_PER_CALL = 2
-SWEPT = 1000
-"""Refunds that one run of the sweep takes up."""
+SWEEP_LIMIT = 1000
 REJECTIONS = {kind.reason: kind for kind in (CourseCompleted, ProgressLimitExceeded)}
 """What Education refuses a payer's refund for."""
 
@@ -167,6 +165,7 @@ class RefundOperations:
         store: PaymentStore,
         ledger: Ledger,
         education: Education,
+        outbox: Outbox,
         settle_after: timedelta,
     ) -> None:
         self._database = database
@@ -174,6 +173,7 @@ class RefundOperations:
         self._store = store
         self._ledger = ledger
         self._education = education
+        self._outbox = outbox
         self._settle_after = settle_after
 
     async def create_refund(
@@ -234,8 +234,8 @@ class RefundOperations:
         """Enqueue the settlement of refunds that are pending although their job is over."""
 
         async def work(connection: AsyncConnection) -> None:
-            for refund_id in await self._store.list_pending_refunds(connection, age=self._settle_after, limit=SWEPT):
-                await self._enqueue(connection, refund_id)
+            for job in await self._store.list_pending_refunds(connection, age=self._settle_after, limit=SWEEP_LIMIT):
+                await enqueue(connection, job, once=job.once)
 
         await self._database.transaction(work)
 
@@ -260,7 +260,8 @@ class RefundOperations:
     async def _begin(self, connection: AsyncConnection, payment: Payment, refund: Refund) -> Refund:
         """Post a reserved refund at once, or leave it pending where it takes a course back."""
         if payment.bought_course and refund.amount == payment.refundable:
-            await self._enqueue(connection, refund.id, delay=self._settle_after)
+            job = SettleRefund(refund.id)
+            await enqueue(connection, job, delay=self._settle_after, once=job.once)
             return refund
         return await self._post(connection, payment, refund)
 
@@ -298,17 +299,8 @@ class RefundOperations:
         completed = replace(refund, state=RefundState.COMPLETED)
         completed = replace(completed, decide_time=await self._store.update_refund(connection, completed))
         in_full = payment.refunded_minor + minor == payment.order.amount.amount_minor
-        await self._publish(connection, completed, PaymentRefunded(payment.id, in_full))
+        await self._outbox.publish(connection, PaymentRefunded(payment.id, in_full))
         return completed
-
-    async def _publish(self, connection: AsyncConnection, refund: Refund, event: PaymentRefunded) -> None:
-        occur_time = refund.decide_time or refund.create_time
-        payload = {"id": refund.id, "occur_time": occur_time.isoformat(), **asdict(event)}
-        await jobs.enqueue(connection, DELIVER_EVENT, payload)
-
-    async def _enqueue(self, connection: AsyncConnection, refund_id: str, *, delay: timedelta = timedelta(0)) -> None:
-        job = SettleRefund(refund_id)
-        await jobs.enqueue(connection, SETTLE_REFUND, asdict(job), delay=delay, once=f"settle_refund:{refund_id}")
 
 
 class EarningOperations:

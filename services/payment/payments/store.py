@@ -24,9 +24,10 @@ from sqlalchemy import (
 )
 
 from services.payment.holds.model import Order, PaymentType
-from services.payment.payments.model import Payment, Refund, RefundState
-from services.payment.tables import Id, Time, metadata, wallets
+from services.payment.payments.model import Payment, Refund, RefundState, SettleRefund
+from services.payment.tables import metadata, wallets
 from services.payment.wallets.model import Payer
+from services.shared.db import Id, Time
 from services.shared.ids import new_id
 from services.shared.money import Money
 
@@ -211,9 +212,12 @@ class PaymentStore:
         """Return the pending refund of a payment, or None."""
         return await _refund(connection, FIND_PENDING_REFUND, payment_id=payment_id)
 
-    async def list_pending_refunds(self, connection: AsyncConnection, *, age: timedelta, limit: int) -> Sequence[str]:
-        """Return the ids of the oldest refunds that have been pending for longer than `age`."""
-        return (await connection.scalars(LIST_PENDING_REFUNDS, {"age": age, "count": limit})).all()
+    async def list_pending_refunds(
+        self, connection: AsyncConnection, *, age: timedelta, limit: int
+    ) -> Sequence[SettleRefund]:
+        """Return the refunds that have been pending for longer than `age`, oldest first."""
+        rows = await connection.execute(LIST_PENDING_REFUNDS, {"age": age, "count": limit})
+        return [SettleRefund(row.id) for row in rows]
 
     async def update_refund(self, connection: AsyncConnection, refund: Refund) -> datetime:
         """Write the decision on a pending refund, whose payment is locked, and settle its reservation.

@@ -28,10 +28,11 @@ async def _raw(
     send: aio.UnaryUnaryMultiCallable[bytes, bytes] = payment.channel.unary_unary(path)
     call = send(request, metadata=metadata)
     try:
-        answer = await call
+        answer: bytes | bytearray = await call
+        headers: dict[str, str | bytes] = dict(await call.initial_metadata() or ())
     except aio.AioRpcError as error:
-        answer = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
-    headers = dict(await call.initial_metadata() or ())
+        headers = dict(error.trailing_metadata() or ())
+        answer = bytes(headers["grpc-status-details-bin"])  # type: ignore[arg-type] # Binary by its name.
     return answer, headers.get("idempotent-replayed") == "true"
 
 

@@ -49,7 +49,7 @@ def test_a_new_method_needs_nothing_but_its_proto() -> None:
 def test_a_service_that_nobody_serves_does_not_compile() -> None:
     profile = compose()
     rest = {name: where for name, where in profile.upstreams.items() if name != "payment"}
-    with pytest.raises(ProfileError, match="no address of payment"):
+    with pytest.raises(ProfileError, match="no address for payment"):
         compile_bootstrap(replace(profile, upstreams=rest))
 
 

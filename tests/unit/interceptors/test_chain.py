@@ -127,11 +127,17 @@ def details(error: aio.AioRpcError) -> list[str]:
     return [detail.type_url.rpartition(".")[2] for detail in status.details]
 
 
-async def test_a_public_method_answers_anyone_and_tells_its_limit(channel: aio.Channel) -> None:
-    call = token_service_pb2_grpc.TokenServiceStub(channel).GetJwks(token_service_pb2.GetJwksRequest())
-    await call
-    headers = dict(await call.initial_metadata() or ())
-    assert (headers["ratelimit-limit"], headers["ratelimit-remaining"]) == ("300", "299")
+async def test_a_public_method_answers_anyone_and_tells_its_limit_from_half_of_it_on(channel: aio.Channel) -> None:
+    stub = auth_service_pb2_grpc.AuthServiceStub(channel)
+    told = []
+    for _ in range(5):
+        call = stub.Login(auth_service_pb2.LoginRequest(email="a@azora.world", password="x"))
+        await call
+        told.append(dict(await call.initial_metadata() or ()))
+    assert [headers.get("ratelimit-remaining") for headers in told] == [None, None, "2", "1", "0"]
+    assert told[0] == {}, "an answer without anything to say sends no headers"
+    assert told[4]["ratelimit-limit"] == "5"
+    assert 0 < int(told[4]["ratelimit-reset"]) <= 60
 
 
 async def test_an_unhandled_exception_tells_nothing_but_its_request(channel: aio.Channel) -> None:
@@ -152,7 +158,8 @@ async def test_a_typed_error_carries_reason_metadata_and_retry(channel: aio.Chan
     assert status is not None
     assert status.details[0].Unpack(info)
     assert (info.reason, info.domain, dict(info.metadata)) == ("WALLET_BROKEN", "azora.dev", {"currency": "AZR"})
-    assert dict(error.initial_metadata())["retry-after"] == "2"
+    assert dict(error.trailing_metadata())["retry-after"] == "2"
+    assert not tuple(error.initial_metadata()), "headers before a refusal would hide it from retries"
 
 
 async def test_without_a_token_a_signed_in_method_asks_for_one(channel: aio.Channel) -> None:
@@ -236,7 +243,10 @@ async def test_calls_above_the_tier_are_refused_with_a_time_to_wait(channel: aio
     error = await refused(login("10.0.0.9", "A@azora.world"))  # The account's limit, from a fresh address.
     assert (error.code(), error_reason(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
     assert details(error) == ["ErrorInfo", "RetryInfo"]
-    assert 0 < int(dict(error.initial_metadata())["retry-after"]) <= 60
+    headers = dict(error.trailing_metadata())
+    assert 0 < int(str(headers["retry-after"])) <= 60
+    assert (headers["ratelimit-limit"], headers["ratelimit-remaining"]) == ("5", "0")
+    assert not tuple(error.initial_metadata())
     for number in range(10):
         await login("10.0.1.1", f"{number}@azora.world")
     assert error_reason(await refused(login("10.0.1.1", "z@azora.world"))) == "RATE_LIMITED"  # The address's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0010"
-down_revision = "0001"
+down_revision = "0002"
 
 # Until now nobody but Education made holds for courses, though users could; what is taken for Education's and is not
 # expires by itself, and a refund of its payment is put to Education, which does not know it and agrees.

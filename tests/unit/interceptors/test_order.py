@@ -1,0 +1,34 @@
+"""The order of the interceptors, with the reason for every neighbour: reordering them changes who learns what."""
+
+from __future__ import annotations
+
+import pytest
+
+import interceptors
+from interceptors.rate_limit import Limiter
+from tests.support.serving import Signer
+
+CHAIN = interceptors.chain({}, verifier=Signer().verifier(), limiter=Limiter())
+NAMES = [type(interceptor).__name__ for interceptor in CHAIN.interceptors]
+REASONS = [
+    ("Tracing", "AccessLog", "the line carries the call's ids"),
+    ("AccessLog", "Errors", "refusals are logged with their status and reason"),
+    ("Errors", "Deadline", "a passed deadline is answered with its rich status"),
+    ("Deadline", "Authentication", "fetching keys ends in time"),
+    ("Authentication", "RateLimit", "calls are counted per user"),
+    ("RateLimit", "Authorization", "guessing what one may do is limited, too"),
+    ("Authorization", "Validation", "who may not call learns nothing of the message's rules (AIP-211)"),
+    ("Validation", "ActingUser", "the user is named by a field of the parsed message"),
+    ("Validation", "AccountRateLimit", "the account is named by a field of the parsed message"),
+]
+
+
+@pytest.mark.parametrize(("outer", "inner", "reason"), REASONS)
+def test_an_interceptor_stands_outside_of_those_that_rely_on_it(outer: str, inner: str, reason: str) -> None:
+    assert NAMES.index(outer) < NAMES.index(inner), reason
+
+
+def test_every_interceptor_of_the_chain_has_a_reason_and_a_row_in_the_table() -> None:
+    assert set(NAMES) == {name for outer, inner, _ in REASONS for name in (outer, inner)}
+    table = [line.split("|")[2].strip() for line in str(interceptors.__doc__).splitlines() if line.startswith("|")]
+    assert table[2:] == NAMES
