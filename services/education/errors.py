@@ -45,7 +45,7 @@ class EnrollmentNotActive(FailedPrecondition):
 
 
 class EnrollmentCancelled(FailedPrecondition):
-    """The enrolment was cancelled before it was paid; enrol again with a new key."""
+    """The enrolment was cancelled; enrol again with a new key."""
 
 
 class RefundRequired(FailedPrecondition):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc import aio
 
+    from services.education.ports import Payments
     from services.shared.money import Money
 
 PAYMENT: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/payment"),)
@@ -67,6 +68,8 @@ class FakePayments:
     """Calls whose answer does not come back."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, answers to `hold` are on their way."""
+    frozen: set[str] = field(default_factory=set)
+    """People whose wallet is frozen."""
     funds: dict[str, int] = field(default_factory=dict)
     """What a user has; enough, where nothing is said."""
     short: dict[str, Money] = field(default_factory=dict)
@@ -88,6 +91,8 @@ class FakePayments:
         assert description
         assert lifetime
         if key not in self._answers:
+            if user_id in self.frozen:
+                raise Refused("WALLET_FROZEN", "FAILED_PRECONDITION")
             left = self.funds.get(user_id, amount.amount_minor)
             if left < amount.amount_minor:
                 raise Refused("INSUFFICIENT_FUNDS", "FAILED_PRECONDITION")
@@ -220,6 +225,7 @@ class Person:
 class RunningEducation:
     """Its stubs, the Payment it calls, a second replica's parts, and its database under the eyes of either role."""
 
+    target: str
     channel: aio.Channel
     signer: Signer
     payments: FakePayments
@@ -339,8 +345,13 @@ def lesson_ids(course: course_pb2.Course) -> list[str]:
 
 
 @asynccontextmanager
-async def running_education(app_url: str, owner_url: str, **changes: Any) -> AsyncIterator[RunningEducation]:
-    """Serve Education on a database, without limits; give its stubs. `changes` replace settings."""
+async def running_education(
+    app_url: str, owner_url: str, *, through: Payments | None = None, signer: Signer | None = None, **changes: Any
+) -> AsyncIterator[RunningEducation]:
+    """Serve Education on a database, without limits; give its stubs. `changes` replace settings.
+
+    It calls Payment `through` the given port, or a Payment in memory.
+    """
     async with short_folder() as folder:
         values: dict[str, Any] = {
             "env": "development",
@@ -352,14 +363,14 @@ async def running_education(app_url: str, owner_url: str, **changes: Any) -> Asy
             "drain_seconds": 0,
             "settle_after_seconds": 600,
         }
-        signer, payments = Signer(), FakePayments()
+        signer, payments = signer or Signer(), FakePayments()
         settings = EducationSettings(**values | changes)
-        server = build(settings, keys=signer, payments=payments)
-        replica = assemble(settings, payments=payments)
+        server = build(settings, keys=signer, payments=through or payments)
+        replica = assemble(settings, payments=through or payments)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
-                yield RunningEducation(channel, signer, payments, replica, app_url, owner_url)
+                yield RunningEducation(settings.listen, channel, signer, payments, replica, app_url, owner_url)
         finally:
             await server.stop()
             await replica.infrastructure.close()

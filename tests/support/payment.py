@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from grpc import aio
 
+    from services.payment.ports import Education
+
 
 EDUCATION: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/education"),)
 """What the gateway adds to a call of Education's."""
@@ -260,13 +262,15 @@ async def running_payment(
     *,
     mesh_target: str = "",
     signer: Signer | None = None,
+    education: Education | None = None,
     settle_after_seconds: float = 600,
 ) -> AsyncIterator[RunningPayment]:
     """Serve Payment on a database, without limits; give its stubs.
 
-    With a `mesh_target` it asks the Auth and the Education that are there; without, a stand-in and the signer itself.
+    With a `mesh_target` it asks the Auth and the Education that are there; without, the signer itself, and the given
+    Education or a stand-in.
     """
-    signer, education = signer or Signer(), FakeEducation()
+    signer, fake = signer or Signer(), FakeEducation()
     async with short_folder() as folder:
         settings = PaymentSettings(
             env=Environment.DEVELOPMENT,
@@ -279,13 +283,15 @@ async def running_payment(
             settle_after_seconds=settle_after_seconds,
         )
         server = (
-            build(settings) if mesh_target else build(settings, keys=signer, education=education, send=education.send)
+            build(settings)
+            if mesh_target
+            else build(settings, keys=signer, education=education or fake, send=fake.send)
         )
-        replica = assemble(settings, education=education)
+        replica = assemble(settings, education=education or fake)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
-                yield RunningPayment(settings.listen, channel, signer, education, replica, app_url, owner_url)
+                yield RunningPayment(settings.listen, channel, signer, fake, replica, app_url, owner_url)
         finally:
             await server.stop()
             await replica.infrastructure.close()

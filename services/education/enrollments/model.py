@@ -28,7 +28,7 @@ class EnrollmentState(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why an attempt to enrol ended before it was active, as the reason of an error."""
+    """Why an attempt to enrol ended for good, as the reason of an error."""
 
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     WALLET_FROZEN = "WALLET_FROZEN"
@@ -142,7 +142,7 @@ class Enrollment:
     hold_id: str | None
     payment_id: str | None
     refusal: Refusal | None
-    """Why this attempt was cancelled before it was active: what its key is answered."""
+    """Why this attempt ended: what its key is answered from then on."""
     progress: Progress
     enroll_time: datetime | None
     """When it last became active."""
@@ -183,11 +183,11 @@ class Enrollment:
         return replace(self.cancelled(), refusal=refusal, hold_id=hold_id)
 
     def called_off(self) -> Enrollment:
-        """End it because the learner wants to. What its key was asked for is then not tried again."""
+        """End it because the learner wants to, or the money is to be paid back: its key does not begin anew."""
         return replace(self.cancelled(), refusal=Refusal.ENROLLMENT_CANCELLED)
 
     def cancelled(self) -> Enrollment:
-        """End it: the price could not be paid, or was paid back."""
+        """End it: the price could not be paid."""
         return replace(self, state=EnrollmentState.CANCELLED)
 
     def with_lesson(self, *, required: bool) -> Enrollment:

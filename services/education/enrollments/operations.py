@@ -304,7 +304,7 @@ class SettlementOperations:
                 raise errors.ProgressLimitExceeded
         await self._store.insert_closed_payment(connection, payment_id)
         if bought is not None:
-            await self._store.update_enrollment(connection, bought, bought.cancelled())
+            await self._store.update_enrollment(connection, bought, bought.called_off())
 
     async def _hold(self, enrollment: Enrollment) -> Enrollment:
         try:
@@ -356,7 +356,7 @@ class SettlementOperations:
         # First whether it was paid, and still is: what follows from progress is for those who paid.
         closed = await self._store.is_closed(connection, captured.payment_id)
         kept = captured.amount == enrollment.price and not closed
-        after = after.advanced(datetime.now(UTC)) if kept else after.cancelled()
+        after = after.advanced(datetime.now(UTC)) if kept else after.called_off()
         await self._store.update_enrollment(connection, before, after)
 
     async def _change(
