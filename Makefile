@@ -108,8 +108,8 @@ check-generated: .venv/.dev ## Fail if what is committed differs from what the c
 	for file in $$(find generated/azora/*/v1 generated/buf -name '*_pb2*.py*' -not -path '*__pycache__*'); do test -f "$$out/$$file" || { echo "$$file is compiled from nothing: remove it"; exit 1; }; done
 
 .PHONY: bench
-bench: .venv/.dev ## Run the benchmarks, with peers in the same run
-	exec $(BIN)/python -m bench $(ARGS)
+bench: .venv/.dev ## Run the benchmarks, with peers in the same run (FULL=1: every row; ARGS=--profile: profiles)
+	exec $(BIN)/python -m bench $(if $(FULL),--full) $(ARGS)
 
 .PHONY: compose-secrets
 compose-secrets: .venv/.run ## Create the keys, passwords and certificates that docker-compose.yml mounts

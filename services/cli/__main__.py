@@ -10,13 +10,13 @@ from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from services.local.errors import LocalError, NotRunning
+from services.compiler.contract import load_contract
+from services.local.errors import LocalError, NoSuchLog, NotRunning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WITH_DATABASE = ("auth", "education", "payment")
-SERVED = (*WITH_DATABASE, "gateway")
+GATEWAY = "gateway"
 REPLICAS_MAX = 8
 """Of a service: PostgreSQL has connections for so many."""
 
@@ -54,12 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text).set_defaults(run=run)
 
+    logs = commands.add_parser("logs", help="show the logs of the system's processes in readable form")
+    logs.add_argument("process", nargs="*", help="postgres, envoy or a service; all processes unless named")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on with new lines until Ctrl-C")
+    logs.set_defaults(run=_logs)
+
     serve = commands.add_parser("serve", help="run one service, with settings from the environment")
-    serve.add_argument("service", choices=SERVED)
+    serve.add_argument("service", choices=served())
     serve.set_defaults(run=_serve)
 
     migrate = commands.add_parser("migrate", help="bring a service's database up to date")
-    migrate.add_argument("service", choices=WITH_DATABASE)
+    migrate.add_argument("service", choices=load_contract().owners)
     migrate.set_defaults(run=_migrate)
 
     administrators = commands.add_parser("admin", help="make an administrator's account, with Auth's own settings")
@@ -74,14 +79,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def served() -> tuple[str, ...]:
+    """Return the names of what `azora serve` runs: the services of the contract, and the gateway."""
+    return (*load_contract().owners, GATEWAY)
+
+
 def _replicas(text: str) -> dict[str, int]:
     """Read "payment=2,auth=3"."""
     replicas = {}
     for entry in text.split(","):
         name, _, count = entry.partition("=")
-        if name not in SERVED or not count.isdecimal() or not 1 <= int(count) <= REPLICAS_MAX:
+        if name not in served() or not count.isdecimal() or not 1 <= int(count) <= REPLICAS_MAX:
             raise argparse.ArgumentTypeError(
-                f"{entry!r} is not a service ({', '.join(SERVED)}), =, and a number from 1 to {REPLICAS_MAX}"
+                f"{entry!r} is not a service ({', '.join(served())}), =, and a number from 1 to {REPLICAS_MAX}"
             )
         replicas[name] = int(count)
     return replicas
@@ -115,10 +125,25 @@ def _reset(_: argparse.Namespace) -> int:
     return 0
 
 
+def _logs(options: argparse.Namespace) -> int:
+    from services.local.layout import Layout  # noqa: PLC0415
+    from services.local.logs import show  # noqa: PLC0415
+    from services.local.report import Report  # noqa: PLC0415
+    from services.local.settings import read_settings  # noqa: PLC0415
+
+    home = read_settings().home
+    existing = {log.stem: log for log in sorted(Layout(home, home).logs.glob("*.log"))}
+    unknown = [name for name in options.process if name not in existing]
+    if unknown or not existing:
+        raise NoSuchLog(names=", ".join(unknown) or "any process", folder=Layout(home, home).logs)
+    show([existing[name] for name in options.process or existing], Report().line, follow=options.follow)
+    return 0
+
+
 def _seed(_: argparse.Namespace) -> int:
     from services.demo.seed import seed  # noqa: PLC0415
     from services.local.layout import lock_path  # noqa: PLC0415
-    from services.local.leftovers import is_running  # noqa: PLC0415
+    from services.local.orphans import is_running  # noqa: PLC0415
     from services.local.settings import read_settings  # noqa: PLC0415
     from services.local.up import describe  # noqa: PLC0415
 
@@ -173,7 +198,7 @@ def _pki(options: argparse.Namespace) -> int:
     from services.local.report import Report  # noqa: PLC0415
 
     renewed = ensure_pki(options.folder)
-    Report().say(f"{options.folder}: {'new ' + ', '.join(renewed) if renewed else 'all certificates are good'}")
+    Report().say(f"{options.folder}: {'new ' + ', '.join(renewed) if renewed else 'all certificates are valid'}")
     return 0
 
 

@@ -18,7 +18,7 @@ from services.shared.policy import INFRASTRUCTURE, compile_policies
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from google.protobuf.descriptor import ServiceDescriptor
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
     from services.shared.policy import MethodPolicy
 
@@ -47,6 +47,15 @@ class Contract:
     def names(self) -> tuple[str, ...]:
         """The full names of all gRPC services."""
         return tuple(service.full_name for service in self.services)
+
+    @property
+    def methods(self) -> Mapping[str, MethodDescriptor]:
+        """Every method by its gRPC path."""
+        return {f"/{method.containing_service.full_name}/{method.name}": method for method in self._methods()}
+
+    def _methods(self) -> Iterator[MethodDescriptor]:
+        for service in self.services:
+            yield from service.methods
 
     def owner(self, service: ServiceDescriptor) -> str:
         """Return the name of the mesh's service that serves a gRPC service."""

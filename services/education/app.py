@@ -15,7 +15,6 @@ from services.education.enrollments.internal_servicer import InternalServicer
 from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
-from services.shared import inbox
 from services.shared.assembly import Infrastructure
 from services.shared.cache import EncodedAnswers
 from services.shared.inbox import Inbox
@@ -78,13 +77,12 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
 def build(settings: EducationSettings, *, keys: KeySource | None = None, payments: Payments | None = None) -> Server:
     """Return Education's server. Tests give the keys that tokens are signed with, and a Payments."""
     container = assemble(settings, payments=payments)
-    keep = timedelta(days=settings.event_retention_days)
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
         InternalServicer(container.settlements, container.inbox),
         jobs=jobs.jobs(container.settlements),
         periodic=jobs.periodic(container.settlements),
-        retentions=[inbox.retention(keep), retention(keep)],
+        retentions=[retention(timedelta(days=settings.event_retention_days))],
         keys=keys,
     )

@@ -13,6 +13,10 @@ class ContentTypeUnsupported(InvalidArgument):
     """Unsupported content type: use application/json or gRPC."""
 
 
+class EncodingUnsupported(InvalidArgument):
+    """Unsupported encoding: use gzip, deflate or identity for gRPC messages, chunked for HTTP bodies."""
+
+
 class RequestTooLarge(ResourceExhausted):
     """The request exceeds the size limit."""
 

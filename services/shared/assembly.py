@@ -1,32 +1,30 @@
-"""What every service is built on, put together in one place: database, mesh, jobs, interceptors, server."""
+"""What every service is built on, put together in one place: database, mesh, jobs, events, interceptors, server."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from azora import client
 
 from interceptors import chain
 from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
-from services.shared import idempotency
+from services.shared import idempotency, inbox, retention
 from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
 from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
-from services.shared.retention import expiry, job_log
 from services.shared.server import Registration, Server, connect_to_mesh
 from services.shared.settings import ServiceSettings
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from grpc import aio
 
@@ -85,8 +83,8 @@ class Infrastructure(Generic[Settings]):
     ) -> Server:
         """Return the service's server.
 
-        `servicers` are instances of generated servicers' subclasses. `retentions` are of the service's own tables.
-        `outbox` is delivered by `send`, over the mesh unless given. `keys` verify access tokens; Auth's, over the
+        `servicers` are instances of generated servicers' subclasses. `retentions` add to those of the shared tables.
+        The events of `outbox` are delivered over the mesh, or by `send`. `keys` verify access tokens; Auth's, over the
         mesh, unless given. `ready` says whether the service can work; its database answers, unless given. `close` is
         awaited after the last call and before the infrastructure is closed.
         """
@@ -98,15 +96,15 @@ class Infrastructure(Generic[Settings]):
             permissions=role_permissions(),
         )
         limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url)
+        expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
+        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])
+        delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,
             interceptor=partial(chain, verifier=verifier, limiter=limiter),
             services=registrations,
             ready=ready or self.database.ready,
-            background=[
-                *self._workers(registrations, jobs, periodic, retentions),
-                *(deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else ()),
-            ],
+            background=[worker.run, *delivering],
             close=[limiter.close, *close, self.close],
         )
 
@@ -116,19 +114,13 @@ class Infrastructure(Generic[Settings]):
         if "mesh" in vars(self):
             await self.mesh.close()
 
-    def _workers(
-        self,
-        registrations: Sequence[Registration],
-        jobs: Sequence[Job[Any]],
-        periodic: Sequence[Periodic],
-        retentions: Sequence[Retention],
-    ) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        """Return the worker of a service that has jobs; it also deletes what has outlived its use."""
-        if not jobs and not periodic:
-            return []
-        expired = [*retentions, *job_log(timedelta(days=self.settings.job_log_retention_days))]
+    def _retentions(self, registrations: Sequence[Registration]) -> list[Retention]:
+        """Return the retentions of the tables that the shared code writes."""
+        settings = self.settings
         policies = compile_policies(registration.descriptor for registration in registrations)
-        if any(policy.takes_idempotency_key for policy in policies.values()):
-            expired.append(idempotency.retention(timedelta(hours=self.settings.idempotency_retention_hours)))
-        url = self.settings.database_url.get_secret_value()
-        return [Worker(url, jobs, [*periodic, expiry(self.database, expired)]).run]
+        keyed = any(policy.takes_idempotency_key for policy in policies.values())
+        return [
+            *retention.job_log(timedelta(days=settings.job_log_retention_days)),
+            inbox.retention(timedelta(days=settings.event_retention_days)),
+            *([idempotency.retention(timedelta(hours=settings.idempotency_retention_hours))] if keyed else []),
+        ]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import uvloop
 from azora import client
+from google.protobuf import descriptor_pool
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
@@ -24,7 +25,9 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs
 from services.shared.background import Background
+from services.shared.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import compile_policies, infrastructure_policies
+from services.shared.reflection import SymbolPool
 from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -40,7 +43,6 @@ logger = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=ServerSettings)
 
 READINESS_SECONDS = 1.0
-MAX_MESSAGE_BYTES = 1024 * 1024
 HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
 REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -128,6 +130,8 @@ class Server:
             maximum_concurrent_rpcs=self.settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.max_ping_strikes", 0),
             ],
@@ -186,7 +190,7 @@ class Server:
     def _serve_reflection(self) -> None:
         served = [registration.descriptor.full_name for registration in self.services]
         names = self.reflected or [*served, HEALTH.full_name, *REFLECTION_NAMES]
-        servicer = ReflectionServicer(names, pool=self.pool) if self.pool else ReflectionServicer(names)
+        servicer = ReflectionServicer(names, pool=SymbolPool(self.pool or descriptor_pool.Default()))
         handler = grpc.stream_stream_rpc_method_handler(
             _streaming(servicer),
             request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

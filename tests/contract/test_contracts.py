@@ -23,7 +23,7 @@ from tests.support.serving import Signer, serving
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-SERVICES = ("auth", "education", "payment")
+from tests.support.services import SERVICES
 
 
 def _pool() -> tuple[descriptor_pool.DescriptorPool, FileDescriptorSet]:

@@ -83,6 +83,21 @@ async def test_a_browser_on_a_listed_origin_may_call_and_no_other(http: httpx.As
             assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_a_development_server_on_this_machine_may_call_in_development() -> None:
+    here = "http://localhost:5173 http://localhost https://localhost:3000 http://127.0.0.1:8081 http://[::1]:4200"
+    elsewhere = "http://localhost.example.com http://localhost:5173.example.com http://127.0.0.10 http://192.168.0.1"
+    async with running_edge(cors_localhost=True) as edge, httpx.AsyncClient(base_url=edge.url) as http:
+        for origin in (*here.split(), *elsewhere.split()):
+            answer = await http.get("/v1/courses", headers={"origin": origin})
+            assert answer.headers.get("access-control-allow-origin") == (origin if origin in here.split() else None)
+
+
+async def test_bodiless_calls_need_no_content_type(http: httpx.AsyncClient, edge: Edge) -> None:
+    for headers in ({}, {"content-length": "0"}, {"content-length": "00"}):
+        answer = await http.post("/v1/courses/1:publish", headers=edge.bearer() | headers)
+        assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
 async def test_long_answers_are_compressed_for_those_who_ask(
     http: httpx.AsyncClient, edge: Edge, encoding: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from services.local.postgres import Cluster
 
-SERVICES = ("auth", "education", "payment")
+from tests.support.services import SERVICES
 
 
 @dataclass(frozen=True, slots=True)

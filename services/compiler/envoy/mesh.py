@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from services.compiler.envoy import tls
 from services.compiler.envoy.clusters import listening
-from services.compiler.envoy.connections import access_log, http_listener
+from services.compiler.envoy.connections import http_listener
 from services.compiler.envoy.local_replies import local_replies
 from services.compiler.envoy.routes import rpc_route
+from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.typed import Json, extension
+from services.shared.limits import MAX_HEADERS_KIB
 from services.shared.policy import INFRASTRUCTURE
 from services.shared.principal import TRUST_DOMAIN
 
@@ -40,6 +42,8 @@ def mesh_listener(profile: Profile, contract: Contract) -> Json:
         "drain_timeout": "5s",
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}},
+        "max_request_headers_kb": MAX_HEADERS_KIB,
+        "tracing": tracing(profile),
         "local_reply_config": local_replies(),
         "access_log": access_log() if profile.log else [],
         "route_config": {

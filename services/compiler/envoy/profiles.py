@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 GATEWAY = "gateway"
 GATEWAY_HTTP = "gateway-http"
+GATEWAY_REFLECTION = "gateway-reflection"
+"""The gateway as the cluster of reflection, whose streams take nothing from health."""
 ENVOY = "envoy"
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -79,6 +81,8 @@ class Profile:
     """Whether gRPC reflection is served: for development."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may call from a browser, exactly as browsers send them: "https://app.example.com"."""
+    cors_localhost: bool = False
+    """Whether any origin on this machine may call from a browser: for development."""
     trusted_proxies: int = 0
     """How many proxies of our own stand before Envoy; their X-Forwarded-For is believed, and nobody else's."""
     rate_limit_scale: float = 1.0
@@ -88,6 +92,12 @@ class Profile:
     """The `aud` of access tokens."""
     log: bool = True
     """Whether Envoy writes an access log, as JSON lines on standard output."""
+    max_heap_bytes: int = 256 * 1024 * 1024
+    """Memory from which Envoy sheds load; less than what its container may have."""
+    otlp: Tcp | None = None
+    """The OpenTelemetry collector (OTLP over gRPC, plain text) that Envoy's spans go to; unset exports none."""
+    trace_sample_ratio: float = 1.0
+    """Share of traces begun at the edge that are sampled, where an OTLP endpoint is set."""
 
     @property
     def admin(self) -> Pipe:
@@ -114,7 +124,11 @@ class LocalSettings:
     public_certificate: Certificate | None = None
     reflection: bool = True
     cors_origins: tuple[str, ...] = ()
+    cors_localhost: bool = True
+    trusted_proxies: int = 0
     rate_limit_scale: float = 1.0
+    otlp: Tcp | None = None
+    trace_sample_ratio: float = 1.0
 
 
 def socket_path(runtime: Path, service: str, replica: int = 0) -> Path:
@@ -140,7 +154,11 @@ def local(settings: LocalSettings) -> Profile:
         public_certificate=settings.public_certificate,
         reflection=settings.reflection,
         cors_origins=settings.cors_origins,
+        cors_localhost=settings.cors_localhost,
+        trusted_proxies=settings.trusted_proxies,
         rate_limit_scale=settings.rate_limit_scale,
+        otlp=settings.otlp,
+        trace_sample_ratio=settings.trace_sample_ratio,
     )
 
 

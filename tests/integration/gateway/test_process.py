@@ -19,6 +19,7 @@ from services.gateway.__main__ import build
 from services.gateway.settings import GatewaySettings
 from tests.support.edge import Replica
 from tests.support.ports import free_port
+from tests.support.services import ALL_HEALTHY, SERVICES
 from tests.support.serving import Signer, short_folder
 from tests.support.waiting import eventually
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-ALL_HEALTHY = dict.fromkeys(("auth", "education", "payment"), "healthy")
+
 HEALTHY = {"status": "healthy", "services": ALL_HEALTHY}
 DEGRADED = {"status": "degraded"}
 
@@ -163,7 +164,7 @@ async def test_over_tcp_all_is_mutual_tls() -> None:
         port, auth_port = free_port(), free_port()
         auth = Replica(Signer())
         await auth.start(folder / "auth-over-tcp.sock", folder / "pki", auth_port)
-        rest = ",".join(f"{name}=unix:{folder}/{name}.sock" for name in ("education", "payment"))
+        rest = ",".join(f"{name}=unix:{folder}/{name}.sock" for name in SERVICES if name != "auth")
         over_tcp = {"http_listen": f"127.0.0.1:{port}", "services": f"auth=localhost:{auth_port},{rest}"}
         context = ssl.create_default_context(cafile=str(folder / "pki/ca.crt"))
         async with gateway(folder, **over_tcp, **identity):

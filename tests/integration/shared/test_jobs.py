@@ -11,9 +11,8 @@ import pytest
 
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
-from services.shared.errors import DependencyUnavailable, FailedPrecondition
+from services.shared.errors import DependencyUnavailable, FailedPrecondition, Refused
 from services.shared.jobs import Job, Periodic, Worker, enqueue
-from services.shared.verdicts import Refused
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

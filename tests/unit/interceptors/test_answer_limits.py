@@ -13,7 +13,7 @@ from grpc import aio
 
 from interceptors.errors import to_status
 from services.shared.errors import DomainError, FieldViolation, RateLimited, ValidationFailed
-from services.shared.server import Served
+from services.shared.server import Registration
 from tests.support.serving import Signer, channel_to, serving
 
 LONG = "ä€😀" * 3000
@@ -76,7 +76,7 @@ async def test_a_request_that_breaks_a_thousand_rules_is_refused_and_the_connect
             raise AssertionError("this was not valid")
 
     signer = Signer()
-    service = Served(
+    service = Registration(
         course_service_pb2.DESCRIPTOR.services_by_name["CourseService"],
         Courses(),
         course_service_pb2_grpc.add_CourseServiceServicer_to_server,

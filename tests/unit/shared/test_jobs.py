@@ -12,9 +12,8 @@ from pgqueuer.errors import RetryRequested
 
 from services.shared import jobs
 from services.shared.backoff import backoff_seconds
-from services.shared.errors import AlreadyExists, DependencyUnavailable
+from services.shared.errors import AlreadyExists, DependencyUnavailable, Refused
 from services.shared.jobs import Job, JobFailed, job_name
-from services.shared.verdicts import Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REFUND_REQUIRED: _ErrorReason.ValueType  # 16
     """FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId."""
     ERROR_REASON_ENROLLMENT_CANCELLED: _ErrorReason.ValueType  # 17
-    """FAILED_PRECONDITION: the enrolment was cancelled before it was paid."""
+    """FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 18
     """FAILED_PRECONDITION: the caller's wallet is frozen."""
 
@@ -103,7 +103,7 @@ ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 15
 ERROR_REASON_REFUND_REQUIRED: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId."""
 ERROR_REASON_ENROLLMENT_CANCELLED: ErrorReason.ValueType  # 17
-"""FAILED_PRECONDITION: the enrolment was cancelled before it was paid."""
+"""FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 18
 """FAILED_PRECONDITION: the caller's wallet is frozen."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,4 +1,4 @@
-"""What a killed run left behind: found by its register, ended, and cleared away before the next begins."""
+"""Orphaned processes of an earlier run: found by its register, and stopped before the next run begins."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from services.local.errors import AlreadyRunning
 from services.local.processes import Identity, identify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE_SECONDS = 8.0
+STOP_SECONDS = 8.0
 POLL_SECONDS = 0.05
 
 
@@ -61,44 +61,53 @@ def _lock(file: TextIO, kind: int, path: Path) -> None:
 
 
 class Register:
-    """The processes of a run, written down as they come and go so that the next run can find what outlived this one."""
+    """The processes of a run, recorded in a file as they start and end, so that the next run finds its orphans."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:
         self._path = path
+        self._warn = warn
+        self._writable = True
         self._entries: dict[str, tuple[Identity, signal.Signals]] = {}
 
-    def add(self, part: str, pid: int, stop_signal: signal.Signals) -> None:
-        """Write down that the part runs as process `pid`."""
+    def add(self, name: str, pid: int, stop_signal: signal.Signals) -> None:
+        """Record that the process of that name runs as `pid`."""
         identity = identify(pid)
         if identity is not None:
-            self._entries[part] = (identity, stop_signal)
+            self._entries[name] = (identity, stop_signal)
             self._write()
 
-    def remove(self, part: str) -> None:
-        """Write down that the part has ended."""
-        if self._entries.pop(part, None):
+    def remove(self, name: str) -> None:
+        """Record that the process of that name has ended."""
+        if self._entries.pop(name, None):
             self._write()
 
     def _write(self) -> None:
         entries = {
-            part: {"pid": identity.pid, "started": identity.started, "stop_signal": stop_signal.value}
-            for part, (identity, stop_signal) in self._entries.items()
+            name: {"pid": identity.pid, "started": identity.started, "stop_signal": stop_signal.value}
+            for name, (identity, stop_signal) in self._entries.items()
         }
-        write_private(self._path, json.dumps(entries, indent=2).encode())
+        try:
+            write_private(self._path, json.dumps(entries, indent=2).encode())
+        except OSError as error:  # A full disk: supervising the processes matters more than recording them.
+            if self._writable:
+                self._warn(f"cannot write {self._path} ({error.strerror}): a killed run may leave orphaned processes")
+            self._writable = False
+        else:
+            self._writable = True
 
 
-def living_leftovers(path: Path) -> list[str]:
-    """Return the names of the parts of an earlier run that are still alive."""
-    return [part for part, (identity, _) in _read(path).items() if identity.alive]
+def living_orphans(path: Path) -> list[str]:
+    """Return the names of the processes of an earlier run that are still alive."""
+    return [name for name, (identity, _) in _read(path).items() if identity.alive]
 
 
-def end_leftovers(path: Path) -> list[str]:
-    """End the processes of an earlier run that are still alive, and return the names of their parts."""
-    alive = {part: entry for part, entry in _read(path).items() if entry[0].alive}
+def stop_orphans(path: Path) -> list[str]:
+    """Stop the processes of an earlier run that are still alive, and return their names."""
+    alive = {name: entry for name, entry in _read(path).items() if entry[0].alive}
     for number in (None, signal.SIGKILL):
         for identity, stop_signal in alive.values():
             identity.send(number or stop_signal)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + STOP_SECONDS
         while any(identity.alive for identity, _ in alive.values()) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
     path.unlink(missing_ok=True)
@@ -109,8 +118,8 @@ def _read(path: Path) -> dict[str, tuple[Identity, signal.Signals]]:
     try:
         entries = json.loads(path.read_bytes())
         return {
-            part: (Identity(entry["pid"], entry["started"]), signal.Signals(entry["stop_signal"]))
-            for part, entry in entries.items()
+            name: (Identity(entry["pid"], entry["started"]), signal.Signals(entry["stop_signal"]))
+            for name, entry in entries.items()
         }
     except (OSError, ValueError, KeyError):
         return {}
