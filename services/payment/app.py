@@ -73,7 +73,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             ledger=ledger,
             education=education or EducationClient(infrastructure.mesh),
             outbox=outbox,
-            settle_after=timedelta(seconds=settings.settle_after_seconds),
+            settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
         ),
         outbox=outbox,
         holds=holds,

@@ -280,7 +280,7 @@ async def running_payment(
             secret_key=SecretStr(base64.b64encode(os.urandom(32)).decode()),
             rate_limit_scale=10_000,
             drain_seconds=0,
-            settle_after_seconds=settle_after_seconds,
+            refund_settle_after_seconds=settle_after_seconds,
         )
         server = (
             build(settings)
