@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import text
 
 from services.local.errors import NotRunning
 from services.local.layout import lock_path
-from services.local.leftovers import is_running
+from services.local.orphans import is_running
 from services.local.settings import read_settings
-from services.local.system import SERVICES
 from services.local.up import describe
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
@@ -96,7 +96,7 @@ async def _list() -> list[Work]:
         database = Database(url, pool_size=1)
         try:
             async with database.reading() as connection:
-                name = (await connection.exec_driver_sql("SELECT current_database()")).scalar_one()
+                name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
                 found.append(Work(name, await backlog(connection), await list_dead_letters(connection)))
         finally:
             await database.close()
@@ -122,8 +122,8 @@ def _urls() -> list[str]:
     settings = read_settings()
     if not is_running(lock_path(settings.home)):
         raise NotRunning(home=settings.home)
-    cluster = describe(settings).cluster
-    return [cluster.url(service, f"{service}_app") for service in SERVICES]
+    system = describe(settings)
+    return [system.cluster.url(service, f"{service}_app") for service in system.names]
 
 
 def _say(line: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from azora import client
 
 from interceptors import chain
+from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
 from services.shared import idempotency, inbox, retention
 from services.shared.db import Database
@@ -48,7 +49,7 @@ class Infrastructure(Generic[Settings]):
     @cached_property
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
-        return connect_to_mesh(self.settings)
+        return connect_to_mesh(self.settings, [OutgoingCalls()])
 
     @classmethod
     def of(
@@ -96,7 +97,7 @@ class Infrastructure(Generic[Settings]):
         )
         limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url)
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
-        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [expiry, *periodic])
+        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,

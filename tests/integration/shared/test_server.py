@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -58,10 +58,10 @@ async def test_what_keeps_crashing_is_not_serving(crashing: str, caplog: pytest.
         await running.start()
         try:
             async with channel_to(settings.listen) as channel:
-                stub = health_pb2_grpc.HealthStub(channel)
+                stub: Any = health_pb2_grpc.HealthStub(channel)
 
                 async def lost() -> bool:
-                    return (await stub.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+                    return bool((await stub.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING)
 
                 await eventually(lost)
         finally:
