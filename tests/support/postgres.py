@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 from tests.support.services import SERVICES
 
+DEFAULT_RIGHTS = """
+ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {service}_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT USAGE, SELECT ON SEQUENCES TO {service}_app;
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Clone:
