@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import PydanticUndefined
 
 from services.auth.settings import AuthSettings
+from services.compiler.envoy.settings import EnvoySettings
 from services.education.settings import EducationSettings
 from services.gateway.settings import GatewaySettings
 from services.local.settings import SystemSettings
@@ -29,6 +30,7 @@ SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Education", EducationSettings),
     ("Payment", PaymentSettings),
     ("Gateway", GatewaySettings),
+    ("Envoy in containers (`make compose-envoy`)", EnvoySettings),
 )
 HEAD = """# Settings
 
