@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from services.local.errors import BinaryMissing
-from services.local.probes import until
+from services.local.probes import no_authorities, until
 from services.local.processes import Command
 from services.local.settings import inherited_environment
 from services.local.supervised import ProcessSpec
@@ -35,6 +35,7 @@ def envoy_process(layout: Layout) -> ProcessSpec:
                 *("--config-path", str(layout.bootstrap)),
                 *("--drain-time-s", str(DRAIN_SECONDS)),
                 *("--log-level", "warning"),
+                *("--file-flush-interval-msec", "1000"),  # The access log's; its default is ten seconds.
                 "--disable-hot-restart",  # It would share memory with every other Envoy of this machine.
             ),
             environment=inherited_environment(),
@@ -57,7 +58,7 @@ def installed_envoy() -> Path:
 
 def admin_client(socket: Path) -> httpx.AsyncClient:
     """Return a client of Envoy's admin interface."""
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+    transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=no_authorities())
     return httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=ADMIN_SECONDS)
 
 

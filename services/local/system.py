@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import load_contract
-from services.compiler.envoy import LocalSettings, local, socket_path, write_bootstrap
-from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP
+from services.compiler.contract import GATEWAY, load_contract
 from services.deployment.secret_keys import secret_key
 from services.local.envoy import envoy_process
 from services.local.probes import accepts
@@ -57,6 +55,9 @@ class System:
 
     def envoy(self) -> ProcessSpec:
         """Return how Envoy is run, on a bootstrap written now."""
+        # Not before it is needed: the compiler imports for as long as everything else here, while services start.
+        from services.compiler.envoy import LocalSettings, local, write_bootstrap  # noqa: PLC0415
+
         profile = local(
             LocalSettings(
                 runtime=self.layout.runtime,
@@ -112,11 +113,12 @@ class System:
         return [self._service(service, replica) for replica in range(self.replicas.get(service, 1))]
 
     def _service(self, service: str, replica: int) -> ProcessSpec:
-        path = socket_path(self.layout.runtime, service, replica)
+        path = self.layout.socket(service, replica)
         environment = self.environment(service) | {"AZORA_LISTEN": f"unix:{path}"}
         if service == GATEWAY:
-            http = socket_path(self.layout.runtime, GATEWAY_HTTP, replica)
+            http = self.layout.socket(f"{GATEWAY}-http", replica)
             environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
+            environment["AZORA_MESH_TARGET"] = self.layout.target("mesh")
         return ProcessSpec(
             name=path.stem,
             command=self._python(service, (), environment, self.layout.log(path.stem)),
@@ -147,7 +149,7 @@ class System:
     def _targets(self) -> str:
         """Return where the gateway asks each service for its health."""
         return ",".join(
-            f"{name}=unix:{socket_path(self.layout.runtime, name, replica)}"
+            f"{name}=unix:{self.layout.socket(name, replica)}"
             for name in self.names
             for replica in range(self.replicas.get(name, 1))
         )

@@ -140,7 +140,8 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
     mounts = {*mounted("envoy", "configs"), *(f"/run/secrets/{name}" for name in mounted("envoy", "secrets"))}
     files = {*_found(bootstrap, "filename"), *_found(bootstrap, "proto_descriptor")}
     command = containers()["envoy"]["command"]
-    assert files | {command[command.index("--config-path") + 1]} == mounts
+    public = {"/run/secrets/public.crt", "/run/secrets/public.key"}  # Read where the settings name a certificate.
+    assert files | public | {command[command.index("--config-path") + 1]} == mounts
 
 
 def test_the_gateway_asks_every_service_where_it_listens() -> None:

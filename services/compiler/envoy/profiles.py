@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.compiler.contract import DESCRIPTORS, load_contract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from services.compiler.envoy.settings import EnvoySettings
 
 GATEWAY = "gateway"
 GATEWAY_HTTP = "gateway-http"
@@ -162,8 +164,11 @@ def local(settings: LocalSettings) -> Profile:
     )
 
 
-def compose() -> Profile:
-    """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name."""
+def compose(settings: EnvoySettings | None = None) -> Profile:
+    """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name.
+
+    Without settings it is the committed one, of the defaults: the gateway itself refuses reflection in production.
+    """
     services: dict[str, tuple[Address, ...]] = {
         name: (Tcp(name, 50051),) for name in (*load_contract().owners, GATEWAY)
     }
@@ -175,5 +180,20 @@ def compose() -> Profile:
         certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
         authority="/run/secrets/ca.crt",
         descriptors="/etc/envoy/descriptors.binpb",
-        reflection=True,
+        reflection=True if settings is None else settings.development,
+        **({} if settings is None else _chosen(settings)),
     )
+
+
+def _chosen(settings: EnvoySettings) -> dict[str, Any]:
+    """Return the fields of compose's profile that are settings."""
+    host, _, port = settings.otlp_endpoint.rpartition(":")
+    tls = settings.public_certificate is not None
+    return {
+        "public_certificate": Certificate("/run/secrets/public.crt", "/run/secrets/public.key") if tls else None,
+        "trusted_proxies": settings.trusted_proxies,
+        "cors_origins": settings.origins,
+        "cors_localhost": settings.development,
+        "otlp": Tcp(host, int(port)) if settings.otlp_endpoint else None,
+        "trace_sample_ratio": settings.trace_sample_ratio,
+    }
