@@ -25,9 +25,10 @@ from sqlalchemy import (
 )
 
 from services.payment.holds.model import Order, PaymentType
+from services.payment.ledger.store import TABLES
 from services.payment.payments.model import Payment, Refund, RefundState, SettleRefund
-from services.payment.tables import metadata, wallets
 from services.payment.wallets.model import Payer
+from services.payment.wallets.store import wallets
 from services.shared.db import Id, Time
 from services.shared.ids import new_id
 from services.shared.money import Money
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 payments = Table(
     "payments",
-    metadata,
+    TABLES,
     Column("id", Id, primary_key=True),
     Column("wallet_id", Id, nullable=False),
     Column("creator", Text, nullable=False),
@@ -58,7 +59,7 @@ payments = Table(
 
 refunds = Table(
     "refunds",
-    metadata,
+    TABLES,
     Column("id", Id, primary_key=True),
     Column("payment_id", Id, nullable=False),
     Column("amount", BigInteger, nullable=False),
