@@ -34,8 +34,8 @@ class Ledger:
         transaction: Transaction,
         *legs: Leg,
         locked: Mapping[AccountKey, Account] | None = None,
-    ) -> bool:
-        """Post a transaction whose legs sum to zero; return False, with nothing done, for a reference used before.
+    ) -> datetime | None:
+        """Post a transaction whose legs sum to zero; return its time, or None, with nothing done, for a used reference.
 
         `locked` are its accounts, if the caller has just locked them all.
 
@@ -47,10 +47,10 @@ class Ledger:
             connection, transaction, not_before=last_time(accounts.values())
         )
         if post_time is None:
-            return False
+            return None
         moved = [Entry(leg.amount_minor, _checked(accounts[leg.account].moved(leg, post_time))) for leg in legs]
         await self._store.insert_entries(connection, transaction.id, moved)
-        return True
+        return post_time
 
     async def set_aside(self, connection: AsyncConnection, key: AccountKey, amount_minor: int) -> None:
         """Hold this much more of the account; a negative amount is given back. Raises InsufficientFunds."""

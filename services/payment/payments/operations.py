@@ -297,9 +297,9 @@ class RefundOperations:
         transaction = Transaction(refund.id, TransactionType.REFUND, payment_id=payment.id, description=refund.reason)
         source, destination = payment.order.accounts(payment.payer)
         minor = refund.amount.amount_minor
-        await self._ledger.post(connection, transaction, Leg(destination, -minor), Leg(source, minor))
-        completed = replace(refund, state=RefundState.COMPLETED)
-        completed = replace(completed, decide_time=await self._store.update_refund(connection, completed))
+        post_time = await self._ledger.post(connection, transaction, Leg(destination, -minor), Leg(source, minor))
+        completed = replace(refund, state=RefundState.COMPLETED, decide_time=post_time)
+        await self._store.update_refund(connection, completed)
         in_full = payment.refunded_minor + minor == payment.order.amount.amount_minor
         await self._outbox.publish(connection, PaymentRefunded(payment.id, in_full))
         return completed
