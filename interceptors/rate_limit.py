@@ -72,7 +72,7 @@ class Limiter:
                 "ratelimit-reset": str(reset_seconds),
             }
         if not allowed:
-            raise RateLimited(metadata={"tier": tier.name}, retry_after_seconds=reset_seconds)
+            raise RateLimited(tier=tier.name, retry_after_seconds=reset_seconds)
 
     async def _hit(
         self, item: RateLimitItemPerMinute, key: tuple[str, ...], *, strict: bool

@@ -66,6 +66,7 @@ course_revisions = Table(
     Column("reward_minor", BigInteger, nullable=False),
     Column("lesson_count", Integer, nullable=False),
     Column("modules", JSONB, nullable=False),
+    Column("create_time", Time, nullable=False),
 )
 
 enrollments = Table(
@@ -97,6 +98,16 @@ lesson_completions = Table(
     Column("complete_time", Time, nullable=False, server_default=func.now()),
 )
 
-received_events = Table("received_events", metadata, Column("id", Id, primary_key=True))
+received_events = Table(
+    "received_events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("receive_time", Time, nullable=False),
+)
 
-refunded_payments = Table("refunded_payments", metadata, Column("payment_id", Id, primary_key=True))
+refunded_payments = Table(
+    "refunded_payments",
+    metadata,
+    Column("payment_id", Id, primary_key=True),
+    Column("receive_time", Time, nullable=False),
+)

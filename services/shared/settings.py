@@ -96,6 +96,9 @@ class ServiceSettings(ServerSettings):
     """Connections to the database at most."""
     secret_key: SecretStr
     """32 random bytes in base64, the same for all replicas of a service; other keys are derived from it."""
+    previous_secret_keys: SecretStr = SecretStr("")
+    """Former values of AZORA_SECRET_KEY, comma-separated, which decrypt what was encrypted under them. Required for as
+    long as a session (AZORA_SESSION_DAYS) or a signing key of their time is in use."""
     mesh_target: str = ""
     """The mesh's internal listener, for calls to other services: "unix:/run/azora/mesh.sock" or "envoy:9443"."""
     issuer: str = "https://azora.local"
@@ -106,18 +109,42 @@ class ServiceSettings(ServerSettings):
     @field_validator("secret_key")
     @classmethod
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
-        try:
-            raw = base64.b64decode(value.get_secret_value(), validate=True)
-        except ValueError:
-            raw = b""
-        if len(raw) < SECRET_BYTES:
-            raise ValueError("must be at least 32 random bytes in base64: openssl rand -base64 32")
+        _secret_bytes(value.get_secret_value())
+        return value
+
+    @field_validator("previous_secret_keys")
+    @classmethod
+    def _previous_secrets_are_long(cls, value: SecretStr) -> SecretStr:
+        for secret in _listed(value):
+            _secret_bytes(secret)
         return value
 
     def derive_key(self, purpose: str) -> bytes:
         """Return 32 bytes that only this service knows, different for each purpose (HKDF-SHA256, RFC 5869)."""
-        secret = base64.b64decode(self.secret_key.get_secret_value())
-        return HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=purpose.encode()).derive(secret)
+        return _derive(self.secret_key.get_secret_value(), purpose)
+
+    def derive_keys(self, purpose: str) -> list[bytes]:
+        """Return the key of this purpose and then, newest first, those of the previous secret keys."""
+        return [self.derive_key(purpose), *(_derive(secret, purpose) for secret in _listed(self.previous_secret_keys))]
+
+
+def _listed(secrets: SecretStr) -> list[str]:
+    return [secret.strip() for secret in secrets.get_secret_value().split(",") if secret.strip()]
+
+
+def _secret_bytes(secret: str) -> bytes:
+    try:
+        raw = base64.b64decode(secret, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) < SECRET_BYTES:
+        raise ValueError("must be at least 32 random bytes in base64: openssl rand -base64 32")
+    return raw
+
+
+def _derive(secret: str, purpose: str) -> bytes:
+    derivation = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=purpose.encode())
+    return derivation.derive(_secret_bytes(secret))
 
 
 def load(kind: type[S]) -> S:
