@@ -1,66 +1,150 @@
-"""Measures the system's calls beside a bare gRPC echo, in one run on this machine, and prints what it measured.
+"""Measures what requests cost, beside peers in the same run on the same machine, and prints it.
 
-Times differ from machine to machine and from minute to minute; the ratios within one run are what to compare.
+Times differ from machine to machine and from minute to minute; the ratios within one run are what to compare. Every
+comparison is measured in interleaved rounds (A B C A B C ...) and reported by its medians. CPU time is that of every
+process that answers: Envoy, the service, PostgreSQL with its backends, or the peer.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
+import sys
 import tempfile
+import time
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from bench import writes
+from bench.calls import Stage
+from bench.compare import Result, interleaved
+from bench.errors import BenchmarkError
+from bench.load import H2LOAD
+from bench.profiles import profile
+from bench.report import print_report
+from bench.system import People, running_system
 
-from bench.calls import Calls
-from bench.load import Measured, measure
-from bench.peer import echo_peer
-from bench.system import running_system
+if TYPE_CHECKING:
+    from bench.compare import Rounds
 
-WIDTH = 110
-"""Of the table, also where nobody looks at a terminal."""
+PAGE_SIZE = 20
+"""Courses in the catalogue: a full page of the default size."""
+QUICK, FULL = (5, 1.5), (7, 3.0)
+"""Rounds, and seconds of each."""
+LOGIN_ROUNDS, LOGIN_SECONDS = 3, 5
 
 
 def main() -> None:
-    """Run every measurement and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3, help="how long each call is measured at each concurrency")
-    parser.add_argument("--concurrency", type=int, default=16, help="callers at once, in the second measurement")
-    options = parser.parse_args()
-    asyncio.run(_run(options.seconds, options.concurrency))
-
-
-async def _run(seconds: float, concurrency: int) -> None:
-    table = Table(title=f"{seconds:g} s each, at 1 and at {concurrency} callers", title_justify="left")
-    for heading in ("call", "p50 ms", "p99 ms", "calls/s", f"calls/s at {concurrency}", "p99 ms", "vs echo"):
-        table.add_column(heading, justify="left" if heading == "call" else "right", no_wrap=True)
-    with tempfile.TemporaryDirectory(prefix="azb") as folder:
-        async with echo_peer() as echo:
-            peer = await _both(echo, seconds, concurrency)
-        _row(table, "bare grpc.aio echo (peer)", peer, peer)
-        async with running_system(Path(folder)) as edge, Calls.connect(edge) as calls:
-            for name, call in calls.named().items():
-                _row(table, name, await _both(call, seconds, concurrency), peer)
-            await calls.check_books()
-    Console(width=WIDTH).print(table)
-
-
-async def _both(call: object, seconds: float, concurrency: int) -> tuple[Measured, Measured]:
-    return await measure(call, 1, seconds), await measure(call, concurrency, seconds)  # type: ignore[arg-type]
-
-
-def _row(table: Table, name: str, measured: tuple[Measured, Measured], peer: tuple[Measured, Measured]) -> None:
-    alone, crowded = measured
-    table.add_row(
-        name,
-        f"{alone.percentile_ms(50):.2f}",
-        f"{alone.percentile_ms(99):.2f}",
-        f"{alone.per_second:,.0f}",
-        f"{crowded.per_second:,.0f}",
-        f"{crowded.percentile_ms(99):.1f}",
-        f"{crowded.per_second / peer[1].per_second:.2f}",
+    """Run the measurements that the arguments ask for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--full", action="store_true", help="every row: longer rounds, one caller, and writes")
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison")
+    parser.add_argument("--seconds", type=float, help="length of a round")
+    parser.add_argument("--callers", type=int, default=16, help="callers at once")
+    parser.add_argument("--courses", type=int, default=PAGE_SIZE, help="courses in the catalogue")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only comparisons whose name contains this")
+    parser.add_argument("--profile", action="store_true", help="print profiles of the hot paths instead")
+    asyncio.run(_until_signal(parser.parse_args()))
+
+
+async def _until_signal(options: argparse.Namespace) -> None:
+    """Run; at the first Ctrl-C or SIGTERM end in order all that was started, and let nothing cut that short."""
+    task = asyncio.create_task(_run(options))
+
+    def end() -> None:
+        if not task.cancelling():
+            _say("stopping")
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+    try:
+        await task
+    except asyncio.CancelledError:
+        sys.exit(130)
+    except BenchmarkError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+async def _run(options: argparse.Namespace) -> None:
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="azb") as name:
+        folder, private = _folders(Path(name))
+        async with running_system(folder / "home") as system:
+            _say(f"first start, with migrations and seeds: {system.start_seconds:.1f} s")
+        async with (
+            running_system(folder / "home") as system,
+            People.signed_in(system.edge) as people,
+            AsyncExitStack() as stack,
+        ):
+            _say(f"started in {system.start_seconds:.1f} s; {'h2load' if H2LOAD else 'our own client'} makes the load")
+            await people.write_courses(options.courses)
+            stage = await Stage.set(stack, private, system, people)
+            await stage.check_agreement()
+            await (_profile(private, stage) if options.profile else _measure(options, stage, begun))
+
+
+def _folders(folder: Path) -> tuple[Path, Path]:
+    """Let others pass through the folder, and make one in it that is private.
+
+    Root's PostgreSQL runs as another user, and would keep its data where they would outlive this run.
+    """
+    folder.chmod(0o711)
+    private = folder / "bench"
+    private.mkdir(mode=0o700)
+    return folder, private
+
+
+async def _profile(folder: Path, stage: Stage) -> None:
+    for name, service, request in stage.hot_paths():
+        print(f"\n{name}: {await profile(folder, stage.system, service, request, callers=16, seconds=3)}")
+
+
+async def _measure(options: argparse.Namespace, stage: Stage, begun: float) -> None:
+    rounds, seconds = FULL if options.full else QUICK
+    rounds, seconds = options.rounds or rounds, options.seconds or seconds
+    wanted = [*stage.quick(), *(stage.more() if options.full else ())]
+    measured: dict[str, Rounds] = {}
+    results: list[Result] = []
+    for comparison in (each for each in wanted if options.only in each.name):
+        _say(comparison.name)
+        measured[comparison.name] = await interleaved(
+            comparison, rounds=rounds, callers=options.callers, seconds=seconds
+        )
+        results += comparison.results(measured[comparison.name])
+        if options.full:
+            measured[f"{comparison.name}, 1 caller"] = await interleaved(
+                comparison, rounds=1, callers=1, seconds=seconds
+            )
+    results.append(Result("make run, warm, from start to healthy", stage.system.start_seconds, "s", 5, 4))
+    if options.full and not options.only:
+        results += await _write(stage, measured, rounds=rounds, callers=options.callers, seconds=seconds)
+    rows = f"{rounds} rounds of {seconds:g} s at {options.callers} callers, {options.courses} courses"
+    print_report(results, measured, f"{rows}; the whole took {time.monotonic() - begun:.0f} s.")
+
+
+async def _write(
+    stage: Stage, measured: dict[str, Rounds], *, rounds: int, callers: int, seconds: float
+) -> list[Result]:
+    system, people = stage.system, stage.people
+    await writes.fill_wallet(people)
+    paying = writes.payments(system, people)
+    _say(paying.name)
+    measured[paying.name] = await interleaved(paying, rounds=rounds, callers=callers, seconds=seconds)
+    _say("login")
+    measured["login"] = await writes.logins(system, rounds=LOGIN_ROUNDS, seconds=LOGIN_SECONDS)
+    _say("events")
+    waiting = await writes.backlog_after_load(system, people, callers=callers, seconds=seconds)
+    await people.check_books()
+    return [writes.login_result(measured["login"]), waiting]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 main()

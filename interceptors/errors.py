@@ -15,13 +15,20 @@ from interceptors.base import Interceptor
 from services.shared import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping, Sequence
 
     from google.protobuf.message import Message
 
     from interceptors.base import Call, Proceed
 
 logger = logging.getLogger(__name__)
+
+MAX_VIOLATIONS = 25
+MAX_STATUS_BYTES = 4096
+"""Exclusive. A status travels in the trailers, which gRPC bounds at 8 KB; far more ends the whole connection."""
+MAX_TEXT_BYTES = 512
+MAX_VIOLATION_TEXT_BYTES = 200
+MAX_METADATA_BYTES = 2048
 
 CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -53,10 +60,25 @@ class Errors(Interceptor):
 
 
 def to_status(error: errors.DomainError) -> status_pb2.Status:
-    """Return the google.rpc.Status of an error: ErrorInfo always, other details where they fit (AIP-193)."""
-    code = code_of(error)
-    status = status_pb2.Status(code=getattr(code_pb2, code.name), message=error.message)
-    for detail in _details(error):
+    """Return the google.rpc.Status of an error: ErrorInfo always, other details where they fit (AIP-193).
+
+    Its size is bounded, whatever the error holds: texts are cut, and of too many violations the first are listed, their
+    number standing in the ErrorInfo's metadata as `violationCount`.
+    """
+    status = status_pb2.Status(code=getattr(code_pb2, code_of(error).name), message=_cut(error.message))
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=errors.DOMAIN, metadata=_bounded(error.metadata))
+    later: list[Message] = []
+    if error.retry_after_seconds is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
+        later.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if error.violations:
+        taken = status.ByteSize() + info.ByteSize() + sum(detail.ByteSize() for detail in later)
+        bad = _bad_request(error.violations, MAX_STATUS_BYTES - MAX_TEXT_BYTES - taken)
+        if len(bad.field_violations) < len(error.violations):
+            info.metadata["violationCount"] = str(len(error.violations))
+        later.insert(0, bad)
+    for detail in (info, *later):
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
@@ -68,21 +90,36 @@ def code_of(error: errors.DomainError) -> grpc.StatusCode:
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
-def _details(error: errors.DomainError) -> Iterator[Message]:
-    yield error_details_pb2.ErrorInfo(reason=error.reason, domain=errors.DOMAIN, metadata=error.metadata)
-    if error.violations:
-        yield error_details_pb2.BadRequest(
-            field_violations=[
-                error_details_pb2.BadRequest.FieldViolation(
-                    field=violation.field, description=violation.description, reason=violation.reason
-                )
-                for violation in error.violations
-            ]
+def _bad_request(violations: Sequence[errors.FieldViolation], room_bytes: int) -> error_details_pb2.BadRequest:
+    bad = error_details_pb2.BadRequest()
+    for violation in violations[:MAX_VIOLATIONS]:
+        listed = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(violation.field, MAX_VIOLATION_TEXT_BYTES),
+            description=_cut(violation.description, MAX_VIOLATION_TEXT_BYTES),
+            reason=_cut(violation.reason, MAX_VIOLATION_TEXT_BYTES),
         )
-    if error.retry_after_seconds is not None:
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
-        yield error_details_pb2.RetryInfo(retry_delay=delay)
+        if bad.ByteSize() + listed.ByteSize() > room_bytes:
+            break
+        bad.field_violations.append(listed)
+    return bad
+
+
+def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
+    bounded: dict[str, str] = {}
+    room_bytes = MAX_METADATA_BYTES
+    for name, value in metadata.items():
+        name, value = _cut(name), _cut(value)  # noqa: PLW2901 - the cut ones are what counts
+        room_bytes -= len(name.encode()) + len(value.encode()) + 8
+        if room_bytes < 0:
+            break
+        bounded[name] = value
+    return bounded
+
+
+def _cut(text: str, most_bytes: int = MAX_TEXT_BYTES) -> str:
+    if len(text) * 4 <= most_bytes:  # Whatever its characters are.
+        return text
+    return text.encode(errors="replace")[:most_bytes].decode(errors="ignore")
 
 
 async def _answer(call: Call, error: errors.DomainError) -> None:

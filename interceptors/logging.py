@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("azora.access")
 
 OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
+BLANK = vars(logging.makeLogRecord({"name": logger.name, "msg": "rpc", "process": None, "thread": None}))
+
+
+class AccessRecord(logging.LogRecord):
+    """A record of nothing but `fields`. What logging gathers for other records costs more than all of the line."""
+
+    def __init__(self, level: int, fields: dict[str, Any]) -> None:
+        self.__dict__ = BLANK | {
+            "levelno": level,
+            "levelname": logging.getLevelName(level),
+            "created": time.time(),
+            "fields": fields,
+        }
 
 
 class AccessLog(Interceptor):
@@ -35,20 +48,30 @@ class AccessLog(Interceptor):
                 call.status = grpc.StatusCode.CANCELLED
             raise
         finally:
-            principal = call.served.principal
-            logger.log(
-                _level(call),
-                "rpc",
-                extra={
-                    "method": call.policy.path,
-                    "status": call.status.name,
-                    "reason": call.reason,
-                    "milliseconds": round((time.perf_counter() - started) * 1000, 2),
-                    "user_id": principal.user_id,
-                    "caller": principal.service,
-                    "address": principal.address,
-                },
-            )
+            level = _level(call)
+            if logger.isEnabledFor(level):
+                logger.handle(AccessRecord(level, _fields(call, time.perf_counter() - started)))
+
+
+def _fields(call: Call, seconds: float) -> dict[str, Any]:
+    served, principal = call.served, call.served.principal
+    fields: dict[str, Any] = {
+        "message": "rpc",
+        "method": call.policy.path,
+        "status": call.status.name,
+        "milliseconds": round(seconds * 1000, 2),
+        "request_id": served.id,
+        "trace_id": served.trace_id,
+    }
+    if call.reason:
+        fields["reason"] = call.reason
+    if principal.user_id:
+        fields["user_id"] = principal.user_id
+    if principal.service:
+        fields["caller"] = principal.service
+    if principal.address:
+        fields["address"] = principal.address
+    return fields
 
 
 def _level(call: Call) -> int:

@@ -10,7 +10,8 @@ password_in() {
   printf '%s' "${url%%@*}"
 }
 
-for service in auth education payment; do
+for url in "${AZORA_SECRETS_DIR:-/run/secrets}"/*_migration_database_url; do
+  service=$(basename "$url" _migration_database_url)
   OWNER_PASSWORD=$(password_in "${service}_migration_database_url")
   APP_PASSWORD=$(password_in "${service}_database_url")
   export OWNER_PASSWORD APP_PASSWORD

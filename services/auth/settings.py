@@ -1,4 +1,4 @@
-"""The settings of Auth."""
+"""Settings of Auth."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class AuthSettings(ServiceSettings):
     """Settings of Auth, as environment variables with the prefix AZORA_."""
 
     bcrypt_cost: Annotated[int, Field(ge=4, le=16)] = 12
-    """How slow a password check is: each step doubles it. Below 10 in development only."""
+    """bcrypt work factor, logarithmic (base 2). Must be at least 10 in production."""
     access_token_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
-    """How long an access token is good."""
+    """Access token lifetime in seconds."""
     session_idle_days: Annotated[int, Field(ge=1, le=365)] = 30
-    """After how long without a refresh a session ends."""
+    """Idle session timeout in days, reset by every refresh."""
     session_days: Annotated[int, Field(ge=1, le=365)] = 90
-    """After how long a session ends however much it is used."""
+    """Absolute session lifetime in days."""
 
     @model_validator(mode="after")
     def _passwords_are_slow_to_guess(self) -> Self:

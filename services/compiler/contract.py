@@ -18,11 +18,16 @@ from services.shared.policy import INFRASTRUCTURE, compile_policies
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from google.protobuf.descriptor import ServiceDescriptor
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
     from services.shared.policy import MethodPolicy
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+HEALTH_CHECK = f"/{HEALTH}/Check"
+CHECKED_SERVICE = "azora-service"
+"""The metadata key by which the gateway tells Envoy whose health it asks for."""
+GATEWAY = "gateway"
+"""The process beside the services, which serves no contract of its own."""
 DESCRIPTORS = files("azora") / "descriptors.binpb"
 
 
@@ -47,6 +52,15 @@ class Contract:
     def names(self) -> tuple[str, ...]:
         """The full names of all gRPC services."""
         return tuple(service.full_name for service in self.services)
+
+    @property
+    def methods(self) -> Mapping[str, MethodDescriptor]:
+        """Every method by its gRPC path."""
+        return {f"/{method.containing_service.full_name}/{method.name}": method for method in self._methods()}
+
+    def _methods(self) -> Iterator[MethodDescriptor]:
+        for service in self.services:
+            yield from service.methods
 
     def owner(self, service: ServiceDescriptor) -> str:
         """Return the name of the mesh's service that serves a gRPC service."""

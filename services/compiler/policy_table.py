@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 INTRODUCTION = """\
-# Who may call what
+# RPC policies
 
-Compiled from the `.proto` files by `make generate`: this is what the gateway and the services enforce.
+Compiled from the `.proto` files by `make generate`. Envoy and the services enforce these policies.
 
-- **Callers**: any one of those listed suffices. A service is known by its certificate on the mesh. A method for
-  services alone does not exist at the public port.
-- **Rate**: see [rate limits](#rate-limits).
-- **Retry**: whether the call may be sent again when its outcome is unknown.
-- **Key**: whether the call takes an idempotency key, as `requestId` or the header `Idempotency-Key`.
+- **Callers**: any one of those listed is admitted. A service is authenticated by its mesh certificate. RPCs that admit
+  services only are not reachable through the public port.
+- **Rate**: rate-limit tier, see [rate limits](#rate-limits).
+- **Timeout**: maximum duration of a call. A shorter client deadline takes precedence.
+- **Retry**: whether the call can be retried after an unknown outcome.
+- **Key**: whether the call accepts an idempotency key, as `requestId` or the `Idempotency-Key` header.
 """
 
 

@@ -1,15 +1,21 @@
-"""What gRPC clients do by themselves: end calls that take too long, and retry those that the contract calls safe.
+"""What gRPC clients do by themselves: end calls that take too long, and retry those without side effects.
 
-The format is gRPC's service config (grpc.service_config.ServiceConfig).
+The format is gRPC's service config (grpc.service_config.ServiceConfig). It promises no retries of methods that take an
+idempotency key: a client that sends none would have each attempt count as a call of its own. azora.client sets keys,
+and adds those retries to what it loads.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from google.protobuf.descriptor_pb2 import MethodOptions
+
 from services.compiler.envoy.routes import seconds
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor
+
     from services.compiler.contract import Contract
     from services.compiler.envoy.typed import Json
     from services.shared.policy import MethodPolicy
@@ -33,17 +39,20 @@ RETRY_THROTTLING = {"maxTokens": 20, "tokenRatio": 0.1}
 
 def service_config(contract: Contract) -> Json:
     """Return the service config of all methods that our own .proto files declare."""
-    declared = {service.full_name for service in contract.declared}
-    policies = [policy for policy in contract.policies().values() if policy.service_path in declared]
-    return {"methodConfig": [_method(policy) for policy in policies], "retryThrottling": RETRY_THROTTLING}
+    policies = contract.policies()
+    methods = [
+        _method(method, policies[f"/{service.full_name}/{method.name}"])
+        for service in contract.declared
+        for method in service.methods
+    ]
+    return {"methodConfig": methods, "retryThrottling": RETRY_THROTTLING}
 
 
-def _method(policy: MethodPolicy) -> Json:
-    service, method = policy.path.removeprefix("/").split("/")
+def _method(method: MethodDescriptor, policy: MethodPolicy) -> Json:
     config: Json = {
-        "name": [{"service": service, "method": method}],
+        "name": [{"service": policy.service_path, "method": method.name}],
         "timeout": seconds(policy.timeout_seconds + LEEWAY_SECONDS),
     }
-    if policy.retry_safe:
+    if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
         config["retryPolicy"] = RETRY_POLICY
     return config

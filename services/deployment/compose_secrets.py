@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.compiler.contract import load_contract
 from services.deployment.files import write_private
 from services.deployment.pki import AUTHORITY, ensure_pki
 from services.shared.settings import SECRET_BYTES
@@ -19,8 +20,6 @@ from services.shared.settings import SECRET_BYTES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SERVICES = ("auth", "education", "payment")
-"""Those with a database."""
 READABLE = 0o644
 
 
@@ -43,7 +42,7 @@ def _fresh() -> dict[str, str]:
         "redis_url": f"redis://:{counters}@valkey:6379/0",
         "valkey.conf": f"requirepass {counters}\n",
     }
-    for service in SERVICES:
+    for service in load_contract().owners:
         made |= {
             f"{service}_secret_key": base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode(),
             f"{service}_database_url": _database_url(service, f"{service}_app"),
@@ -77,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit("usage: python -m services.deployment.compose_secrets FOLDER")
     folder = Path(arguments[0])
     new = make_secrets(folder)
-    sys.stdout.write(f"{folder}: {', '.join(new) if new else 'all there'}\n")
+    sys.stdout.write(f"{folder}: {', '.join(new) if new else 'nothing missing'}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The mesh's own certificate authority, and a certificate with a SPIFFE identity for every part of it."""
+"""The mesh's certificate authority, and a certificate with a SPIFFE identity for each of its processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from services.compiler.contract import GATEWAY, load_contract
 from services.deployment.files import write_private
 from services.shared.principal import TRUST_DOMAIN
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-IDENTITIES = ("auth", "education", "payment", "gateway", "envoy")
 AUTHORITY = "ca"
 AUTHORITY_LIFE = dt.timedelta(days=3650)
 CERTIFICATE_LIFE = dt.timedelta(days=90)
@@ -29,7 +29,12 @@ BACKDATED = dt.timedelta(minutes=5)
 Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
-def ensure_pki(folder: Path, names: Sequence[str] = IDENTITIES) -> list[str]:
+def identities() -> tuple[str, ...]:
+    """Return the names of all that has an identity on the mesh."""
+    return (*load_contract().owners, GATEWAY, "envoy")
+
+
+def ensure_pki(folder: Path, names: Sequence[str] | None = None) -> list[str]:
     """Put ca.crt, ca.key and <name>.crt, <name>.key for each name into `folder` (0700), and return whose are new.
 
     What is there and good for another 30 days stays; a new authority renews every certificate.
@@ -42,7 +47,7 @@ def ensure_pki(folder: Path, names: Sequence[str] = IDENTITIES) -> list[str]:
         authority = _make_authority()
         _write(folder, AUTHORITY, authority)
         renewed.append(AUTHORITY)
-    for name in names:
+    for name in names or identities():
         pair = _read(folder, name)
         if pair is None or not _issued(pair[0], name, authority[0]):
             _write(folder, name, _issue(name, authority))

@@ -10,16 +10,14 @@ from services.education.clients import PaymentClient
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
-from services.education.enrollments import jobs as enrollment_jobs
-from services.education.enrollments.operations import EnrollmentOperations
+from services.education.enrollments import jobs
+from services.education.enrollments.internal_servicer import InternalServicer
+from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
 from services.education.enrollments.servicer import EnrollmentServicer
-from services.education.enrollments.store import EnrollmentStore
-from services.education.events.operations import EventOperations
-from services.education.events.servicer import InternalServicer
-from services.education.events.store import EventStore
-from services.education.settlements import jobs as settlement_jobs
-from services.education.settlements.operations import SettlementOperations
+from services.education.enrollments.store import EnrollmentStore, retention
 from services.shared.assembly import Infrastructure
+from services.shared.cache import EncodedAnswers
+from services.shared.inbox import Inbox
 
 if TYPE_CHECKING:
     from services.education.ports import Payments
@@ -36,38 +34,43 @@ class Container:
     courses: CourseOperations
     enrollments: EnrollmentOperations
     settlements: SettlementOperations
-    events: EventOperations
+    inbox: Inbox
 
 
 def assemble(settings: EducationSettings, *, payments: Payments | None = None) -> Container:
     """Return the operations. Tests give a Payments."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    payments = payments or PaymentClient(infrastructure.mesh)
-    course_store, enrollment_store, event_store = CourseStore(), EnrollmentStore(), EventStore()
+    course_store, enrollment_store = CourseStore(), EnrollmentStore()
     settlements = SettlementOperations(
         database=database,
+        records=infrastructure.records,
         store=enrollment_store,
-        events=event_store,
-        payments=payments,
+        courses=course_store,
+        payments=payments or PaymentClient(infrastructure.mesh),
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
+        sweep_after=timedelta(seconds=settings.settle_after_seconds),
     )
     return Container(
         infrastructure=infrastructure,
-        courses=CourseOperations(database, course_store, infrastructure.pages),
+        courses=CourseOperations(
+            database=database,
+            store=course_store,
+            readers=enrollment_store,
+            pages=infrastructure.pages,
+            answers=EncodedAnswers(),
+        ),
         enrollments=EnrollmentOperations(
             database=database,
             records=infrastructure.records,
             store=enrollment_store,
             courses=course_store,
             settlements=settlements,
-            payments=payments,
             pages=infrastructure.pages,
             settle_after=timedelta(seconds=settings.settle_after_seconds),
-            refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         ),
         settlements=settlements,
-        events=EventOperations(database, event_store, enrollment_store),
+        inbox=Inbox("education", database, jobs.subscriptions(settlements)),
     )
 
 
@@ -77,10 +80,9 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
-        InternalServicer(container.events),
-        jobs={
-            **enrollment_jobs.handlers(container.enrollments),
-            **settlement_jobs.handlers(container.settlements),
-        },
+        InternalServicer(container.settlements, container.inbox),
+        jobs=jobs.jobs(container.settlements),
+        periodic=jobs.periodic(container.settlements),
+        retentions=[retention(timedelta(days=settings.event_retention_days))],
         keys=keys,
     )

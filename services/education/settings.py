@@ -1,4 +1,4 @@
-"""Education's settings, as environment variables with the prefix AZORA_."""
+"""Settings of Education."""
 
 from typing import Annotated
 
@@ -8,9 +8,9 @@ from services.shared.settings import ServiceSettings
 
 
 class EducationSettings(ServiceSettings):
-    """What Education is told by its environment."""
+    """Settings of Education, as environment variables with the prefix AZORA_."""
 
     refund_progress_limit_basis_points: Annotated[int, Field(ge=0, le=10_000)] = 2_000
-    """How far in a paid course, in hundredths of a percent, its learner may be and still ask for a refund."""
+    """Maximum progress in a paid course at which the learner can still request a refund, in basis points."""
     settle_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15
-    """How long after an enrolment began to be paid the job that ends what was left half done looks at it."""
+    """Delay before the recovery job settles an enrolment whose payment was interrupted, in seconds."""

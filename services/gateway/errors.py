@@ -1,4 +1,4 @@
-"""Errors of the gateway, answered by Envoy before a call reaches a service. Reasons: azora/policy/v1/error_reason.proto."""
+"""Errors that Envoy answers before a call reaches a service. Reasons: azora/policy/v1/error_reason.proto."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class RouteNotFound(NotFound):
 
 class ContentTypeUnsupported(InvalidArgument):
     """Unsupported content type: use application/json or gRPC."""
+
+
+class EncodingUnsupported(InvalidArgument):
+    """Unsupported encoding: use gzip, deflate or identity for gRPC messages, chunked for HTTP bodies."""
 
 
 class RequestTooLarge(ResourceExhausted):

@@ -1,4 +1,4 @@
-"""The gateway's settings."""
+"""Settings of the gateway."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ Targets = dict[str, tuple[str, ...]]
 
 
 class GatewaySettings(ServerSettings):
-    """Settings of the gateway's own process, which has no database and asks the services for their health only."""
+    """Settings of the gateway process, which has no database and calls the services for health checks only."""
 
     http_listen: str
-    """Where the HTTP app listens: "unix:/run/azora/gateway-http.sock", or "0.0.0.0:8081" with mutual TLS."""
+    """Listen address of the HTTP app: `unix:/run/azora/gateway-http.sock`, or `0.0.0.0:8081` with mutual TLS."""
     services: Annotated[Targets, NoDecode]
-    """The gRPC address of each service, directly: "auth=unix:/run/azora/auth.sock,payment=payment:50051".
+    """gRPC addresses of the services, for health checks: `auth=unix:/run/azora/auth.sock,payment=payment:50051`.
 
-    A service with replicas is named once for each.
+    Repeat a service's name for each of its replicas.
+    """
+
+    mesh_target: str = ""
+    """Envoy's mesh listener: `unix:/run/azora/mesh.sock` or `envoy:9443`.
+
+    When set, a service is healthy once calls reach it through Envoy.
     """
 
     @field_validator("services", mode="before")
@@ -33,19 +39,21 @@ class GatewaySettings(ServerSettings):
         for entry in value.split(","):
             name, equals, target = entry.strip().partition("=")
             if not (name and equals and target):
-                raise ValueError("must be like auth=unix:/run/azora/auth.sock,payment=payment:50051")
+                raise ValueError("must have the form auth=unix:/run/azora/auth.sock,payment=payment:50051")
             targets[name] = (*targets.get(name, ()), target)
         return targets
 
     @model_validator(mode="after")
     def _pages_over_tcp_are_secured(self) -> Self:
         if not self.http_listen.startswith("unix:") and self.mutual_tls is None:
-            raise ValueError("AZORA_HTTP_LISTEN is TCP, which needs AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
+            raise ValueError(
+                "AZORA_HTTP_LISTEN is a TCP address, which requires AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY"
+            )
         return self
 
     @property
     def mutual_tls(self) -> tuple[Path, Path, Path] | None:
-        """This process's certificate, its key, and the mesh's authority; None where all is on unix sockets."""
+        """Paths of the certificate, its private key and the mesh certificate authority; None without TLS."""
         if self.tls_certificate and self.tls_key and self.tls_authority:
             return self.tls_certificate, self.tls_key, self.tls_authority
         return None

@@ -1,4 +1,4 @@
-"""Whom PostgreSQL runs as: it refuses root, so root's runs as an unprivileged user."""
+"""The user that PostgreSQL runs as: it refuses root, so root's runs as an unprivileged user id of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNPRIVILEGED = "nobody"
+DYNAMIC_IDS = range(61184, 65520)
+"""User ids that systems leave to programs for use without an entry in /etc/passwd (systemd's DynamicUser)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,46 @@ class Account:
             return os.access(existing[0], os.X_OK)
         return all(step.stat().st_mode & stat.S_IXOTH for step in existing)
 
+    def own(self, folder: Path) -> None:
+        """Give `folder` and all that is in it to this user; for root alone, and only what is ours already."""
+        # By descriptors: a name that is swapped for a link meanwhile leads nowhere else.
+        for _, folders, names, descriptor in os.fwalk(folder):
+            os.fchown(descriptor, self.uid, self.gid)
+            for name in (*folders, *names):
+                os.chown(name, self.uid, self.gid, dir_fd=descriptor, follow_symlinks=False)
+
 
 def caller() -> Account:
-    """Return the user who runs us."""
+    """Return the user who runs us. Its name is what PostgreSQL's peer authentication sees."""
     return Account(user_name(os.geteuid()), os.geteuid(), os.getegid())
 
 
-def database_account() -> Account:
-    """Return the user whom PostgreSQL runs as: the caller, or `nobody` for root. Raises UserUnnamed."""
+def database_account(fingerprint: str) -> Account:
+    """Return the user that PostgreSQL of a home runs as: the caller, or for root a user id of that home's own.
+
+    Root's has no entry in /etc/passwd: nothing else runs as that id, and nothing is added to the machine.
+    Raises UserUnnamed.
+    """
+    if os.geteuid():
+        try:
+            return Account(pwd.getpwuid(os.geteuid()).pw_name, os.geteuid(), os.getegid())
+        except KeyError:
+            raise UserUnnamed(uid=os.geteuid()) from None
+    taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.pw_gid for entry in pwd.getpwall()}
+    first = int(fingerprint, 16) % len(DYNAMIC_IDS)
+    free = (number for number in (*DYNAMIC_IDS[first:], *DYNAMIC_IDS[:first]) if number not in taken)
+    uid = next(free)
+    return Account(f"uid {uid}", uid, uid)
+
+
+def naming_account(account: Account) -> Account:
+    """Return the user that makes the data of `account`: initdb refuses a user id without a name. Raises UserUnnamed."""
+    if account.is_caller:
+        return account
     try:
-        entry = pwd.getpwuid(os.geteuid()) if os.geteuid() else pwd.getpwnam(UNPRIVILEGED)
+        entry = pwd.getpwnam(UNPRIVILEGED)
     except KeyError:
-        raise UserUnnamed(uid=os.geteuid()) from None
+        raise UserUnnamed(uid=account.uid) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 

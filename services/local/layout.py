@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOCKET_PATH_BYTES = 107
-BELOW_BASE_BYTES = len("/azora-0123456789-pg/gateway-http-99.sock") + 4
+BELOW_BASE_BYTES = len("/azora-0123456789-db/gateway-http-99.sock") + 4
 """Room for the folder's name and the longest name in it."""
 
 
@@ -65,13 +65,13 @@ class Layout:
         for log in self.logs.glob("*.log"):
             log.replace(log.with_suffix(".log.old"))
 
-    def log(self, part: str) -> Path:
-        """Return the log of a part."""
-        return self.logs / f"{part}.log"
+    def log(self, process: str) -> Path:
+        """Return the log of a process."""
+        return self.logs / f"{process}.log"
 
-    def socket(self, name: str) -> Path:
-        """Return the socket of that name."""
-        return self.runtime / f"{name}.sock"
+    def socket(self, name: str, replica: int = 0) -> Path:
+        """Return the socket of a replica: payment.sock, then payment-1.sock, ... Envoy's bootstrap has the same."""
+        return self.runtime / (f"{name}-{replica}.sock" if replica else f"{name}.sock")
 
     def target(self, name: str) -> str:
         """Return the gRPC address of the socket of that name."""

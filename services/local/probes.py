@@ -1,8 +1,9 @@
-"""Ways to ask a part whether it is there."""
+"""Readiness probes."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,17 @@ async def accepts(socket: Path) -> bool:
     return True
 
 
+def no_authorities() -> ssl.SSLContext:
+    """Return what a client of plain HTTP verifies TLS with: loading real authorities takes longer than its calls."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 async def wait_until_healthy(edge: str, layout: Layout) -> None:
-    """Wait until all parts are healthy, as seen through the edge. Raises SystemUnhealthy, naming one that is not."""
+    """Wait until every process is healthy, as seen through the edge. Raises SystemUnhealthy, which names one."""
     suspect = "envoy"
-    async with httpx.AsyncClient(base_url=edge, timeout=ANSWER_SECONDS, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=edge, timeout=ANSWER_SECONDS, trust_env=False, verify=no_authorities()
+    ) as client:
 
         async def healthy() -> bool:
             nonlocal suspect
@@ -55,11 +63,11 @@ async def wait_until_healthy(edge: str, layout: Layout) -> None:
             async with asyncio.timeout(HEALTHY_SECONDS):
                 await until(healthy)
         except TimeoutError:
-            raise SystemUnhealthy(part=suspect, seconds=HEALTHY_SECONDS, log=layout.log(suspect)) from None
+            raise SystemUnhealthy(process=suspect, seconds=HEALTHY_SECONDS, log=layout.log(suspect)) from None
 
 
 async def _first_unhealthy(client: httpx.AsyncClient) -> str:
-    """Return the name of a part that is not healthy; empty when all are."""
+    """Return the name of a process that is not healthy; empty when all are."""
     try:
         answer = await client.get("/health")
         if answer.status_code == httpx.codes.OK:
@@ -71,7 +79,7 @@ async def _first_unhealthy(client: httpx.AsyncClient) -> str:
 
 
 async def _speaks_grpc(client: httpx.AsyncClient) -> bool:
-    """Whether gRPC gets to the gateway: Envoy asks each part for its health by itself, and may not have asked yet."""
+    """Whether gRPC gets to the gateway: Envoy checks each upstream's health by itself, and may not have done so yet."""
     headers = {"content-type": "application/grpc-web+proto"}
     answer = await client.post("/grpc.health.v1.Health/Check", content=EMPTY_MESSAGE, headers=headers)
     return b"grpc-status:0" in answer.content

@@ -33,6 +33,10 @@ class Report:
         """Print a line of progress."""
         self._print(self._out, Text.assemble(("azora ", "bold cyan"), text))
 
+    def line(self, text: Text) -> None:
+        """Print a line as it is."""
+        self._print(self._out, text)
+
     def welcome(self, system: System, *, seconds: float, seeded: bool) -> None:
         """Print where everything is and how to call it first."""
         self._print(self._out, Text.assemble("\n", ("Azora Mesh is up", "bold green"), f" after {seconds:.1f} s\n"))
@@ -45,7 +49,7 @@ class Report:
         well = True
         for finding in findings:
             mark = ("ok  ", "green") if finding.well else ("BAD ", "bold red")
-            self._print(self._out, Text.assemble(mark, (f"{finding.subject:<8} ", "cyan"), finding.text))
+            self._print(self._out, Text.assemble(mark, (f"{finding.subject:<12} ", "cyan"), finding.text))
             well = well and finding.well
         return well
 
@@ -76,6 +80,6 @@ def _welcome(system: System, *, seeded: bool) -> Iterator[tuple[str, str]]:
     yield "grpcurl", f"grpcurl -plaintext {address} {call}"
     yield "buf curl", f"buf curl --protocol grpc --http2-prior-knowledge {edge}/{call}"
     yield "", ""
-    yield "Logs", str(system.layout.logs)
+    yield "Logs", f"azora logs --follow, or the files in {system.layout.logs}"
     yield "Stop", f"Ctrl-C, or kill {os.getpid()}"
     yield "Wipe", "make reset"

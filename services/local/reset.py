@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.local import doctor, postgres
 from services.local.layout import find_layout, lock_path, register_path
-from services.local.leftovers import end_leftovers, run_lock
+from services.local.orphans import run_lock, stop_orphans
 from services.local.settings import runtime_candidates
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def reset(settings: SystemSettings) -> None:
     if not settings.home.exists():
         return
     with run_lock(lock_path(settings.home)):
-        end_leftovers(register_path(settings.home))
+        stop_orphans(register_path(settings.home))
         postgres.wipe(settings.home)
         layout = find_layout(settings.home, runtime_candidates())
         for path in (layout.runtime, *layout.kept):

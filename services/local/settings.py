@@ -1,4 +1,4 @@
-"""The settings of the local system, read from the environment once."""
+"""Settings of the local system, read from the environment once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.local.errors import SettingInvalid
-from services.shared.settings import SettingsError, load
+from services.shared.settings import Environment, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,20 +23,22 @@ def _default_home() -> Path:
 
 
 class SystemSettings(BaseSettings):
-    """Where the local system lives and listens. What the services read themselves passes through to them."""
+    """Settings of `azora up`. All other AZORA_ variables are passed on to the services."""
 
     model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     home: Path = Field(default_factory=_default_home)
-    """Folder of all its state: database, keys, certificates, logs. `.azora` in the checkout unless set."""
+    """Directory of all state: database, keys, certificates, logs. Defaults to `.azora` in the checkout."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    """The edge's port on 127.0.0.1."""
+    """Public port, on 127.0.0.1."""
+    env: Environment = Environment.DEVELOPMENT
+    """Must be development: `azora up` refuses to start in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplies Envoy's flood guard, as it does the services' limits."""
+    """Multiplier for every rate limit, Envoy's flood guard included."""
 
     @property
     def edge(self) -> str:
-        """The URL of everything."""
+        """Base URL of the public port."""
         return f"http://127.0.0.1:{self.port}"
 
 
@@ -50,8 +52,11 @@ def read_settings() -> SystemSettings:
 
 
 def inherited_environment() -> Mapping[str, str]:
-    """Return the environment that every part starts from."""
-    return dict(os.environ)
+    """Return the environment that every process starts from.
+
+    Bytecode is cached there whatever the caller's own habit: four processes that compile all they import start slowly.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def runtime_candidates() -> list[Path]:

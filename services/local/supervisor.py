@@ -1,47 +1,60 @@
-"""Starts the parts stage by stage, keeps them running, and stops them in the opposite order."""
+"""Starts processes stage by stage, keeps them running, and stops them in the opposite order."""
 
 from __future__ import annotations
 
 import asyncio
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from services.local.part import Part
+from services.local.supervised import SupervisedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from services.local.leftovers import Register
-    from services.local.part import Plan
+    from services.local.orphans import Register
+    from services.local.supervised import ProcessSpec
+
+
+class Stage(IntEnum):
+    """Groups of processes, in the order in which they depend on each other."""
+
+    DATABASE = 1
+    SERVICES = 2
+    EDGE = 3
 
 
 class Supervisor:
-    """The parts of one system."""
+    """The processes of one system."""
 
     def __init__(self, register: Register, say: Callable[[str], None]) -> None:
         self._register = register
         self._say = say
-        self._stages: list[list[Part]] = []
+        self._stages: dict[Stage, list[SupervisedProcess]] = {stage: [] for stage in Stage}
 
-    async def start(self, plans: Sequence[Plan], keepers: asyncio.TaskGroup) -> None:
-        """Start the parts of the next stage together, and keep each in a task of the group. Raises PartFailed.
+    @property
+    def processes(self) -> tuple[SupervisedProcess, ...]:
+        """All processes, in the order of their stages."""
+        return tuple(process for stage in Stage for process in self._stages[stage])
 
-        A part that cannot be kept ends the group.
+    async def start(self, stage: Stage, specs: Sequence[ProcessSpec], watchers: asyncio.TaskGroup) -> None:
+        """Start processes of a stage together, each watched by a task of the group. Raises ProcessFailed.
+
+        A process that keeps failing ends the group.
         """
-        stage = [Part(plan, self._register, self._say) for plan in plans]
-        self._stages.append(stage)
+        started = [SupervisedProcess(spec, self._register, self._say) for spec in specs]
+        self._stages[stage] += started
         async with asyncio.TaskGroup() as starts:
-            for part in stage:
-                starts.create_task(part.start())
-        for part in stage:
-            keepers.create_task(part.keep())
+            for process in started:
+                starts.create_task(process.start())
+        for process in started:
+            watchers.create_task(process.watch())
 
     async def stop(self) -> None:
-        """Stop all parts, the last started first, whatever happened before; nobody keeps them any more."""
-        for stage in reversed(self._stages):
-            await asyncio.gather(*(part.stop() for part in stage))
+        """Stop all processes, the last stage first. Their watchers have ended before."""
+        for stage in reversed(Stage):
+            await asyncio.gather(*(process.stop() for process in self._stages[stage]))
 
     def kill(self) -> None:
-        """End all parts at once; `stop` is still to be awaited."""
-        for stage in self._stages:
-            for part in stage:
-                part.kill()
+        """Kill all processes; `stop` is still to be awaited."""
+        for process in self.processes:
+            process.kill()

@@ -1,20 +1,21 @@
-"""What the one-command system consists of: every part's command, environment and place."""
+"""The processes of the one-command system: command, environment and place of each."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from services.compiler.envoy import LocalSettings, local, socket_path, write_bootstrap
+from services.compiler.contract import GATEWAY, load_contract
 from services.deployment.secret_keys import secret_key
-from services.local.envoy import envoy_plan
-from services.local.part import Plan
+from services.local.envoy import envoy_process
 from services.local.probes import accepts
 from services.local.processes import Command
 from services.local.settings import inherited_environment
+from services.local.supervised import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from services.local.layout import Layout
     from services.local.postgres import Cluster
     from services.local.settings import SystemSettings
-
-SERVICES = ("auth", "education", "payment")
-"""Those with a database."""
-GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +34,30 @@ class System:
     layout: Layout
     cluster: Cluster
     replicas: Mapping[str, int] = field(default_factory=dict)
-    """How many processes a part has; one unless named here."""
+    """Number of processes of each service; one where it is not named."""
 
-    def postgres(self) -> Plan:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the services, each of which has a database."""
+        return load_contract().owners
+
+    def postgres(self) -> ProcessSpec:
         """Return how PostgreSQL is run."""
-        return self.cluster.plan(self.layout.log("postgres"))
+        return self.cluster.process(self.layout.log("postgres"))
 
-    def services(self) -> list[Plan]:
+    def services(self) -> list[ProcessSpec]:
         """Return how all replicas of the services are run."""
-        return [plan for name in SERVICES for plan in self._replicas(name)]
+        return [spec for name in self.names for spec in self._replicas(name)]
 
-    def gateway(self) -> list[Plan]:
-        """Return how all replicas of the gateway are run: /health answers once they do."""
+    def gateway(self) -> list[ProcessSpec]:
+        """Return how all replicas of the gateway are run."""
         return self._replicas(GATEWAY)
 
-    def envoy(self) -> Plan:
+    def envoy(self) -> ProcessSpec:
         """Return how Envoy is run, on a bootstrap written now."""
+        # Not before it is needed: the compiler imports for as long as everything else here, while services start.
+        from services.compiler.envoy import LocalSettings, local, write_bootstrap  # noqa: PLC0415
+
         profile = local(
             LocalSettings(
                 runtime=self.layout.runtime,
@@ -63,11 +68,21 @@ class System:
             )
         )
         write_bootstrap(profile, self.layout.bootstrap)
-        return envoy_plan(self.layout)
+        return envoy_process(self.layout)
+
+    @property
+    def is_migrated(self) -> bool:
+        """Whether an earlier start left every database at its newest revision."""
+        marker = self.cluster.migrated
+        return self.cluster.data.exists() and marker.exists() and marker.read_text() == self._newest_revisions()
+
+    def mark_migrated(self) -> None:
+        """Remember that every database is at its newest revision."""
+        self.cluster.migrated.write_text(self._newest_revisions())
 
     async def unmigrated(self) -> list[str]:
         """Return the services whose databases are not at their newest revision; asking costs less than migrating."""
-        return [service for service in SERVICES if await self.cluster.revision(service) != newest_revision(service)]
+        return [service for service in self.names if await self.cluster.revision(service) != newest_revision(service)]
 
     def migration(self, service: str) -> Command:
         """Return how a service's database is migrated: by its owner, whom the running service cannot become."""
@@ -77,7 +92,7 @@ class System:
         )
 
     def seeding(self) -> Command:
-        """Return how the running system is seeded: by `azora seed`, which takes much memory."""
+        """Return how the running system is seeded: by `azora seed`, as a process of its own whose memory is freed."""
         here = {"AZORA_HOME": str(self.layout.home), "AZORA_PORT": str(self.settings.port)}
         return Command(
             arguments=(sys.executable, "-m", "services.cli", "seed"),
@@ -86,21 +101,25 @@ class System:
             folder=self.layout.home,
         )
 
+    def _newest_revisions(self) -> str:
+        return json.dumps({service: newest_revision(service) for service in self.names})
+
     def remove_sockets(self) -> None:
         """Remove the folders outside the home; the next start makes them anew."""
         for folder in (self.layout.runtime, self.cluster.sockets):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _replicas(self, service: str) -> list[Plan]:
+    def _replicas(self, service: str) -> list[ProcessSpec]:
         return [self._service(service, replica) for replica in range(self.replicas.get(service, 1))]
 
-    def _service(self, service: str, replica: int) -> Plan:
-        path = socket_path(self.layout.runtime, service, replica)
+    def _service(self, service: str, replica: int) -> ProcessSpec:
+        path = self.layout.socket(service, replica)
         environment = self.environment(service) | {"AZORA_LISTEN": f"unix:{path}"}
         if service == GATEWAY:
-            http = socket_path(self.layout.runtime, "gateway-http", replica)
+            http = self.layout.socket(f"{GATEWAY}-http", replica)
             environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
-        return Plan(
+            environment["AZORA_MESH_TARGET"] = self.layout.target("mesh")
+        return ProcessSpec(
             name=path.stem,
             command=self._python(service, (), environment, self.layout.log(path.stem)),
             ready=lambda: accepts(path),
@@ -108,7 +127,7 @@ class System:
         )
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return what the user's environment and this system say to every process of a service."""
+        """Return the environment of every process of a service: the caller's, and what this system sets."""
         own = {
             "AZORA_ENV": "development",
             "AZORA_LISTEN": self.layout.target(service),
@@ -116,7 +135,7 @@ class System:
             "AZORA_TLS_KEY": str(self.layout.pki / f"{service}.key"),
             "AZORA_TLS_AUTHORITY": str(self.layout.pki / "ca.crt"),
         }
-        if service in SERVICES:
+        if service in self.names:
             own |= {
                 "AZORA_DATABASE_URL": self.cluster.url(service, f"{service}_app"),
                 "AZORA_SECRET_KEY": secret_key(self.layout.secrets, service),
@@ -130,8 +149,8 @@ class System:
     def _targets(self) -> str:
         """Return where the gateway asks each service for its health."""
         return ",".join(
-            f"{name}=unix:{socket_path(self.layout.runtime, name, replica)}"
-            for name in SERVICES
+            f"{name}=unix:{self.layout.socket(name, replica)}"
+            for name in self.names
             for replica in range(self.replicas.get(name, 1))
         )
 

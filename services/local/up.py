@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from services.deployment import pki
 from services.local import doctor, postgres
+from services.local.health import watch_health
 from services.local.layout import lock_path, make_home, make_layout, register_path
-from services.local.leftovers import Register, end_leftovers, run_lock
+from services.local.logs import keep_bounded
+from services.local.orphans import Register, run_lock, stop_orphans
 from services.local.probes import wait_until_healthy
 from services.local.processes import run_step
 from services.local.settings import runtime_candidates
-from services.local.supervisor import Supervisor
-from services.local.system import SERVICES, System
+from services.local.supervisor import Stage, Supervisor
+from services.local.system import System
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -32,8 +34,8 @@ def up(settings: SystemSettings, report: Report, *, seeded: bool, replicas: Mapp
     doctor.check_machine(settings)
     make_home(settings.home)
     with run_lock(lock_path(settings.home)):
-        for part in end_leftovers(register_path(settings.home)):
-            report.say(f"ended {part}, which a killed run had left behind")
+        for name in stop_orphans(register_path(settings.home)):
+            report.say(f"stopped orphaned process {name} from an earlier run")
         doctor.check_port(settings.port)
         system = describe(settings, replicas)
         system.layout.set_logs_aside()
@@ -52,56 +54,72 @@ def describe(settings: SystemSettings, replicas: Mapping[str, int] | None = None
 
 
 async def _live(system: System, report: Report, *, seeded: bool) -> None:
-    """Start everything and keep it running; stop it in order when cancelled, or when a part fails for good."""
+    """Start everything and keep it running; stop it in order when cancelled, or when a process fails for good."""
     task = asyncio.current_task()
-    supervisor = Supervisor(Register(register_path(system.layout.home)), report.say)
+    supervisor = Supervisor(Register(register_path(system.layout.home), report.say), report.say)
     with _on_signals(task.cancel if task else supervisor.kill, supervisor.kill):
         try:
-            async with asyncio.TaskGroup() as keepers:
+            async with asyncio.TaskGroup() as watchers:
+                watchers.create_task(keep_bounded(system.layout.logs))
                 begun = time.monotonic()
-                async for step in _start(system, supervisor, keepers, seeded=seeded):
+                async for step in _start(system, supervisor, watchers, seeded=seeded):
                     report.say(step)
                 report.welcome(system, seconds=time.monotonic() - begun, seeded=seeded)
+                watchers.create_task(watch_health(system, supervisor, report.say))
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:
-            report.say("stopping: Envoy first, PostgreSQL last; a second Ctrl-C ends all at once")
+            report.say("stopping: Envoy first, PostgreSQL last; a second Ctrl-C kills everything")
             await supervisor.stop()
 
 
 async def _start(
-    system: System, supervisor: Supervisor, keepers: asyncio.TaskGroup, *, seeded: bool
+    system: System, supervisor: Supervisor, watchers: asyncio.TaskGroup, *, seeded: bool
 ) -> AsyncIterator[str]:
-    """Start the stages one after another, and say each before it begins."""
-    cluster = system.cluster
-    reason = (
-        "" if cluster.folder.parent == system.layout.home else f", as {cluster.account.name} may not enter the home"
-    )
-    yield f"starting PostgreSQL, with its data in {cluster.folder}{reason}"
+    """Start everything, giving each step before it begins."""
     pki.ensure_pki(system.layout.pki)
+    if system.is_migrated and (system.layout.seeded.exists() or not seeded):
+        yield "starting PostgreSQL, services, gateway and Envoy"
+        await system.cluster.initialise(system.layout.log("initdb"))
+        async with asyncio.TaskGroup() as starts:
+            # Services import for longer than PostgreSQL takes to start, and ask it again until it answers.
+            starts.create_task(supervisor.start(Stage.DATABASE, [system.postgres()], watchers))
+            starts.create_task(supervisor.start(Stage.SERVICES, system.services() + system.gateway(), watchers))
+            starts.create_task(supervisor.start(Stage.EDGE, [system.envoy()], watchers))
+    else:
+        async for step in _start_afresh(system, supervisor, watchers, seeding=seeded):
+            yield step
+    await wait_until_healthy(system.settings.edge, system.layout)
+
+
+async def _start_afresh(
+    system: System, supervisor: Supervisor, watchers: asyncio.TaskGroup, *, seeding: bool
+) -> AsyncIterator[str]:
+    """Create or migrate the databases, and seed, before what needs them starts."""
+    cluster = system.cluster
+    elsewhere = cluster.folder.parent != system.layout.home
+    reason = f" ({cluster.account.name} cannot enter {system.layout.home})" if elsewhere else ""
+    yield f"starting PostgreSQL, data in {cluster.folder}{reason}"
     await cluster.initialise(system.layout.log("initdb"))
-    await supervisor.start([system.postgres()], keepers)
-    await cluster.provision(SERVICES)
+    await supervisor.start(Stage.DATABASE, [system.postgres()], watchers)
+    await cluster.provision(system.names)
     unmigrated = await system.unmigrated()
     if unmigrated:
         yield f"migrating {', '.join(unmigrated)}"
     async with asyncio.TaskGroup() as steps:
         for service in unmigrated:
             steps.create_task(run_step(f"Migrating {service}", system.migration(service)))
-    # What seeds need comes up first, /health last: a system that says it is healthy has its accounts and courses.
-    seeding = seeded and not system.layout.seeded.exists()
-    services, gateway = system.services(), system.gateway()
-    first = services if seeding else services + gateway
-    yield f"starting {', '.join(plan.name for plan in first)}"
-    await supervisor.start(first, keepers)
+    system.mark_migrated()
+    yield "starting services"
+    await supervisor.start(Stage.SERVICES, system.services(), watchers)
     yield "starting Envoy"
-    await supervisor.start([system.envoy()], keepers)
-    if seeding:
+    await supervisor.start(Stage.EDGE, [system.envoy()], watchers)
+    if seeding and not system.layout.seeded.exists():
         yield "seeding"
         await run_step("Seeding", system.seeding())
-        yield f"starting {', '.join(plan.name for plan in gateway)}"
-        await supervisor.start(gateway, keepers)
-    await wait_until_healthy(system.settings.edge, system.layout)
+    # Last, as /health is the gateway's: a system that says it is healthy has its accounts and courses.
+    yield "starting the gateway"
+    await supervisor.start(Stage.SERVICES, system.gateway(), watchers)
 
 
 @contextmanager
@@ -123,6 +141,6 @@ def _on_signals(first: Callable[[], object], others: Callable[[], object]) -> It
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first failure of the group: when one part has failed, the rest is its consequence."""
+    """Return the first failure of the group: when one process has failed, the rest is its consequence."""
     failure = failures.exceptions[0]
     return _first(failure) if isinstance(failure, BaseExceptionGroup) else failure

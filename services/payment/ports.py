@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentRefunded:
-    """The event of a refund."""
-
-    id: str
-    """The same for every delivery of the same event."""
-    occur_time: datetime
-    payment_id: str
-    in_full: bool
-    """Whether nothing of the payment is left."""
+from typing import Protocol
 
 
 class Education(Protocol):
     """Education, as Payment sees it."""
 
-    async def receive(self, event: PaymentRefunded) -> None:
-        """Take the event; one that was taken before changes nothing. Raises DependencyUnavailable."""
+    async def close_enrollment(self, *, payment_id: str, refund_id: str, by_payer: bool) -> None:
+        """End the enrolment that a payment bought, before it is refunded; for the same refund always alike.
+
+        Raises Refused if the payer may not have the course taken back, and DependencyUnavailable.
+        """
         ...

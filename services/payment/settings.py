@@ -1,4 +1,4 @@
-"""Payment's settings, as environment variables with the prefix AZORA_."""
+"""Settings of Payment."""
 
 from typing import Annotated
 
@@ -8,7 +8,9 @@ from services.shared.settings import ServiceSettings
 
 
 class PaymentSettings(ServiceSettings):
-    """What Payment is told by its environment."""
+    """Settings of Payment, as environment variables with the prefix AZORA_."""
 
     refund_window_days: Annotated[int, Field(ge=0, le=3650)] = 14
-    """For how long after a payment its payer may ask for a refund."""
+    """Refund window of a payment in days, for its payer."""
+    refund_settle_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15
+    """Delay before the recovery job settles a refund whose decision was interrupted."""

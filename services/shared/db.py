@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import MetaData, text
+from sqlalchemy import DateTime, MetaData, Uuid, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -31,6 +31,13 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 ATTEMPTS = 5
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 10
+
+
+Id = Uuid(as_uuid=False)
+"""UUIDs, as text in lower case."""
+Time = DateTime(timezone=True)
+ID_MAX = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+"""Not below any id: where a list that runs backwards begins."""
 
 
 def metadata() -> MetaData:

@@ -89,6 +89,25 @@ def revive(record: Mapping[str, Any]) -> DomainError:
     )
 
 
+class Refused(Exception):
+    """Another service looked at a call of ours and refused it.
+
+    For whoever made the call to catch, and to answer in its own words: it is nothing that our caller asked for. Raised
+    for verdicts only; DependencyUnavailable stands for whatever leaves open what happened.
+    """
+
+    def __init__(
+        self, reason: str, code: str = "FAILED_PRECONDITION", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        self.reason = reason
+        """ErrorInfo.reason, as the service's error_reason.proto has it; empty where the answer had none."""
+        self.code = code
+        """Name of the gRPC code, "FAILED_PRECONDITION"."""
+        self.metadata = dict(metadata or {})
+        """ErrorInfo.metadata."""
+        super().__init__(f"{code} {reason}")
+
+
 class InvalidArgument(DomainError):
     """Invalid request."""
 

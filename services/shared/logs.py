@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -15,7 +15,10 @@ STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one JSON object; unset fields are left out. `extra` becomes fields of its own."""
+    """Writes a record as one JSON object; unset fields are left out. `extra` becomes fields of its own.
+
+    A record with an attribute `fields` is an access-log line: these fields are all there is to write.
+    """
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -23,27 +26,51 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
+        return self.encode(record).decode()
+
+    def encode(self, record: logging.LogRecord) -> bytes:
+        """Return the record as one line of JSON, encoded."""
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
             "service": self._service,
-            "message": record.getMessage(),
         }
+        fields: dict[str, Any] | None = getattr(record, "fields", None)
+        line |= self._gathered(record) if fields is None else fields
+        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
+
+    def _gathered(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields: dict[str, Any] = {"message": record.getMessage()}
         request = current_request()
         if request is not None:
-            line |= {"request_id": request.id, "trace_id": request.trace_id}
-        line |= {
+            fields |= {"request_id": request.id, "trace_id": request.trace_id}
+        fields |= {
             name: value for name, value in vars(record).items() if name not in STANDARD and value not in (None, "")
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+            fields["exception"] = self.formatException(record.exc_info)
+        return fields
+
+
+class LineHandler(logging.Handler):
+    """Writes each record as one line, in one write: lines of several processes on one pipe stay whole."""
+
+    def __init__(self, service: str, stream: BinaryIO) -> None:
+        super().__init__()
+        self._formatter = JsonFormatter(service)
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        try:
+            self._stream.write(self._formatter.encode(record) + b"\n")
+            self._stream.flush()
+        except Exception:  # noqa: BLE001 - as every handler of logging does: a log that fails fails no call
+            self.handleError(record)
 
 
 def configure(service: str, level: str) -> None:
     """Send all logs of this process to standard output as JSON."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter(service))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[LineHandler(service, sys.stdout.buffer)], force=True)
     for noisy in ("pgqueuer", "alembic", "uvicorn.error"):
         logging.getLogger(noisy).setLevel("WARNING")

@@ -18,9 +18,9 @@ LOCK = 0x617A6F7261
 """Key of the advisory lock ("azora"): replicas that start at once migrate one after another."""
 
 
-def migrate(service: str, url: str) -> None:
-    """Upgrade the database at `url` to the newest revision of services/<service>/migrations."""
-    asyncio.run(_migrate(service, url))
+def migrate(service: str, url: str, revision: str = "head") -> None:
+    """Upgrade the database at `url` to a revision of services/<service>/migrations, the newest unless given."""
+    asyncio.run(_migrate(service, url, revision))
 
 
 def run_script(script: str) -> None:
@@ -29,23 +29,23 @@ def run_script(script: str) -> None:
     connection.run_async(lambda driver: driver.execute(script))
 
 
-async def _migrate(service: str, url: str) -> None:
+async def _migrate(service: str, url: str, revision: str) -> None:
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            await connection.run_sync(_upgrade, service)
+            await connection.run_sync(_upgrade, service, revision)
     finally:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection, service: str) -> None:
+def _upgrade(connection: Connection, service: str, revision: str) -> None:
     """Run Alembic's upgrade in the connection's transaction; migration_environment/env.py is its environment."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("path_separator", "newline")
     config.set_main_option("script_location", _escaped(files("services.shared.migration_environment")))
     config.set_main_option("version_locations", _escaped(files(f"services.{service}") / "migrations" / "versions"))
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _escaped(path: object) -> str:

@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import uvloop
 from azora import client
+from google.protobuf import descriptor_pool
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
@@ -22,7 +24,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs
+from services.shared.background import Background
+from services.shared.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import compile_policies, infrastructure_policies
+from services.shared.reflection import SymbolPool
 from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -38,7 +43,6 @@ logger = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=ServerSettings)
 
 READINESS_SECONDS = 1.0
-MAX_MESSAGE_BYTES = 1024 * 1024
 HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
 REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -104,7 +108,7 @@ class Server:
     ready: Callable[[], Awaitable[bool]]
     """Whether the service can do its work now: its own database answers."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
-    """What runs beside the server until it ends."""
+    """What runs beside the server until it ends. A task that keeps crashing makes health say NOT_SERVING."""
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     """What is closed after the last call."""
     pool: DescriptorPool | None = None
@@ -113,7 +117,8 @@ class Server:
     """The services that reflection lists; unset means those that are served here."""
     health: Health = field(default_factory=Health)
     _server: aio.Server = field(init=False)
-    _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _background: Background = field(init=False, default_factory=Background)
+    _watchers: Background = field(init=False, default_factory=Background)
 
     async def start(self) -> None:
         """Listen, and begin to watch readiness. Raises CannotListenError; PolicyError for an RPC without a policy."""
@@ -125,6 +130,8 @@ class Server:
             maximum_concurrent_rpcs=self.settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.max_ping_strikes", 0),
             ],
@@ -137,20 +144,19 @@ class Server:
         await self._report(serving=await self.ready())
         self._listen()
         await self._server.start()
-        self._tasks = [asyncio.create_task(self._watch_readiness())]
-        self._tasks += [asyncio.create_task(work()) for work in self.background]
+        self._watchers.start("readiness", self._watch_readiness, crashed=partial(self._report, serving=False))
+        for work in self.background:
+            self._background.start(getattr(work, "__qualname__", repr(work)), work)
         logger.info("listening", extra={"listen": self.settings.listen})
 
     async def stop(self) -> None:
         """Say NOT_SERVING, wait until the mesh has noticed, finish calls in flight, close everything."""
         logger.info("draining")
-        self._tasks[0].cancel()
+        await self._watchers.stop()
         await self.health.enter_graceful_shutdown()
         await asyncio.sleep(self.settings.drain_seconds)
         await self._server.stop(self.settings.grace_seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         for close in self.close:
             await close()
         logger.info("stopped")
@@ -168,7 +174,7 @@ class Server:
         try:
             self._listen_on(self.settings.listen)
         except RuntimeError as error:
-            raise CannotListenError(f"{self.settings.listen} is taken, or is no address of this machine") from error
+            raise CannotListenError(f"{self.settings.listen} is in use or not an address of this machine") from error
 
     def _listen_on(self, address: str) -> None:
         if address.startswith("unix:"):
@@ -184,7 +190,7 @@ class Server:
     def _serve_reflection(self) -> None:
         served = [registration.descriptor.full_name for registration in self.services]
         names = self.reflected or [*served, HEALTH.full_name, *REFLECTION_NAMES]
-        servicer = ReflectionServicer(names, pool=self.pool) if self.pool else ReflectionServicer(names)
+        servicer = ReflectionServicer(names, pool=SymbolPool(self.pool or descriptor_pool.Default()))
         handler = grpc.stream_stream_rpc_method_handler(
             _streaming(servicer),
             request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
@@ -198,7 +204,7 @@ class Server:
     async def _watch_readiness(self) -> None:
         while True:
             await asyncio.sleep(READINESS_SECONDS)
-            await self._report(serving=await self.ready())
+            await self._report(serving=await self.ready() and self._background.healthy)
 
     async def _report(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
@@ -217,18 +223,20 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
     return handle
 
 
-def connect_to_mesh(settings: ServiceSettings) -> aio.Channel:
+def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
     """Return the channel to the other services, with this service's identity where it has one."""
     certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
     identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
-    return client.connect(settings.mesh_target, identity=identity)
+    return client.connect(settings.mesh_target, identity=identity, interceptors=interceptors)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     """Mutual TLS that picks up renewed certificates by itself."""
     certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
     if certificate is None or key is None or authority is None:
-        raise ValueError("listening on TCP needs a certificate, its key and the mesh's authority")
+        raise ValueError(
+            "a TCP listen address requires a certificate, its private key and the mesh certificate authority"
+        )
 
     def read() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration(
@@ -253,12 +261,12 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
     try:
         settings = load(kind)
     except SettingsError as error:
-        sys.exit(f"{service} does not start: {error}")
+        sys.exit(f"{service} failed to start: {error}")
     logs.configure(service, settings.log_level)
     if sys.argv[1:] == ["migrate"]:
         owner = getattr(settings, "migration_database_url", None)
         if owner is None:
-            sys.exit(f"{service} does not migrate: set AZORA_MIGRATION_DATABASE_URL, with the owner's role")
+            sys.exit(f"{service} failed to migrate: AZORA_MIGRATION_DATABASE_URL (with the owner role) is not set")
         from services.shared.migrations import migrate  # noqa: PLC0415 - Alembic is of no use to a server
 
         migrate(service, owner.get_secret_value())
@@ -266,7 +274,7 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
         try:
             uvloop.run(_serve(build, settings))
         except CannotListenError as error:
-            sys.exit(f"{service} does not start: {error}")
+            sys.exit(f"{service} failed to start: {error}")
 
 
 async def _serve(build: Callable[[Settings], Server], settings: Settings) -> None:

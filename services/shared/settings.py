@@ -1,4 +1,4 @@
-"""The settings that every service has. Each reads the environment once, in its composition root, and freezes it."""
+"""Settings shared by all processes, read from the environment once, in the composition root, and frozen."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SECRET_BYTES = 32
 
 
 class Environment(StrEnum):
-    """What kind of system this is. Insecure choices are for development and refuse to start in production."""
+    """Deployment environment. Insecure settings are rejected at start in production."""
 
     DEVELOPMENT = "development"
     PRODUCTION = "production"
 
 
 class SettingsError(Exception):
-    """A setting is missing or refused; the text says which, why, and never its value."""
+    """A setting is missing or invalid. The message names the variable and the reason, never the value."""
 
 
 class ServerSettings(BaseSettings):
@@ -34,44 +34,44 @@ class ServerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     env: Environment = Environment.PRODUCTION
-    """development or production."""
+    """Deployment environment: `development` or `production`."""
     listen: str
-    """Where the gRPC server listens: "unix:/run/azora/auth.sock", or "0.0.0.0:50051" with mutual TLS."""
+    """Listen address of the gRPC server: `unix:/run/azora/auth.sock`, or `0.0.0.0:50051` with mutual TLS."""
     tls_certificate: Path | None = None
-    """This service's certificate on the mesh (PEM), with its SPIFFE identity."""
+    """Path of the mesh certificate (PEM), which carries the SPIFFE identity."""
     tls_key: Path | None = None
-    """The certificate's private key (PEM)."""
+    """Path of the certificate's private key (PEM)."""
     tls_authority: Path | None = None
-    """The certificate authority of the mesh (PEM)."""
+    """Path of the mesh certificate authority (PEM)."""
     reflection: bool | None = None
-    """Whether gRPC reflection is served; unset means in development only."""
+    """Whether to serve gRPC reflection. Defaults to true in development and false in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplies every rate limit, for tests and load runs; 1 in production."""
+    """Multiplier of all rate limits, for tests and load generation. Must be 1 in production."""
     redis_url: SecretStr | None = None
-    """Where replicas share their rate-limit counters; in-process without it."""
+    """URL of the Redis-compatible server for shared rate-limit counters. Counters are in-process if unset."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least level that is logged."""
+    """Minimum log level."""
     max_concurrent_rpcs: Annotated[int, Field(ge=1)] = 256
-    """Calls served at once; more are answered RESOURCE_EXHAUSTED."""
+    """Maximum number of concurrent calls. Excess calls fail with RESOURCE_EXHAUSTED."""
     drain_seconds: Annotated[float, Field(ge=0)] = 3.0
-    """How long to go on serving after health says NOT_SERVING, so that the mesh looks elsewhere."""
+    """Delay between health status NOT_SERVING and shutdown, in seconds. Must exceed Envoy's health check interval."""
     grace_seconds: Annotated[float, Field(ge=0)] = 10.0
-    """How long calls in flight may take to finish after that."""
+    """Maximum time for in-flight calls to complete during shutdown, in seconds."""
 
     @model_validator(mode="after")
     def _insecure_is_for_development(self) -> Self:
         over_tcp = not self.listen.startswith("unix:")
         if over_tcp and not (self.tls_certificate and self.tls_key and self.tls_authority):
-            raise ValueError("AZORA_LISTEN is TCP, which needs AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
+            raise ValueError("AZORA_LISTEN is a TCP address, which requires AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
         if self.production and self.rate_limit_scale != 1:
             raise ValueError("AZORA_RATE_LIMIT_SCALE must be 1 in production")
         if self.production and self.reflection:
-            raise ValueError("AZORA_REFLECTION must not be on in production")
+            raise ValueError("AZORA_REFLECTION must not be enabled in production")
         return self
 
     @property
     def counters_url(self) -> str:
-        """Where rate-limit counters are shared; empty for in-process ones."""
+        """URL of the shared rate-limit counters; empty for in-process counters."""
         return self.redis_url.get_secret_value() if self.redis_url else ""
 
     @property
@@ -86,25 +86,31 @@ class ServerSettings(BaseSettings):
 
 
 class ServiceSettings(ServerSettings):
-    """Settings of a service that has a database and calls others over the mesh."""
+    """Settings of a service with a database and calls to other services."""
 
     database_url: SecretStr
-    """The service's own database, with the run-time role: postgresql+asyncpg://..."""
+    """URL of the service's database with the run-time role: `postgresql+asyncpg://...`."""
     migration_database_url: SecretStr | None = None
-    """The same database with the owner's role; needed by `migrate` only."""
+    """URL of the same database with the owner role. Required by `migrate` only."""
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
-    """Connections to the database at most."""
+    """Maximum number of database connections per process."""
     secret_key: SecretStr
-    """32 random bytes in base64, the same for all replicas of a service; other keys are derived from it."""
-    previous_secret_keys: SecretStr = SecretStr("")
-    """Former values of AZORA_SECRET_KEY, comma-separated, which decrypt what was encrypted under them. Required for as
-    long as a session (AZORA_SESSION_DAYS) or a signing key of their time is in use."""
+    """Secret from which the service's keys are derived: 32 random bytes, base64, shared by all replicas."""
+    previous_secret_keys: SecretStr | None = None
+    """Former values of AZORA_SECRET_KEY, comma-separated, that still decrypt. Required for as long as sessions
+    (AZORA_SESSION_DAYS) and signing keys of their time are in use."""
     mesh_target: str = ""
-    """The mesh's internal listener, for calls to other services: "unix:/run/azora/mesh.sock" or "envoy:9443"."""
+    """Address of Envoy's internal listener: `unix:/run/azora/mesh.sock` or `envoy:9443`."""
     issuer: str = "https://azora.local"
-    """The `iss` of access tokens."""
+    """Issuer of access tokens (`iss` claim)."""
     audience: str = "azora"
-    """The `aud` of access tokens."""
+    """Audience of access tokens (`aud` claim)."""
+    idempotency_retention_hours: Annotated[float, Field(gt=0)] = 24
+    """Retention of idempotency keys and their answers."""
+    job_log_retention_days: Annotated[float, Field(gt=0)] = 7
+    """Retention of the job queue's log and statistics."""
+    event_retention_days: Annotated[float, Field(ge=8)] = 30
+    """Retention of the ids of received events. Longer than publishers deliver an event, which is 7 days."""
 
     @field_validator("secret_key")
     @classmethod
@@ -114,7 +120,7 @@ class ServiceSettings(ServerSettings):
 
     @field_validator("previous_secret_keys")
     @classmethod
-    def _previous_secrets_are_long(cls, value: SecretStr) -> SecretStr:
+    def _previous_secrets_are_long(cls, value: SecretStr | None) -> SecretStr | None:
         for secret in _listed(value):
             _secret_bytes(secret)
         return value
@@ -128,8 +134,9 @@ class ServiceSettings(ServerSettings):
         return [self.derive_key(purpose), *(_derive(secret, purpose) for secret in _listed(self.previous_secret_keys))]
 
 
-def _listed(secrets: SecretStr) -> list[str]:
-    return [secret.strip() for secret in secrets.get_secret_value().split(",") if secret.strip()]
+def _listed(secrets: SecretStr | None) -> list[str]:
+    text = secrets.get_secret_value() if secrets else ""
+    return [secret.strip() for secret in text.split(",") if secret.strip()]
 
 
 def _secret_bytes(secret: str) -> bytes:
@@ -155,7 +162,7 @@ def load(kind: type[S]) -> S:
     """
     secrets = os.environ.get("AZORA_SECRETS_DIR") or None
     if secrets is not None and not Path(secrets).is_dir():
-        raise SettingsError("AZORA_SECRETS_DIR: there is no such folder")
+        raise SettingsError("AZORA_SECRETS_DIR: directory not found")
     try:
         return kind(_secrets_dir=secrets)
     except ValidationError as error:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import OrderedDict
+from contextvars import Context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import jwt
@@ -27,6 +30,8 @@ REQUIRED_CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"]
 LEEWAY_SECONDS = 5
 VERIFIED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 4096
+TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""JWS Compact Serialization (RFC 7515): decoders of base64 overlook other characters, which would make two of one."""
 
 
 class KeySource(Protocol):
@@ -38,81 +43,172 @@ class KeySource(Protocol):
 
 
 class RemoteKeys:
-    """The keys of another service's JWKS, fetched when needed and kept while it does not answer."""
+    """The keys of another service's JWKS, fetched when needed and kept while it does not answer.
+
+    Only who needs a key that is not known waits for a fetch. Known keys are refreshed in the background, and after a
+    failed fetch there is none for a while: a source that hangs would otherwise hold up every token.
+    """
 
     REFRESH_SECONDS = 300.0
     UNKNOWN_KEY_SECONDS = 5.0
+    FAILURE_SECONDS = 2.0
 
     def __init__(self, fetch: Callable[[], Awaitable[Sequence[Mapping[str, str]]]]) -> None:
         self._fetch = fetch
         self._keys: dict[str, EllipticCurvePublicKey] = {}
         self._fetched_at = float("-inf")
-        self._fetching = asyncio.Lock()
+        self._failed_at = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, key_id: str) -> EllipticCurvePublicKey | None:
         """Return the key of this id. Raises DependencyUnavailable if no keys were ever fetched."""
-        age = time.monotonic() - self._fetched_at
-        if age > self.REFRESH_SECONDS or (key_id not in self._keys and age > self.UNKNOWN_KEY_SECONDS):
-            await self._refresh(self._fetched_at)
+        key, now = self._keys.get(key_id), time.monotonic()
+        limit_seconds = self.UNKNOWN_KEY_SECONDS if key is None else self.REFRESH_SECONDS
+        due = now - self._fetched_at > limit_seconds and now - self._failed_at > self.FAILURE_SECONDS
+        if self._fetching is None and due:
+            # In a context of its own: it serves all calls, and must not end by this one's deadline.
+            self._fetching = asyncio.get_running_loop().create_task(self._fetch_keys(), context=Context())
+        if key is not None:
+            return key
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)
+        if not self._keys:
+            raise DependencyUnavailable(retry_after_seconds=1)
         return self._keys.get(key_id)
 
-    async def _refresh(self, seen_at: float) -> None:
-        async with self._fetching:
-            if self._fetched_at != seen_at:  # Someone else fetched while we waited.
-                return
-            try:
-                keys = await self._fetch()
-            except Exception as error:  # Whatever their source raises, the keys that are known stay good.
-                if not self._keys:
-                    raise DependencyUnavailable(retry_after_seconds=1) from error
-                logger.warning("signing keys could not be fetched", extra={"error": type(error).__name__})
-                return
-            self._keys = {key["kid"]: public_key(key) for key in keys}
+    async def _fetch_keys(self) -> None:
+        try:
+            self._keys = {key["kid"]: public_key(key) for key in await self._fetch()}
             self._fetched_at = time.monotonic()
+        except Exception as error:  # noqa: BLE001 - whatever their source raises, the keys that are known stay good
+            self._failed_at = time.monotonic()
+            logger.warning("signing keys could not be fetched", extra={"error": type(error).__name__})
+        finally:
+            self._fetching = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a verified token was found to say."""
+
+    principal: Principal
+    epoch: int
+    """The user's epoch when it was issued; 0 where the token has none."""
+    key_id: str
+    expire_time: float
+    """Unix time in seconds, the leeway included."""
+
+
+class Revocations:
+    """Tokens that are refused although they have not expired: by session, by user and epoch, by signing key.
+
+    Each is kept for as long as a token lives, and holds at once for verified tokens that are remembered and for those
+    that are seen later. Repeating one changes nothing.
+    """
+
+    def __init__(self, token_lifetime_seconds: float = 3600.0) -> None:
+        self._lifetime_seconds = token_lifetime_seconds
+        self._sessions: dict[str, float] = {}
+        self._key_ids: dict[str, float] = {}
+        self._epochs: dict[str, int] = {}
+        self._users: dict[str, float] = {}
+
+    def revoke_session(self, session_id: str) -> None:
+        """Refuse the session's tokens (`sid`)."""
+        self._keep(self._sessions, session_id)
+
+    def revoke_user(self, user_id: str, *, before_epoch: int) -> None:
+        """Refuse the user's tokens of an epoch lower than `before_epoch`."""
+        self._epochs[user_id] = max(before_epoch, self._epochs.get(user_id, 0))
+        for forgotten in self._keep(self._users, user_id):
+            del self._epochs[forgotten]
+
+    def revoke_key(self, key_id: str) -> None:
+        """Refuse tokens signed by this key (`kid`)."""
+        self._keep(self._key_ids, key_id)
+
+    def covers(self, token: VerifiedToken) -> bool:
+        """Whether the token was revoked."""
+        principal = token.principal
+        return (
+            principal.session_id in self._sessions
+            or token.key_id in self._key_ids
+            or token.epoch < self._epochs.get(principal.user_id, 0)
+        )
+
+    def _keep(self, revoked: dict[str, float], name: str) -> list[str]:
+        """Note one; return those that were forgotten. A dict has the oldest first."""
+        now = time.monotonic()
+        revoked.pop(name, None)
+        revoked[name] = now + self._lifetime_seconds
+        ended = []
+        for oldest, until in revoked.items():
+            if until > now:
+                break
+            ended.append(oldest)
+        for oldest in ended:
+            del revoked[oldest]
+        return ended
 
 
 class AccessTokens:
-    """Verifies access tokens, and remembers those it has verified until they end."""
+    """Verifies access tokens, and remembers those it has verified until they expire or are revoked."""
 
     def __init__(
-        self, keys: KeySource, *, issuer: str, audience: str, permissions: Mapping[str, frozenset[str]]
+        self,
+        keys: KeySource,
+        *,
+        issuer: str,
+        audience: str,
+        permissions: Mapping[str, frozenset[str]],
+        revocations: Revocations | None = None,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._permissions = permissions
-        self._verified: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._verified: OrderedDict[str, VerifiedToken] = OrderedDict()
+        self.revocations = revocations or Revocations()
 
     async def verify(self, token: str) -> Principal:
         """Return the token's user. Raises TokenInvalid or TokenExpired."""
-        remembered = self._verified.get(token)
-        if remembered is not None:
-            expires_at, principal = remembered
-            if time.time() < expires_at:
-                return principal
-            del self._verified[token]
-            raise TokenExpired
-        claims = await self._claims(token)
-        principal = Principal(
-            user_id=claims["sub"],
-            session_id=claims["sid"],
-            role=claims["roles"][0],
-            permissions=frozenset().union(*(self._permissions.get(role, frozenset()) for role in claims["roles"])),
+        verified = self._verified.get(token)
+        if verified is None or verified.expire_time <= time.time():
+            verified = await self._verify(token)
+        if self.revocations.covers(verified):
+            raise TokenInvalid
+        return verified.principal
+
+    async def _verify(self, token: str) -> VerifiedToken:
+        self._verified.pop(token, None)
+        key_id, claims = await self._claims(token)
+        roles = claims["roles"]
+        verified = VerifiedToken(
+            principal=Principal(
+                user_id=claims["sub"],
+                session_id=claims["sid"],
+                role=roles[0],
+                permissions=frozenset().union(*(self._permissions.get(role, frozenset()) for role in roles)),
+            ),
+            epoch=claims.get("epoch", 0),
+            key_id=key_id,
+            expire_time=claims["exp"] + LEEWAY_SECONDS,
         )
-        self._verified[token] = (claims["exp"], principal)
+        self._verified[token] = verified
         if len(self._verified) > VERIFIED_TOKENS:
             self._verified.popitem(last=False)
-        return principal
+        return verified
 
-    async def _claims(self, token: str) -> dict[str, Any]:
-        if len(token) > MAX_TOKEN_CHARACTERS:
+    async def _claims(self, token: str) -> tuple[str, dict[str, Any]]:
+        if len(token) > MAX_TOKEN_CHARACTERS or not TOKEN.fullmatch(token):
             raise TokenInvalid
         try:
             header = jwt.get_unverified_header(token)
             # Only the key id is taken from the header: never a key (jwk) or where to find one (jku, x5u).
             if header.get("alg") != ALGORITHM or str(header.get("typ")).lower() != TOKEN_TYPE or "crit" in header:
                 raise TokenInvalid
-            key = await self._keys.key(str(header.get("kid")))
+            key_id = str(header.get("kid"))
+            key = await self._keys.key(key_id)
             if key is None:
                 raise TokenInvalid
             claims: dict[str, Any] = jwt.decode(
@@ -131,7 +227,9 @@ class AccessTokens:
         roles = claims["roles"]
         if not (isinstance(roles, list) and roles and all(isinstance(role, str) for role in roles)):
             raise TokenInvalid
-        return claims
+        if not (isinstance(claims["sid"], str) and type(claims.get("epoch", 0)) is int):
+            raise TokenInvalid
+        return key_id, claims
 
 
 def public_key(jwk: Mapping[str, str]) -> EllipticCurvePublicKey:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def edge() -> AsyncIterator[Edge]:
-    async with running_edge(cors_origins=(ORIGIN,), replicas={"education": 2}) as running:
+    async with running_edge(cors_origins=(ORIGIN,), cors_localhost=False, replicas={"education": 2}) as running:
         yield running
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.cli.__main__ import SERVED, WITH_DATABASE
 from services.deployment.compose_secrets import make_secrets
 from services.local.postgres import INITDB, MAJOR
 from services.shared.settings import load
 from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of
+from tests.support.services import SERVED, SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_service_runs_and_every_database_is_migrated() -> None:
     commands = {name: container["command"] for name, container in containers().items() if name in ours()}
     serving = {name: ["serve", name] for name in SERVED}
-    assert commands == serving | {f"migrate-{name}": ["migrate", name] for name in WITH_DATABASE}
+    assert commands == serving | {f"migrate-{name}": ["migrate", name] for name in SERVICES}
     assert all((ROOT / "services" / name / "__main__.py").exists() for name in SERVED)
 
 
@@ -97,7 +97,7 @@ def test_everything_that_lasts_has_a_health_check_and_waits_for_what_it_needs() 
         for needed, how in container.get("depends_on", {}).items():
             expected = "service_completed_successfully" if needed in ONE_SHOTS else "service_healthy"
             assert how["condition"] == expected, f"{name} -> {needed}"
-    for name in WITH_DATABASE:
+    for name in SERVICES:
         assert f"migrate-{name}" in containers()[name]["depends_on"]
 
 
@@ -126,7 +126,7 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
     public = listeners["edge"]["socket_address"]["port_value"]
     assert containers()["envoy"]["ports"][0].endswith(f":{public}")
     mesh = listeners["mesh"]["socket_address"]["port_value"]
-    assert {_environment(name).get("AZORA_MESH_TARGET") for name in WITH_DATABASE} == {f"envoy:{mesh}"}
+    assert {_environment(name).get("AZORA_MESH_TARGET") for name in SERVICES} == {f"envoy:{mesh}"}
 
     listening = {f"{name}:{port}" for name in SERVED for port in _ports(name)}
     upstreams = {
@@ -140,12 +140,13 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
     mounts = {*mounted("envoy", "configs"), *(f"/run/secrets/{name}" for name in mounted("envoy", "secrets"))}
     files = {*_found(bootstrap, "filename"), *_found(bootstrap, "proto_descriptor")}
     command = containers()["envoy"]["command"]
-    assert files | {command[command.index("--config-path") + 1]} == mounts
+    public = {"/run/secrets/public.crt", "/run/secrets/public.key"}  # Read where the settings name a certificate.
+    assert files | public | {command[command.index("--config-path") + 1]} == mounts
 
 
 def test_the_gateway_asks_every_service_where_it_listens() -> None:
     targets = dict(entry.split("=") for entry in _environment("gateway")["AZORA_SERVICES"].split(","))
-    assert targets == {name: f"{name}:{_ports(name)[0]}" for name in WITH_DATABASE}
+    assert targets == {name: f"{name}:{_ports(name)[0]}" for name in SERVICES}
 
 
 def test_serving_needs_nothing_of_the_local_system() -> None:

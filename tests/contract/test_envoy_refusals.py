@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,6 +64,12 @@ REFUSED: dict[str, Refusal] = {
         3,
         "CONTENT_TYPE_UNSUPPORTED",
     ),
+    "body without a type": Refusal(
+        {"method": "POST", "url": "/v1/auth/login", "content": b"{}"},
+        415,
+        3,
+        "CONTENT_TYPE_UNSUPPORTED",
+    ),
     "oversized body": Refusal(
         {"method": "POST", "url": "/v1/auth/login", "json": {"email": "a" * MIB}},
         413,
@@ -87,7 +95,7 @@ REFUSED: dict[str, Refusal] = {
         "TOKEN_INVALID",
     ),
     "internal RPC": Refusal(
-        {"method": "POST", "url": "/azora.payment.v1.InternalService/CloseRefundWindow", "json": {}},
+        {"method": "POST", "url": "/azora.education.v1.InternalService/CloseEnrollment", "json": {}},
         404,
         5,
         "ROUTE_NOT_FOUND",
@@ -111,6 +119,36 @@ async def test_a_refusal_over_http_is_a_status_in_json(http: httpx.AsyncClient, 
         "domain": "azora.dev",
     }
     assert not any(edge.received(service) for service in edge.replicas), "no service is troubled with it"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "reason"),
+    [
+        (("transfer-encoding: chunked",), 415, "CONTENT_TYPE_UNSUPPORTED"),
+        (("transfer-encoding: foo", "content-type: application/json"), 501, "ENCODING_UNSUPPORTED"),
+        (("transfer-encoding: gzip, chunked", "content-type: application/json"), 501, "ENCODING_UNSUPPORTED"),
+    ],
+)
+async def test_a_refusal_of_a_transfer_is_a_status_too(
+    edge: Edge, headers: tuple[str, ...], status: int, reason: str
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.profile.public.port)
+    lines = (
+        "POST /v1/auth/login HTTP/1.1",
+        "host: localhost",
+        *headers,
+        "connection: close",
+        "",
+        "2\r\n{}\r\n0",
+        "",
+        "",
+    )
+    writer.write("\r\n".join(lines).encode())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert error_info(json.loads(body))["reason"] == reason
 
 
 @pytest.mark.parametrize(
@@ -154,7 +192,7 @@ GRPC_REFUSED: dict[str, GrpcRefusal] = {
         "TOKEN_INVALID",
     ),
     "internal RPC": GrpcRefusal(
-        "/azora.payment.v1.InternalService/CloseRefundWindow",
+        "/azora.education.v1.InternalService/CloseEnrollment",
         {},
         b"",
         grpc.StatusCode.UNIMPLEMENTED,

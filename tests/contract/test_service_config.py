@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import grpc
+from google.protobuf.descriptor_pb2 import MethodOptions
 from grpc import aio
 
 from services.compiler.contract import load_contract
@@ -17,6 +18,9 @@ from tests.support.serving import short_folder
 
 ROOT = Path(__file__).parents[2]
 CONFIG = service_config(load_contract())
+REGISTER = "/azora.auth.v1.AuthService/Register"
+PAY = "/azora.payment.v1.PaymentService/CreatePayment"
+READ = "/azora.education.v1.CourseService/GetCourse"
 
 
 def test_what_is_committed_is_what_compiles() -> None:
@@ -30,11 +34,15 @@ def test_every_method_of_ours_has_its_timeout_and_no_other_is_named() -> None:
     for method in CONFIG["methodConfig"]:
         (name,) = method["name"]
         named[f"/{name['service']}/{name['method']}"] = method
-    declared = {service.full_name for service in load_contract().declared}
-    assert named.keys() == {path for path in policies if path.split("/")[1] in declared}
+    levels = {
+        f"/{service.full_name}/{method.name}": method.GetOptions().idempotency_level
+        for service in load_contract().declared
+        for method in service.methods
+    }
+    assert named.keys() == levels.keys()
     for path, method in named.items():
         assert method["timeout"] == f"{policies[path].timeout_seconds + 2:g}s", "the gateway's answer comes first"
-        assert ("retryPolicy" in method) is policies[path].retry_safe
+        assert ("retryPolicy" in method) is (levels[path] == MethodOptions.NO_SIDE_EFFECTS)
         assert method.get("retryPolicy", {}).get("retryableStatusCodes", ["UNAVAILABLE"]) == ["UNAVAILABLE"]
 
 
@@ -56,8 +64,7 @@ async def test_a_client_that_loads_it_retries_what_is_safe_and_nothing_else() ->
         await server.start()
         options = [("grpc.service_config", json.dumps(CONFIG)), ("grpc.enable_retries", 1)]
         async with aio.insecure_channel(f"unix:{folder}/s", options=options) as channel:
-            for path in ("/azora.auth.v1.AuthService/Register", "/azora.education.v1.CourseService/GetCourse"):
+            for path in (REGISTER, PAY, READ):
                 assert (await failure(channel, path, b"", {})).code() is grpc.StatusCode.UNAVAILABLE
         await server.stop(None)
-    assert attempts.count("/azora.auth.v1.AuthService/Register") == 1
-    assert attempts.count("/azora.education.v1.CourseService/GetCourse") == 3
+    assert [attempts.count(path) for path in (REGISTER, PAY, READ)] == [1, 1, 3]

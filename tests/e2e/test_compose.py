@@ -16,18 +16,18 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from services.cli.__main__ import SERVED, WITH_DATABASE
 from services.deployment.compose_secrets import make_secrets
 from services.deployment.pki import ensure_pki
 from services.local.postgres import running
 from services.local.processes import run_step
 from tests.support.compose import ROOT, Processes
+from tests.support.services import SERVED, SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.local.part import Part
     from services.local.postgres import Cluster
+    from services.local.supervised import SupervisedProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PASSWORD = "a long enough passphrase"
@@ -40,25 +40,25 @@ async def system() -> AsyncIterator[Processes]:
         make_secrets(folder / "secrets")
         (folder / "postgres").mkdir()
         processes = Processes(folder, folder / "secrets")
-        async with running(folder / "postgres", WITH_DATABASE) as cluster:
-            await asyncio.gather(*(migrate(processes, cluster, service) for service in WITH_DATABASE))
-            parts = [processes.valkey(), *(serve(processes, cluster, name) for name in SERVED), processes.envoy()]
+        async with running(folder / "postgres", SERVICES) as cluster:
+            await asyncio.gather(*(migrate(processes, cluster, service) for service in SERVICES))
+            started = [processes.valkey(), *(serve(processes, cluster, name) for name in SERVED), processes.envoy()]
             try:
-                await asyncio.gather(*(part.start() for part in parts))
+                await asyncio.gather(*(each.start() for each in started))
                 yield processes
             finally:
-                await asyncio.gather(*(part.stop() for part in parts))
+                await asyncio.gather(*(each.stop() for each in started))
 
 
 async def migrate(processes: Processes, cluster: Cluster, service: str) -> None:
     container = f"migrate-{service}"
     owner = cluster.url(service, f"{service}_owner")
     migration = processes.service(container, AZORA_MIGRATION_DATABASE_URL=owner)
-    await run_step(f"Migrating {service}", migration.plan.command)
+    await run_step(f"Migrating {service}", migration.spec.command)
 
 
-def serve(processes: Processes, cluster: Cluster, service: str) -> Part:
-    database = {"AZORA_DATABASE_URL": cluster.url(service, f"{service}_app")} if service in WITH_DATABASE else {}
+def serve(processes: Processes, cluster: Cluster, service: str) -> SupervisedProcess:
+    database = {"AZORA_DATABASE_URL": cluster.url(service, f"{service}_app")} if service in SERVICES else {}
     return processes.service(service, AZORA_DRAIN_SECONDS="0", **database)
 
 
@@ -66,7 +66,7 @@ async def test_the_whole_system_says_that_it_is_healthy(system: Processes) -> No
     async with edge(system) as client:
         answer = await client.get("/health")
     assert answer.status_code == httpx.codes.OK
-    assert answer.json()["services"] == dict.fromkeys(WITH_DATABASE, "healthy")
+    assert answer.json()["services"] == dict.fromkeys(SERVICES, "healthy")
 
 
 async def test_services_learn_of_each_other_through_the_mesh(system: Processes) -> None:

@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
     from tests.support.system import LocalSystem
 
-HEALTHY = {"auth": "healthy", "education": "healthy", "payment": "healthy"}
-PARTS = {"postgres", "auth", "education", "payment", "gateway", "envoy"}
+from tests.support.services import ALL_HEALTHY, SERVED
+
+PROCESSES = {"postgres", *SERVED, "envoy"}
 
 
 def _healthy(system: LocalSystem) -> bool:
     status, services = system.health()
-    return status == httpx.codes.OK and HEALTHY.items() <= services.items()
+    return status == httpx.codes.OK and ALL_HEALTHY.items() <= services.items()
 
 
 def test_it_starts_seeded_keeps_its_data_and_stops_without_a_trace(fresh_system: LocalSystem) -> None:
     fresh_system.start()
     assert _healthy(fresh_system)
-    assert set(fresh_system.parts()) == PARTS
+    assert set(fresh_system.processes()) == PROCESSES
     for promised in (f"curl {fresh_system.edge}/v1/courses", "student@azora.world", "grpcurl -plaintext", "make reset"):
         assert promised in fresh_system.output
     courses = httpx.get(f"{fresh_system.edge}/v1/courses", trust_env=False).json()["courses"]
@@ -46,45 +47,58 @@ def test_it_starts_seeded_keeps_its_data_and_stops_without_a_trace(fresh_system:
 
 def test_what_is_killed_comes_back_and_what_was_in_the_way_is_told(fresh_system: LocalSystem) -> None:
     fresh_system.start("--no-seed", "--replicas", "payment=2")
-    assert set(fresh_system.parts()) == PARTS | {"payment-1"}
-    for part in ("payment", "gateway", "envoy", "postgres"):
-        killed = fresh_system.parts()[part]
+    assert set(fresh_system.processes()) == PROCESSES | {"payment-1"}
+    _freeze_and_half_stop(fresh_system)
+    for name in ("payment", "gateway", "envoy", "postgres"):
+        killed = fresh_system.processes()[name]
         killed.send(signal.SIGKILL)
-        assert eventually_sync(lambda part=part: f"{part} is back" in fresh_system.output, within_seconds=30)  # type: ignore[misc]
-        assert f"{part} ended (killed by SIGKILL); starting it again" in fresh_system.output
-        assert fresh_system.parts()[part] != killed
+        assert eventually_sync(lambda name=name: f"{name} restarted" in fresh_system.output, within_seconds=30)  # type: ignore[misc]
+        assert f"{name} ended (killed by SIGKILL); restarting" in fresh_system.output
+        assert fresh_system.processes()[name] != killed
         assert eventually_sync(lambda: _healthy(fresh_system), within_seconds=20)
 
     second = fresh_system.azora("up")
     assert second.returncode == 1
-    assert f"runs on {fresh_system.home} already" in second.stderr
+    assert f"already running on {fresh_system.home}" in second.stderr
     assert fresh_system.azora("reset").returncode == 1
     assert _healthy(fresh_system)
     fresh_system.stop()
 
 
+def _freeze_and_half_stop(system: LocalSystem) -> None:
+    """Freeze a replica, and ask PostgreSQL to end when its sessions do: both still run, and neither does its work."""
+    for name, number in (("payment-1", signal.SIGSTOP), ("postgres", signal.SIGTERM)):
+        process = system.processes()[name]
+        process.send(number)
+        said = f"process health changed: {name} is unhealthy"
+        assert eventually_sync(lambda said=said: said in system.output, within_seconds=20)  # type: ignore[misc]
+        process.send(signal.SIGCONT)
+    said = "process health changed: payment-1 is healthy"
+    assert eventually_sync(lambda: said in system.output, within_seconds=20)
+
+
 def test_a_killed_run_leaves_nothing_that_hinders_the_next(fresh_system: LocalSystem) -> None:
     fresh_system.start("--no-seed")
-    parts = fresh_system.parts()
+    processes = fresh_system.processes()
     assert fresh_system.process
     fresh_system.process.kill()
     fresh_system.wait()
     # At once, while what it left may still be ending.
     fresh_system.start("--no-seed")
-    assert [name for name, identity in parts.items() if identity.alive] == []
+    assert [name for name, identity in processes.items() if identity.alive] == []
     assert _healthy(fresh_system)
     _interrupt_twice(fresh_system)
 
 
 def _interrupt_twice(system: LocalSystem) -> None:
-    """Press Ctrl-C, and again when a part does not take its leave: all ends at once."""
-    parts = system.parts()
-    os.kill(parts["payment"].pid, signal.SIGSTOP)
+    """Press Ctrl-C, and again when a process does not stop: everything is killed."""
+    processes = system.processes()
+    os.kill(processes["payment"].pid, signal.SIGSTOP)
     system.interrupt()
-    assert eventually_sync(lambda: not parts["envoy"].alive)
+    assert eventually_sync(lambda: not processes["envoy"].alive)
     system.interrupt()
     assert system.wait() == 0
-    assert eventually_sync(lambda: not [identity for identity in parts.values() if identity.alive])
+    assert eventually_sync(lambda: not [identity for identity in processes.values() if identity.alive])
 
 
 def test_a_stopped_start_leaves_nothing(fresh_system: LocalSystem) -> None:
@@ -99,7 +113,7 @@ def test_a_taken_port_is_told_before_anything_starts(fresh_system: LocalSystem) 
         other.listen()
         refused = fresh_system.azora("up")
     assert refused.returncode == 1
-    assert f"Port {fresh_system.port} is taken" in refused.stderr
+    assert f"Port {fresh_system.port} is in use" in refused.stderr
     assert not (fresh_system.home / "postgres").exists()
 
 
@@ -107,9 +121,9 @@ def test_a_part_that_fails_is_named_with_the_end_of_its_log(fresh_system: LocalS
     fresh_system.environment = {"AZORA_LOG_LEVEL": "LOUD"}
     failed = fresh_system.azora("up")
     assert failed.returncode == 1
-    assert "did not succeed (exit code 1)" in failed.stderr
-    assert re.search(r"  \| \w+ does not start: AZORA_LOG_LEVEL", failed.stderr)
-    assert fresh_system.parts() == {}
+    assert "failed (exit code 1)" in failed.stderr
+    assert re.search(r"  \| \w+ failed to start: AZORA_LOG_LEVEL", failed.stderr)
+    assert fresh_system.processes() == {}
 
 
 def test_a_deep_and_private_home_will_do(fresh_system: LocalSystem, tmp_path: Path) -> None:

@@ -28,12 +28,11 @@ async def timed(call: Callable[[], Awaitable[httpx.Response]]) -> float:
 
 
 async def test_fifty_people_sign_in_at_once(http: httpx.AsyncClient) -> None:
-    """Nobody is turned away, and the catalogue still answers while passwords are checked."""
-    alone = statistics.median([await timed(lambda: http.get("/v1/courses")) for _ in range(10)])
+    """Nobody is turned away, and the catalogue still answers while passwords are checked: no read waits for all."""
+    await timed(lambda: http.get("/v1/courses"))
     logins = [asyncio.create_task(timed(lambda: http.post("/v1/auth/login", json=LOGIN))) for _ in range(50)]
     meanwhile = statistics.median([await timed(lambda: http.get("/v1/courses")) for _ in range(10)])
-    await asyncio.gather(*logins)
-    assert meanwhile < max(20 * alone, 0.5)
+    assert meanwhile < max(await asyncio.gather(*logins)) / 2
 
 
 async def test_a_hundred_people_browse_at_once(http: httpx.AsyncClient) -> None:
@@ -56,7 +55,7 @@ async def test_memory_stays_flat_over_a_thousand_reads(http: httpx.AsyncClient, 
             await asyncio.gather(*(timed(lambda: http.get("/v1/courses")) for _ in range(50)))
 
     await read(300)  # Pools and caches fill first.
-    process = psutil.Process(system.parts()["education"].pid)
+    process = psutil.Process(system.processes()["education"].pid)
     before = process.memory_info().rss
     await read(1000)
     grown_mebibytes = (process.memory_info().rss - before) / 2**20

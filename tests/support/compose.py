@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from services.cli.__main__ import SERVED
 from services.local.envoy import installed_envoy
-from services.local.leftovers import Register
-from services.local.part import Part, Plan
+from services.local.orphans import Register
 from services.local.processes import Command, spawn
+from services.local.supervised import ProcessSpec, SupervisedProcess
 from tests.support.ports import accepts, free_port
 from tests.support.redis import redis_server
+from tests.support.services import SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,18 +110,18 @@ class Processes:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AZORA_")}
         return inherited | {name: self.here(container, value) for name, value in own.items()} | changes
 
-    def service(self, container: str, **changes: str) -> Part:
-        """Return a container of our image as a part that is ready when its own health check says so."""
+    def service(self, container: str, **changes: str) -> SupervisedProcess:
+        """Return a container of our image as a process that is ready when its own health check says so."""
         program = [sys.executable, "-m", "services.cli", *containers()[container]["command"]]
-        return self._part(container, program, self.check(container), self.environment(container, **changes))
+        return self._process(container, program, self.check(container), self.environment(container, **changes))
 
-    def valkey(self) -> Part:
+    def valkey(self) -> SupervisedProcess:
         """Return the counters' server, with the same configuration and flags; what asks for it will wait."""
         flags = [self.here("valkey", flag) for flag in containers()["valkey"]["command"][1:]]
         listen = ["--bind", "127.0.0.1", "--port", str(self.port("valkey", 6379))]
-        return self._part("valkey", [str(redis_server()), *flags, *listen], [], self.environment("valkey"))
+        return self._process("valkey", [str(redis_server()), *flags, *listen], [], self.environment("valkey"))
 
-    def envoy(self) -> Part:
+    def envoy(self) -> SupervisedProcess:
         """Return the real Envoy on the committed bootstrap, with the addresses and paths as they are here."""
         mounts = mounted("envoy", "configs")
         files = {target: str(ROOT / compose()["configs"][source]["file"]) for target, source in mounts.items()}
@@ -134,16 +134,16 @@ class Processes:
         program = [str(installed_envoy()), *arguments[1:at], str(path), *arguments[at + 1 :]]
         published = str(self.port("envoy", 8080))
         check = [word.replace("8080", published) for word in self.check("envoy")]
-        return self._part("envoy", program, check, self.environment("envoy"))
+        return self._process("envoy", program, check, self.environment("envoy"))
 
     def check(self, container: str) -> list[str]:
         """Return a container's health check, as it is run here; empty where it has none."""
         words: list[str] = containers()[container]["healthcheck"].get("test", [])[1:]
         return [sys.executable if word == "python" else word for word in words]
 
-    def _part(
+    def _process(
         self, container: str, program: Sequence[str], check: Sequence[str], environment: Mapping[str, str]
-    ) -> Part:
+    ) -> SupervisedProcess:
         async def ready() -> bool:
             if container in SERVED and not await accepts(self.port(container, 50051)):
                 return False  # Starting Python to be told so would take longer than the service does.
@@ -151,11 +151,11 @@ class Processes:
             return not check or await (await spawn(Command(check, environment, log, folder=ROOT))).wait() == 0
 
         command = Command(program, environment, self.folder / f"{container}.log", folder=ROOT)
-        plan = Plan(name=container, command=command, ready=ready, start_seconds=START_SECONDS)
-        return Part(plan, Register(self.folder / f"{container}.processes.json"), lambda _: None)
+        spec = ProcessSpec(name=container, command=command, ready=ready, start_seconds=START_SECONDS)
+        return SupervisedProcess(spec, Register(self.folder / f"{container}.processes.json"), lambda _: None)
 
     def _moved(self, tree: Any, paths: Mapping[str, str]) -> Any:
-        """Return a part of Envoy's bootstrap with every address and path as it is here."""
+        """Return a subtree of Envoy's bootstrap with every address and path as it is here."""
         if isinstance(tree, list):
             return [self._moved(value, paths) for value in tree]
         if isinstance(tree, str):

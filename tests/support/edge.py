@@ -21,6 +21,7 @@ from services.compiler.envoy import LocalSettings, Profile, local, socket_path, 
 from services.compiler.envoy.authentication import GET_JWKS
 from services.deployment.pki import ensure_pki
 from services.local.envoy import installed_envoy
+from services.shared.limits import MAX_METADATA_BYTES
 from tests.support.ports import free_port
 from tests.support.serving import KEY_ID, Signer, short_folder
 from tests.support.waiting import eventually
@@ -71,7 +72,8 @@ class Replica(grpc.GenericRpcHandler):
 
     async def start(self, path: Path, pki: Path | None = None, port: int = 0) -> None:
         """Listen on a unix socket, and with `pki` on a TCP port too, with Auth's certificate, for parts of the mesh."""
-        self.server = aio.server(options=[("grpc.http2.max_ping_strikes", 0)])
+        limits = [(f"grpc.{name}", MAX_METADATA_BYTES) for name in ("max_metadata_size", "absolute_max_metadata_size")]
+        self.server = aio.server(options=[("grpc.http2.max_ping_strikes", 0), *limits])
         self.server.add_generic_rpc_handlers((self,))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         await self.health.set("grpc.health.v1.Health", health_pb2.HealthCheckResponse.SERVING)
@@ -146,7 +148,7 @@ async def running_envoy(profile: Profile, folder: Path) -> AsyncIterator[None]:
         process = await asyncio.create_subprocess_exec(
             installed_envoy(),
             *("--config-path", f"{folder}/envoy.json", "--disable-hot-restart"),
-            *("--concurrency", "1", "--log-level", "warning"),
+            *("--concurrency", "1", "--log-level", "warning", "--file-flush-interval-msec", "500"),
             stdout=log,
             stderr=log,
         )

@@ -87,8 +87,8 @@ class LocalSystem:
                 start_new_session=True,
             )
 
-    def parts(self) -> dict[str, Identity]:
-        """Return the running parts by name."""
+    def processes(self) -> dict[str, Identity]:
+        """Return the running processes by name."""
         entries = json.loads((self.home / "processes.json").read_text())
         return {name: Identity(entry["pid"], entry["started"]) for name, entry in entries.items()}
 
@@ -115,10 +115,10 @@ class LocalSystem:
     def stop(self) -> None:
         """Press Ctrl-C and check that it ends well and leaves nothing running."""
         assert self.process
-        session, parts = self.process.pid, self.parts()
+        session, processes = self.process.pid, self.processes()
         self.interrupt()
         assert self.wait() == 0, self.output
-        assert [name for name, identity in parts.items() if identity.alive] == []
+        assert [name for name, identity in processes.items() if identity.alive] == []
         assert not _in_session(session)
         assert self.health() == (0, {})
 

@@ -12,18 +12,22 @@ async with client.connect("localhost:8080") as channel:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from azora.client._keys import AsyncKeys, BlockingKeys, keyed_methods
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
@@ -31,6 +35,7 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 KEEPALIVE_MILLISECONDS = 30_000
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+STATUS_DETAILS = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +47,39 @@ class MeshIdentity:
     authority: Path
 
 
-def connect(target: str, *, identity: MeshIdentity | None = None, tls: bool = False) -> aio.Channel:
+def connect(
+    target: str,
+    *,
+    identity: MeshIdentity | None = None,
+    tls: bool = False,
+    interceptors: Sequence[aio.ClientInterceptor] = (),
+) -> aio.Channel:
     """Return a channel to `target` ("localhost:8080", "unix:/run/azora/mesh.sock").
 
-    Without a deadline of its own a call ends by the timeout that its contract declares; calls that the contract calls
-    safe to retry are retried while the server is UNAVAILABLE. `identity` is for services of the mesh; `tls` for a
-    public port with TLS, verified by the system's authorities.
+    Without a deadline of its own a call ends by the timeout that its contract declares. Reads are retried while the
+    server is UNAVAILABLE, and so are methods that take an idempotency key: a call that has none, in `request_id` or as
+    the metadata `idempotency-key`, is given one. `identity` is for services of the mesh; `tls` for a public port with
+    TLS, verified by the system's authorities; `interceptors` see a call before its key is added.
     """
-    options: list[tuple[str, str | int]] = [
-        ("grpc.service_config", files("azora").joinpath("service_config.json").read_text()),
-        ("grpc.enable_retries", 1),
-        ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ]
+    options, credentials = _options(), _credentials(tls=tls)
+    inner = [*interceptors, AsyncKeys()]
     if identity is not None:
         credentials = grpc.ssl_channel_credentials(
             identity.authority.read_bytes(), identity.key.read_bytes(), identity.certificate.read_bytes()
         )
         # Certificates name identities (SPIFFE), not addresses; the gateway's also carries this DNS name.
-        return aio.secure_channel(target, credentials, options=[*options, ("grpc.ssl_target_name_override", "envoy")])
-    if tls:
-        return aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
-    return aio.insecure_channel(target, options=options)
+        options.append(("grpc.ssl_target_name_override", "envoy"))
+    if credentials is None:
+        return aio.insecure_channel(target, options=options, interceptors=inner)
+    return aio.secure_channel(target, credentials, options=options, interceptors=inner)
+
+
+def connect_blocking(target: str, *, tls: bool = False) -> grpc.Channel:
+    """Return a channel for blocking stubs, which does what `connect`'s does."""
+    options, credentials = _options(), _credentials(tls=tls)
+    if credentials is None:
+        return grpc.intercept_channel(grpc.insecure_channel(target, options), BlockingKeys())
+    return grpc.intercept_channel(grpc.secure_channel(target, credentials, options), BlockingKeys())
 
 
 async def signing_keys(channel: aio.Channel) -> list[dict[str, str]]:
@@ -79,16 +95,42 @@ def bearer(access_token: str) -> Metadata:
 
 def error_reason(error: aio.AioRpcError) -> str:
     """Return the ErrorInfo.reason of a failed call, or an empty string: what error_reason.proto lists."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            return _reason(value)
-    return ""
+    reason: str = error_info(error).reason
+    return reason
 
 
-def _reason(details: bytes) -> str:
+def error_info(error: aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """Return the ErrorInfo of a failed call: its reason, and its metadata; an empty one where the answer has none."""
     info = error_details_pb2.ErrorInfo()
-    try:
-        status = status_pb2.Status.FromString(details)
-        return next((info.reason for detail in status.details if detail.Unpack(info)), "")
-    except DecodeError:
-        return ""
+    details = dict(error.trailing_metadata() or ()).get(STATUS_DETAILS)
+    if isinstance(details, bytes):
+        try:
+            status = status_pb2.Status.FromString(details)
+            next((detail for detail in status.details if detail.Unpack(info)), None)
+        except DecodeError:
+            info.Clear()
+    return info
+
+
+def _options() -> list[tuple[str, str | int]]:
+    return [
+        ("grpc.service_config", _service_config()),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ]
+
+
+def _credentials(*, tls: bool) -> grpc.ChannelCredentials | None:
+    return grpc.ssl_channel_credentials() if tls else None
+
+
+@cache
+def _service_config() -> str:
+    """Return the compiled service config, with retries of keyed methods: these channels see to their keys."""
+    config = json.loads(files("azora").joinpath("service_config.json").read_text())
+    policy = next(method["retryPolicy"] for method in config["methodConfig"] if "retryPolicy" in method)
+    for method in config["methodConfig"]:
+        if any(f"/{name['service']}/{name['method']}" in keyed_methods() for name in method["name"]):
+            method["retryPolicy"] = policy
+    return json.dumps(config)

@@ -9,14 +9,14 @@ from services.compiler.envoy.authentication import jwks_listener
 from services.compiler.envoy.clusters import clusters, listening
 from services.compiler.envoy.edge import edge_listener
 from services.compiler.envoy.mesh import mesh_listener
-from services.compiler.envoy.typed import Json, extension, readable
+from services.compiler.envoy.overload import overload_manager
+from services.compiler.envoy.typed import Json, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from services.compiler.envoy.profiles import Profile
 
-MAX_CONNECTIONS = 2000
 ADMIN_PATHS = ("/ready", "/server_info", "/clusters", "/listeners", "/stats", "/drain_listeners")
 """What of Envoy's admin interface is reachable, on its own socket: nothing that shows a key or changes a route."""
 
@@ -30,7 +30,7 @@ def compile_bootstrap(profile: Profile, contract: Contract | None = None) -> Jso
             "address": listening(profile.admin),
             "allow_paths": [{"prefix": path} for path in ADMIN_PATHS],
         },
-        "overload_manager": _overload(),
+        "overload_manager": overload_manager(profile),
         "static_resources": {
             "listeners": [
                 edge_listener(profile, contract),
@@ -45,17 +45,3 @@ def compile_bootstrap(profile: Profile, contract: Contract | None = None) -> Jso
 def write_bootstrap(profile: Profile, path: Path) -> None:
     """Write Envoy's bootstrap to a file, for `envoy --config-path`. Raises PolicyError and ProfileError."""
     path.write_text(f"{readable(compile_bootstrap(profile))}\n")
-
-
-def _overload() -> Json:
-    """Return the limits of Envoy as a whole."""
-    return {
-        "refresh_interval": "0.25s",
-        "resource_monitors": [
-            extension(
-                "envoy.resource_monitors.global_downstream_max_connections",
-                "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                max_active_downstream_connections=MAX_CONNECTIONS,
-            )
-        ],
-    }

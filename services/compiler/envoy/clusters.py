@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from services.compiler.contract import HEALTH
 from services.compiler.envoy import tls
-from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP, Pipe, ProfileError
+from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError
+from services.compiler.envoy.telemetry import OTLP
 from services.compiler.envoy.typed import Json, typed
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from services.compiler.envoy.profiles import Address, Profile
 
 JWKS = "jwks"
+MAX_REFLECTION_STREAMS = 128
+"""Maximum number of reflection's streams, half of what the gateway serves at once."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -22,13 +25,15 @@ def clusters(profile: Profile, contract: Contract) -> list[Json]:
     names = (*contract.owners, GATEWAY, GATEWAY_HTTP)
     missing = [name for name in names if not profile.upstreams.get(name)]
     if missing:
-        raise ProfileError(f"the profile names no address of {', '.join(missing)}")
+        raise ProfileError(f"the profile has no address for {', '.join(missing)}")
     # The gateway answers for the health of all under "": its own is asked by the name of what it serves.
     checked = dict.fromkeys(contract.owners, "") | {GATEWAY: HEALTH}
     return [
         *(_service(profile, name, health) for name, health in checked.items()),
+        *([_reflection(profile)] if profile.reflection else []),
         _pages(profile),
         _cluster(JWKS, (profile.jwks,)),
+        _collector(profile),
     ]
 
 
@@ -59,7 +64,7 @@ def _service(profile: Profile, name: str, health: str) -> Json:
         "health_checks": [
             {
                 "interval": "1s",
-                "no_traffic_interval": "1s",
+                "no_traffic_interval": "0.25s",  # Until its first call: a start waits for it.
                 "unhealthy_interval": "0.25s",
                 "timeout": "1s",
                 "unhealthy_threshold": 2,
@@ -90,6 +95,29 @@ def _service(profile: Profile, name: str, health: str) -> Json:
         },
         # With every replica unhealthy, fail at once: sending the calls anyway would only make them time out.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+    }
+
+
+def _reflection(profile: Profile) -> Json:
+    """Return the gateway's cluster for reflection, with few streams: the rest of what the gateway serves is for health.
+
+    It is not checked: the cluster of health does that.
+    """
+    cluster = _service(profile, GATEWAY, HEALTH)
+    del cluster["health_checks"]
+    return cluster | {
+        "name": GATEWAY_REFLECTION,
+        "alt_stat_name": GATEWAY_REFLECTION,
+        "circuit_breakers": {"thresholds": [{"max_requests": MAX_REFLECTION_STREAMS}]},
+    }
+
+
+def _collector(profile: Profile) -> Json:
+    """Return the OpenTelemetry collector; nobody, where none is set."""
+    return _cluster(OTLP, (profile.otlp,) if profile.otlp else ()) | {
+        "typed_extension_protocol_options": {
+            HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": {}})
+        }
     }
 
 

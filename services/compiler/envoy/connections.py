@@ -1,4 +1,4 @@
-"""Listeners of HTTP: what both have in common."""
+"""Listeners of HTTP: what all have in common, and how many connections there may be."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BUFFER_BYTES = 64 * 1024
+MAX_SOCKETS = 8000
+"""Maximum number of accepted sockets of the public port, those that have sent nothing yet included."""
+MAX_CONNECTIONS = 2000
+"""Maximum number of HTTP connections of the public port: sockets that have sent something."""
+FIRST_BYTES = "5s"
+"""Maximum time until a new connection has sent the first line of a request, or its TLS hello."""
 
 
 def http_listener(
     name: str, at: Json, manager: Json, filters: Sequence[Json], *, transport_socket: Json | None = None
 ) -> Json:
-    """Return a listener with the fields of its HttpConnectionManager, and its filters before the router."""
+    """Return a listener with the fields of its HttpConnectionManager, and its filters before the router.
+
+    It is outside the limits of the public port, and serves on when those are reached: see `public`.
+    """
     router = extension(
         "envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
     )
@@ -33,35 +42,36 @@ def http_listener(
         "address": at,
         "enable_reuse_port": False,  # Or a second Envoy shares the port in silence, and takes half of the calls.
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "ignore_global_conn_limit": True,
+        "bypass_overload_manager": True,
         "filter_chains": [chain],
     }
 
 
-def access_log() -> list[Json]:
-    """Return a log of one JSON line per request, on standard output. Queries are left out: they may hold anything."""
-    return [
-        extension(
-            "envoy.access_loggers.stdout",
-            "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
-            log_format={
-                "json_format": {
-                    "time": "%START_TIME%",
-                    "service": "envoy",
-                    "message": "request",
-                    "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
-                    "path": "%PATH(NQ:ORIG)%",
-                    "rpc": "%PATH(NQ:PATH)%",
-                    "status": "%RESPONSE_CODE%",
-                    "grpc_status": "%GRPC_STATUS(SNAKE_STRING)%",
-                    "duration_ms": "%DURATION%",
-                    "flags": "%RESPONSE_FLAGS%",
-                    "details": "%RESPONSE_CODE_DETAILS%",
-                    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-                    "upstream": "%UPSTREAM_HOST%",
-                    "peer": "%DOWNSTREAM_PEER_URI_SAN%",
-                    "request_id": "%REQ(X-REQUEST-ID)%",
-                },
-                "omit_empty_values": True,
-            },
-        )
-    ]
+def public(listener: Json) -> Json:
+    """Return a listener within the limits of connections and memory.
+
+    A socket that has sent nothing is held by the inspector, which ends it after `FIRST_BYTES`: it costs a descriptor
+    and takes none of the HTTP connections, which are for clients that have sent something.
+    """
+    (chain,) = listener["filter_chains"]
+    inspector = "tls" if "transport_socket" in chain else "http"
+    limit = extension(
+        "envoy.filters.network.connection_limit",
+        "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        stat_prefix=listener["name"],
+        max_connections=MAX_CONNECTIONS,
+    )
+    limited = chain | {"filters": [limit, *chain["filters"]], "transport_socket_connect_timeout": FIRST_BYTES}
+    return listener | {
+        "ignore_global_conn_limit": False,
+        "bypass_overload_manager": False,
+        "listener_filters": [
+            extension(
+                f"envoy.filters.listener.{inspector}_inspector",
+                f"envoy.extensions.filters.listener.{inspector}_inspector.v3.{inspector.capitalize()}Inspector",
+            )
+        ],
+        "listener_filters_timeout": FIRST_BYTES,
+        "filter_chains": [limited],
+    }

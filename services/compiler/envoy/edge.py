@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from services.compiler.envoy import authentication, tls
 from services.compiler.envoy.clusters import listening
-from services.compiler.envoy.connections import access_log, http_listener
-from services.compiler.envoy.flood_guard import flood_guard, in_tier
+from services.compiler.envoy.connections import http_listener, public
+from services.compiler.envoy.flood_guard import EVERYONE, REFLECTION, flood_guard, in_tier
 from services.compiler.envoy.headers import (
+    TRANSFER_CODING,
     compressors,
     cors,
     cors_policy,
@@ -16,20 +17,38 @@ from services.compiler.envoy.headers import (
     response_headers,
     untrusted_headers,
 )
-from services.compiler.envoy.local_replies import CONTENT_TYPE_RULE, local_replies
-from services.compiler.envoy.profiles import GATEWAY_HTTP
-from services.compiler.envoy.routes import rpc_route
-from services.compiler.envoy.transcoding import MAX_REQUEST_BYTES, not_transcoded, transcoder
+from services.compiler.envoy.local_replies import CONTENT_TYPE_RULE, ENCODING_RULE, local_replies
+from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION
+from services.compiler.envoy.request_headers import header_rules, no_trailers, unknown_encoding
+from services.compiler.envoy.routes import rpc_route, seconds
+from services.compiler.envoy.telemetry import access_log, tracing
+from services.compiler.envoy.transcoding import (
+    SMALL_REQUEST_BYTES,
+    json_matches,
+    large_requests,
+    max_request_bytes,
+    not_transcoded,
+    transcoder,
+)
 from services.compiler.envoy.typed import Json, extension, typed
+from services.shared.limits import MAX_HEADERS
 from services.shared.policy import INFRASTRUCTURE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import MethodDescriptor
+
     from services.compiler.contract import Contract
     from services.compiler.envoy.profiles import Profile
     from services.shared.policy import MethodPolicy
 
 PAGES = ("/health",)
 """What the gateway's HTTP app serves to everyone."""
+MAX_READ_HEADERS_KIB = 64
+"""Size of headers that are still read, so as to be refused by a status: `header_rules` has the limit itself."""
+REFLECTION_SECONDS = 15
+"""Maximum time of one stream of reflection, as many as an address may begin in a quarter of its minute."""
 BUFFER = "envoy.filters.http.buffer"
 BUFFER_MESSAGES = "envoy.extensions.filters.http.buffer.v3"
 CONTENT_TYPES = r"(?i)application/(json|grpc(-web)?(-text)?(\+proto|\+json)?)\s*(;.*)?"
@@ -37,45 +56,54 @@ CONTENT_TYPES = r"(?i)application/(json|grpc(-web)?(-text)?(\+proto|\+json)?)\s*
 
 def edge_listener(profile: Profile, contract: Contract) -> Json:
     """Return the public listener. Methods that are for services only do not exist on it."""
-    return http_listener(
+    listener = http_listener(
         "edge",
         listening(profile.public),
         _identity(profile) | _limits() | {"route_config": _routes(profile, contract)},
         _filters(profile, contract),
         transport_socket=tls.public_server(profile.public_certificate) if profile.public_certificate else None,
     )
+    return public(listener)
 
 
 def _filters(profile: Profile, contract: Contract) -> list[Json]:
-    """Return the filters in order. Those after the transcoder see every call as gRPC, whatever the client speaks."""
-    transcoded = [service.full_name for service in contract.declared if _has_public_method(contract, service.full_name)]
+    """Return the filters in order. Those after the transcoder see every call as gRPC, whatever the client speaks.
+
+    Bodies are held last: by then the call is counted, and has a token if it needs one.
+    """
     return [
         cors(),
-        _accepted_content_types(),
+        _accepted_headers(),
+        header_rules(),
+        no_trailers(),
         extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
-        _whole_requests(),
         *compressors(),
-        transcoder(profile, transcoded),
+        transcoder(profile, _transcoded(contract)),
         flood_guard(profile.rate_limit_scale),
         authentication.token_verifier(profile),
+        _whole_requests(),
     ]
+
+
+def _transcoded(contract: Contract) -> list[str]:
+    return [service.full_name for service in contract.declared if _has_public_method(contract, service.full_name)]
 
 
 def _limits() -> Json:
     """Return what a client may send, and how slowly."""
     return {
-        "max_request_headers_kb": 16,
+        "max_request_headers_kb": MAX_READ_HEADERS_KIB,
         "request_headers_timeout": "5s",
         "request_timeout": "30s",
         "stream_idle_timeout": "60s",
         "drain_timeout": "5s",
         "common_http_protocol_options": {
-            "idle_timeout": "300s",
-            "max_headers_count": 64,
+            "idle_timeout": "60s",
+            "max_headers_count": MAX_HEADERS,
             "headers_with_underscores_action": "REJECT_REQUEST",  # They become the same variable as those with dashes.
         },
         "http2_protocol_options": {
-            "max_concurrent_streams": 128,
+            "max_concurrent_streams": 64,
             "initial_stream_window_size": 64 * 1024,
             "initial_connection_window_size": 1024 * 1024,
             "connection_keepalive": {"interval": "30s", "timeout": "5s"},
@@ -96,6 +124,7 @@ def _identity(profile: Profile) -> Json:
         "xff_num_trusted_hops": profile.trusted_proxies,
         "early_header_mutation_extensions": [untrusted_headers()],
         "generate_request_id": True,
+        "tracing": tracing(profile),
         "always_set_request_id_in_response": True,
         "local_reply_config": local_replies(),
         "access_log": access_log() if profile.log else [],
@@ -106,17 +135,19 @@ def _routes(profile: Profile, contract: Contract) -> Json:
     return {
         "name": "edge",
         "request_headers_to_add": request_headers(),
+        "request_headers_to_remove": [TRANSFER_CODING],
         "response_headers_to_add": response_headers(tls=profile.public_certificate is not None),
         "response_headers_to_remove": ["grpc-accept-encoding"],
         "virtual_hosts": [
             {
                 "name": "edge",
                 "domains": ["*"],
-                "typed_per_filter_config": cors_policy(profile.cors_origins),
+                "typed_per_filter_config": cors_policy(profile.cors_origins, localhost=profile.cors_localhost),
                 "routes": [
                     *(_page(path) for path in PAGES),
-                    *(_rpc(policy) for policy in contract.policies().values() if _served(profile, policy)),
+                    *_rpcs(profile, contract),
                     _no_such_rpc(),
+                    *_large_json_requests(profile, contract),
                     _not_yet_transcoded(),
                 ],
             }
@@ -124,47 +155,99 @@ def _routes(profile: Profile, contract: Contract) -> Json:
     }
 
 
-def _rpc(policy: MethodPolicy) -> Json:
+def _rpcs(profile: Profile, contract: Contract) -> Iterator[Json]:
+    policies = contract.policies()
+    for path, method in contract.methods.items():
+        policy = policies[path]
+        if _is_reflection(policy):
+            if profile.reflection:
+                yield _reflection(policy)
+        elif not policy.internal and not (policy.service_path in INFRASTRUCTURE and policy.server_streaming):
+            yield _rpc(policy, method)
+
+
+def _rpc(policy: MethodPolicy, method: MethodDescriptor) -> Json:
+    """Return the route of an RPC of the contract, or of Health: without Watch, whose streams nobody bounds."""
     route = rpc_route(policy)
-    route["metadata"] = in_tier(policy.tier)
-    if policy.service_path in INFRASTRUCTURE:  # Reflection is a conversation: its requests never are complete.
-        unbuffered = {BUFFER: typed(f"{BUFFER_MESSAGES}.BufferPerRoute", disabled=True)}
-        route["typed_per_filter_config"] = unbuffered | authentication.no_token()
-    else:
-        route["typed_per_filter_config"] = authentication.token_requirement(policy)
+    route["metadata"] = in_tier(policy.tier.name if policy.tier else EVERYONE)
+    if policy.service_path in INFRASTRUCTURE:
+        route["typed_per_filter_config"] = authentication.no_token()
+        return route
+    route["typed_per_filter_config"] = authentication.token_requirement(policy)
+    max_bytes = max_request_bytes(method)
+    if max_bytes != SMALL_REQUEST_BYTES:
+        large = typed(f"{BUFFER_MESSAGES}.BufferPerRoute", buffer={"max_request_bytes": max_bytes})
+        route["typed_per_filter_config"] |= {BUFFER: large}
     return route
+
+
+def _reflection(policy: MethodPolicy) -> Json:
+    """Return the route of a conversation: its requests never are complete. Clients begin another when it ends."""
+    limit = seconds(REFLECTION_SECONDS)
+    route = rpc_route(policy)
+    route["route"] |= {
+        "cluster": GATEWAY_REFLECTION,
+        "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
+    }
+    route["metadata"] = in_tier(REFLECTION)
+    unbuffered = {BUFFER: typed(f"{BUFFER_MESSAGES}.BufferPerRoute", disabled=True)}
+    route["typed_per_filter_config"] = unbuffered | authentication.no_token()
+    return route
+
+
+def _large_json_requests(profile: Profile, contract: Contract) -> Iterator[Json]:
+    """Yield the routes that JSON requests have until they are transcoded, where they may be larger than most."""
+    policies = contract.policies()
+    for path, method in contract.methods.items():
+        if policies[path].internal or policies[path].service_path in INFRASTRUCTURE:
+            continue
+        if max_request_bytes(method) != SMALL_REQUEST_BYTES:
+            for match in json_matches(method):
+                config = large_requests(profile, _transcoded(contract))
+                yield _not_yet_transcoded() | {"match": match, "typed_per_filter_config": config}
 
 
 def _page(path: str) -> Json:
     return {
         "match": {"path": path},
         "route": {"cluster": GATEWAY_HTTP, "timeout": "5s"},
-        "metadata": in_tier(None),
+        "metadata": in_tier(EVERYONE),
         "typed_per_filter_config": not_transcoded() | authentication.no_token(),
     }
 
 
-def _accepted_content_types() -> Json:
-    """Return the refusal of bodies that are not JSON's or gRPC's: the transcoder would take any text for JSON.
+def _accepted_headers() -> Json:
+    """Return the refusal of bodies that are not JSON's or gRPC's, and of compressions that gRPC does not read.
 
-    A browser sends text and forms to other sites without asking them first.
+    The transcoder would take any text for JSON, and a browser sends text, forms, and bodies without a type to other
+    sites without asking them first.
     """
-    header = {
+    other = {
         "name": "content-type",
         "string_match": {"safe_regex": {"regex": CONTENT_TYPES}},
         "invert_match": True,
     }
-    rule = {"permissions": [{"header": header}], "principals": [{"any": True}]}
+    untyped = {"name": "content-type", "present_match": False}
+    filled = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}, "invert_match": True}
+    coded = {"name": TRANSFER_CODING, "present_match": True}
+    body = {"or_rules": {"rules": [{"header": filled}, {"header": coded}]}}
+    content_type = {"or_rules": {"rules": [{"header": other}, {"and_rules": {"rules": [{"header": untyped}, body]}}]}}
+    rules = {CONTENT_TYPE_RULE: content_type, ENCODING_RULE: unknown_encoding()}
     return extension(
         "envoy.filters.http.rbac",
         "envoy.extensions.filters.http.rbac.v3.RBAC",
-        rules={"action": "DENY", "policies": {CONTENT_TYPE_RULE: rule}},
+        rules={
+            "action": "DENY",
+            "policies": {
+                name: {"permissions": [permission], "principals": [{"any": True}]} for name, permission in rules.items()
+            },
+        },
     )
 
 
 def _whole_requests() -> Json:
     """Return the filter that lets a request go on when it is complete and not too large."""
-    return extension(BUFFER, f"{BUFFER_MESSAGES}.Buffer", max_request_bytes=MAX_REQUEST_BYTES)
+    return extension(BUFFER, f"{BUFFER_MESSAGES}.Buffer", max_request_bytes=SMALL_REQUEST_BYTES)
 
 
 def _no_such_rpc() -> Json:
@@ -181,10 +264,8 @@ def _not_yet_transcoded() -> Json:
     return {"match": {"prefix": "/"}, "route": {"cluster": GATEWAY_HTTP, "timeout": "5s"}}
 
 
-def _served(profile: Profile, policy: MethodPolicy) -> bool:
-    if policy.service_path.startswith("grpc.reflection."):
-        return profile.reflection
-    return not policy.internal
+def _is_reflection(policy: MethodPolicy) -> bool:
+    return policy.service_path.startswith("grpc.reflection.")
 
 
 def _has_public_method(contract: Contract, service: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.compiler.envoy.typed import Json, extension
 from services.shared.policy import tiers
+from services.shared.principal import IPV6_PREFIX_BITS
 
 if TYPE_CHECKING:
     from services.shared.policy import Tier
@@ -18,7 +19,12 @@ ADDRESSES = 10_000
 UNLIMITED = 2**31 - 1
 METADATA = "azora"
 EVERYONE = "PUBLIC"
-"""The tier of what has none: health, reflection, pages."""
+"""The tier of what has none: health, pages."""
+REFLECTION = "REFLECTION"
+"""The tier of reflection's streams."""
+REFLECTION_PER_MINUTE = 60
+NETWORK = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": IPV6_PREFIX_BITS}}
+"""One client: an IPv4 address, or the /64 that an IPv6 subscriber has at least."""
 
 
 def flood_guard(scale: float) -> Json:
@@ -32,28 +38,32 @@ def flood_guard(scale: float) -> Json:
         max_dynamic_descriptors=ADDRESSES,
         filter_enabled=always,
         filter_enforced=always,
-        rate_limits=[{"actions": [_tier_of_route(), {"remote_address": {}}]}],
+        rate_limits=[{"actions": [_tier_of_route(), NETWORK]}],
         # What no bucket counts: it is refused without cost, by the transcoder or for want of a route.
         token_bucket=_bucket(UNLIMITED),
         descriptors=[
             {
                 # An entry without a value makes a bucket for each value: for each address.
-                "entries": [{"key": "tier", "value": tier.name}, {"key": "remote_address"}],
-                "token_bucket": _bucket(min(UNLIMITED, int(FACTOR * per_minute(tier) * scale))),
+                "entries": [{"key": "tier", "value": name}, {"key": "masked_remote_address"}],
+                "token_bucket": _bucket(min(UNLIMITED, int(at_most * scale))),
             }
-            for tier in tiers().values()
+            for name, at_most in _per_minute().items()
         ],
     )
 
 
-def in_tier(tier: Tier | None) -> Json:
+def in_tier(name: str) -> Json:
     """Return a route's metadata that names its tier."""
-    return {"filter_metadata": {METADATA: {"tier": tier.name if tier else EVERYONE}}}
+    return {"filter_metadata": {METADATA: {"tier": name}}}
 
 
 def per_minute(tier: Tier) -> int:
     """Return how often one address may call: as one person, where the tier counts people."""
     return tier.per_address or tier.per_user
+
+
+def _per_minute() -> dict[str, int]:
+    return {tier.name: FACTOR * per_minute(tier) for tier in tiers().values()} | {REFLECTION: REFLECTION_PER_MINUTE}
 
 
 def _tier_of_route() -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.compiler.envoy.request_headers import removals
 from services.compiler.envoy.typed import Json, extension, typed
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 # Who is calling, and what only Envoy says: clients that send these would be believed further in.
 UNTRUSTED = ("x-forwarded-client-cert", "x-request-id")
+TRANSFER_CODING = "x-azora-transfer-encoding"
+"""Tells the edge's filters of a chunked body: Envoy removes the header Transfer-Encoding before them."""
 UNTRUSTED_PREFIXES = ("x-auth-", "x-envoy-")
 CORS_METHODS = "GET, POST, PUT, PATCH, DELETE"
 CORS_REQUEST_HEADERS = (
@@ -20,6 +23,7 @@ CORS_RESPONSE_HEADERS = (
     "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, retry-after, idempotent-replayed, "
     "ratelimit-limit, ratelimit-remaining, ratelimit-reset"
 )
+LOCALHOST_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 CORS_FILTER = "envoy.filters.http.cors"
 COMPRESSED_FROM_BYTES = 860
 ALWAYS = "OVERWRITE_IF_EXISTS_OR_ADD"
@@ -34,6 +38,8 @@ def untrusted_headers() -> Json:
         mutations=[
             *({"remove": name} for name in UNTRUSTED),
             *({"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in UNTRUSTED_PREFIXES),
+            *removals(),
+            {"append": _header(TRANSFER_CODING, "%REQ(TRANSFER-ENCODING)%", ALWAYS)},
         ],
     )
 
@@ -61,12 +67,15 @@ def cors() -> Json:
     return extension(CORS_FILTER, "envoy.extensions.filters.http.cors.v3.Cors")
 
 
-def cors_policy(origins: Sequence[str]) -> Json:
-    """Return who may call from a browser: the origins listed, nobody else."""
+def cors_policy(origins: Sequence[str], *, localhost: bool) -> Json:
+    """Return who may call from a browser: the origins listed, in development those of this machine, nobody else."""
+    allowed: list[Json] = [{"exact": origin} for origin in origins]
+    if localhost:
+        allowed.append({"safe_regex": {"regex": LOCALHOST_ORIGINS}})
     return {
         CORS_FILTER: typed(
             "envoy.extensions.filters.http.cors.v3.CorsPolicy",
-            allow_origin_string_match=[{"exact": origin} for origin in origins],
+            allow_origin_string_match=allowed,
             allow_methods=CORS_METHODS,
             allow_headers=CORS_REQUEST_HEADERS,
             expose_headers=CORS_RESPONSE_HEADERS,

@@ -16,7 +16,13 @@ from google.protobuf.json_format import MessageToDict
 from interceptors.errors import to_status
 from services.compiler.envoy.flood_guard import REFILL_SECONDS
 from services.compiler.envoy.typed import Json, extension
-from services.gateway.errors import ContentTypeUnsupported, HttpRequestInvalid, RequestTooLarge, RouteNotFound
+from services.gateway.errors import (
+    ContentTypeUnsupported,
+    EncodingUnsupported,
+    HttpRequestInvalid,
+    RequestTooLarge,
+    RouteNotFound,
+)
 from services.shared import errors
 
 if TYPE_CHECKING:
@@ -30,6 +36,8 @@ NATIVE_GRPC = (
 UNIMPLEMENTED = 12
 CONTENT_TYPE_RULE = "content-type"
 """The name of the edge's rule about bodies, which Envoy gives as the reason of its refusal."""
+ENCODING_RULE = "grpc-encoding"
+"""The name of the edge's rule about compressed messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +55,18 @@ class LocalReply:
     """The code in gRPC, where custom there differs from that in JSON."""
 
 
+def _rule(name: str) -> str:
+    return f"response.code_details.startsWith('rbac_access_denied_matched_policy[{name}]')"
+
+
 def _token(problem: str) -> str:
     return f"response.code_details.startsWith('jwt_authn_access_denied{{{problem}')"
 
 
 REPLIES = (
-    LocalReply(
-        f"response.code_details.startsWith('rbac_access_denied_matched_policy[{CONTENT_TYPE_RULE}]')",
-        ContentTypeUnsupported(),
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    ),
+    LocalReply(_rule(CONTENT_TYPE_RULE), ContentTypeUnsupported(), HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    LocalReply(_rule(ENCODING_RULE), EncodingUnsupported(), HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc_code=UNIMPLEMENTED),
+    LocalReply("response.code == 501", EncodingUnsupported(), HTTPStatus.NOT_IMPLEMENTED, grpc_code=UNIMPLEMENTED),
     LocalReply("response.code == 404", RouteNotFound(), HTTPStatus.NOT_FOUND, grpc_code=UNIMPLEMENTED),
     LocalReply("response.code == 413", RequestTooLarge(), HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     LocalReply("response.code == 431", RequestTooLarge(), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -75,7 +85,8 @@ REPLIES = (
         HTTPStatus.TOO_MANY_REQUESTS,
     ),
     LocalReply(
-        "response.code == 503 && response.code_details.contains('overflow')",
+        "response.code == 503 && "
+        "(response.code_details.contains('overflow') || response.code_details.contains('overload'))",
         errors.Overloaded(retry_after_seconds=1),
         HTTPStatus.TOO_MANY_REQUESTS,
     ),

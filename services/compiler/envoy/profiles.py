@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.compiler.contract import DESCRIPTORS, load_contract
 
@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from services.compiler.envoy.settings import EnvoySettings
+
 GATEWAY = "gateway"
 GATEWAY_HTTP = "gateway-http"
+GATEWAY_REFLECTION = "gateway-reflection"
+"""The gateway as the cluster of reflection, whose streams take nothing from health."""
 ENVOY = "envoy"
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -79,6 +83,8 @@ class Profile:
     """Whether gRPC reflection is served: for development."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may call from a browser, exactly as browsers send them: "https://app.example.com"."""
+    cors_localhost: bool = False
+    """Whether any origin on this machine may call from a browser: for development."""
     trusted_proxies: int = 0
     """How many proxies of our own stand before Envoy; their X-Forwarded-For is believed, and nobody else's."""
     rate_limit_scale: float = 1.0
@@ -88,6 +94,12 @@ class Profile:
     """The `aud` of access tokens."""
     log: bool = True
     """Whether Envoy writes an access log, as JSON lines on standard output."""
+    max_heap_bytes: int = 256 * 1024 * 1024
+    """Memory from which Envoy sheds load; less than what its container may have."""
+    otlp: Tcp | None = None
+    """The OpenTelemetry collector (OTLP over gRPC, plain text) that Envoy's spans go to; unset exports none."""
+    trace_sample_ratio: float = 1.0
+    """Share of traces begun at the edge that are sampled, where an OTLP endpoint is set."""
 
     @property
     def admin(self) -> Pipe:
@@ -114,7 +126,11 @@ class LocalSettings:
     public_certificate: Certificate | None = None
     reflection: bool = True
     cors_origins: tuple[str, ...] = ()
+    cors_localhost: bool = True
+    trusted_proxies: int = 0
     rate_limit_scale: float = 1.0
+    otlp: Tcp | None = None
+    trace_sample_ratio: float = 1.0
 
 
 def socket_path(runtime: Path, service: str, replica: int = 0) -> Path:
@@ -140,12 +156,19 @@ def local(settings: LocalSettings) -> Profile:
         public_certificate=settings.public_certificate,
         reflection=settings.reflection,
         cors_origins=settings.cors_origins,
+        cors_localhost=settings.cors_localhost,
+        trusted_proxies=settings.trusted_proxies,
         rate_limit_scale=settings.rate_limit_scale,
+        otlp=settings.otlp,
+        trace_sample_ratio=settings.trace_sample_ratio,
     )
 
 
-def compose() -> Profile:
-    """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name."""
+def compose(settings: EnvoySettings | None = None) -> Profile:
+    """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name.
+
+    Without settings it is the committed one, of the defaults: the gateway itself refuses reflection in production.
+    """
     services: dict[str, tuple[Address, ...]] = {
         name: (Tcp(name, 50051),) for name in (*load_contract().owners, GATEWAY)
     }
@@ -157,5 +180,20 @@ def compose() -> Profile:
         certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
         authority="/run/secrets/ca.crt",
         descriptors="/etc/envoy/descriptors.binpb",
-        reflection=True,
+        reflection=True if settings is None else settings.development,
+        **({} if settings is None else _chosen(settings)),
     )
+
+
+def _chosen(settings: EnvoySettings) -> dict[str, Any]:
+    """Return the fields of compose's profile that are settings."""
+    host, _, port = settings.otlp_endpoint.rpartition(":")
+    tls = settings.public_certificate is not None
+    return {
+        "public_certificate": Certificate("/run/secrets/public.crt", "/run/secrets/public.key") if tls else None,
+        "trusted_proxies": settings.trusted_proxies,
+        "cors_origins": settings.origins,
+        "cors_localhost": settings.development,
+        "otlp": Tcp(host, int(port)) if settings.otlp_endpoint else None,
+        "trace_sample_ratio": settings.trace_sample_ratio,
+    }

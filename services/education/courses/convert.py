@@ -33,17 +33,17 @@ def new_course(request: pb.CreateCourseRequest) -> NewCourse:
     )
 
 
-def create_response(read: ReadCourse) -> pb.CreateCourseResponse:
+def create_course_response(read: ReadCourse) -> pb.CreateCourseResponse:
     """Return the answer of CreateCourse."""
     return pb.CreateCourseResponse(course=_with_modules(read))
 
 
-def publish_response(read: ReadCourse) -> pb.PublishCourseResponse:
+def publish_course_response(read: ReadCourse) -> pb.PublishCourseResponse:
     """Return the answer of PublishCourse."""
     return pb.PublishCourseResponse(course=_with_modules(read))
 
 
-def get_response(read: ReadCourse) -> pb.GetCourseResponse:
+def get_course_response(read: ReadCourse) -> pb.GetCourseResponse:
     """Return the answer of GetCourse."""
     return pb.GetCourseResponse(course=_with_modules(read))
 

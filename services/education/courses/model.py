@@ -82,7 +82,7 @@ class Course:
     """How many may be enrolled at once; None: any number."""
     lesson_count: int
     revision: int
-    """The number of the newest revision; 0 before the first."""
+    """The number of the published revision that is shown; 0 before the first."""
     version: int
     """Counts the changes of the course."""
     published_version: int | None
@@ -138,3 +138,13 @@ class ReadCourse:
     content: CourseContent
     lessons_are_open: bool
     """Whether the reader gets the lessons themselves, beside their titles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What a signed-in reader of one course is to it, and how new the catalogue is at that moment."""
+
+    enrolled_revision: int | None
+    """The revision of the reader's active or completed enrolment; None without one."""
+    generation: int
+    """Of the catalogue."""

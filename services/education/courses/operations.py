@@ -1,8 +1,9 @@
-"""Writing, publishing and reading courses."""
+"""Course operations: authoring, publication and retrieval."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from services.education.courses.model import CourseState, ReadCourse
 from services.education.errors import (
@@ -13,54 +14,119 @@ from services.education.errors import (
     EtagMismatch,
     OtherEducatorNotAllowed,
 )
+from services.shared.encoded import Encoded
 from services.shared.errors import TokenMissing
 from services.shared.ids import new_id
 from services.shared.money import check_currency
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.model import Course, NewCourse
+    from services.education.courses.model import Course, CourseContent, NewCourse, Reader
     from services.education.courses.store import CourseStore
+    from services.shared.cache import EncodedAnswers
     from services.shared.db import Database
+    from services.shared.idempotency import Message
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
 
 MANAGE = "PERMISSION_COURSES_MANAGE"
+WRITE = "PERMISSION_COURSES_WRITE"
+STALE_SECONDS_MAX = 1.0
+"""Maximum age of what readers who cannot write courses are shown."""
+
+Shown = TypeVar("Shown")
+Response = TypeVar("Response", bound="Message")
+
+
+class Readers(Protocol):
+    """Knows who is enrolled in which revision."""
+
+    async def find_reader(self, connection: AsyncConnection, *, user_id: str, course_id: str) -> Reader:
+        """Return what the user is to the course, and the catalogue's generation, in one statement."""
+        ...
 
 
 class CourseOperations:
-    """What can be done with courses."""
+    """Creates, publishes and reads courses.
 
-    def __init__(self, database: Database, store: CourseStore, pages: PageTokens) -> None:
+    What everyone is shown alike is answered from memory, encoded. Whoever may write courses reads the database, and so
+    sees every change at once; all others see it after a second at most.
+    """
+
+    def __init__(
+        self, *, database: Database, store: CourseStore, readers: Readers, pages: PageTokens, answers: EncodedAnswers
+    ) -> None:
         self._database = database
         self._store = store
+        self._readers = readers
         self._pages = pages
+        self._answers = answers
+        self._checked_at = float("-inf")
 
-    async def list_courses(self, *, principal: Principal, page_size: int, page_token: str, mine: bool) -> Page[Course]:
-        """Return a page of published courses, or of the caller's own in every state.
+    async def list_courses(
+        self,
+        *,
+        principal: Principal,
+        page_size: int,
+        page_token: str,
+        mine: bool,
+        encode: Callable[[Page[Course]], Response],
+    ) -> Response:
+        """Return a page of published courses, or of the caller's own in every state, newest first.
 
         Raises TokenMissing, PageTokenInvalid.
         """
         if mine and not principal.signed_in:
             raise TokenMissing
-        bound_to = {"method": "ListCourses", "educator": principal.user_id if mine else None}
+        educator_id = principal.user_id if mine else None
+        bound_to = {"method": "ListCourses", "educator": educator_id}
         request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
-        async with self._database.reading() as connection:
-            found = await self._store.list_courses(connection, request, principal.user_id if mine else None)
-        return request.page(found, lambda course: [course.id])
 
-    async def get(self, *, principal: Principal, course_id: str) -> ReadCourse:
-        """Return the course as the caller may see it. Raises CourseNotFound."""
-        async with self._database.reading() as connection:
-            found = await self._store.find_for(connection, course_id, principal.user_id or None)
-            if found is None or not may_see(principal, found[0]):
+        async def load(connection: AsyncConnection) -> Page[Course]:
+            found = await self._store.list_courses(connection, request, educator_id)
+            return request.page(found, lambda course: [course.id])
+
+        if mine or principal.may(WRITE):
+            async with self._database.reading() as connection:
+                return encode(await load(connection))
+        after = request.cursor[0] if request.cursor else None
+        await self._refresh()
+        return await self._answer(("page", request.size, after), load, encode)
+
+    async def get_course(
+        self, *, principal: Principal, course_id: str, revision: int, encode: Callable[[ReadCourse], Response]
+    ) -> Response:
+        """Return one revision of the course: `revision`, or if 0 the one the caller is enrolled in, or the latest.
+
+        Raises CourseNotFound.
+        """
+        enrolled_revision: int | None = None
+        if principal.signed_in:
+            async with self._database.reading() as connection:
+                reader = await self._readers.find_reader(connection, user_id=principal.user_id, course_id=course_id)
+            self._answers.advance(reader.generation)
+            enrolled_revision = reader.enrolled_revision
+        else:
+            await self._refresh()
+        shown, enrolled = revision or enrolled_revision, enrolled_revision is not None
+
+        async def load(connection: AsyncConnection) -> ReadCourse:
+            course, content = await self._found(connection, course_id, shown)
+            if not may_see(principal, course):
                 raise CourseNotFound
-            course, enrolled = found
-            return await self._read(connection, course, lessons_are_open=enrolled or may_edit(principal, course))
+            return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
 
-    async def create(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
-        """Write a draft. Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed, CurrencyUnknown."""
+        if principal.may(WRITE):
+            async with self._database.reading() as connection:
+                return encode(await load(connection))
+        # All who are alike in what the key names get the same answer: nobody here may edit.
+        return await self._answer((course_id, shown, enrolled), load, encode)
+
+    async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
+        """Create a draft. Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed, CurrencyUnknown."""
         check_currency(new.price.currency)
         educator_id = new.educator_id or principal.user_id
         if not principal.may(MANAGE):
@@ -71,18 +137,18 @@ class CourseOperations:
 
         async def work(connection: AsyncConnection) -> ReadCourse:
             course_id = new_id()
-            await self._store.create(connection, course_id, educator_id, new)
+            await self._store.insert_course(connection, course_id, educator_id, new)
             return await self._reread(connection, course_id)
 
         return await self._database.transaction(work)
 
-    async def publish(self, *, principal: Principal, course_id: str, etag: str) -> ReadCourse:
-        """Make the draft the newest revision, unless it is that already.
+    async def publish_course(self, *, principal: Principal, course_id: str, etag: str) -> ReadCourse:
+        """Make the draft the latest revision, unless it is that already.
 
         Raises CourseNotFound, CourseArchived, CourseEmpty, EtagMismatch.
         """
 
-        async def work(connection: AsyncConnection) -> ReadCourse:
+        async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
             draft = await self._store.lock_draft(connection, course_id)
             if draft is None or not may_edit(principal, draft):
                 raise CourseNotFound
@@ -91,32 +157,58 @@ class CourseOperations:
             if draft.state is CourseState.ARCHIVED:
                 raise CourseArchived
             if draft.changed:
-                content = await self._store.draft_content(connection, course_id)
+                content = await self._store.find_draft_content(connection, course_id)
                 if not content.required_lesson_ids:
                     raise CourseEmpty
-                await self._store.publish(connection, draft, content)
-            return await self._reread(connection, course_id)
+                await self._store.insert_revision(connection, draft, content)
+            published = await self._reread(connection, course_id)
+            # Last, so that others who change a course wait as little as can be.
+            return published, await self._store.update_generation(connection)
 
-        return await self._database.transaction(work)
+        published, generation = await self._database.transaction(work)
+        self._answers.advance(generation)
+        return published
+
+    async def _answer(
+        self,
+        key: Hashable,
+        load: Callable[[AsyncConnection], Awaitable[Shown]],
+        encode: Callable[[Shown], Response],
+    ) -> Response:
+        """Return the answer kept under `key`, or load, encode and keep it."""
+        answer = self._answers.find(key)
+        if answer is None:
+            generation = self._answers.generation
+            async with self._database.reading() as connection:
+                answer = encode(await load(connection)).SerializeToString()
+            self._answers.keep(key, answer, generation=generation)
+        return Encoded[Response](answer).as_response()
+
+    async def _refresh(self) -> None:
+        """Drop what is kept if a course has changed since, asking the database once a second at most."""
+        now = time.monotonic()
+        if now - self._checked_at > STALE_SECONDS_MAX:
+            async with self._database.reading() as connection:
+                self._answers.advance(await self._store.find_generation(connection))
+            self._checked_at = max(self._checked_at, now)
 
     async def _reread(self, connection: AsyncConnection, course_id: str) -> ReadCourse:
-        course = await self._store.find(connection, course_id)
-        if course is None:
-            raise CourseNotFound
-        return await self._read(connection, course, lessons_are_open=True)
+        course, content = await self._found(connection, course_id, None)
+        return ReadCourse(course, content, lessons_are_open=True)
 
-    async def _read(self, connection: AsyncConnection, course: Course, *, lessons_are_open: bool) -> ReadCourse:
-        content = (
-            await self._store.content(connection, course.id, course.revision)
-            if course.revision
-            else await self._store.draft_content(connection, course.id)
-        )
-        return ReadCourse(course, content, lessons_are_open)
+    async def _found(
+        self, connection: AsyncConnection, course_id: str, revision: int | None
+    ) -> tuple[Course, CourseContent]:
+        """Return the course and its modules as a revision has them; as the latest has them, or the draft, if None."""
+        found = await self._store.find_course_with_content(connection, course_id, revision)
+        if found is None:
+            raise CourseNotFound
+        return found
 
 
 def may_edit(principal: Principal, course: Course) -> bool:
-    """Whether the caller is the course's educator or manages everyone's."""
-    return principal.may(MANAGE) or (principal.signed_in and principal.user_id == course.educator_id)
+    """Whether the caller is an educator and the course theirs, or manages everyone's."""
+    return principal.may(MANAGE) or (principal.may(WRITE) and principal.user_id == course.educator_id)
 
 
 def may_see(principal: Principal, course: Course) -> bool:

@@ -1,4 +1,4 @@
-"""All SQL about courses."""
+"""The SQL of courses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from collections import OrderedDict
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, exists, func, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 
 from services.education.courses.model import (
     Course,
@@ -16,7 +31,8 @@ from services.education.courses.model import (
     LessonKind,
     Module,
 )
-from services.education.tables import ID_MOST, course_revisions, courses, enrollments, lessons, modules
+from services.shared import db
+from services.shared.db import ID_MAX, Id, Time
 from services.shared.money import Money
 
 if TYPE_CHECKING:
@@ -29,30 +45,94 @@ if TYPE_CHECKING:
 
 REMEMBERED_REVISIONS = 256
 
+TABLES = db.metadata()
+
+courses = Table(
+    "courses",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("educator_id", Id, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("price_currency", Text, nullable=False),
+    Column("reward_minor", BigInteger, nullable=False),
+    Column("capacity", Integer),
+    Column("lesson_count", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("published_version", Integer),
+    Column("create_time", Time, nullable=False),
+    Column("update_time", Time, nullable=False),
+    Column("publish_time", Time),
+)
+modules = Table(
+    "modules",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("course_id", Id, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+)
+lessons = Table(
+    "lessons",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("module_id", Id, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("required", Boolean, nullable=False),
+    Column("content", Text, nullable=False),
+)
+course_revisions = Table(
+    "course_revisions",
+    TABLES,
+    Column("course_id", Id, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("price_currency", Text, nullable=False),
+    Column("reward_minor", BigInteger, nullable=False),
+    Column("lesson_count", Integer, nullable=False),
+    Column("modules", JSONB, nullable=False),
+    Column("create_time", Time, nullable=False),
+)
+catalogue = Table(
+    "catalogue",
+    TABLES,
+    Column("single", Boolean, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+)
+"""One row: it counts the changes of all courses, so that what is answered from memory is known to be current."""
+
 c, r = courses.c, course_revisions.c
 WRITTEN = ("title", "description", "price_minor", "price_currency", "reward_minor", "lesson_count")
 """What a revision keeps of its course, beside the modules."""
 LIVED = (
-    *(c.id, c.educator_id, c.state, c.capacity, c.revision, c.version, c.published_version),
+    *(c.id, c.educator_id, c.state, c.capacity, c.version, c.published_version),
     *(c.create_time, c.update_time, c.publish_time),
 )
 """What the course has beside its revisions."""
 
 NEWEST = courses.outerjoin(course_revisions, and_(r.course_id == c.id, r.number == c.revision))
-AS_READ = select(*LIVED, *(func.coalesce(r[name], c[name]).label(name) for name in WRITTEN)).select_from(NEWEST)
-AS_DRAFTED = select(*LIVED, *(c[name] for name in WRITTEN))
+AS_PUBLISHED = select(*LIVED, c.revision, *(func.coalesce(r[name], c[name]).label(name) for name in WRITTEN))
+AS_READ = AS_PUBLISHED.select_from(NEWEST)
+AS_DRAFTED = select(*LIVED, c.revision, *(c[name] for name in WRITTEN))
 
 
 NEWEST_FIRST = AS_READ.where(c.id < bindparam("after")).order_by(c.id.desc()).limit(bindparam("count"))
 LIST_PUBLISHED = NEWEST_FIRST.where(c.state == literal_column("'PUBLISHED'"))  # As the partial index has it.
 LIST_OF_EDUCATOR = NEWEST_FIRST.where(c.educator_id == bindparam("educator_id"))
 FIND = AS_READ.where(c.id == bindparam("course_id"))
-ENROLLED = exists().where(
-    enrollments.c.course_id == c.id,
-    enrollments.c.user_id == bindparam("user_id"),
-    enrollments.c.state.in_(("ACTIVE", "COMPLETED")),
+FIND_WITH_CONTENT = FIND.add_columns(r.modules)
+FIND_REVISION = (
+    select(*LIVED, r.number.label("revision"), *(r[name] for name in WRITTEN), r.modules)
+    .join_from(courses, course_revisions, r.course_id == c.id)
+    .where(c.id == bindparam("course_id"), r.number == bindparam("number"))
 )
-FIND_FOR = FIND.add_columns(ENROLLED.label("enrolled"))
 LOCK_DRAFT = AS_DRAFTED.where(c.id == bindparam("course_id")).with_for_update()
 LOCK_SEATS = select(c.capacity).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
 CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
@@ -74,6 +154,8 @@ PUBLISH = (
         publish_time=func.coalesce(c.publish_time, func.now()),
     )
 )
+GENERATION = select(catalogue.c.generation)
+UPDATE_GENERATION = update(catalogue).values(generation=catalogue.c.generation + 1).returning(catalogue.c.generation)
 
 
 class CourseStore:
@@ -82,7 +164,9 @@ class CourseStore:
     def __init__(self) -> None:
         self._revisions: OrderedDict[tuple[str, int], CourseContent] = OrderedDict()
 
-    async def create(self, connection: AsyncConnection, course_id: str, educator_id: str, new: NewCourse) -> None:
+    async def insert_course(
+        self, connection: AsyncConnection, course_id: str, educator_id: str, new: NewCourse
+    ) -> None:
         """Write a draft."""
         draft = {
             "id": course_id,
@@ -113,7 +197,7 @@ class CourseStore:
         self, connection: AsyncConnection, request: PageRequest, educator_id: str | None
     ) -> Sequence[Course]:
         """Return one course more than the page holds, newest first: published ones, or an educator's in any state."""
-        bound = {"count": request.limit, "after": request.cursor[0] if request.cursor else ID_MOST}
+        bound = {"count": request.limit, "after": request.cursor[0] if request.cursor else ID_MAX}
         rows = await (
             connection.execute(LIST_OF_EDUCATOR, bound | {"educator_id": educator_id})
             if educator_id
@@ -121,29 +205,47 @@ class CourseStore:
         )
         return [_course(row) for row in rows]
 
-    async def find(self, connection: AsyncConnection, course_id: str) -> Course | None:
+    async def find_course(self, connection: AsyncConnection, course_id: str) -> Course | None:
         """Return the course as its newest revision has it."""
         row = (await connection.execute(FIND, {"course_id": course_id})).first()
         return _course(row) if row else None
 
-    async def find_for(
-        self, connection: AsyncConnection, course_id: str, user_id: str | None
-    ) -> tuple[Course, bool] | None:
-        """Return the course as its newest revision has it, and whether the user is enrolled."""
-        row = (await connection.execute(FIND_FOR, {"course_id": course_id, "user_id": user_id})).first()
-        return (_course(row), row.enrolled) if row else None
+    async def find_course_with_content(
+        self, connection: AsyncConnection, course_id: str, revision: int | None
+    ) -> tuple[Course, CourseContent] | None:
+        """Return the course and its modules as a revision has them; as the latest has them, or the draft, if None."""
+        row = (
+            await connection.execute(FIND_WITH_CONTENT, {"course_id": course_id})
+            if revision is None
+            else await connection.execute(FIND_REVISION, {"course_id": course_id, "number": revision})
+        ).first()
+        if row is None:
+            return None
+        if row.modules is None:
+            return _course(row), await self.find_draft_content(connection, course_id)
+        return _course(row), _content(row.modules)
+
+    async def find_generation(self, connection: AsyncConnection) -> int:
+        """Return the generation of the catalogue."""
+        generation: int = (await connection.execute(GENERATION)).scalar_one()
+        return generation
+
+    async def update_generation(self, connection: AsyncConnection) -> int:
+        """Count a change of a course, and return the new generation. Other changes wait for this transaction's end."""
+        generation: int = (await connection.execute(UPDATE_GENERATION)).scalar_one()
+        return generation
 
     async def lock_draft(self, connection: AsyncConnection, course_id: str) -> Course | None:
         """Return the course as it stands, and keep others from changing it until the transaction ends."""
         row = (await connection.execute(LOCK_DRAFT, {"course_id": course_id})).first()
         return _course(row) if row else None
 
-    async def lock_seats(self, connection: AsyncConnection, course_id: str) -> int | None:
+    async def lock_capacity(self, connection: AsyncConnection, course_id: str) -> int | None:
         """Return how many may be enrolled, and keep others from counting who is until the transaction ends."""
         capacity: int | None = (await connection.execute(LOCK_SEATS, {"course_id": course_id})).scalar_one()
         return capacity
 
-    async def draft_content(self, connection: AsyncConnection, course_id: str) -> CourseContent:
+    async def find_draft_content(self, connection: AsyncConnection, course_id: str) -> CourseContent:
         """Return the modules as they stand."""
         found: dict[tuple[str, str], list[Lesson]] = {}
         for row in await connection.execute(CONTENT_OF_DRAFT, {"course_id": course_id}):
@@ -153,21 +255,21 @@ class CourseStore:
                 of_module.append(Lesson(lesson_id, title, LessonKind(kind), required, content))
         return CourseContent(tuple(Module(*module, tuple(of_module)) for module, of_module in found.items()))
 
-    async def content(self, connection: AsyncConnection, course_id: str, number: int) -> CourseContent:
+    async def find_content(self, connection: AsyncConnection, course_id: str, number: int) -> CourseContent:
         """Return the modules of a revision."""
         revision = (course_id, number)
         known = self._revisions.get(revision)
         if known is None:
             statement = CONTENT_OF_REVISION
             stored = (await connection.execute(statement, {"course_id": course_id, "number": number})).scalar_one()
-            known = CourseContent(tuple(_module(module) for module in stored))
+            known = _content(stored)
             self._revisions[revision] = known
             if len(self._revisions) > REMEMBERED_REVISIONS:
                 self._revisions.popitem(last=False)
         self._revisions.move_to_end(revision)
         return known
 
-    async def publish(self, connection: AsyncConnection, draft: Course, content: CourseContent) -> None:
+    async def insert_revision(self, connection: AsyncConnection, draft: Course, content: CourseContent) -> None:
         """Make the draft, which is locked, the course's newest revision."""
         revision = {
             "course_id": draft.id,
@@ -202,6 +304,10 @@ def _course(row: Any) -> Course:
         update_time=row.update_time,
         publish_time=row.publish_time,
     )
+
+
+def _content(stored: Sequence[Mapping[str, Any]]) -> CourseContent:
+    return CourseContent(tuple(_module(module) for module in stored))
 
 
 def _module(stored: Mapping[str, Any]) -> Module:

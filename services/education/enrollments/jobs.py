@@ -1,30 +1,38 @@
-"""What follows from learning, once Payment answers."""
+"""Background work of enrolments: settling what a call left unpaid, releasing holds, granting rewards, events."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from services.education.enrollments.model import CLOSE_REFUND_WINDOW, GRANT_REWARD
+from azora.payment.v1 import events_pb2
+
+from services.education.enrollments import convert
+from services.education.enrollments.model import GrantReward, ReleaseHold, SettleEnrollment
+from services.shared.inbox import Subscription
+from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Sequence
 
-    from services.education.enrollments.operations import EnrollmentOperations
-    from services.shared.jobs import Payload
+    from services.education.enrollments.operations import SettlementOperations
+
+SWEEP_SCHEDULE = "* * * * *"
 
 
-def handlers(operations: EnrollmentOperations) -> Mapping[str, Callable[[Payload], Awaitable[None]]]:
-    """Return what to do for each job, by its name."""
+def jobs(settlements: SettlementOperations) -> Sequence[Job[Any]]:
+    """Return the jobs of enrolments."""
+    return [
+        Job(SettleEnrollment, settlements.settle_enrollment),
+        Job(ReleaseHold, settlements.release_hold),
+        Job(GrantReward, settlements.grant_reward),
+    ]
 
-    async def grant_reward(payload: Payload) -> None:
-        await operations.grant_reward(
-            enrollment_id=payload["enrollment_id"],
-            user_id=payload["user_id"],
-            amount_minor=payload["amount_minor"],
-            course_title=payload["course_title"],
-        )
 
-    async def close_refund_window(payload: Payload) -> None:
-        await operations.close_refund_window(payment_id=payload["payment_id"])
+def periodic(settlements: SettlementOperations) -> Sequence[Periodic]:
+    """Return what runs on a schedule."""
+    return [Periodic("sweep_enrollments", SWEEP_SCHEDULE, settlements.sweep_enrollments)]
 
-    return {GRANT_REWARD: grant_reward, CLOSE_REFUND_WINDOW: close_refund_window}
+
+def subscriptions(settlements: SettlementOperations) -> Sequence[Subscription[Any, Any]]:
+    """Return the handlers of Payment's events."""
+    return [Subscription(events_pb2.PaymentRefunded, convert.payment_refunded, settlements.payment_refunded)]

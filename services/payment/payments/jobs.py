@@ -1,27 +1,25 @@
-"""Delivers what happened to the services that want to know."""
+"""Background work of payments: deciding refunds that a call left pending."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from services.payment.payments.operations import DELIVER_EVENT
-from services.payment.ports import PaymentRefunded
+from services.payment.payments.model import SettleRefund
+from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Sequence
 
-    from services.payment.ports import Education
-    from services.shared.jobs import Payload
+    from services.payment.payments.operations import RefundOperations
+
+SWEEP_SCHEDULE = "* * * * *"
 
 
-def handlers(education: Education) -> Mapping[str, Callable[[Payload], Awaitable[None]]]:
-    """Return what each job does."""
+def jobs(refunds: RefundOperations) -> Sequence[Job[Any]]:
+    """Return the jobs of payments."""
+    return [Job(SettleRefund, refunds.settle_refund)]
 
-    async def deliver_event(payload: Payload) -> None:
-        occur_time = datetime.fromisoformat(payload["occur_time"])
-        await education.receive(
-            PaymentRefunded(payload["id"], occur_time, payload["payment_id"], in_full=payload["in_full"])
-        )
 
-    return {DELIVER_EVENT: deliver_event}
+def periodic(refunds: RefundOperations) -> Sequence[Periodic]:
+    """Return what runs on a schedule."""
+    return [Periodic("sweep_refunds", SWEEP_SCHEDULE, refunds.sweep_refunds)]

@@ -60,22 +60,24 @@ MOVEMENTS = select(
     transactions.c.create_time,
     memos.c.description,
 ).select_from(
-    wallets.join(accounts, _own)
-    .join(entries, entries.c.account_id == accounts.c.id)
-    .join(transactions, transactions.c.id == entries.c.transaction_id)
-    .outerjoin(memos, memos.c.transaction_id == transactions.c.id)
+    entries.join(transactions, transactions.c.id == entries.c.transaction_id).outerjoin(
+        memos, memos.c.transaction_id == transactions.c.id
+    )
+)
+# As a scalar subquery the planner sees that it is one account, and reads the page from the index, whatever came before.
+_account = (
+    select(accounts.c.id)
+    .join_from(wallets, accounts, _own)
+    .where(wallets.c.user_id == bindparam("user_id"), accounts.c.currency == bindparam("of_currency"))
+    .scalar_subquery()
 )
 LIST = (
-    MOVEMENTS.where(
-        wallets.c.user_id == bindparam("user_id"),
-        accounts.c.currency == bindparam("of_currency"),
-        entries.c.sequence < bindparam("before"),
-    )
+    MOVEMENTS.where(entries.c.account_id == _account, entries.c.sequence < bindparam("before"))
     .order_by(entries.c.sequence.desc())
     .limit(bindparam("most"))
 )
-FIND_BY_REFERENCE = MOVEMENTS.where(
-    wallets.c.id == bindparam("wallet_id"), transactions.c.reference == bindparam("the_reference")
+FIND_BY_REFERENCE = MOVEMENTS.join(accounts, accounts.c.id == entries.c.account_id).where(
+    accounts.c.owner_id == bindparam("wallet_id"), transactions.c.reference == bindparam("the_reference")
 )
 
 

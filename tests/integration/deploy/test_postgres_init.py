@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.deployment.compose_secrets import SERVICES, make_secrets
+from services.deployment.compose_secrets import make_secrets
 from services.local.postgres import PORT, Cluster, running
 from tests.support.compose import ROOT, containers, mounted
+from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
     import asyncpg

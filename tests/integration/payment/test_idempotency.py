@@ -28,11 +28,11 @@ async def _raw(
     send: aio.UnaryUnaryMultiCallable[bytes, bytes] = payment.channel.unary_unary(path)
     call = send(request, metadata=metadata)
     try:
-        answer = await call
-        headers = dict(await call.initial_metadata() or ())
+        answer: bytes | bytearray = await call
+        headers: dict[str, str | bytes] = dict(await call.initial_metadata() or ())
     except aio.AioRpcError as error:
         headers = dict(error.trailing_metadata() or ())
-        answer = headers["grpc-status-details-bin"]
+        answer = bytes(headers["grpc-status-details-bin"])  # type: ignore[arg-type] # Binary by its name.
     return answer, headers.get("idempotent-replayed") == "true"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.local.system import newest_revision
 from services.shared.migrations import migrate
-from tests.support.postgres import SERVICES
+from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
     from tests.support.postgres import Databases

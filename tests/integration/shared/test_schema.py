@@ -11,7 +11,7 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.shared import idempotency
-from tests.support.postgres import SERVICES
+from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from tests.support.postgres import Databases
 
-INFRASTRUCTURE = {"alembic_version", "pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics"}
-"""Tables of libraries, which know them by themselves."""
+LIBRARIES = {"alembic_version", "pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics"}
+INFRASTRUCTURE = LIBRARIES | {"outbox", "received_events"}
+"""Tables that no store declares: libraries' own, and those of events, which are read by SQL beside their definition."""
 
 
 def _modules(package: str) -> list[ModuleType]:

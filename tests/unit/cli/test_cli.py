@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from services.cli import __main__ as cli
-from services.local.errors import PartFailed
+from services.local.errors import ProcessFailed
 from services.local.layout import lock_path
-from services.local.leftovers import run_lock
+from services.local.orphans import run_lock
 from services.local.report import Report
 from tests.support.ports import free_port
 
@@ -46,13 +46,38 @@ def test_replicas_that_make_no_sense(replicas: str, capsys: pytest.CaptureFixtur
 
 def test_the_doctor_says_what_is_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("doctor") == 0
-    assert "PostgreSQL and Envoy are installed." in capsys.readouterr().out
+    assert "PostgreSQL and Envoy: installed" in capsys.readouterr().out
 
 
 def test_the_doctor_says_what_is_not(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home.write_text("a file")
     assert _run("doctor") == 1
     assert "BAD home" in capsys.readouterr().out
+
+
+def test_the_local_system_refuses_production(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZORA_ENV", "production")
+    assert _run("up") == 1
+    assert "docker compose up" in capsys.readouterr().err
+    assert not home.exists()
+
+
+def test_logs_are_shown_in_order_and_by_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("logs") == 1
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "auth.log").write_text(
+        '{"time":"2026-11-25T23:00:02.372+00:00","level":"INFO","service":"auth","message":"listening","listen":"unix:a"}\n'
+    )
+    (home / "logs" / "postgres.log").write_text("2026-11-25 23:00:01.374 UTC [16036] LOG:  ready\n")
+    assert _run("logs") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "postgres   2026-11-25 23:00:01.374 UTC [16036] LOG:  ready",
+        "23:00:02.372 INFO    auth       listening  listen=unix:a",
+    ]
+    assert _run("logs", "envoy") == 1
+    assert "No log of envoy" in capsys.readouterr().err
 
 
 def test_reset_removes_what_is_ours_and_nothing_else(home: Path) -> None:
@@ -82,7 +107,7 @@ def test_only_a_running_system_can_be_seeded(home: Path, capsys: pytest.CaptureF
 
 
 def test_certificates_for_containers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for said in ("new ca, auth", "all certificates are good"):
+    for said in ("new ca, auth", "all certificates are valid"):
         assert _run("pki", str(tmp_path / "pki")) == 0
         assert said in capsys.readouterr().out
 
@@ -107,5 +132,27 @@ def test_serve_and_migrate_become_the_service(
 
 def test_a_failure_shows_the_end_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "payment.log").write_text("starting\nno such table: wallets\n")
-    Report().failure(PartFailed(part="payment", what="ended", log=tmp_path / "payment.log"))
+    Report().failure(ProcessFailed(process="payment", what="ended", log=tmp_path / "payment.log"))
     assert capsys.readouterr().err.endswith("  | starting\n  | no such table: wallets\n")
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("retry", "--all"), ("retry", "--id", "1")])
+def test_events_of_a_system_that_does_not_run(
+    arguments: tuple[str, ...], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("events", *arguments) == 1
+    assert "Start it with `make run`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("retry",), ("retry", "--all", "--id", "1")])
+def test_events_need_to_know_what_to_do(arguments: tuple[str, ...]) -> None:
+    assert _run("events", *arguments) == 2
+
+
+@pytest.mark.parametrize("action", ["list", "retry"])
+def test_events_of_a_database_that_does_not_answer(
+    action: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AZORA_DATABASE_URL", f"postgresql+asyncpg://nobody@/nothing?host={tmp_path}")
+    assert _run("events", action, *(["--all"] if action == "retry" else [])) == 1
+    assert f"azora events {action}: " in capsys.readouterr().err

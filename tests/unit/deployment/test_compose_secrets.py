@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from services.deployment.compose_secrets import main, make_secrets
+from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ def test_services_differ_in_keys_roles_and_passwords(tmp_path: Path) -> None:
     urls = [urlsplit((tmp_path / f"{name}_database_url").read_text()) for name in ("auth", "auth_migration", "payment")]
     assert [url.username for url in urls] == ["auth_app", "auth_owner", "payment_app"]
     assert len({url.password for url in urls}) == 3
-    keys = {(tmp_path / f"{name}_secret_key").read_text() for name in ("auth", "education", "payment")}
+    keys = {(tmp_path / f"{name}_secret_key").read_text() for name in SERVICES}
     assert {len(base64.b64decode(key)) for key in keys} == {32}
     assert len(keys) == 3
 
@@ -58,6 +59,6 @@ def test_it_says_what_is_new_and_what_it_wants(tmp_path: Path, capsys: pytest.Ca
     main([str(tmp_path)])
     assert "auth_secret_key" in capsys.readouterr().out
     main([str(tmp_path)])
-    assert capsys.readouterr().out == f"{tmp_path}: all there\n"
+    assert capsys.readouterr().out == f"{tmp_path}: nothing missing\n"
     with pytest.raises(SystemExit, match="usage"):
         main([])

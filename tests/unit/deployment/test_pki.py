@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from services.deployment import pki
+from tests.support.services import SERVED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def _handshake(folder: Path, client: str, server: str) -> None:
 
 def test_every_part_gets_an_identity_that_others_accept(tmp_path: Path) -> None:
     new = pki.ensure_pki(tmp_path / "pki")
-    assert new == ["ca", "auth", "education", "payment", "gateway", "envoy"]
+    assert new == ["ca", *SERVED, "envoy"]
     _handshake(tmp_path / "pki", client="education", server="envoy")
     names = _certificate(tmp_path / "pki", "education").extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert names.value.get_values_for_type(x509.UniformResourceIdentifier) == [

@@ -89,9 +89,9 @@ async def test_the_revisions_last_read_are_remembered_and_no_more() -> None:
     store, database = CourseStore(), Revisions()
     for number in range(REMEMBERED_REVISIONS + 1):
         for _ in range(2):
-            await store.content(database, "c", number)  # type: ignore[arg-type]
-            await store.content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
+            await store.find_content(database, "c", number)  # type: ignore[arg-type]
+            await store.find_content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
     assert database.queries == REMEMBERED_REVISIONS + 1
-    await store.content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
-    await store.content(database, "c", 0)  # type: ignore[arg-type]
+    await store.find_content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
+    await store.find_content(database, "c", 0)  # type: ignore[arg-type]
     assert database.queries == REMEMBERED_REVISIONS + 2

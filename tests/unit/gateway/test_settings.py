@@ -32,13 +32,13 @@ def test_a_service_may_have_several_addresses() -> None:
 @pytest.mark.parametrize("value", ["", "auth", "auth=", "=unix:/run/auth.sock", "auth=unix:/a,,payment=unix:/b"])
 def test_addresses_that_make_no_sense_are_refused(environment: pytest.MonkeyPatch, value: str) -> None:
     environment.setenv("AZORA_SERVICES", value)
-    with pytest.raises(SettingsError, match=r"AZORA_SERVICES: .*must be like auth=unix:"):
+    with pytest.raises(SettingsError, match=r"AZORA_SERVICES: .*must have the form auth=unix:"):
         load(GatewaySettings)
 
 
 def test_pages_over_tcp_need_mutual_tls(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AZORA_HTTP_LISTEN", "0.0.0.0:8081")
-    with pytest.raises(SettingsError, match="AZORA_HTTP_LISTEN is TCP"):
+    with pytest.raises(SettingsError, match="AZORA_HTTP_LISTEN is a TCP address"):
         load(GatewaySettings)
     for name in ("CERTIFICATE", "KEY", "AUTHORITY"):
         environment.setenv(f"AZORA_TLS_{name}", f"/run/{name}")

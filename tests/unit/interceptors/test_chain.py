@@ -316,7 +316,9 @@ async def test_each_call_is_one_line_of_json_without_secrets(
     line = json.loads(lines[-1])
     assert line["method"] == "/azora.auth.v1.AuthService/Login"
     assert line["status"] == "OK"
-    assert "reason" not in line
+    assert (line["request_id"], line["trace_id"]) == ("edge-1", "a" * 32)
+    assert line.keys().isdisjoint({"reason", "user_id", "caller", "address"}), "unset fields are left out"
+    assert len(lines[-1]) < 375
     assert not any("hunter2" in text or "who@" in text or "\n" in text for text in lines)
 
 

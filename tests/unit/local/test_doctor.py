@@ -14,18 +14,19 @@ from services.local import doctor
 from services.local.account import Account, caller, database_account
 from services.local.errors import (
     AlreadyRunning,
+    BinaryMissing,
     DiskFull,
     HomeOfAnother,
     HomeRefused,
-    PartMissing,
     PortRefused,
     PortTaken,
+    ProductionRefused,
     PythonTooOld,
     SettingInvalid,
     UserUnnamed,
 )
 from services.local.layout import lock_path, register_path
-from services.local.leftovers import Register, run_lock
+from services.local.orphans import Register, run_lock
 from services.local.settings import SystemSettings, read_settings
 from tests.support.ports import free_port
 
@@ -50,13 +51,21 @@ def settings(tmp_path: Path) -> SystemSettings:
 
 def test_a_machine_on_which_all_is_well(settings: SystemSettings) -> None:
     findings = list(doctor.examine(settings))
-    assert [finding.subject for finding in findings] == ["Python", "parts", "home", "disk", "sockets", "port"]
+    assert [finding.subject for finding in findings] == [
+        "Python",
+        "environment",
+        "binaries",
+        "home",
+        "disk",
+        "sockets",
+        "port",
+    ]
     assert [finding.text for finding in findings if not finding.well] == []
     assert not settings.home.exists()
 
 
 def test_a_taken_port_comes_with_another_that_is_free(settings: SystemSettings) -> None:
-    with _listener() as port, pytest.raises(PortTaken, match=f"Port {port} is taken.*AZORA_PORT=") as failure:
+    with _listener() as port, pytest.raises(PortTaken, match=f"Port {port} is in use.*AZORA_PORT=") as failure:
         doctor.check_port(port)
     other = int(str(failure.value).rpartition("AZORA_PORT=")[2].split()[0])
     assert doctor.check_port(other)
@@ -82,8 +91,14 @@ def test_a_port_that_may_not_be_listened_on(monkeypatch: pytest.MonkeyPatch) -> 
 
     port = free_port()
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    with pytest.raises(PortRefused, match=f"Port {port} may not be listened on"):
+    with pytest.raises(PortRefused, match=f"Port {port} cannot be listened on"):
         doctor.check_port(port)
+
+
+def test_production_is_not_for_the_local_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZORA_ENV", "production")
+    with pytest.raises(ProductionRefused, match="docker compose up"):
+        doctor.check_machine(read_settings())
 
 
 def test_an_old_python() -> None:
@@ -93,7 +108,7 @@ def test_an_old_python() -> None:
 
 def test_no_room_on_the_disk(settings: SystemSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "NEEDED_MIB", 2**40)
-    with pytest.raises(DiskFull, match=r"MiB are free.*AZORA_HOME"):
+    with pytest.raises(DiskFull, match=r"MiB free.*AZORA_HOME"):
         doctor.check_machine(settings)
 
 
@@ -109,10 +124,10 @@ def test_a_home_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         doctor.check_home(tmp_path)
 
 
-def test_a_part_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_binary_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(PartMissing, match="PostgreSQL 18"):
-        doctor.check_parts()
+    with pytest.raises(BinaryMissing, match="PostgreSQL 18"):
+        doctor.check_binaries()
 
 
 def test_another_run_on_this_home(settings: SystemSettings) -> None:
@@ -124,13 +139,13 @@ def test_another_run_on_this_home(settings: SystemSettings) -> None:
 def test_what_a_killed_run_left_is_named(settings: SystemSettings) -> None:
     settings.home.mkdir()
     Register(register_path(settings.home)).add("envoy", os.getpid(), signal.SIGTERM)
-    assert "left envoy behind" in doctor.check_port_of_home(settings)
+    assert "orphaned processes of an earlier run: envoy" in doctor.check_port_of_home(settings)
 
 
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 3_999_999_999)
     with pytest.raises(UserUnnamed, match="/etc/passwd"):
-        database_account()
+        database_account("0")
     assert caller().name == "uid 3999999999"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import tempfile
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from services.local import postgres
-from services.local.account import database_account
-from services.local.errors import DataOfAnotherVersion, PartFailed
-from services.local.leftovers import Register
-from services.local.part import Part
+from services.local import postgres, supervised
+from services.local.account import naming_account
+from services.local.errors import DataOfAnotherVersion, ProcessFailed
+from services.local.orphans import Register
+from services.local.supervised import SupervisedProcess
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -34,14 +35,16 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def server(home: Path) -> AsyncIterator[Part]:
+async def server(home: Path) -> AsyncIterator[SupervisedProcess]:
     """Run a server in a home that is closed to everyone else."""
     cluster = postgres.locate(home, durable=False)
     await cluster.initialise(home / "initdb.log")
-    part = Part(cluster.plan(home / "postgres.log"), Register(home / "processes.json"), lambda _: None)
-    await part.start()
-    yield part
-    await part.stop()
+    process = SupervisedProcess(
+        cluster.process(home / "postgres.log"), Register(home / "processes.json"), lambda _: None
+    )
+    await process.start()
+    yield process
+    await process.stop()
 
 
 async def _names(cluster: Cluster, query: str) -> set[str]:
@@ -75,7 +78,7 @@ async def test_the_running_service_uses_what_its_owner_makes_and_cannot_change_i
         await asyncpg.connect(cluster.url("bank", "shop_app", "postgresql"))
 
 
-async def test_it_recovers_from_a_kill_with_all_that_was_committed(home: Path, server: Part) -> None:
+async def test_it_recovers_from_a_kill_with_all_that_was_committed(home: Path, server: SupervisedProcess) -> None:
     cluster = postgres.locate(home)
     await cluster.provision(["auth"])
     assert server.pid
@@ -89,7 +92,9 @@ async def test_it_recovers_from_a_kill_with_all_that_was_committed(home: Path, s
     assert "auth" in await _names(cluster, "SELECT datname FROM pg_database")
 
 
-async def test_a_lock_whose_process_number_went_to_another_does_not_hinder_it(home: Path, server: Part) -> None:
+async def test_a_lock_whose_process_number_went_to_another_does_not_hinder_it(
+    home: Path, server: SupervisedProcess
+) -> None:
     cluster = postgres.locate(home)
     await server.stop()
     lock = cluster.data / "postmaster.pid"
@@ -101,17 +106,85 @@ async def test_a_lock_whose_process_number_went_to_another_does_not_hinder_it(ho
     assert await cluster.answers()
 
 
-async def test_only_its_user_can_come_near_it(home: Path, server: Part) -> None:
+async def test_only_its_user_can_come_near_it(home: Path, server: SupervisedProcess) -> None:
     cluster = postgres.locate(home)
-    assert _owner(cluster.sockets) == _owner(cluster.data) == database_account().uid
+    assert _owner(cluster.sockets) == _owner(cluster.data) == cluster.account.uid
     assert _owner(home) == os.geteuid()
 
 
-async def test_data_of_another_version_is_not_touched(home: Path, server: Part) -> None:
+async def test_nobody_but_who_started_it_may_connect_not_even_the_user_it_runs_as(
+    home: Path, server: SupervisedProcess
+) -> None:
+    cluster = postgres.locate(home)
+    assert await _names(cluster, "SELECT current_user") == {"postgres"}
+    if os.geteuid() != 0:
+        assert cluster.account.is_caller  # Then they are the same user, and nobody else can enter the folder.
+        return
+    assert "Peer authentication failed" in await _as_the_servers_user(cluster)
+
+
+async def test_data_of_an_earlier_version_is_taken_over_and_trusts_nobody(
+    home: Path, server: SupervisedProcess
+) -> None:
+    cluster = postgres.locate(home)
+    await server.stop()
+    _make_older(cluster)
+    await cluster.initialise(home / "initdb.log")
+    await server.start()
+    assert await _names(cluster, "SHOW hba_file") == {str(cluster.folder / "pg_hba.conf")}
+    assert await _names(cluster, "SELECT DISTINCT auth_method FROM pg_hba_file_rules") == {"peer"}
+    assert _owner(cluster.data) == cluster.account.uid
+
+
+async def test_a_server_that_is_killed_while_a_session_holds_its_memory_comes_back(
+    home: Path, server: SupervisedProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised, "BACKOFF_SECONDS", 0.01)
+    cluster = postgres.locate(home)
+    watcher = asyncio.create_task(server.watch())
+    async with cluster.connection("postgres") as session:
+        backend = await session.fetchval("SELECT pg_backend_pid()")
+        os.kill(backend, signal.SIGSTOP)
+        killed = server.pid
+        assert killed
+        os.kill(killed, signal.SIGKILL)
+
+        async def failed_often() -> bool:
+            log = (home / "postgres.log").read_text()
+            return log.count("pre-existing shared memory block") > supervised.QUICK_FAILURES_MAX
+
+        assert await eventually(failed_often)
+        os.kill(backend, signal.SIGCONT)
+        assert await eventually(cluster.answers)
+    assert not watcher.done()
+    watcher.cancel()
+
+
+def _make_older(cluster: Cluster) -> None:
+    """Leave the data as earlier versions did: whoever connects is trusted, and root's belongs to `nobody`."""
+    (cluster.data / "pg_hba.conf").write_text("local all all trust\n")
+    if os.geteuid() == 0:
+        naming_account(cluster.account).own(cluster.data)
+
+
+async def _as_the_servers_user(cluster: Cluster) -> str:
+    """Return what the server answers to its own user, who asks to be the superuser."""
+    psql = cluster.binaries / "bin" / "psql"
+    process = await asyncio.create_subprocess_exec(
+        *(psql, "--no-psqlrc", "--username", "postgres", "--host", cluster.sockets, "--command", "SELECT 1"),
+        env={},
+        stderr=asyncio.subprocess.PIPE,
+        **cluster.account.spawning(),
+    )
+    _, said = await process.communicate()
+    return said.decode()
+
+
+async def test_data_of_another_version_is_not_touched(home: Path, server: SupervisedProcess) -> None:
     cluster = postgres.locate(home)
     await server.stop()
     (cluster.data / "PG_VERSION").write_text("17\n")
-    with pytest.raises(DataOfAnotherVersion, match=r"PostgreSQL 17's.*make reset"):
+    with pytest.raises(DataOfAnotherVersion, match=r"PostgreSQL 17, .*make reset"):
         await cluster.initialise(home / "initdb.log")
 
 
@@ -148,13 +221,13 @@ def _owner(folder: Path) -> int:
     return found.st_uid
 
 
-async def _started(part: Part) -> None:
-    """Start the part again; sessions of the killed server may hold its memory for a moment."""
+async def _started(process: SupervisedProcess) -> None:
+    """Start the process again; sessions of the killed server may hold its memory for a moment."""
 
     async def attempt() -> bool:
         try:
-            await part.start()
-        except PartFailed:
+            await process.start()
+        except ProcessFailed:
             return False
         return True
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.local.errors import AlreadyRunning, StepFailed
-from services.local.leftovers import Register, end_leftovers, is_running, living_leftovers, run_lock
+from services.local.orphans import Register, is_running, living_orphans, run_lock, stop_orphans
 from services.local.processes import Command, Identity, command_line, identify, run_step, spawn
 from tests.support.waiting import eventually_sync
 
@@ -30,7 +30,7 @@ async def test_a_child_has_a_session_of_its_own_and_logs_to_its_file(tmp_path: P
 
 
 async def test_a_failed_step_shows_its_last_lines(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed, match=r"Migrating auth did not succeed \(exit code 3\)") as failure:
+    with pytest.raises(StepFailed, match=r"Migrating auth failed \(exit code 3\)") as failure:
         await run_step("Migrating auth", _python("import sys; print('no such table'); sys.exit(3)", tmp_path / "log"))
     assert failure.value.last_lines == "no such table"
     with pytest.raises(StepFailed, match="killed by SIGKILL"):
@@ -83,7 +83,7 @@ def test_one_run_holds_the_home_and_the_next_is_told_which(tmp_path: Path) -> No
 
 def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
     source = (
-        "import pathlib, signal, sys; from services.local.leftovers import run_lock\n"
+        "import pathlib, signal, sys; from services.local.orphans import run_lock\n"
         "with run_lock(pathlib.Path(sys.argv[1])): print('held', flush=True); signal.pause()"
     )
     arguments = [sys.executable, "-c", source, str(tmp_path / "lock")]
@@ -98,7 +98,7 @@ def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", [FOREVER, DEAF])
 def test_what_a_killed_run_left_is_ended(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.local.leftovers.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("services.local.orphans.STOP_SECONDS", 0.5)
     path = tmp_path / "processes.json"
     register = Register(path)
     arguments = [sys.executable, "-c", f"print(flush=True); {source}"]
@@ -110,16 +110,16 @@ def test_what_a_killed_run_left_is_ended(tmp_path: Path, source: str, monkeypatc
         register.add("payment", process.pid, signal.SIGTERM)
         register.add("auth", process.pid, signal.SIGTERM)
         register.remove("auth")
-        assert living_leftovers(path) == ["payment"]
-        assert end_leftovers(path) == ["payment"]
+        assert living_orphans(path) == ["payment"]
+        assert stop_orphans(path) == ["payment"]
         assert process.wait() in (-signal.SIGTERM, -signal.SIGKILL)
-    assert end_leftovers(path) == []
+    assert stop_orphans(path) == []
 
 
 def test_a_register_that_a_crash_spoiled_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "processes.json"
     path.write_text('{"auth": {"pid": 1')
-    assert end_leftovers(path) == []
+    assert stop_orphans(path) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.local import part as part_module
-from services.local.errors import PartFailed
-from services.local.leftovers import Register, living_leftovers
-from services.local.part import Part, Plan, State
+from services.local import supervised
+from services.local.errors import ProcessFailed
+from services.local.orphans import Register, living_orphans
 from services.local.processes import Command
-from services.local.supervisor import Supervisor
+from services.local.supervised import ProcessSpec, State, SupervisedProcess
+from services.local.supervisor import Stage, Supervisor
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -38,22 +38,22 @@ signal.pause()
 """
 
 
-class Stage:
-    """Makes plans in a folder and hears what is said."""
+class Workshop:
+    """Makes specs in a folder and hears what is said."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said: list[str] = []
         self.register = Register(folder / "processes.json")
 
-    def plan(self, name: str, source: str = SERVES) -> Plan:
-        """Return a part that is ready once its mark is there."""
+    def spec(self, name: str, source: str = SERVES) -> ProcessSpec:
+        """Return a process that is ready once its mark is there."""
         mark = self.folder / f"{name}.ready"
 
         async def ready() -> bool:
             return mark.exists()
 
-        return Plan(
+        return ProcessSpec(
             name=name,
             command=Command((sys.executable, "-S", "-c", source, str(mark)), dict(os.environ), self.folder / name),
             ready=ready,
@@ -62,150 +62,206 @@ class Stage:
             stop_seconds=5,
         )
 
-    def part(self, plan: Plan) -> Part:
-        """Return the part of a plan."""
-        return Part(plan, self.register, self.said.append)
+    def process(self, spec: ProcessSpec) -> SupervisedProcess:
+        """Return the process of a spec."""
+        return SupervisedProcess(spec, self.register, self.said.append)
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr(part_module, "BACKOFF_SECONDS", 0.01)
-    return Stage(tmp_path)
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    monkeypatch.setattr(supervised, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(supervised, "BACKOFF_MAX_SECONDS", 0.02)
+    monkeypatch.setattr(supervised, "GIVE_UP_SECONDS", 0.0)
+    return Workshop(tmp_path)
 
 
 @pytest.fixture
-async def kept(stage: Stage) -> AsyncIterator[Part]:
-    """Keep a part running during the test."""
-    part = stage.part(stage.plan("payment"))
-    await part.start()
-    keeper = asyncio.create_task(part.keep())
-    yield part
-    keeper.cancel()
-    await asyncio.gather(keeper, return_exceptions=True)
-    await part.stop()
+async def kept(stage: Workshop) -> AsyncIterator[SupervisedProcess]:
+    """Keep a process running during the test."""
+    process = stage.process(stage.spec("payment"))
+    await process.start()
+    watcher = asyncio.create_task(process.watch())
+    yield process
+    watcher.cancel()
+    await asyncio.gather(watcher, return_exceptions=True)
+    await process.stop()
 
 
-async def _run(supervisor: Supervisor, *stages: list[Plan]) -> None:
-    """Start the stages, then cancel their keepers, as Ctrl-C does."""
-    async with asyncio.TaskGroup() as keepers:
-        for plans in stages:
-            await supervisor.start(plans, keepers)
+async def _run(supervisor: Supervisor, *stages: list[ProcessSpec]) -> None:
+    """Start the stages, then cancel their watchers, as Ctrl-C does."""
+    async with asyncio.TaskGroup() as watchers:
+        for stage, specs in zip(Stage, stages, strict=False):
+            await supervisor.start(stage, specs, watchers)
         raise asyncio.CancelledError
 
 
-async def test_a_part_starts_and_stops_in_order(stage: Stage) -> None:
-    part = stage.part(stage.plan("payment"))
-    await part.start()
-    assert part.state is State.READY
-    assert living_leftovers(stage.folder / "processes.json") == ["payment"]
-    await part.stop()
-    assert part.pid is None
+async def test_a_part_starts_and_stops_in_order(stage: Workshop) -> None:
+    process = stage.process(stage.spec("payment"))
+    await process.start()
+    assert process.state is State.READY
+    assert living_orphans(stage.folder / "processes.json") == ["payment"]
+    await process.stop()
+    assert process.pid is None
     assert (stage.folder / "payment").read_text() == "stopped in order\n"
-    assert living_leftovers(stage.folder / "processes.json") == []
+    assert living_orphans(stage.folder / "processes.json") == []
 
 
-async def test_a_killed_part_is_reported_and_comes_back(stage: Stage, kept: Part) -> None:
+async def test_a_killed_part_is_reported_and_comes_back(stage: Workshop, kept: SupervisedProcess) -> None:
     killed = kept.pid
     assert killed
     os.kill(killed, signal.SIGKILL)
 
     async def is_back() -> bool:
-        return "payment is back" in stage.said
+        return "payment restarted" in stage.said
 
     assert await eventually(is_back)
-    assert stage.said[0] == "payment ended (killed by SIGKILL); starting it again in 0.01 s"
+    assert stage.said[0] == "payment ended (killed by SIGKILL); restarting in 0.01 s"
     assert kept.state is State.READY
     assert kept.pid not in (None, killed)
 
 
 async def test_one_that_was_well_for_long_starts_its_count_anew(
-    stage: Stage, kept: Part, monkeypatch: pytest.MonkeyPatch
+    stage: Workshop, kept: SupervisedProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part_module, "QUICK_SECONDS", 0.0)
-    for times in range(1, part_module.QUICK_FAILURES_MAX + 2):
+    monkeypatch.setattr(supervised, "QUICK_SECONDS", 0.0)
+    for times in range(1, supervised.QUICK_FAILURES_MAX + 2):
         assert kept.pid
         os.kill(kept.pid, signal.SIGKILL)
 
         async def is_back(times: int = times) -> bool:
-            return stage.said.count("payment is back") == times
+            return stage.said.count("payment restarted") == times
 
         assert await eventually(is_back)
-    assert {text for text in stage.said if "again" in text} == {
-        "payment ended (killed by SIGKILL); starting it again in 0.01 s"
+    assert {text for text in stage.said if "restarting" in text} == {
+        "payment ended (killed by SIGKILL); restarting in 0.01 s"
     }
 
 
-async def test_five_quick_failures_in_a_row_are_the_end(stage: Stage) -> None:
-    part = stage.part(stage.plan("payment"))
-    await part.start()
-    broken = stage.plan("payment", "import sys; sys.exit('no table')")
-    part.plan = replace(part.plan, command=broken.command)
-    part.kill()
-    with pytest.raises(PartFailed, match=r"payment ended 5 times in a row \(the last time: exit code 1\)") as failure:
-        await part.keep()
+async def test_five_quick_failures_in_a_row_are_the_end(stage: Workshop) -> None:
+    process = stage.process(stage.spec("payment"))
+    await process.start()
+    broken = stage.spec("payment", "import sys; sys.exit('no table')")
+    process.spec = replace(process.spec, command=broken.command)
+    process.kill()
+    with pytest.raises(
+        ProcessFailed, match=r"payment ended 5 times in a row \(the last time: exit code 1\)"
+    ) as failure:
+        await process.watch()
     assert failure.value.last_lines.endswith("no table")
-    assert len(stage.said) >= part_module.QUICK_FAILURES_MAX - 1
-    await part.stop()
+    assert len(stage.said) >= supervised.QUICK_FAILURES_MAX - 1
+    await process.stop()
 
 
-async def test_one_that_ends_while_it_starts_fails_at_once(stage: Stage) -> None:
-    part = stage.part(stage.plan("payment", "import sys; sys.exit('AZORA_SECRET_KEY is missing')"))
-    with pytest.raises(PartFailed, match=r"ended while it started \(exit code 1\)") as failure:
-        await part.start()
+async def test_failures_are_the_end_only_after_ten_seconds(stage: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed PostgreSQL left holds its memory for seconds."""
+    monkeypatch.setattr(supervised, "GIVE_UP_SECONDS", 60.0)
+    process = stage.process(stage.spec("postgres"))
+    await process.start()
+    healthy = process.spec
+    process.spec = replace(healthy, command=stage.spec("postgres", "import sys; sys.exit(1)").command)
+    process.kill()
+    watcher = asyncio.create_task(process.watch())
+
+    async def failed_often() -> bool:
+        return len(stage.said) > 2 * supervised.QUICK_FAILURES_MAX
+
+    assert await eventually(failed_often)
+    process.spec = healthy
+
+    async def is_back() -> bool:
+        return "postgres restarted" in stage.said
+
+    assert await eventually(is_back)
+    watcher.cancel()
+    await process.stop()
+
+
+async def test_a_full_disk_ends_neither_the_supervisor_nor_what_it_watches(stage: Workshop) -> None:
+    """Neither its register nor a log can be written: it says so once, and goes on."""
+    stage.register = Register(stage.folder / "no such folder" / "processes.json", stage.said.append)
+    process = stage.process(stage.spec("payment"))
+    await process.start()
+    assert len(stage.said) == 1
+    assert "cannot write" in stage.said[0]
+    healthy = process.spec
+    no_log = replace(healthy.command, log=stage.folder / "no such folder" / "log")
+    process.spec = replace(healthy, command=no_log)
+    process.kill()
+    watcher = asyncio.create_task(process.watch())
+
+    async def failed() -> bool:
+        return len(stage.said) > 2
+
+    assert await eventually(failed)
+    process.spec = healthy
+
+    async def is_back() -> bool:
+        return "payment restarted" in stage.said
+
+    assert await eventually(is_back)
+    assert len([text for text in stage.said if "cannot write" in text]) == 1
+    watcher.cancel()
+    await process.stop()
+
+
+async def test_one_that_ends_while_it_starts_fails_at_once(stage: Workshop) -> None:
+    process = stage.process(stage.spec("payment", "import sys; sys.exit('AZORA_SECRET_KEY is missing')"))
+    with pytest.raises(ProcessFailed, match=r"ended while starting \(exit code 1\)") as failure:
+        await process.start()
     assert failure.value.last_lines == "AZORA_SECRET_KEY is missing"
-    await part.stop()
+    await process.stop()
 
 
-async def test_one_that_never_gets_ready_is_ended(stage: Stage) -> None:
-    part = stage.part(replace(stage.plan("payment", "import signal; signal.pause()"), start_seconds=0.3))
-    with pytest.raises(PartFailed, match="was not ready after 0 seconds"):
-        await part.start()
-    await part.stop()
-    assert part.pid is None
+async def test_one_that_never_gets_ready_is_ended(stage: Workshop) -> None:
+    process = stage.process(replace(stage.spec("payment", "import signal; signal.pause()"), start_seconds=0.3))
+    with pytest.raises(ProcessFailed, match="was not ready after 0 seconds"):
+        await process.start()
+    await process.stop()
+    assert process.pid is None
 
 
-async def test_one_that_does_not_stop_is_insisted_on(stage: Stage) -> None:
-    part = stage.part(replace(stage.plan("payment", DEAF), stop_seconds=0.3))
-    await part.start()
-    assert part.pid
-    await part.stop()
-    assert part.pid is None
-    assert stage.said == ["payment did not stop within 0 s; insisting"]
+async def test_one_that_does_not_stop_is_insisted_on(stage: Workshop) -> None:
+    process = stage.process(replace(stage.spec("payment", DEAF), stop_seconds=0.3))
+    await process.start()
+    assert process.pid
+    await process.stop()
+    assert process.pid is None
+    assert stage.said == ["payment did not stop within 0 s; killing it"]
 
 
-async def test_stages_stop_in_the_opposite_order(stage: Stage) -> None:
+async def test_stages_stop_in_the_opposite_order(stage: Workshop) -> None:
     order: list[str] = []
 
-    def plan(name: str) -> Plan:
-        async def farewell() -> None:
+    def spec(name: str) -> ProcessSpec:
+        async def pre_stop() -> None:
             order.append(name)
 
-        return replace(stage.plan(name), farewell=farewell)
+        return replace(stage.spec(name), pre_stop=pre_stop)
 
     supervisor = Supervisor(stage.register, stage.said.append)
     with pytest.raises(asyncio.CancelledError):
-        await _run(supervisor, [plan("postgres")], [plan("auth"), plan("payment")], [plan("envoy")])
+        await _run(supervisor, [spec("postgres")], [spec("auth"), spec("payment")], [spec("envoy")])
     await supervisor.stop()
     assert order[0] == "envoy"
     assert order[-1] == "postgres"
-    assert living_leftovers(stage.folder / "processes.json") == []
+    assert living_orphans(stage.folder / "processes.json") == []
 
 
-async def test_when_one_cannot_be_kept_the_others_are_still_stopped(stage: Stage) -> None:
+async def test_when_one_cannot_be_kept_the_others_are_still_stopped(stage: Workshop) -> None:
     supervisor = Supervisor(stage.register, stage.said.append)
-    plans = [stage.plan("auth"), stage.plan("payment", "import sys; sys.exit(2)")]
+    specs = [stage.spec("auth"), stage.spec("payment", "import sys; sys.exit(2)")]
     with pytest.raises(ExceptionGroup) as failures:
-        await _run(supervisor, plans)
-    assert failures.group_contains(PartFailed, match="payment")
+        await _run(supervisor, specs)
+    assert failures.group_contains(ProcessFailed, match="payment")
     await supervisor.stop()
-    assert living_leftovers(stage.folder / "processes.json") == []
+    assert living_orphans(stage.folder / "processes.json") == []
 
 
-async def test_a_second_interrupt_ends_everything_at_once(stage: Stage) -> None:
+async def test_a_second_interrupt_ends_everything_at_once(stage: Workshop) -> None:
     supervisor = Supervisor(stage.register, stage.said.append)
     with pytest.raises(asyncio.CancelledError):
-        await _run(supervisor, [stage.plan("auth", DEAF)])
+        await _run(supervisor, [stage.spec("auth", DEAF)])
     supervisor.kill()
     await supervisor.stop()
     assert stage.said == []
-    assert living_leftovers(stage.folder / "processes.json") == []
+    assert living_orphans(stage.folder / "processes.json") == []

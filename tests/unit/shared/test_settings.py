@@ -32,9 +32,9 @@ def test_a_missing_or_weak_setting_is_named_and_not_shown(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"listen": "0.0.0.0:50051"}, "AZORA_LISTEN is TCP"),
+        ({"listen": "0.0.0.0:50051"}, "AZORA_LISTEN is a TCP address"),
         ({"rate_limit_scale": 2}, "AZORA_RATE_LIMIT_SCALE must be 1 in production"),
-        ({"reflection": True}, "AZORA_REFLECTION must not be on in production"),
+        ({"reflection": True}, "AZORA_REFLECTION must not be enabled in production"),
     ],
 )
 def test_insecure_choices_do_not_start_in_production(changes: dict[str, Any], complaint: str) -> None:

@@ -47,7 +47,7 @@ def test_a_bad_secret_in_a_file_is_named_and_not_shown(secrets: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_refused(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZORA_SECRETS_DIR", str(secrets / "missing"))
-    with pytest.raises(SettingsError, match="AZORA_SECRETS_DIR: there is no such folder"):
+    with pytest.raises(SettingsError, match="AZORA_SECRETS_DIR: directory not found"):
         load(ServiceSettings)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -12,8 +14,10 @@ from jwt.algorithms import ECAlgorithm
 
 from services.shared.errors import DependencyUnavailable, DomainError, TokenExpired, TokenInvalid
 from services.shared.ids import new_id
-from services.shared.tokens import RemoteKeys, public_key, sign
+from services.shared.principal import Principal, Request, current_request, serve_request
+from services.shared.tokens import RemoteKeys, Revocations, VerifiedToken, public_key, sign
 from tests.support.serving import KEY_ID, Signer
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +47,9 @@ async def test_a_good_token_names_its_user_and_what_the_role_may(signer: Signer)
         {"roles": []},
         {"roles": "ROLE_ADMIN"},
         {"iat": int(time.time()) + 900},
+        {"sid": 7},
+        {"epoch": "1"},
+        {"epoch": True},
     ],
 )
 async def test_a_token_with_wrong_claims_is_refused(signer: Signer, changes: dict[str, Any]) -> None:
@@ -67,7 +74,10 @@ async def test_another_key_another_algorithm_and_other_headers_are_refused(signe
             claims, signer.pem, algorithm="ES256", headers={"kid": KEY_ID, "typ": "at+jwt", "crit": ["x"], "x": 1}
         ),
         signer.token()[:-2] + "AA",
+        signer.token() + "!",
+        signer.token() + "\n",
         "x" * 5000,
+        "",
     ]
     for token in forged:
         with pytest.raises(TokenInvalid):
@@ -75,12 +85,59 @@ async def test_another_key_another_algorithm_and_other_headers_are_refused(signe
 
 
 async def test_a_remembered_token_still_ends(signer: Signer) -> None:
-    verifier, token = signer.verifier(), signer.token(exp=int(time.time()) + 60)
+    verifier, now = signer.verifier(), time.time()
+    token = signer.token(exp=int(now) + 60)
     principal = await verifier.verify(token)
     assert await verifier.verify(token) is principal
-    verifier._verified[token] = (time.time() - 1, principal)
+    verifier._verified[token] = replace(verifier._verified[token], expire_time=now - 1)
+    assert await verifier.verify(token) == principal, "what is remembered as expired is verified anew"
+    assert await verifier.verify(signer.token(exp=int(now) - 2)), "clocks differ by some seconds"
     with pytest.raises(TokenExpired):
-        await verifier.verify(token)
+        await verifier.verify(signer.token(exp=int(now) - 60))
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_a_revoked_token_is_refused_at_once_whether_it_was_seen_before_or_not(
+    signer: Signer, remembered: bool
+) -> None:
+    verifier = signer.verifier()
+    revoked = verifier.revocations
+    of_session, of_user = signer.token(sid="s"), signer.token("u", epoch=3)
+    other, later = signer.token(), signer.token("u", epoch=4)
+    if remembered:
+        for token in (of_session, of_user, other, later):
+            await verifier.verify(token)
+    revoked.revoke_session("s")
+    revoked.revoke_user("u", before_epoch=4)
+    revoked.revoke_user("u", before_epoch=2)  # Told late: it takes nothing back.
+    for token in (of_session, of_user, signer.token("u")):
+        with pytest.raises(TokenInvalid):
+            await verifier.verify(token)
+    assert await verifier.verify(other)
+    assert await verifier.verify(later)
+    revoked.revoke_key(KEY_ID)
+    for token in (other, later, signer.token()):
+        with pytest.raises(TokenInvalid):
+            await verifier.verify(token)
+
+
+def test_revocations_are_forgotten_when_no_token_can_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    revocations = Revocations(token_lifetime_seconds=10)
+    token = VerifiedToken(Principal(user_id="u", session_id="s"), 0, "k", 0.0)
+    revocations.revoke_session("s")
+    revocations.revoke_user("u", before_epoch=1)
+    now[0] = 9.0
+    revocations.revoke_session("s")
+    now[0] = 11.0
+    revocations.revoke_session("t")
+    assert revocations.covers(token), "repeated at 9, so held until 19"
+    now[0] = 30.0
+    revocations.revoke_session("t")
+    revocations.revoke_user("v", before_epoch=1)
+    assert not revocations.covers(token)
+    assert revocations._epochs == {"v": 1}
 
 
 class Published:
@@ -90,9 +147,12 @@ class Published:
         self.keys = [json.loads(ECAlgorithm.to_jwk(signer._private.public_key())) | {"kid": KEY_ID}]
         self.asked = 0
         self.away = False
+        self.hangs = False
 
     async def fetch(self) -> Sequence[Mapping[str, str]]:
         self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.away:
             raise DependencyUnavailable
         return self.keys
@@ -107,6 +167,52 @@ async def test_keys_are_fetched_once_and_outlive_their_source(signer: Signer) ->
     published.away = True
     keys._fetched_at -= 1000
     assert await keys.key(KEY_ID) is not None
+    await eventually(lambda: _failed(keys))
+    assert await keys.key("unknown") is None
+    assert await keys.key(KEY_ID) is not None
+    assert published.asked == 2, "a failure is remembered for seconds"
+    keys._failed_at -= keys.FAILURE_SECONDS + 1
+    published.away = False
+    assert await keys.key("unknown") is None
+    assert published.asked == 3
+
+
+async def test_a_source_that_hangs_holds_up_no_token_whose_key_is_known(signer: Signer) -> None:
+    published = Published(signer)
+    keys = RemoteKeys(published.fetch)
+    await keys.key(KEY_ID)
+    published.hangs = True
+    keys._fetched_at -= 1000
+    async with asyncio.timeout(1):
+        for _ in range(100):
+            assert await keys.key(KEY_ID) is not None
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await keys.key("unknown")
+    assert published.asked == 2, "one fetch at a time, however many wait or give up"
+    keys._fetching.cancel()  # type: ignore[union-attr] # It hangs.
+
+
+async def test_a_fetch_belongs_to_no_call_and_survives_the_one_that_began_it(signer: Signer) -> None:
+    published, seen = Published(signer), []
+
+    async def fetch() -> Sequence[Mapping[str, str]]:
+        seen.append(current_request())
+        await released.wait()
+        return published.keys
+
+    released, keys = asyncio.Event(), RemoteKeys(fetch)
+    serve_request(Request(id="r", traceparent=""))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await keys.key(KEY_ID)
+    released.set()
+    assert await keys.key(KEY_ID) is not None
+    assert seen == [None]
+
+
+async def _failed(keys: RemoteKeys) -> bool:
+    return keys._fetching is None
 
 
 async def test_without_any_keys_the_dependency_is_unavailable(signer: Signer) -> None:

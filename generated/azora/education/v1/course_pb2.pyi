@@ -79,7 +79,9 @@ Global___LessonKind: _TypeAlias = LessonKind  # noqa: Y015
 
 @_typing.final
 class Course(_message.Message):
-    """A course. Fields show the latest published revision, or the draft of a course that has never been published."""
+    """A course. Fields show its latest published revision unless an RPC says otherwise, or the draft of a course that has
+    never been published.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -113,7 +115,7 @@ class Course(_message.Message):
     lesson_count: _builtins.int
     """Number of lessons in all modules."""
     revision: _builtins.int
-    """Number of the latest published revision, starting at 1. 0 for a course that has never been published."""
+    """Number of the published revision that is shown, starting at 1. 0 for a course that has never been published."""
     etag: _builtins.str
     """Version of the course for optimistic concurrency control (AIP-154). Changes with every update."""
     @_builtins.property

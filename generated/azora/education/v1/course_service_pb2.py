@@ -30,7 +30,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'azora/education/v1/course_service.proto\x12\x12\x61zora.education.v1\x1a\x1f\x61zora/education/v1/course.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\\\n\x12ListCoursesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04mine\x18\x03 \x01(\x08\"[\n\x13ListCoursesResponse\x12+\n\x07\x63ourses\x18\x01 \x03(\x0b\x32\x1a.azora.education.v1.Course\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x10GetCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"?\n\x11GetCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"\xa1\x04\n\x13\x43reateCourseRequest\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12r\n\x05price\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBM\xbaHJ\xba\x01G\n\x12price.not_negative\x12\x1aprice must not be negative\x1a\x15this.minor_units >= 0\x12\x1e\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12\x38\n\x07modules\x18\x05 \x03(\x0b\x32\x1d.azora.education.v1.NewModuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\xce\x01\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x94\x01\n\x17\x63ompletion_reward.range\x12*completion_reward must be 0 to 1000.00 AZR\x1aMthis.minor_units >= 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\x12 \n\x0b\x65\x64ucator_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x42\x0b\n\t_capacity\"d\n\tNewModule\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x38\n\x07lessons\x18\x02 \x03(\x0b\x32\x1d.azora.education.v1.NewLessonB\x08\xbaH\x05\x92\x01\x02\x10\x64\"\xa2\x01\n\tNewLesson\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xd0\x86\x03\x12\x15\n\x08required\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x36\n\x04kind\x18\x04 \x01(\x0e\x32\x1e.azora.education.v1.LessonKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x0b\n\t_required\"B\n\x14\x43reateCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"N\n\x14PublishCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x15PublishCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course2\xd1\x04\n\rCourseService\x12\x84\x01\n\x0bListCourses\x12&.azora.education.v1.ListCoursesRequest\x1a\'.azora.education.v1.ListCoursesResponse\"$\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/courses\x12\x8a\x01\n\tGetCourse\x12$.azora.education.v1.GetCourseRequest\x1a%.azora.education.v1.GetCourseResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/courses/{course_id}\x12\x87\x01\n\x0c\x43reateCourse\x12\'.azora.education.v1.CreateCourseRequest\x1a(.azora.education.v1.CreateCourseResponse\"$\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/courses:\x01*\x12\xa1\x01\n\rPublishCourse\x12(.azora.education.v1.PublishCourseRequest\x1a).azora.education.v1.PublishCourseResponse\";\x90\x02\x02\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02$\"\x1f/v1/courses/{course_id}:publish:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'azora/education/v1/course_service.proto\x12\x12\x61zora.education.v1\x1a\x1f\x61zora/education/v1/course.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\\\n\x12ListCoursesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04mine\x18\x03 \x01(\x08\"[\n\x13ListCoursesResponse\x12+\n\x07\x63ourses\x18\x01 \x03(\x0b\x32\x1a.azora.education.v1.Course\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x10GetCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"?\n\x11GetCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"\xa1\x04\n\x13\x43reateCourseRequest\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12r\n\x05price\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBM\xbaHJ\xba\x01G\n\x12price.not_negative\x12\x1aprice must not be negative\x1a\x15this.minor_units >= 0\x12\x1e\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12\x38\n\x07modules\x18\x05 \x03(\x0b\x32\x1d.azora.education.v1.NewModuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\xce\x01\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x94\x01\n\x17\x63ompletion_reward.range\x12*completion_reward must be 0 to 1000.00 AZR\x1aMthis.minor_units >= 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\x12 \n\x0b\x65\x64ucator_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x42\x0b\n\t_capacity\"d\n\tNewModule\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x38\n\x07lessons\x18\x02 \x03(\x0b\x32\x1d.azora.education.v1.NewLessonB\x08\xbaH\x05\x92\x01\x02\x10\x64\"\xa2\x01\n\tNewLesson\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xd0\x86\x03\x12\x15\n\x08required\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x36\n\x04kind\x18\x04 \x01(\x0e\x32\x1e.azora.education.v1.LessonKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x0b\n\t_required\"B\n\x14\x43reateCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"N\n\x14PublishCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x15PublishCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course2\xd1\x04\n\rCourseService\x12\x84\x01\n\x0bListCourses\x12&.azora.education.v1.ListCoursesRequest\x1a\'.azora.education.v1.ListCoursesResponse\"$\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/courses\x12\x8a\x01\n\tGetCourse\x12$.azora.education.v1.GetCourseRequest\x1a%.azora.education.v1.GetCourseResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/courses/{course_id}\x12\x87\x01\n\x0c\x43reateCourse\x12\'.azora.education.v1.CreateCourseRequest\x1a(.azora.education.v1.CreateCourseResponse\"$\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/courses:\x01*\x12\xa1\x01\n\rPublishCourse\x12(.azora.education.v1.PublishCourseRequest\x1a).azora.education.v1.PublishCourseResponse\";\x90\x02\x02\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02$\"\x1f/v1/courses/{course_id}:publish:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOURSESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_GETCOURSEREQUEST'].fields_by_name['course_id']._loaded_options = None
   _globals['_GETCOURSEREQUEST'].fields_by_name['course_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_GETCOURSEREQUEST'].fields_by_name['revision']._loaded_options = None
+  _globals['_GETCOURSEREQUEST'].fields_by_name['revision']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_CREATECOURSEREQUEST'].fields_by_name['title']._loaded_options = None
   _globals['_CREATECOURSEREQUEST'].fields_by_name['title']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_CREATECOURSEREQUEST'].fields_by_name['description']._loaded_options = None
@@ -84,21 +86,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOURSESRESPONSE']._serialized_start=339
   _globals['_LISTCOURSESRESPONSE']._serialized_end=430
   _globals['_GETCOURSEREQUEST']._serialized_start=432
-  _globals['_GETCOURSEREQUEST']._serialized_end=483
-  _globals['_GETCOURSERESPONSE']._serialized_start=485
-  _globals['_GETCOURSERESPONSE']._serialized_end=548
-  _globals['_CREATECOURSEREQUEST']._serialized_start=551
-  _globals['_CREATECOURSEREQUEST']._serialized_end=1096
-  _globals['_NEWMODULE']._serialized_start=1098
-  _globals['_NEWMODULE']._serialized_end=1198
-  _globals['_NEWLESSON']._serialized_start=1201
-  _globals['_NEWLESSON']._serialized_end=1363
-  _globals['_CREATECOURSERESPONSE']._serialized_start=1365
-  _globals['_CREATECOURSERESPONSE']._serialized_end=1431
-  _globals['_PUBLISHCOURSEREQUEST']._serialized_start=1433
-  _globals['_PUBLISHCOURSEREQUEST']._serialized_end=1511
-  _globals['_PUBLISHCOURSERESPONSE']._serialized_start=1513
-  _globals['_PUBLISHCOURSERESPONSE']._serialized_end=1580
-  _globals['_COURSESERVICE']._serialized_start=1583
-  _globals['_COURSESERVICE']._serialized_end=2176
+  _globals['_GETCOURSEREQUEST']._serialized_end=510
+  _globals['_GETCOURSERESPONSE']._serialized_start=512
+  _globals['_GETCOURSERESPONSE']._serialized_end=575
+  _globals['_CREATECOURSEREQUEST']._serialized_start=578
+  _globals['_CREATECOURSEREQUEST']._serialized_end=1123
+  _globals['_NEWMODULE']._serialized_start=1125
+  _globals['_NEWMODULE']._serialized_end=1225
+  _globals['_NEWLESSON']._serialized_start=1228
+  _globals['_NEWLESSON']._serialized_end=1390
+  _globals['_CREATECOURSERESPONSE']._serialized_start=1392
+  _globals['_CREATECOURSERESPONSE']._serialized_end=1458
+  _globals['_PUBLISHCOURSEREQUEST']._serialized_start=1460
+  _globals['_PUBLISHCOURSEREQUEST']._serialized_end=1538
+  _globals['_PUBLISHCOURSERESPONSE']._serialized_start=1540
+  _globals['_PUBLISHCOURSERESPONSE']._serialized_end=1607
+  _globals['_COURSESERVICE']._serialized_start=1610
+  _globals['_COURSESERVICE']._serialized_end=2203
 # @@protoc_insertion_point(module_scope)

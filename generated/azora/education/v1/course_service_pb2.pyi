@@ -87,16 +87,20 @@ class GetCourseRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     course_id: _builtins.str
     """ID of the course."""
+    revision: _builtins.int
+    """Number of the published revision to show. Defaults to the revision of the caller's enrolment, or to the latest."""
     def __init__(
         self,
         *,
         course_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,7 +71,8 @@ class CourseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCourse(self, request, context):
-        """Gets a course with its modules and lessons. A draft is NOT_FOUND to everyone but its educator and administrators.
+        """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
+        completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -21,7 +21,8 @@ class CourseServiceStub:
     token.
     """
     GetCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]
-    """Gets a course with its modules and lessons. A draft is NOT_FOUND to everyone but its educator and administrators.
+    """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
+    completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
     CreateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]
@@ -52,7 +53,8 @@ class CourseServiceServicer:
         request: _course_service_pb2.GetCourseRequest,
         context: _aio.ServicerContext[_course_service_pb2.GetCourseRequest, _abc.Awaitable[_course_service_pb2.GetCourseResponse]],
     ) -> _abc.Awaitable[_course_service_pb2.GetCourseResponse]:
-        """Gets a course with its modules and lessons. A draft is NOT_FOUND to everyone but its educator and administrators.
+        """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
+        completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
 

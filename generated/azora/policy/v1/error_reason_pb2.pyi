@@ -61,11 +61,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: _ErrorReason.ValueType  # 18
     """INVALID_ARGUMENT: the content type is neither JSON nor gRPC."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 19
-    """RESOURCE_EXHAUSTED: the body exceeds 1 MiB or the headers exceed 16 KiB."""
+    """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
     ERROR_REASON_HTTP_REQUEST_INVALID: _ErrorReason.ValueType  # 20
     """INVALID_ARGUMENT: the HTTP request has an invalid path, header or protocol version."""
     ERROR_REASON_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency."""
+    ERROR_REASON_ENCODING_UNSUPPORTED: _ErrorReason.ValueType  # 22
+    """INVALID_ARGUMENT (UNIMPLEMENTED in gRPC): the gateway cannot read this compression or transfer coding."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons that any RPC can return, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain
@@ -111,9 +113,11 @@ ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 17
 ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: ErrorReason.ValueType  # 18
 """INVALID_ARGUMENT: the content type is neither JSON nor gRPC."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 19
-"""RESOURCE_EXHAUSTED: the body exceeds 1 MiB or the headers exceed 16 KiB."""
+"""RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
 ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
 """INVALID_ARGUMENT: the HTTP request has an invalid path, header or protocol version."""
 ERROR_REASON_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency."""
+ERROR_REASON_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 22
+"""INVALID_ARGUMENT (UNIMPLEMENTED in gRPC): the gateway cannot read this compression or transfer coding."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

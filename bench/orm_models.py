@@ -1,0 +1,171 @@
+"""The peer's tables, as SQLAlchemy's declarative mapping is written: the system's rows under one metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint, Uuid, func, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
+from sqlalchemy.types import DateTime
+
+
+class Base(DeclarativeBase):
+    """Ids are UUIDs as text, times have a time zone, integers are 64 bits wide."""
+
+    type_annotation_map = {datetime: DateTime(timezone=True), int: BigInteger}
+
+
+def _id() -> Mapped[str]:
+    return mapped_column(Uuid(as_uuid=False), primary_key=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in minor units."""
+
+    minor_units: int
+    currency: str
+
+
+class User(Base):
+    """An account, without its password."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = _id()
+    email: Mapped[str]
+    name: Mapped[str]
+    role: Mapped[str]
+    bio: Mapped[str]
+    avatar_url: Mapped[str]
+    location: Mapped[str]
+    timezone: Mapped[str]
+    create_time: Mapped[datetime]
+    update_time: Mapped[datetime]
+
+
+class Course(Base):
+    """A course."""
+
+    __tablename__ = "courses"
+
+    id: Mapped[str] = _id()
+    educator_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    state: Mapped[str]
+    title: Mapped[str]
+    description: Mapped[str]
+    price_minor: Mapped[int]
+    price_currency: Mapped[str]
+    reward_minor: Mapped[int]
+    capacity: Mapped[int | None]
+    lesson_count: Mapped[int]
+    revision: Mapped[int]
+    version: Mapped[int]
+    create_time: Mapped[datetime]
+    update_time: Mapped[datetime]
+    publish_time: Mapped[datetime | None]
+    modules: Mapped[list[Module]] = relationship(order_by="Module.position")
+
+    @property
+    def price(self) -> Money:
+        """Return what it costs."""
+        return Money(self.price_minor, self.price_currency)
+
+    @property
+    def completion_reward(self) -> Money:
+        """Return what completing it earns."""
+        return Money(self.reward_minor, "AZR")
+
+    @property
+    def etag(self) -> str:
+        """Return the name of this version."""
+        return str(self.version)
+
+
+class Module(Base):
+    """A part of a course."""
+
+    __tablename__ = "modules"
+
+    id: Mapped[str] = _id()
+    course_id: Mapped[str] = mapped_column(ForeignKey("courses.id"), index=True)
+    position: Mapped[int]
+    title: Mapped[str]
+    lessons: Mapped[list[Lesson]] = relationship(order_by="Lesson.position")
+
+
+class Lesson(Base):
+    """A lesson of a module."""
+
+    __tablename__ = "lessons"
+
+    id: Mapped[str] = _id()
+    module_id: Mapped[str] = mapped_column(ForeignKey("modules.id"), index=True)
+    position: Mapped[int]
+    title: Mapped[str]
+    kind: Mapped[str]
+    required: Mapped[bool]
+    content: Mapped[str]
+
+
+class Enrollment(Base):
+    """That somebody takes a course."""
+
+    __tablename__ = "enrollments"
+    __table_args__ = (UniqueConstraint("user_id", "course_id"),)
+
+    id: Mapped[str] = _id()
+    user_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    course_id: Mapped[str] = mapped_column(ForeignKey("courses.id"))
+    state: Mapped[str]
+
+
+class Hold(Base):
+    """Money set aside."""
+
+    __tablename__ = "holds"
+
+    id: Mapped[str] = _id()
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    state: Mapped[str]
+    amount: Mapped[int]
+    expire_time: Mapped[datetime]
+
+
+class Account(Base):
+    """What a wallet has of one currency."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = _id()
+    owner_id: Mapped[str] = mapped_column(ForeignKey("wallets.id"), index=True)
+    currency: Mapped[str]
+    posted: Mapped[int]
+    if TYPE_CHECKING:
+        held: Mapped[int]
+
+    @property
+    def available(self) -> int:
+        """Return what can be spent."""
+        return self.posted - self.held
+
+
+Account.held = column_property(
+    select(func.coalesce(func.sum(Hold.amount), 0))
+    .where(Hold.account_id == Account.id, Hold.state == "ACTIVE", Hold.expire_time > func.now())
+    .scalar_subquery()
+)
+
+
+class Wallet(Base):
+    """Somebody's money."""
+
+    __tablename__ = "wallets"
+
+    id: Mapped[str] = _id()
+    user_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), unique=True)
+    state: Mapped[str]
+    create_time: Mapped[datetime]
+    balances: Mapped[list[Account]] = relationship(order_by="Account.currency")

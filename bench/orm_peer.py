@@ -1,0 +1,265 @@
+"""A peer on FastAPI, uvicorn and SQLAlchemy's asyncio ORM, written as their documentation recommends.
+
+Response models, a session by dependency, `selectinload` for collections, PyJWT as in FastAPI's tutorial of OAuth2.
+Where the documentation leaves a choice the quicker one is taken: no access log, integers as numbers, lesson texts
+deferred where nobody reads them, a pool that is larger than the callers are many (each connection beyond it would be
+opened and closed by its request), and the user's id taken from the token, as the system does, without a read.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import jwt
+from fastapi import Depends, FastAPI, HTTPException, status
+from fastapi.security import OAuth2PasswordBearer
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import selectinload
+
+from bench.orm_models import Course, Enrollment, Lesson, Module, User, Wallet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sqlalchemy.sql.base import ExecutableOption
+
+ALGORITHM = "HS256"
+PAGE_SIZE = 20
+POOL_SIZE = 20
+DATABASE_URL = os.environ.get("PEER_DATABASE_URL", "postgresql+asyncpg://")
+SECRET_KEY = os.environ.get("PEER_SECRET_KEY", "")
+
+engine = create_async_engine(DATABASE_URL, pool_size=POOL_SIZE)
+sessions = async_sessionmaker(engine, expire_on_commit=False)
+oauth2_scheme = OAuth2PasswordBearer(tokenUrl="token")
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Close the connections in the end."""
+    yield
+    await engine.dispose()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+async def get_session() -> AsyncIterator[AsyncSession]:
+    """Give a request its session."""
+    async with sessions() as session:
+        yield session
+
+
+async def get_user_id(token: Annotated[str, Depends(oauth2_scheme)]) -> str:
+    """Return the user of the access token."""
+    try:
+        payload = jwt.decode(token, SECRET_KEY, algorithms=[ALGORITHM])
+    except jwt.InvalidTokenError:
+        raise HTTPException(
+            status.HTTP_401_UNAUTHORIZED, "Could not validate credentials", {"WWW-Authenticate": "Bearer"}
+        ) from None
+    user_id: str = payload["sub"]
+    return user_id
+
+
+SessionDep = Annotated[AsyncSession, Depends(get_session)]
+UserIdDep = Annotated[str, Depends(get_user_id)]
+
+
+class Out(BaseModel):
+    """A response model, in lowerCamelCase, read from attributes."""
+
+    model_config = ConfigDict(from_attributes=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class MoneyOut(Out):
+    """An amount."""
+
+    minor_units: int
+    currency: str
+
+
+class LessonTitleOut(Out):
+    """A lesson, for who is not enrolled."""
+
+    id: str
+    title: str
+    kind: str
+    required: bool
+
+
+class LessonOut(LessonTitleOut):
+    """A lesson, for who is."""
+
+    content: str
+
+
+class ModuleTitlesOut(Out):
+    """A module, for who is not enrolled."""
+
+    id: str
+    title: str
+    lessons: list[LessonTitleOut]
+
+
+class ModuleOut(Out):
+    """A module, for who is."""
+
+    id: str
+    title: str
+    lessons: list[LessonOut]
+
+
+class CourseOut(Out):
+    """A course of a page."""
+
+    id: str
+    title: str
+    description: str
+    price: MoneyOut
+    state: str
+    completion_reward: MoneyOut
+    educator_id: str
+    lesson_count: int
+    revision: int
+    create_time: datetime
+    update_time: datetime
+    publish_time: datetime | None
+    etag: str
+
+
+class CourseWithTitlesOut(CourseOut):
+    """A course, for who is not enrolled."""
+
+    modules: list[ModuleTitlesOut]
+
+
+class CourseWithLessonsOut(CourseOut):
+    """A course, for who is."""
+
+    modules: list[ModuleOut]
+
+
+class CoursePageOut(Out):
+    """A page of the catalogue."""
+
+    courses: list[CourseOut]
+    next_page_token: str
+
+
+class GetCourseOut(Out):
+    """One course."""
+
+    course: CourseWithTitlesOut
+
+
+class GetLessonsOut(Out):
+    """One course with its lessons."""
+
+    course: CourseWithLessonsOut
+
+
+class BalanceOut(Out):
+    """What a wallet has of one currency."""
+
+    currency: str
+    posted: int
+    held: int
+    available: int
+
+
+class WalletOut(Out):
+    """A wallet."""
+
+    id: str
+    state: str
+    balances: list[BalanceOut]
+    create_time: datetime
+
+
+class GetWalletOut(Out):
+    """One's own wallet."""
+
+    wallet: WalletOut
+
+
+class UserOut(Out):
+    """An account."""
+
+    id: str
+    email: str
+    name: str
+    role: str
+    bio: str
+    avatar_url: str
+    location: str
+    timezone: str
+    create_time: datetime
+    update_time: datetime
+
+
+class GetProfileOut(Out):
+    """One's own account."""
+
+    user: UserOut
+
+
+@app.get("/courses", response_model=CoursePageOut)
+async def list_courses(session: SessionDep) -> dict[str, object]:
+    """Return the first page of published courses, newest first."""
+    newest_first = select(Course).where(Course.state == "COURSE_STATE_PUBLISHED").order_by(Course.id.desc())
+    courses = (await session.scalars(newest_first.limit(PAGE_SIZE + 1))).all()
+    more = courses[PAGE_SIZE - 1].id if len(courses) > PAGE_SIZE else ""
+    return {"courses": courses[:PAGE_SIZE], "next_page_token": more}
+
+
+@app.get("/courses/{course_id}", response_model=GetCourseOut)
+async def get_course(course_id: str, session: SessionDep) -> dict[str, object]:
+    """Return a published course with the titles of its lessons."""
+    titles = selectinload(Course.modules).selectinload(Module.lessons).defer(Lesson.content)
+    return {"course": await _published(session, course_id, titles)}
+
+
+@app.get("/courses/{course_id}/lessons", response_model=GetLessonsOut)
+async def get_lessons(course_id: str, session: SessionDep, user_id: UserIdDep) -> dict[str, object]:
+    """Return a course with its lessons, to who is enrolled."""
+    enrolled = select(Enrollment.id).where(
+        Enrollment.course_id == course_id, Enrollment.user_id == user_id, Enrollment.state.in_(("ACTIVE", "COMPLETED"))
+    )
+    if await session.scalar(enrolled) is None:
+        raise HTTPException(status.HTTP_403_FORBIDDEN, "Not enrolled")
+    lessons = selectinload(Course.modules).selectinload(Module.lessons)
+    return {"course": await _published(session, course_id, lessons)}
+
+
+@app.get("/wallet", response_model=GetWalletOut)
+async def get_wallet(session: SessionDep, user_id: UserIdDep) -> dict[str, object]:
+    """Return one's own wallet with its balances."""
+    own = select(Wallet).where(Wallet.user_id == user_id).options(selectinload(Wallet.balances))
+    wallet = await session.scalar(own)
+    if wallet is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "No wallet")
+    return {"wallet": wallet}
+
+
+@app.get("/profile", response_model=GetProfileOut)
+async def get_profile(session: SessionDep, user_id: UserIdDep) -> dict[str, object]:
+    """Return one's own account."""
+    user = await session.get(User, user_id)
+    if user is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "No such user")
+    return {"user": user}
+
+
+async def _published(session: AsyncSession, course_id: str, collections: ExecutableOption) -> Course:
+    found = select(Course).where(Course.id == course_id, Course.state == "COURSE_STATE_PUBLISHED")
+    course: Course | None = await session.scalar(found.options(collections))
+    if course is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "No such course")
+    return course

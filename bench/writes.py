@@ -1,0 +1,119 @@
+"""What changes something: payments, sign-in beside bare bcrypt, and the events that a load leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING
+
+import bcrypt
+import orjson
+from azora.payment.v1 import payment_pb2, payment_service_pb2
+
+from bench.client import Request
+from bench.compare import Comparison, Result, Subject
+from bench.load import load
+from bench.processes import cpu_seconds
+from bench.statistics import Round, throughput_ratio
+from bench.system import STUDENT
+
+if TYPE_CHECKING:
+    from bench.compare import Rounds
+    from bench.system import People, System
+
+GRANTS, GRANT_MINOR = 20, 1000_00
+PAY = "/azora.payment.v1.PaymentService/CreatePayment"
+COST = 12
+PASSWORD = STUDENT["password"].encode()
+CORES = os.cpu_count() or 1
+LOGIN, BCRYPT = "azora login", "bare bcrypt"
+DRAIN_SECONDS = 5
+DATABASES = ("auth", "education", "payment")
+DUE = "SELECT count(*) FROM pgqueuer WHERE status IN ('queued', 'picked') AND execute_after <= now()"
+
+
+def payments(system: System, people: People) -> Comparison:
+    """Return the payments of one person, one minor unit each."""
+    body = {"type": "PAYMENT_TYPE_DONATION", "amount": {"minorUnits": "1", "currency": "AZR"}}
+    message = payment_service_pb2.CreatePaymentRequest(type=payment_pb2.PAYMENT_TYPE_DONATION)
+    message.amount.minor_units, message.amount.currency = 1, "AZR"
+    json = Request(system.edge, "/v1/payments", people.student, orjson.dumps(body))
+    grpc = Request(system.edge, PAY, people.student, message.SerializeToString(), grpc=True)
+    behind = system.behind_edge("payment")
+    return Comparison(
+        "payment from one wallet",
+        (Subject("azora, JSON", json, behind), Subject("azora, gRPC through Envoy", grpc, behind)),
+    )
+
+
+async def fill_wallet(people: People) -> None:
+    """Grant the student enough for all payments."""
+    for number in range(GRANTS):
+        await people.grant(GRANT_MINOR, f"bench:{number}")
+
+
+async def logins(system: System, *, rounds: int, seconds: float) -> Rounds:
+    """Measure sign-ins beside nothing but bcrypt, with twice as many callers as cores."""
+    request = Request(system.edge, "/v1/auth/login", body=orjson.dumps(STUDENT))
+    behind = system.behind_edge("auth")
+    measured: dict[str, list[Round]] = {LOGIN: [], BCRYPT: []}
+    await load(request, 2 * CORES, seconds)
+    for _ in range(rounds):
+        before = cpu_seconds(behind)
+        seen = await load(request, 2 * CORES, seconds)
+        used = cpu_seconds(behind) - before
+        measured[LOGIN].append(Round(seen.calls, seen.elapsed_seconds, used, seen.latencies_seconds))
+        measured[BCRYPT].append(await _bare_bcrypt(seconds))
+    return measured
+
+
+def login_result(rounds: Rounds) -> Result:
+    """Return what of bcrypt's own speed is left."""
+    return Result(f"login: over {BCRYPT}", throughput_ratio(rounds[LOGIN], rounds[BCRYPT]), "x")
+
+
+async def _bare_bcrypt(seconds: float) -> Round:
+    digest = await asyncio.to_thread(bcrypt.hashpw, PASSWORD, bcrypt.gensalt(COST))
+    latencies: list[float] = []
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    end = begun + seconds
+
+    async def check() -> None:
+        while (started := time.perf_counter()) < end:
+            await asyncio.to_thread(bcrypt.checkpw, PASSWORD, digest)
+            latencies.append(time.perf_counter() - started)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CORES):
+            group.create_task(check())
+    elapsed_seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
+    return Round(len(latencies), elapsed_seconds, cpu, latencies)
+
+
+async def backlog_after_load(system: System, people: People, *, callers: int, seconds: float) -> Result:
+    """Let callers pay and take back, which tells Education of each; return what is not delivered 5 s later."""
+    end = time.perf_counter() + seconds
+    gift = {"type": "PAYMENT_TYPE_DONATION", "amount": {"minorUnits": "1", "currency": "AZR"}}
+
+    async def caller() -> None:
+        while time.perf_counter() < end:
+            paid = await people.post("/v1/payments", gift, people.student)
+            await people.post("/v1/refunds", {"paymentId": paid["payment"]["id"]}, people.student)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(caller())
+    await asyncio.sleep(DRAIN_SECONDS)
+    what = f"events and jobs that wait {DRAIN_SECONDS} s after a load of refunds"
+    return Result(what, await backlog(system), "jobs", 0, 0)
+
+
+async def backlog(system: System) -> int:
+    """Return how many jobs are due and not done, over all services."""
+    waiting = 0
+    for database in DATABASES:
+        async with system.connection(database) as connection:
+            if await connection.fetchval("SELECT to_regclass('pgqueuer')"):
+                waiting += await connection.fetchval(DUE)
+    return waiting

@@ -1,0 +1,89 @@
+"""Request headers that gRPC's core would refuse by itself, before any service sees the call."""
+
+from __future__ import annotations
+
+from services.compiler.envoy.typed import Json, extension
+from services.shared.limits import MAX_HEADERS_KIB
+
+# What only servers, or gRPC itself, say: no service of ours reads them, and the core parses them.
+REMOVED = (
+    "endpoint-load-metrics-bin",
+    "grpc-internal-encoding-request",
+    "grpc-message",
+    "grpc-previous-rpc-attempts",
+    "grpc-retry-pushback-ms",
+    "grpc-server-stats-bin",
+    "grpc-status",
+    "grpc-status-details-bin",
+)
+REMOVED_PREFIXES = ("lb-",)
+ENCODINGS = ("identity", "deflate", "gzip")
+"""The compression of messages that the services' gRPC reads."""
+HEADER_RULES = f"""\
+local max_bytes = {MAX_HEADERS_KIB * 1024}
+
+local function is_base64(value)
+  local digits, padding = value:match("^([A-Za-z0-9+/]*)(=*)$")
+  if not digits then return false end
+  local rest, pad = #digits % 4, #padding
+  if rest == 0 then return pad == 0 end
+  if rest == 2 then return (pad == 0 or pad == 2) and digits:find("[AQgw]$") ~= nil end
+  return rest == 3 and pad <= 1 and digits:find("[AEIMQUYcgkosw048]$") ~= nil
+end
+
+function envoy_on_request(handle)
+  local bytes = 0
+  for name, value in pairs(handle:headers()) do
+    bytes = bytes + #name + #value
+    if name:sub(-4) == "-bin" and not is_base64(value) then
+      handle:respond({{[":status"] = "400"}}, "")
+      return
+    end
+  end
+  if bytes > max_bytes then
+    handle:respond({{[":status"] = "431"}}, "")
+    return
+  end
+end
+"""
+
+
+def header_rules() -> Json:
+    """Return the refusal of `-bin` headers that are not base64 (RFC 4648 section 4, padded or not) and of long headers.
+
+    Only Lua sees headers whose names nobody knows in advance, and the codec of HTTP/2 refuses long ones by a reset.
+    """
+    return extension(
+        "envoy.filters.http.lua",
+        "envoy.extensions.filters.http.lua.v3.Lua",
+        default_source_code={"inline_string": HEADER_RULES},
+    )
+
+
+def no_trailers() -> Json:
+    """Return the removal of a request's trailers: they say nothing to a service, and gRPC's core parses them too."""
+    every = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}
+    return extension(
+        "envoy.filters.http.header_mutation",
+        "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"request_trailers_mutations": [every]},
+    )
+
+
+def removals() -> list[Json]:
+    """Return the removal of headers that clients have no use for."""
+    return [
+        *({"remove": name} for name in REMOVED),
+        *({"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in REMOVED_PREFIXES),
+    ]
+
+
+def unknown_encoding() -> Json:
+    """Return the rule that matches messages in a compression which the services cannot read."""
+    return {
+        "header": {
+            "name": "grpc-encoding",
+            "string_match": {"safe_regex": {"regex": "|".join(ENCODINGS)}},
+            "invert_match": True,
+        }
+    }

@@ -1,0 +1,16 @@
+"""Sizes that the edge and the services agree on: what the edge lets through, no service refuses."""
+
+from __future__ import annotations
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Maximum size of a request message."""
+MAX_HEADERS_KIB = 16
+"""Maximum size of a request's headers at the edge and on the mesh, as Envoy counts them."""
+MAX_HEADERS = 64
+"""Maximum number of headers of a request."""
+MAX_METADATA_BYTES = 2 * MAX_HEADERS_KIB * 1024
+"""Maximum metadata of a call at a service.
+
+gRPC adds 32 bytes to each header it counts, and Envoy adds headers of its own. Used as the soft and the hard limit:
+between two different ones gRPC's core refuses at random.
+"""

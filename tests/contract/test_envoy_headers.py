@@ -1,0 +1,139 @@
+"""Request headers that gRPC's core would refuse by itself never reach it: removed, or refused in our shape."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from azora.client import error_reason
+
+from services.shared.limits import MAX_HEADERS_KIB
+from tests.support.edge import Edge, error_info, failure
+from tests.support.http2 import connection
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    import httpx
+    from grpc import aio
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LIST = "/azora.education.v1.CourseService/ListCourses"
+EMPTY_FRAME = bytes(5)
+GRPC = {"content-type": "application/grpc", "te": "trailers"}
+
+
+@pytest.mark.parametrize(
+    "value", ["!!", "a", "YQ=", "YR==", "_-8=", "YQ==,YQ==", "AAAAA", "=", "YQ==YQ=="], ids=str.encode
+)
+@pytest.mark.parametrize("name", ["x-bin", "grpc-trace-bin", "grpc-tags-bin"])
+async def test_binary_headers_that_are_not_base64_are_refused(
+    http: httpx.AsyncClient, edge: Edge, name: str, value: str
+) -> None:
+    answer = await http.get("/v1/courses", headers={name: value})
+    assert (answer.status_code, error_info(answer.json())["reason"]) == (400, "HTTP_REQUEST_INVALID")
+    assert not edge.received("education")
+
+
+@pytest.mark.parametrize("value", [b"", b"a", b"ab", b"abc", b"\xff\x00\xfe\xfd", bytes(range(256))])
+async def test_binary_headers_of_grpc_clients_arrive(
+    http: httpx.AsyncClient, channel: aio.Channel, edge: Edge, value: bytes
+) -> None:
+    assert http
+    await channel.unary_unary(LIST)(b"", metadata=(("x-bin", value), ("grpc-trace-bin", value)))  # type: ignore[arg-type]
+    (call,) = edge.received("education")
+    assert call.headers["x-bin"] == str(value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "endpoint-load-metrics-bin",
+        "grpc-internal-encoding-request",
+        "grpc-message",
+        "grpc-previous-rpc-attempts",
+        "grpc-retry-pushback-ms",
+        "grpc-server-stats-bin",
+        "grpc-status",
+        "grpc-status-details-bin",
+        "lb-cost-bin",
+        "lb-token",
+    ],
+)
+async def test_headers_of_servers_and_of_grpc_itself_are_removed(
+    http: httpx.AsyncClient, edge: Edge, name: str
+) -> None:
+    answer = await http.get("/v1/courses", headers={name: "%!"})
+    assert answer.status_code == 200
+    (call,) = edge.received("education")
+    assert name not in call.headers
+
+
+@pytest.mark.parametrize("encoding", ["foo", "identity, gzip", ""])
+async def test_a_compression_that_the_services_cannot_read_is_refused(
+    http: httpx.AsyncClient, edge: Edge, encoding: str
+) -> None:
+    headers = {"grpc-encoding": encoding}
+    answer = await http.get("/v1/courses", headers=headers)
+    assert (answer.status_code, error_info(answer.json())["reason"]) == (415, "ENCODING_UNSUPPORTED")
+    web = {"content-type": "application/grpc-web+proto"} | headers
+    answer = await http.post(LIST, content=EMPTY_FRAME, headers=web)
+    assert (answer.status_code, answer.headers["grpc-status"]) == (200, "12")
+    assert not edge.received("education")
+
+
+@pytest.mark.parametrize("compression", list(grpc.Compression))
+async def test_compressed_messages_arrive(
+    http: httpx.AsyncClient, channel: aio.Channel, edge: Edge, compression: grpc.Compression
+) -> None:
+    assert http
+    message = b"\n\x64" + bytes(100)
+    await channel.unary_unary(LIST)(message, compression=compression)  # type: ignore[arg-type]
+    (call,) = edge.received("education")
+    assert call.message == message
+
+
+@pytest.mark.parametrize("kib", [7, 9, 12, 15])
+async def test_headers_within_the_limit_always_arrive(
+    http: httpx.AsyncClient, channel: aio.Channel, edge: Edge, kib: int
+) -> None:
+    long = "a" * kib * 1024
+    assert {(await http.get("/v1/courses", headers={"x-long": long})).status_code for _ in range(10)} == {200}
+    for _ in range(10):
+        await channel.unary_unary(LIST)(b"", metadata=(("x-long", long),))  # type: ignore[arg-type]
+    assert len(edge.received("education")) == 20
+
+
+async def test_headers_above_the_limit_are_refused_by_the_edge(http: httpx.AsyncClient, channel: aio.Channel) -> None:
+    long = "a" * MAX_HEADERS_KIB * 1024
+    answer = await http.get("/v1/courses", headers={"x-long": long})
+    assert (answer.status_code, error_info(answer.json())["reason"]) == (431, "REQUEST_TOO_LARGE")
+    refused = await failure(channel, LIST, b"", {"x-long": long})
+    assert (refused.code(), error_reason(refused)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+
+
+async def test_trailers_of_requests_do_not_arrive(http: httpx.AsyncClient, edge: Edge) -> None:
+    assert http
+    async with connection(edge.profile.public.port) as raw:
+        stream = await raw.open(LIST, GRPC)
+        await raw.data(stream, EMPTY_FRAME)
+        await raw.trailers(stream, {"x-bin": "!!", "grpc-retry-pushback-ms": "x"})
+        await eventually(lambda: _arrived(edge))
+
+
+async def test_every_refusal_is_in_the_access_log(http: httpx.AsyncClient, edge: Edge) -> None:
+    answer = await http.get("/v1/courses", headers={"x-bin": "!!"})
+    request_id = answer.headers["x-request-id"]
+    await eventually(lambda: _logged(edge, request_id))
+
+
+async def _arrived(edge: Edge) -> bool:
+    return len(edge.received("education")) == 1
+
+
+async def _logged(edge: Edge, request_id: str) -> bool:
+    lines = (edge.folder / "envoy.log").read_text().splitlines()
+    logged = [json.loads(line) for line in lines if request_id in line]
+    return [line["status"] for line in logged] == [400]

@@ -1,0 +1,116 @@
+"""Reads that do not grow with what there is, and answers from memory that are never older than a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from azora.education.v1 import course_service_pb2
+
+from services.education.courses.store import LIST_OF_EDUCATOR, LIST_PUBLISHED
+from services.education.enrollments.store import LIST
+from services.shared.db import ID_MAX
+from services.shared.ids import new_id
+from tests.support.education import running_education
+from tests.support.plans import explain
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tests.support.education import RunningEducation
+    from tests.support.postgres import Clone
+
+EDUCATOR, LEARNER = new_id(), new_id()
+MANY = """
+INSERT INTO courses (id, educator_id, state, title, description, price_minor, price_currency, reward_minor,
+                     lesson_count, revision)
+SELECT gen_random_uuid(), $1::uuid, CASE WHEN n % 3 = 0 THEN 'DRAFT' ELSE 'PUBLISHED' END, 'T', 'D', 0, 'AZR', 0, 1, 1
+FROM generate_series(1, 6000) AS n;
+"""
+REVISIONS = """
+INSERT INTO course_revisions SELECT id, 1, 'T', 'D', 0, 'AZR', 0, 1, '[]' FROM courses;
+"""
+ENROLLED = """
+INSERT INTO enrollments (id, user_id, course_id, course_revision, state, key, open_time, required_lessons, enroll_time)
+SELECT gen_random_uuid(), CASE WHEN n <= 3000 THEN $1::uuid ELSE gen_random_uuid() END, id, 1, 'ACTIVE', n::text, now(),
+       1, now()
+FROM (SELECT id, row_number() OVER () AS n FROM courses) AS numbered;
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        (LIST_PUBLISHED, {}),
+        (LIST_OF_EDUCATOR, {"educator_id": EDUCATOR}),
+        (LIST, {"user_id": LEARNER}),
+    ],
+    ids=["published", "mine", "enrolments"],
+)
+async def test_a_page_reads_no_more_than_it_shows(
+    education: RunningEducation, statement: Any, values: dict[str, Any]
+) -> None:
+    await education.sql(MANY, EDUCATOR)
+    await education.sql(REVISIONS)
+    await education.sql(ENROLLED, LEARNER)
+    plan = await explain(education.owner_url, statement, {"after": ID_MAX, "count": 21} | values)
+    assert not plan.sorts
+    assert plan.rows_read <= 21
+
+
+async def test_a_change_is_seen_at_once_by_who_edits_and_in_a_second_by_everyone(
+    education: RunningEducation, education_database: Clone
+) -> None:
+    """Also on the other replica, which did not make the change."""
+    educator = education.educator()
+    course = await educator.published(title="Sourdough")
+    async with running_education(education_database.app_url, education_database.owner_url) as other:
+        reader = other.anyone()
+        assert (await reader.read(course.id)).title == "Sourdough"
+        await education.sql("UPDATE courses SET title = 'Rye', version = version + 1 WHERE id = $1", course.id)
+        await educator.publish(course.id)
+        assert (await education.anyone().read(course.id)).title == "Rye"
+        assert [listed.title for listed in (await education.anyone().list()).courses] == ["Rye"]
+        assert (await educator.read(course.id)).title == "Rye"
+        await eventually(lambda: _titled(other, course.id, "Rye"), within_seconds=2)
+
+
+async def test_what_is_answered_from_memory_is_the_answer_of_each_reader(education: RunningEducation) -> None:
+    """No reader is given what another may see: lessons, drafts, or the page of another size."""
+    educator = education.educator()
+    course, draft = await educator.published(), await educator.write()
+    enrolled, stranger = education.person(), education.person()
+    await enrolled.enroll(course.id)
+    for _ in range(2):
+        assert (await enrolled.read(course.id)).modules[0].lessons[0].content
+        assert not (await stranger.read(course.id)).modules[0].lessons[0].content
+        assert not (await education.anyone().read(course.id)).modules[0].lessons[0].content
+        assert (await educator.read(draft.id)).modules[0].lessons[0].content
+        assert len((await stranger.list(page_size=1)).courses) == 1
+        assert len((await educator.list(mine=True)).courses) == 2
+        assert len((await stranger.list()).courses) == 1
+
+
+async def test_an_educator_who_is_none_any_more_is_a_reader(education: RunningEducation) -> None:
+    educator = education.educator()
+    course, draft = await educator.published(), await educator.write()
+    demoted = education.person(user_id=educator.id)
+    assert not (await demoted.read(course.id)).modules[0].lessons[0].content
+    assert not (await education.anyone().read(course.id)).modules[0].lessons[0].content
+    with pytest.raises(Exception, match="not found"):
+        await demoted.read(draft.id)
+
+
+async def test_tokens_of_the_catalogue_are_good_for_everyone(education: RunningEducation) -> None:
+    educator = education.educator()
+    for _ in range(3):
+        await educator.published()
+    page = await education.anyone().list(page_size=2)
+    following = await education.person().list(page_size=2, page_token=page.next_page_token)
+    assert len(following.courses) == 1
+    assert isinstance(following, course_service_pb2.ListCoursesResponse)
+
+
+async def _titled(education: RunningEducation, course_id: str, title: str) -> bool:
+    return (await education.anyone().read(course_id)).title == title

@@ -1,0 +1,34 @@
+"""Reads that do not grow with a wallet's history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.payment.wallets.store import LIST
+from services.shared.money import INT64_MAX
+from tests.support.plans import explain
+
+if TYPE_CHECKING:
+    from tests.support.payment import RunningPayment
+
+# Triggers that prove what the service writes are of no use to rows that are written here by hand.
+LONG_HISTORY = """
+ALTER TABLE transactions DISABLE TRIGGER USER;
+ALTER TABLE entries DISABLE TRIGGER USER;
+INSERT INTO transactions (id, type, reference)
+    SELECT gen_random_uuid(), 'EARN', 'history:' || n FROM generate_series(1, 20000) AS n;
+INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, balance_after)
+    SELECT accounts.id, 1 + numbered.n, numbered.id, 'AZR', 1, 1
+    FROM accounts, (SELECT id, row_number() OVER () AS n FROM transactions WHERE reference LIKE 'history:%') AS numbered
+    WHERE accounts.kind = 'WALLET';
+"""
+
+
+async def test_a_page_of_history_reads_no_more_than_it_shows(payment: RunningPayment) -> None:
+    person = await payment.rich(100)
+    for statement in LONG_HISTORY.split(";\n")[:-1]:
+        await payment.sql(statement)
+    values = {"user_id": person.id, "of_currency": "AZR", "before": INT64_MAX, "most": 21}
+    plan = await explain(payment.owner_url, LIST, values)
+    assert not plan.sorts
+    assert plan.rows_read <= 21
