@@ -75,7 +75,7 @@ class Limiter:
                 "ratelimit-reset": str(reset_seconds),
             }
         if not allowed:
-            raise RateLimited(metadata={"tier": tier.name}, retry_after_seconds=reset_seconds)
+            raise RateLimited(tier=tier.name, retry_after_seconds=reset_seconds)
 
     async def _hit_shared(
         self, shared: SlidingWindowCounterRateLimiter, key: tuple[str, ...], limit: int, *, strict: bool
