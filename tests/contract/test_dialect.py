@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SERVICES = load_contract().owners
-POSITIONAL = {"self", "connection", "job", "event"}
+POSITIONAL = {"self", "connection", "job", "event", "password", "password_hash"}
 """What an operation takes by position: what it is part of, or the one thing it is about."""
 STORE_VERBS = ("is", "find", "lock", "list", "count", "insert", "update", "delete", "claim")
 

@@ -19,7 +19,7 @@ RESOURCES = {
     "payment": {"wallets", "payments", "holds", "ledger"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
-SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "tables", "admin"}
+SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "admin"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 70
 
 
