@@ -80,7 +80,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _chain(signer: Signer) -> aio.ServerInterceptor:
     policies = infrastructure_policies() | dict(load_contract().policies())
-    return chain(policies, verifier=signer.verifier(), limiter=Limiter(scale=SCALE))
+    return chain(policies, verifier=signer.verifier(), limiter=Limiter(scale=SCALE), registry=CollectorRegistry())
 
 
 def _serve_path(server: aio.Server, path: str, answer: Callable[[Any, Any], Awaitable[bytes]]) -> None:

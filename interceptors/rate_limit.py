@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from prometheus_client import Counter
 
 from interceptors.base import Interceptor
 from services.shared.errors import RateLimited
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from interceptors.base import Call, Proceed
     from services.shared.policy import Tier
 
@@ -33,8 +36,13 @@ class Limiter:
     guessing passwords must stay slow, and everything else must stay up.
     """
 
-    def __init__(self, *, scale: float = 1.0, redis_url: str = "") -> None:
+    def __init__(self, *, scale: float = 1.0, redis_url: str = "", registry: CollectorRegistry | None = None) -> None:
+        """Multiply every limit by `scale`. `registry` takes the metrics of what was decided."""
         self._scale = scale
+        self._decisions = Counter(
+            "azora_rate_limit_decisions", "Decisions of the rate limits.", ("tier", "decision"), registry=registry
+        )
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._shared_again_at = float("-inf")
@@ -61,8 +69,10 @@ class Limiter:
         key = (tier.name, dimension, identity)
         used = await self._hit(item, key, strict=tier.name == "CREDENTIALS")
         if used is None:
+            self._decided(tier, "unchecked")
             return
         allowed, remaining, reset_at = used
+        self._decided(tier, "allowed" if allowed else "refused")
         reset_seconds = max(1, math.ceil(reset_at - time.time()))
         headers = call.served.initial_metadata
         if remaining <= item.amount // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
@@ -73,6 +83,12 @@ class Limiter:
             }
         if not allowed:
             raise RateLimited(metadata={"tier": tier.name}, retry_after_seconds=reset_seconds)
+
+    def _decided(self, tier: Tier, decision: str) -> None:
+        counter = self._counters.get((tier.name, decision))
+        if counter is None:
+            counter = self._counters[tier.name, decision] = self._decisions.labels(tier.name, decision)
+        counter.inc()
 
     async def _hit(
         self, item: RateLimitItemPerMinute, key: tuple[str, ...], *, strict: bool

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-import grpc
-from azora import client
 from azora.payment.v1 import (
     internal_service_pb2,
     internal_service_pb2_grpc,
@@ -15,26 +13,16 @@ from azora.payment.v1 import (
 )
 from azora.type.v1 import money_pb2
 from google.protobuf.duration_pb2 import Duration
-from grpc import aio
 
 from services.education.ports import PaymentRefused
-from services.shared.errors import DependencyUnavailable
-from services.shared.principal import current_request
+from services.shared.errors import Refused
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from services.shared.money import Money
+    from grpc import aio
 
-CALL_SECONDS = 4.0
-"""How long one call may take: two of them fit into Enroll's timeout."""
-VERDICTS = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.FAILED_PRECONDITION,
-}
-"""What a service answers when it looked at the request; anything else leaves open what happened."""
+    from services.shared.money import Money
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -92,18 +80,10 @@ class PaymentClient:
 
 
 async def _call(method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-    """Call as part of the request being served, if one is: its ids go along, and the call ends before it does."""
-    served = current_request()
     try:
-        return await method(
-            request,
-            timeout=served.remaining_seconds(CALL_SECONDS) if served else CALL_SECONDS,
-            metadata=(("traceparent", served.traceparent), ("x-request-id", served.id)) if served else None,
-        )
-    except aio.AioRpcError as error:
-        if error.code() in VERDICTS:
-            raise PaymentRefused(client.error_reason(error)) from error
-        raise DependencyUnavailable(retry_after_seconds=1) from error
+        return await method(request)
+    except Refused as error:
+        raise PaymentRefused(error.reason) from error
 
 
 def _money(amount: Money) -> money_pb2.Money:

@@ -12,7 +12,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from services.compiler.contract import Contract
     from services.gateway.settings import GatewaySettings
@@ -46,6 +46,11 @@ class Parts:
         }
         self._healthy = dict.fromkeys(contract.owners, False)
         self._own = [name for name in contract.names if name not in itertools.chain(*self._names.values())]
+
+    @property
+    def channels(self) -> Mapping[str, Sequence[aio.Channel]]:
+        """The connections to the replicas of each service."""
+        return self._channels
 
     @property
     def healthy(self) -> Mapping[str, bool]:

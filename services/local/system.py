@@ -8,10 +8,11 @@ import sys
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from services.compiler.contract import load_contract
 from services.compiler.envoy import LocalSettings, local, socket_path, write_bootstrap
-from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP
+from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP, Tcp
 from services.deployment.secret_keys import secret_key
 from services.local.envoy import envoy_process
 from services.local.probes import accepts
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from services.local.layout import Layout
     from services.local.postgres import Cluster
     from services.local.settings import SystemSettings
+
+METRICS = "metrics"
+"""The socket of the page of all metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class System:
                 port=self.settings.port,
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
+                otlp=_otlp(self.settings.otlp_endpoint),
+                trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
         write_bootstrap(profile, self.layout.bootstrap)
@@ -117,6 +123,9 @@ class System:
         if service == GATEWAY:
             http = socket_path(self.layout.runtime, GATEWAY_HTTP, replica)
             environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
+            metrics = f"unix:{socket_path(self.layout.runtime, METRICS, replica)}"
+            listen = environment.get("AZORA_METRICS_LISTEN")
+            environment["AZORA_METRICS_LISTEN"] = metrics if replica or not listen else listen
         return ProcessSpec(
             name=path.stem,
             command=self._python(service, (), environment, self.layout.log(path.stem)),
@@ -159,6 +168,11 @@ class System:
             log=log,
             folder=self.layout.home,
         )
+
+
+def _otlp(endpoint: str) -> Tcp | None:
+    url = urlsplit(endpoint)
+    return Tcp(url.hostname, url.port) if url.hostname and url.port else None
 
 
 def newest_revision(service: str) -> str:

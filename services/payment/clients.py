@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from azora.education.v1 import internal_service_pb2, internal_service_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc import aio
 
-from services.shared.errors import DependencyUnavailable
+from services.shared.errors import DependencyUnavailable, Refused
 
 if TYPE_CHECKING:
+    from grpc import aio
+
     from services.payment.ports import PaymentRefunded
 
 
@@ -31,5 +32,5 @@ class EducationClient:
         )
         try:
             await self._stub.ReceiveEvents(internal_service_pb2.ReceiveEventsRequest(events=[message]))
-        except aio.AioRpcError as error:
+        except Refused as error:
             raise DependencyUnavailable(metadata={"service": "education"}) from error

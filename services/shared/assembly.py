@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from azora import client
 
 from interceptors import chain
+from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
 from services.shared.db import Database
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
+from services.shared.metrics import ProcessMetrics
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
 from services.shared.server import Registration, Server, connect_to_mesh
 from services.shared.settings import ServiceSettings
+from services.shared.telemetry import tracer
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from grpc import aio
+    from opentelemetry.trace import Tracer
 
     from services.shared.errors import DomainError
     from services.shared.jobs import Payload
@@ -40,11 +44,14 @@ class Infrastructure(Generic[Settings]):
     database: Database
     records: IdempotencyRecords
     pages: PageTokens
+    metrics: ProcessMetrics
+    tracer: Tracer | None
+    """Makes spans; None where they are not exported."""
 
     @cached_property
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
-        return connect_to_mesh(self.settings)
+        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer)])
 
     @classmethod
     def of(
@@ -54,14 +61,20 @@ class Infrastructure(Generic[Settings]):
 
         `constraints` names the domain error behind a violated constraint, as in `Database`.
         """
+        traces = tracer()
         database = Database(
-            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size, constraints=constraints
+            settings.database_url.get_secret_value(),
+            pool_size=settings.database_pool_size,
+            constraints=constraints,
+            tracer=traces,
         )
         return cls(
             settings=settings,
             database=database,
             records=IdempotencyRecords(database),
             pages=PageTokens(settings.derive_key("page-tokens")),
+            metrics=_metrics(database),
+            tracer=traces,
         )
 
     def server(
@@ -85,14 +98,16 @@ class Infrastructure(Generic[Settings]):
             audience=self.settings.audience,
             permissions=role_permissions(),
         )
-        limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url)
+        registry = self.metrics.registry
+        limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url, registry=registry)
         return Server(
             settings=self.settings,
-            interceptor=partial(chain, verifier=verifier, limiter=limiter),
+            interceptor=partial(chain, verifier=verifier, limiter=limiter, registry=registry, tracer=self.tracer),
             services=registrations,
             ready=ready or self.database.ready,
             background=self._background(registrations, jobs or {}),
             close=[limiter.close, *close, self.close],
+            metrics=self.metrics.text,
         )
 
     async def close(self) -> None:
@@ -111,3 +126,12 @@ class Infrastructure(Generic[Settings]):
         if any(policy.takes_idempotency_key for policy in policies.values()):
             background.append(self.records.keep_expiring)
         return background
+
+
+def _metrics(database: Database) -> ProcessMetrics:
+    metrics = ProcessMetrics()
+    metrics.gauge("azora_database_connections_in_use", "Connections in use.", lambda: database.connections_in_use)
+    metrics.gauge(
+        "azora_database_waiting", "Transactions and reads waiting for a connection.", lambda: database.work_waiting
+    )
+    return metrics

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import interceptors
 from interceptors.rate_limit import Limiter
 from tests.support.serving import Signer
 
-CHAIN = interceptors.chain({}, verifier=Signer().verifier(), limiter=Limiter())
+CHAIN = interceptors.chain({}, verifier=Signer().verifier(), limiter=Limiter(), registry=CollectorRegistry())
 NAMES = [type(interceptor).__name__ for interceptor in CHAIN.interceptors]
 REASONS = [
     ("Tracing", "AccessLog", "the line carries the call's ids"),
+    ("Metrics", "AccessLog", "a cancelled call is counted under the status that the log found for it"),
     ("AccessLog", "Errors", "refusals are logged with their status and reason"),
     ("Errors", "Deadline", "a passed deadline is answered with its rich status"),
     ("Deadline", "Authentication", "fetching keys ends in time"),
