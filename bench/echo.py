@@ -23,6 +23,7 @@ from google.protobuf import json_format
 from grpc import aio
 from grpc_health.v1 import health_pb2
 from jwt.algorithms import ECAlgorithm
+from prometheus_client import CollectorRegistry
 
 from interceptors import chain
 from interceptors.rate_limit import Limiter

@@ -94,7 +94,7 @@ async def _recorded(
     method = _path(details)[1:]
     span = tracer.start_span(method, kind=SpanKind.CLIENT, attributes=rpc_attributes(method))
     with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        PROPAGATOR.inject(details.metadata)  # type: ignore[arg-type] # A mapping in all but name.
+        PROPAGATOR.inject(details.metadata)
         try:
             call = await _made(continuation, details, request)
         except aio.AioRpcError as error:

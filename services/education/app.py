@@ -14,13 +14,14 @@ from services.education.enrollments import jobs as enrollment_jobs
 from services.education.enrollments.operations import EnrollmentOperations
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore
-from services.education.events.operations import EventOperations
-from services.education.events.servicer import InternalServicer
-from services.education.events.store import EventStore
+from services.education.internal.servicer import InternalServicer
 from services.education.settlements import jobs as settlement_jobs
+from services.education.settlements import store as settlement_store
 from services.education.settlements.operations import SettlementOperations
+from services.education.settlements.store import SettlementStore
 from services.shared.assembly import Infrastructure
 from services.shared.cache import EncodedAnswers
+from services.shared.inbox import Inbox
 
 if TYPE_CHECKING:
     from services.education.ports import Payments
@@ -37,7 +38,7 @@ class Container:
     courses: CourseOperations
     enrollments: EnrollmentOperations
     settlements: SettlementOperations
-    events: EventOperations
+    inbox: Inbox
 
 
 def assemble(settings: EducationSettings, *, payments: Payments | None = None) -> Container:
@@ -45,11 +46,11 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
     payments = payments or PaymentClient(infrastructure.mesh)
-    course_store, enrollment_store, event_store = CourseStore(), EnrollmentStore(), EventStore()
+    course_store, enrollment_store = CourseStore(), EnrollmentStore()
     settlements = SettlementOperations(
         database=database,
         store=enrollment_store,
-        events=event_store,
+        refunds=SettlementStore(),
         payments=payments,
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
     )
@@ -74,7 +75,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
             refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         ),
         settlements=settlements,
-        events=EventOperations(database, event_store, enrollment_store),
+        inbox=Inbox("education", database, settlement_jobs.subscriptions(settlements)),
     )
 
 
@@ -84,10 +85,8 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
-        InternalServicer(container.events),
-        jobs={
-            **enrollment_jobs.handlers(container.enrollments),
-            **settlement_jobs.handlers(container.settlements),
-        },
+        InternalServicer(container.inbox),
+        jobs=[*enrollment_jobs.jobs(container.enrollments), *settlement_jobs.jobs(container.settlements)],
+        retentions=[settlement_store.retention(timedelta(days=settings.event_retention_days))],
         keys=keys,
     )

@@ -83,7 +83,7 @@ async def _call(method: aio.UnaryUnaryMultiCallable[Request, Response], request:
     try:
         return await method(request)
     except Refused as error:
-        raise PaymentRefused(error.reason) from error
+        raise PaymentRefused(error.reason, error.code, error.metadata) from error
 
 
 def _money(amount: Money) -> money_pb2.Money:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from services.shared.errors import Refused
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from services.shared.money import Money
 
 
-class PaymentRefused(Exception):
+class PaymentRefused(Refused):
     """Payment looked at what it was asked and will not do it: a verdict, unlike an answer that never came."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
 
 
 class Payments(Protocol):

@@ -34,6 +34,4 @@ lesson_completions = Table(
     Column("complete_time", Time, nullable=False, server_default=func.now()),
 )
 
-received_events = Table("received_events", TABLES, Column("id", Id, primary_key=True))
-
 refunded_payments = Table("refunded_payments", TABLES, Column("payment_id", Id, primary_key=True))

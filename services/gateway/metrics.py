@@ -59,7 +59,7 @@ class MetricsPage:
         for (service, replica, _), answer in zip(replicas, answers, strict=True):
             page.add(service, replica, answer)
         page.add(GATEWAY, "0", await self._own.text())
-        return generate_latest(page)  # type: ignore[arg-type] # All that it asks of a registry is `collect`.
+        return generate_latest(page)
 
 
 class _Page:

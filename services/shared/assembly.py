@@ -1,20 +1,25 @@
-"""What every service is built on, put together in one place: database, mesh, jobs, interceptors, server."""
+"""What every service is built on, put together in one place: database, mesh, jobs, events, interceptors, server."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from azora import client
 
 from interceptors import chain
 from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
+from services.shared import idempotency, inbox, retention
 from services.shared.db import Database
+from services.shared.dead_letters import backlog
+from services.shared.errors import DomainError
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
 from services.shared.metrics import ProcessMetrics
+from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
 from services.shared.server import Registration, Server, connect_to_mesh
@@ -23,14 +28,15 @@ from services.shared.telemetry import tracer
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from grpc import aio
     from opentelemetry.trace import Tracer
 
-    from services.shared.errors import DomainError
-    from services.shared.jobs import Payload
+    from services.shared.dead_letters import Backlog
+    from services.shared.jobs import Job
+    from services.shared.outbox import Outbox, Send
+    from services.shared.retention import Retention
     from services.shared.tokens import KeySource
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -80,14 +86,18 @@ class Infrastructure(Generic[Settings]):
     def server(
         self,
         *servicers: object,
-        jobs: Mapping[str, Callable[[Payload], Awaitable[None]]] | None = None,
+        jobs: Sequence[Job[Any]] = (),
+        retentions: Sequence[Retention] = (),
+        outbox: Outbox | None = None,
+        send: Send | None = None,
         keys: KeySource | None = None,
         ready: Callable[[], Awaitable[bool]] | None = None,
         close: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> Server:
         """Return the service's server.
 
-        `servicers` are instances of generated servicers' subclasses. `keys` verify access tokens; Auth's, over the
+        `servicers` are instances of generated servicers' subclasses. `retentions` add to those of the shared tables.
+        The events of `outbox` are delivered over the mesh, or by `send`. `keys` verify access tokens; Auth's, over the
         mesh, unless given. `ready` says whether the service can work; its database answers, unless given. `close` is
         awaited after the last call and before the infrastructure is closed.
         """
@@ -100,12 +110,15 @@ class Infrastructure(Generic[Settings]):
         )
         registry = self.metrics.registry
         limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url, registry=registry)
+        expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
+        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [expiry])
+        delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,
             interceptor=partial(chain, verifier=verifier, limiter=limiter, registry=registry, tracer=self.tracer),
             services=registrations,
             ready=ready or self.database.ready,
-            background=self._background(registrations, jobs or {}),
+            background=[worker.run, *delivering],
             close=[limiter.close, *close, self.close],
             metrics=self.metrics.text,
         )
@@ -116,16 +129,16 @@ class Infrastructure(Generic[Settings]):
         if "mesh" in vars(self):
             await self.mesh.close()
 
-    def _background(
-        self, registrations: Sequence[Registration], jobs: Mapping[str, Callable[[Payload], Awaitable[None]]]
-    ) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        background: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        if jobs:
-            background.append(Worker(self.settings.database_url.get_secret_value(), jobs).run)
+    def _retentions(self, registrations: Sequence[Registration]) -> list[Retention]:
+        """Return the retentions of the tables that the shared code writes."""
+        settings = self.settings
         policies = compile_policies(registration.descriptor for registration in registrations)
-        if any(policy.takes_idempotency_key for policy in policies.values()):
-            background.append(self.records.keep_expiring)
-        return background
+        keyed = any(policy.takes_idempotency_key for policy in policies.values())
+        return [
+            *retention.job_log(timedelta(days=settings.job_log_retention_days)),
+            inbox.retention(timedelta(days=settings.event_retention_days)),
+            *([idempotency.retention(timedelta(hours=settings.idempotency_retention_hours))] if keyed else []),
+        ]
 
 
 def _metrics(database: Database) -> ProcessMetrics:
@@ -134,4 +147,16 @@ def _metrics(database: Database) -> ProcessMetrics:
     metrics.gauge(
         "azora_database_waiting", "Transactions and reads waiting for a connection.", lambda: database.work_waiting
     )
+
+    async def read_backlog() -> Backlog | None:
+        try:
+            async with database.reading() as connection:
+                return await backlog(connection)
+        except DomainError:
+            return None  # The database does not answer; the other metrics do.
+
+    jobs = {"due": "jobs", "deferred": "deferred_jobs", "failed": "failed_jobs"}
+    events = {"due": "events", "dead": "dead_events"}
+    metrics.gauges("azora_jobs", "Background jobs of the service, counted in its database.", jobs, read_backlog)
+    metrics.gauges("azora_events", "Undelivered events of the service, by subscriber.", events, read_backlog)
     return metrics

@@ -96,7 +96,9 @@ class Refused(Exception):
     for verdicts only; DependencyUnavailable stands for whatever leaves open what happened.
     """
 
-    def __init__(self, reason: str, code: str, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, reason: str, code: str = "FAILED_PRECONDITION", metadata: Mapping[str, str] | None = None
+    ) -> None:
         self.reason = reason
         """ErrorInfo.reason, as the service's error_reason.proto has it; empty where the answer had none."""
         self.code = code

@@ -5,28 +5,25 @@ A verdict on the request (insufficient funds, say) is an answer too and is kept;
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, bindparam, delete, func, select
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.shared.errors import DomainError, IdempotencyKeyReused, revive
 from services.shared.principal import current_request
+from services.shared.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.shared.db import Database
 
-KEEP = timedelta(hours=24)
-EXPIRE_EVERY_SECONDS = 3600.0
 CREATE_TABLE = """
 CREATE TABLE idempotency_records (
     principal_id text NOT NULL,
@@ -79,7 +76,6 @@ class IdempotencyRecords:
         self._claim = insert(self._table).on_conflict_do_nothing().returning(columns.key)
         self._find = select(columns.fingerprint, columns.response, columns.rejection).where(*same).with_for_update()
         self._store = self._table.update().where(*same)
-        self._expire = delete(self._table).where(columns.create_time < func.now() - KEEP)
 
     async def run(
         self, call: Idempotent[Effect, Response], effect: Callable[[AsyncConnection], Awaitable[Effect]]
@@ -134,21 +130,6 @@ class IdempotencyRecords:
             raise outcome
         return outcome
 
-    async def keep_expiring(self) -> None:
-        """Delete old records now and every hour, until cancelled: for the background of a service."""
-        while True:
-            with contextlib.suppress(DomainError):  # The database is away, and will have been back by the next time.
-                await self.expire()
-            await asyncio.sleep(EXPIRE_EVERY_SECONDS)
-
-    async def expire(self) -> None:
-        """Delete records older than a day."""
-
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(self._expire)
-
-        await self._database.transaction(work)
-
     @staticmethod
     def _replay(
         call: Idempotent[Effect, Response], response: bytes | None, rejection: bytes | None
@@ -157,6 +138,11 @@ class IdempotencyRecords:
         if request is not None:
             request.initial_metadata["idempotent-replayed"] = "true"
         return revive(json.loads(rejection)) if rejection is not None else call.decode(response or b"")
+
+
+def retention(keep: timedelta) -> Retention:
+    """Return the retention of the records: a key that is older may have another effect."""
+    return Retention("idempotency_records", "create_time", keep)
 
 
 def _table() -> Table:

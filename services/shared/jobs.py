@@ -1,38 +1,94 @@
-"""Background work, enqueued in the transaction of the change that asks for it and retried until it is done."""
+"""Background jobs: enqueued in the transaction of the change that asks for them, or run on a schedule.
+
+A job's payload is a frozen dataclass, and its class name in snake case is the job's name. Attempts are logged. A fault
+of the moment is retried with backoff, a defect a few times, a verdict never; what is given up stays as `failed`, for
+`azora events` to list and to retry.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import re
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncpg
 from pgqueuer import PgQueuer
-from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder
 from pgqueuer.db import AsyncpgDriver
-from pgqueuer.errors import RetryRequested
+from pgqueuer.errors import FailingListenerError, RetryRequested
 from pgqueuer.queries import Queries
+from pydantic import TypeAdapter, ValidationError
+
+from services.shared.backoff import backoff_seconds
+from services.shared.verdicts import TRANSIENT, is_verdict, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from pgqueuer.models import Job
+    from pgqueuer.models import Job as QueuedJob
+    from pgqueuer.models import Schedule, TracebackRecord
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-Payload: TypeAlias = "Mapping[str, Any]"
-"""What a job is about: JSON values, ids rather than personal data."""
+Payload = TypeVar("Payload")
 
 logger = logging.getLogger(__name__)
 
+MAX_ATTEMPTS = 10_000
+"""Attempts at a job that meets faults of the moment: at a minute apart about a week."""
+MAX_DEFECT_ATTEMPTS = 5
+"""Attempts at a job that raises an error nobody foresaw: about ten seconds."""
+MAX_REQUEUES = 5
 RECONNECT_SECONDS = 1.0
 POLL_SECONDS = 5.0
 STALE_SECONDS = 30.0
-RETRY_LEAST_SECONDS = 0.5
-RETRY_MOST_SECONDS = 60.0
-RETRY_ATTEMPTS = 10_000
-"""At a minute apart about a week; a job that still fails is kept as `failed` for a person to look at."""
+"""A job of a process that has not been heard of for so long is run by another."""
+BATCH = 32
+CONCURRENCY = 64
+
+CONNECTION_LOST = (
+    OSError,
+    TimeoutError,
+    FailingListenerError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
+"""Errors of a worker that has to reconnect; any other is a defect."""
+
+ENQUEUE = QueryQueueBuilder().build_enqueue_query("skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Payload]):
+    """A kind of job: the class of its payloads, and what it does with one."""
+
+    payload: type[Payload]
+    run: Callable[[Payload], Awaitable[None]]
+    max_attempts: int = MAX_ATTEMPTS
+
+    @property
+    def name(self) -> str:
+        """The name under which it is queued."""
+        return job_name(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """A job that runs on a schedule, in one of the replicas. It is not retried before its next time."""
+
+    name: str
+    schedule: str
+    """Cron expression in UTC; a sixth field is seconds."""
+    run: Callable[[], Awaitable[None]]
+
+
+class JobFailed(Exception):
+    """A job was given up; its message is the reason."""
 
 
 def create_tables() -> str:
@@ -40,35 +96,64 @@ def create_tables() -> str:
     return QueryBuilderEnvironment().build_install_query(create_schema=False)
 
 
-async def enqueue(
-    connection: AsyncConnection, job: str, payload: Payload, *, delay: timedelta = timedelta(0), once: str | None = None
-) -> None:
-    """Ask for `job` in the connection's open transaction: it runs after the commit, or not at all.
+def job_name(payload: type) -> str:
+    """Return a payload's class name in snake case: "grant_reward" for GrantReward."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", payload.__name__).lower()
 
-    `once` names the job: while one of that name is queued, another changes nothing.
+
+async def enqueue(
+    connection: AsyncConnection, payload: Any, *, delay: timedelta = timedelta(0), once: str | None = None
+) -> None:
+    """Enqueue a job in the connection's open transaction: it runs after the commit, or not at all.
+
+    `once` names the job: while one of that name is queued, another changes nothing. Transactions that enqueue the same
+    name wait for one another.
     """
-    raw = (await connection.get_raw_connection()).driver_connection
-    if raw is None or not raw.is_in_transaction():
+    if connection.sync_connection is None or connection.get_transaction() is None or _autocommits(connection):
         raise RuntimeError("a job is enqueued inside the transaction of its change")
-    await Queries(AsyncpgDriver(raw)).enqueue(
-        [job], [json.dumps(payload).encode()], [0], [delay], [once], on_conflict="skip"
+    encoded = _adapter(type(payload)).dump_json(payload)  # type: ignore[arg-type] # Classes are hashable.
+    values = ([0], [job_name(type(payload))], [encoded], [delay], [once], ["{}"])
+    await connection.exec_driver_sql(ENQUEUE, values)
+
+
+def _autocommits(connection: AsyncConnection) -> bool:
+    return connection.sync_connection is not None and (
+        connection.sync_connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
     )
+
+
+@cache
+def _adapter(payload: type) -> TypeAdapter[Any]:
+    return TypeAdapter(payload)
 
 
 class Worker:
     """Runs a service's jobs in this process; every replica has one, and each job runs in one of them."""
 
-    def __init__(self, url: str, handlers: Mapping[str, Callable[[Payload], Awaitable[None]]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        jobs: Sequence[Job[Any]],
+        periodic: Sequence[Periodic] = (),
+        *,
+        stale_seconds: float = STALE_SECONDS,
+    ) -> None:
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
-        self._handlers = handlers
+        self._jobs = tuple(jobs)
+        self._periodic = tuple(periodic)
+        self._stale = timedelta(seconds=stale_seconds)
+        # The package logs a job that was given up once more, as its own failure.
+        logging.getLogger("pgqueuer").addFilter(_is_news)
 
     async def run(self) -> None:
-        """Work until cancelled, reconnecting when the database comes back."""
+        """Work until cancelled, reconnecting when the database comes back. Raises whatever else ends the work."""
         while True:
             try:
                 await self._work()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                logger.warning("jobs wait for the database", extra={"error": type(error).__name__})
+            except CONNECTION_LOST as error:
+                logger.warning(
+                    "job worker lost its database connection; reconnecting", extra={"error": type(error).__name__}
+                )
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _work(self) -> None:
@@ -76,13 +161,13 @@ class Worker:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         try:
-            queue = PgQueuer(AsyncpgDriver(connection))
-            for name, handler in self._handlers.items():
-                queue.entrypoint(name, on_failure="hold")(_entrypoint(handler))
+            queue = self._queue(AsyncpgDriver(connection))
             work = asyncio.create_task(
                 queue.run(
                     dequeue_timeout=timedelta(seconds=POLL_SECONDS),
-                    heartbeat_timeout=timedelta(seconds=STALE_SECONDS),
+                    batch_size=BATCH,
+                    max_concurrent_tasks=CONCURRENCY,
+                    heartbeat_timeout=self._stale,
                     shutdown_on_listener_failure=True,
                 )
             )
@@ -94,20 +179,89 @@ class Worker:
                 ended.cancel()
                 if lost.is_set():
                     work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
+                (outcome,) = await asyncio.gather(work, return_exceptions=True)
+            if isinstance(outcome, Exception) and not lost.is_set():
+                raise outcome
+            raise ConnectionError("the connection was lost")
         finally:
             await asyncio.shield(connection.close(timeout=1)) if not connection.is_closed() else None
 
+    def _queue(self, driver: AsyncpgDriver) -> PgQueuer:
+        queue = PgQueuer(driver, queries=_Requeueing(driver))
+        for job in self._jobs:
+            queue.entrypoint(job.name, accepts_context=False, on_failure="hold")(_entrypoint(job))
+        for periodic in self._periodic:
+            queue.schedule(periodic.name, periodic.schedule, accepts_context=False)(_tick(periodic))
+        return queue
 
-def _entrypoint(handler: Callable[[Payload], Awaitable[None]]) -> Callable[[Job], Awaitable[None]]:
-    async def run(job: Job) -> None:
+
+class _Requeueing(Queries):
+    """The package gives a job up if requeueing it fails; this tries again, and then leaves it to be found stale."""
+
+    async def retry_job(self, job: QueuedJob, delay: timedelta, traceback_record: TracebackRecord | None) -> None:
+        for failures in range(1, MAX_REQUEUES + 1):
+            try:
+                await super().retry_job(job, delay, traceback_record)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                logger.warning(
+                    "job could not be requeued",
+                    extra={"job": job.entrypoint, "id": job.id, "attempt": failures, "error": str(error)[:200]},
+                )
+                await asyncio.sleep(backoff_seconds(failures))
+            else:
+                return
+
+
+def _entrypoint(job: Job[Any]) -> Callable[[QueuedJob], Awaitable[None]]:
+    async def run(queued: QueuedJob) -> None:
         try:
-            await handler(json.loads(job.payload or b"{}"))
+            payload = _adapter(job.payload).validate_json(queued.payload or b"{}")  # type: ignore[arg-type]
+        except ValidationError as error:
+            logger.exception("job failed: its payload is invalid", extra={"job": job.name, "id": queued.id})
+            raise JobFailed("PAYLOAD_INVALID") from error
+        try:
+            await job.run(payload)
         except Exception as error:
-            if job.attempts >= RETRY_ATTEMPTS:
-                raise
-            # The package's own executor does the same with 2 ** attempts of any size, and fails for good at the 48th.
-            seconds = min(RETRY_LEAST_SECONDS * 2 ** min(job.attempts, 16), RETRY_MOST_SECONDS)
-            raise RetryRequested(delay=timedelta(seconds=seconds), reason=type(error).__name__) from error
+            raise _outcome(job, queued, error) from error
 
     return run
+
+
+def _outcome(job: Job[Any], queued: QueuedJob, error: Exception) -> Exception:
+    """Log a failed attempt and return what the queue makes of it: another attempt, or the end."""
+    attempt, reason = queued.attempts + 1, reason_of(error)
+    details = {"job": job.name, "id": queued.id, "attempt": attempt, "reason": reason}
+    defect = not (isinstance(error, TRANSIENT) or is_verdict(error))
+    most = min(job.max_attempts, MAX_DEFECT_ATTEMPTS) if defect else job.max_attempts
+    traceback = error if defect else None
+    if is_verdict(error) or attempt >= most:
+        logger.error("job failed; it is not retried", extra=details, exc_info=traceback)
+        return JobFailed(reason)
+    seconds = backoff_seconds(attempt)
+    logger.log(
+        logging.ERROR if defect else logging.WARNING,
+        "job attempt failed; retrying",
+        extra=details | {"retry_seconds": round(seconds, 1), "error": str(error)[:200]},
+        exc_info=traceback,
+    )
+    return RetryRequested(delay=timedelta(seconds=seconds), reason=reason)
+
+
+def _tick(periodic: Periodic) -> Callable[[Schedule], Awaitable[None]]:
+    async def run(_: Schedule) -> None:
+        try:
+            await periodic.run()
+        except Exception as error:
+            transient = isinstance(error, TRANSIENT)
+            logger.log(
+                logging.WARNING if transient else logging.ERROR,
+                "periodic job failed",
+                extra={"job": periodic.name, "reason": reason_of(error), "error": str(error)[:200]},
+                exc_info=None if transient else error,
+            )
+
+    return run
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], JobFailed))

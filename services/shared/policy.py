@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 from azora.policy.v1 import permission_pb2, policy_pb2
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from services.shared.events import declared_events, publishers_to
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+    from services.shared.events import EventType
 
 INFRASTRUCTURE_STREAMS = {
     "/grpc.health.v1.Health/Check": False,
@@ -81,9 +85,15 @@ class MethodPolicy:
         return self.service_path.split(".")[1]
 
 
-def compile_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPolicy]:
-    """Return the policies of all methods of `services` by gRPC path. Raises PolicyError."""
-    return {policy.path: policy for service in services for policy in _service(service)}
+def compile_policies(
+    services: Iterable[ServiceDescriptor], events: Sequence[EventType] | None = None
+) -> dict[str, MethodPolicy]:
+    """Return the policies of all methods of `services` by gRPC path. Raises PolicyError.
+
+    `events` says who publishes to whom; unset, it is what the installed contract declares.
+    """
+    known = declared_events() if events is None else events
+    return {policy.path: policy for service in services for policy in _service(service, known)}
 
 
 def infrastructure_policies() -> dict[str, MethodPolicy]:
@@ -107,11 +117,11 @@ def tiers() -> Mapping[str, Tier]:
     return {tier.name: tier for tier in map(_tier, values.values())}
 
 
-def _service(service: ServiceDescriptor) -> Iterator[MethodPolicy]:
+def _service(service: ServiceDescriptor, events: Sequence[EventType]) -> Iterator[MethodPolicy]:
     for method in service.methods:
         path = f"/{service.full_name}/{method.name}"
         streams = INFRASTRUCTURE_STREAMS.get(path)
-        yield _declared(path, method) if streams is None else _infrastructure(path, streams=streams)
+        yield _declared(path, method, events) if streams is None else _infrastructure(path, streams=streams)
 
 
 def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
@@ -131,7 +141,7 @@ def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
     )
 
 
-def _declared(path: str, method: MethodDescriptor) -> MethodPolicy:
+def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) -> MethodPolicy:
     options = method.GetOptions()
     if not options.HasExtension(policy_pb2.policy):
         raise PolicyError(f"{path} has no policy: declare option (azora.policy.v1.policy)")
@@ -149,6 +159,13 @@ def _declared(path: str, method: MethodDescriptor) -> MethodPolicy:
             raise PolicyError(f"{path} refers to the unknown field {field} of {method.input_type.full_name}")
     if declared.idempotency_key and "request_id" not in method.input_type.fields_by_name:
         raise PolicyError(f"{path} accepts an idempotency key, but {method.input_type.full_name} has no request_id")
+    services = {access.service for access in declared.access if access.service}
+    if any(access.publishers for access in declared.access):
+        owner = path.split(".")[1]
+        publishers = publishers_to(owner, events)
+        if not publishers:
+            raise PolicyError(f"{path} is open to publishers, and no event names {owner} as a subscriber")
+        services |= publishers
     return MethodPolicy(
         path=path,
         public=any(access.public for access in declared.access),
@@ -156,7 +173,7 @@ def _declared(path: str, method: MethodDescriptor) -> MethodPolicy:
         permissions=frozenset(
             permission_pb2.Permission.Name(access.permission) for access in declared.access if access.permission
         ),
-        services=frozenset(access.service for access in declared.access if access.service),
+        services=frozenset(services),
         tier=_tier(value),
         account_field=declared.account_field,
         timeout_seconds=timeout_seconds,

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs, telemetry
+from services.shared.background import Background
 from services.shared.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import METRICS, compile_policies, infrastructure_policies
 from services.shared.reflection import SymbolPool
@@ -107,7 +109,7 @@ class Server:
     ready: Callable[[], Awaitable[bool]]
     """Whether the service can do its work now: its own database answers."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
-    """What runs beside the server until it ends."""
+    """What runs beside the server until it ends. A task that keeps crashing makes health say NOT_SERVING."""
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     """What is closed after the last call."""
     metrics: Callable[[], Awaitable[bytes]] | None = None
@@ -118,7 +120,8 @@ class Server:
     """The services that reflection lists; unset means those that are served here."""
     health: Health = field(default_factory=Health)
     _server: aio.Server = field(init=False)
-    _tasks: list[asyncio.Task[None]] = field(init=False, default_factory=list)
+    _background: Background = field(init=False, default_factory=Background)
+    _watchers: Background = field(init=False, default_factory=Background)
 
     async def start(self) -> None:
         """Listen, and begin to watch readiness. Raises CannotListenError; PolicyError for an RPC without a policy."""
@@ -146,20 +149,19 @@ class Server:
         await self._report(serving=await self.ready())
         self._listen()
         await self._server.start()
-        self._tasks = [asyncio.create_task(self._watch_readiness())]
-        self._tasks += [asyncio.create_task(work()) for work in self.background]
+        self._watchers.start("readiness", self._watch_readiness, crashed=partial(self._report, serving=False))
+        for work in self.background:
+            self._background.start(getattr(work, "__qualname__", repr(work)), work)
         logger.info("listening", extra={"listen": self.settings.listen})
 
     async def stop(self) -> None:
         """Say NOT_SERVING, wait until the mesh has noticed, finish calls in flight, close everything."""
         logger.info("draining")
-        self._tasks[0].cancel()
+        await self._watchers.stop()
         await self.health.enter_graceful_shutdown()
         await asyncio.sleep(self.settings.drain_seconds)
         await self._server.stop(self.settings.grace_seconds)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         for close in self.close:
             await close()
         logger.info("stopped")
@@ -217,7 +219,7 @@ class Server:
     async def _watch_readiness(self) -> None:
         while True:
             await asyncio.sleep(READINESS_SECONDS)
-            await self._report(serving=await self.ready())
+            await self._report(serving=await self.ready() and self._background.healthy)
 
     async def _report(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

@@ -108,6 +108,12 @@ class ServiceSettings(ServerSettings):
     """Issuer of access tokens (`iss` claim)."""
     audience: str = "azora"
     """Audience of access tokens (`aud` claim)."""
+    idempotency_retention_hours: Annotated[float, Field(gt=0)] = 24
+    """Retention of idempotency keys and their answers."""
+    job_log_retention_days: Annotated[float, Field(gt=0)] = 7
+    """Retention of the job queue's log and statistics."""
+    event_retention_days: Annotated[float, Field(ge=8)] = 30
+    """Retention of the ids of received events. Longer than publishers deliver an event, which is 7 days."""
 
     @field_validator("secret_key")
     @classmethod

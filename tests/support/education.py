@@ -22,9 +22,12 @@ from azora.education.v1 import (
     internal_service_pb2,
     internal_service_pb2_grpc,
 )
+from azora.event.v1 import event_pb2
+from azora.payment.v1 import events_pb2
 from azora.type.v1 import money_pb2
 
 from services.education.app import Container, assemble, build
+from services.education.enrollments.model import SettleEnrollment
 from services.education.ports import PaymentRefused
 from services.education.settings import EducationSettings
 from services.shared.errors import DependencyUnavailable
@@ -32,9 +35,10 @@ from services.shared.ids import new_id
 from tests.support.serving import Signer, channel_to, short_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from datetime import timedelta
 
+    from google.protobuf.message import Message
     from grpc import aio
 
     from services.shared.money import Money
@@ -247,20 +251,22 @@ class RunningEducation:
 
     async def tell(self, *refunds: tuple[str, bool], event_id: str = "", metadata: Metadata = PAYMENT) -> None:
         """Tell of refunds as Payment does: each a payment and whether nothing of it is left."""
-        events = [
-            internal_service_pb2.Event(
-                id=event_id or new_id(),
-                payment_refunded=internal_service_pb2.PaymentRefunded(payment_id=payment_id, in_full=in_full),
-            )
-            for payment_id, in_full in refunds
+        messages = [
+            events_pb2.PaymentRefunded(payment_id=payment_id, in_full=in_full) for payment_id, in_full in refunds
         ]
+        results = await self.receive(*(event(message, event_id) for message in messages), metadata=metadata)
+        assert [result.HasField("refusal") for result in results] == [False] * len(refunds), results
+
+    async def receive(self, *events: event_pb2.Event, metadata: Metadata = PAYMENT) -> Sequence[event_pb2.Result]:
+        """Deliver events as Payment does, and return the results."""
         stub = internal_service_pb2_grpc.InternalServiceStub(self.channel)
-        await stub.ReceiveEvents(internal_service_pb2.ReceiveEventsRequest(events=events), metadata=metadata)
+        request = internal_service_pb2.ReceiveEventsRequest(events=events)
+        return (await stub.ReceiveEvents(request, metadata=metadata)).results
 
     async def recover(self, user_id: str) -> None:
         """Do what the recovery job of the person's only enrolment does."""
         (row,) = await self.sql("SELECT id, attempt FROM enrollments WHERE user_id = $1", user_id)
-        await self.replica.settlements.settle_attempt(enrollment_id=str(row["id"]), attempt=row["attempt"])
+        await self.replica.settlements.settle_attempt(SettleEnrollment(str(row["id"]), row["attempt"]))
 
     async def state(self, user_id: str) -> str:
         """Return the state of the person's only enrolment."""
@@ -294,6 +300,14 @@ MODULES = [
         ],
     ),
 ]
+
+
+def event(message: Message, event_id: str = "") -> event_pb2.Event:
+    """Return a message in the envelope of an event."""
+    enveloped = event_pb2.Event(id=event_id or new_id())
+    enveloped.occur_time.GetCurrentTime()
+    enveloped.what.Pack(message)
+    return enveloped
 
 
 def azr(minor_units: int) -> money_pb2.Money:

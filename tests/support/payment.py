@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 from azora.client import Metadata, bearer
+from azora.event.v1 import event_pb2
 from azora.payment.v1 import (
+    events_pb2,
     internal_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
@@ -32,12 +34,11 @@ from services.shared.settings import Environment
 from tests.support.serving import Signer, channel_to, short_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from google.protobuf.duration_pb2 import Duration
     from grpc import aio
 
-    from services.payment.ports import PaymentRefunded
 
 EDUCATION: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/education"),)
 """What the gateway adds to a call of Education's."""
@@ -53,15 +54,22 @@ class RecordingEducation:
     """Stands in for Education: keeps the events it was told, or does not answer."""
 
     answers: bool = True
-    received: list[PaymentRefunded] = field(default_factory=list)
+    received: list[event_pb2.Event] = field(default_factory=list)
     refused: int = 0
 
-    async def receive(self, event: PaymentRefunded) -> None:
-        """Keep the event."""
+    async def send(self, subscriber: str, events: Sequence[event_pb2.Event]) -> Sequence[event_pb2.Result]:
+        """Keep the events."""
+        assert subscriber == "education"
         if not self.answers:
             self.refused += 1
             raise DependencyUnavailable
-        self.received.append(event)
+        self.received += events
+        return [event_pb2.Result(id=event.id) for event in events]
+
+    def refunds(self) -> list[tuple[str, bool]]:
+        """Return each refunded payment and whether nothing of it is left, in order of delivery."""
+        messages = [events_pb2.PaymentRefunded.FromString(event.what.value) for event in self.received]
+        return [(message.payment_id, message.in_full) for message in messages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +229,7 @@ async def running_payment(
             rate_limit_scale=10_000,
             drain_seconds=0,
         )
-        server = build(settings) if mesh_target else build(settings, keys=signer, education=education)
+        server = build(settings) if mesh_target else build(settings, keys=signer, send=education.send)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:

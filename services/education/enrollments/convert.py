@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 from azora.education.v1 import enrollment_pb2
 from azora.education.v1 import enrollment_service_pb2 as pb
 
+from services.education.enrollments.model import PaymentRefunded
 from services.shared.convert import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from azora.payment.v1 import events_pb2
+
     from services.education.enrollments.model import Enrollment, LessonProgress, Progress
     from services.shared.pagination import Page
+
+
+def payment_refunded(message: events_pb2.PaymentRefunded) -> PaymentRefunded:
+    """Return the event."""
+    return PaymentRefunded(message.payment_id.lower(), message.in_full)
 
 
 def enroll_response(enrollment: Enrollment) -> pb.EnrollResponse:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
 
     from services.shared.money import Money
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 HOLD_LIFETIME = timedelta(minutes=15)
 """How long the price is held at most; an enrolment that is not active by then never will be."""
 COMPLETE_BASIS_POINTS = 10_000
-
-SETTLE = "settle_enrollment"
-GRANT_REWARD = "grant_reward"
-CLOSE_REFUND_WINDOW = "close_refund_window"
 
 
 class EnrollmentState(StrEnum):
@@ -32,11 +28,36 @@ class EnrollmentState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Work to be done after a change."""
+class SettleEnrollment:
+    """Job: finish the payment of an enrolment that a call left incomplete."""
 
-    name: str
-    payload: Mapping[str, Any]
+    enrollment_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantReward:
+    """Job: credit what completing a course earns."""
+
+    enrollment_id: str
+    user_id: str
+    amount_minor: int
+    course_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRefundWindow:
+    """Job: end the payer's right to a refund."""
+
+    payment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRefunded:
+    """Event of Payment: a payment was refunded."""
+
+    payment_id: str
+    in_full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +169,9 @@ class Enrollment:
             after = replace(after, state=EnrollmentState.COMPLETED, complete_time=self.complete_time or now)
         return after
 
-    def jobs_since(self, before: Enrollment) -> Iterator[Job]:
+    def jobs_since(self, before: Enrollment) -> Iterator[GrantReward | CloseRefundWindow]:
         """Give the work that the change from `before` to this asks for."""
         if self.complete_time and not before.complete_time and self.completion_reward.amount_minor:
-            yield Job(
-                GRANT_REWARD,
-                {
-                    "enrollment_id": self.id,
-                    "user_id": self.user_id,
-                    "amount_minor": self.completion_reward.amount_minor,
-                    "course_title": self.course_title,
-                },
-            )
-        if self.refund_window_closed and not before.refund_window_closed:
-            yield Job(CLOSE_REFUND_WINDOW, {"payment_id": self.payment_id})
+            yield GrantReward(self.id, self.user_id, self.completion_reward.amount_minor, self.course_title)
+        if self.payment_id and self.refund_window_closed and not before.refund_window_closed:
+            yield CloseRefundWindow(self.payment_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.education.courses.model import CourseState
 from services.education.courses.operations import may_see
-from services.education.enrollments.model import SETTLE, Enrollment, EnrollmentState, LessonProgress
+from services.education.enrollments.model import Enrollment, EnrollmentState, LessonProgress, SettleEnrollment
 from services.education.errors import (
     AlreadyEnrolled,
     CourseFull,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from services.education.courses.model import Course
     from services.education.courses.store import CourseStore
-    from services.education.enrollments.model import Progress
+    from services.education.enrollments.model import CloseRefundWindow, GrantReward, Progress
     from services.education.enrollments.store import EnrollmentStore
     from services.education.ports import Payments
     from services.education.settlements.operations import SettlementOperations
@@ -137,18 +137,18 @@ class EnrollmentOperations:
 
         return await self._records.run(idempotent, work)
 
-    async def grant_reward(self, *, enrollment_id: str, user_id: str, amount_minor: int, course_title: str) -> None:
+    async def grant_reward(self, job: GrantReward) -> None:
         """Let the learner earn what completing the course is worth, once. Raises DependencyUnavailable."""
         await self._payments.earn(
-            reference=f"course-completion:{enrollment_id}",
-            user_id=user_id,
-            amount=Money(amount_minor),
-            description=f"Completed {course_title}",
+            reference=f"course-completion:{job.enrollment_id}",
+            user_id=job.user_id,
+            amount=Money(job.amount_minor),
+            description=f"Completed {job.course_title}",
         )
 
-    async def close_refund_window(self, *, payment_id: str) -> None:
+    async def close_refund_window(self, job: CloseRefundWindow) -> None:
         """End the time in which the learner may ask for a refund. Raises DependencyUnavailable."""
-        await self._payments.close_refund_window(payment_id=payment_id)
+        await self._payments.close_refund_window(payment_id=job.payment_id)
 
     async def _enroll(self, connection: AsyncConnection, principal: Principal, course_id: str, key: str) -> Enrollment:
         """Enrol, or return what this key made of it before."""
@@ -185,8 +185,7 @@ class EnrollmentOperations:
         if opened is None:
             return None
         if opened.unsettled:
-            payload = {"enrollment_id": opened.id, "attempt": opened.attempt}
-            await enqueue(connection, SETTLE, payload, delay=self._settle_after)
+            await enqueue(connection, SettleEnrollment(opened.id, opened.attempt), delay=self._settle_after)
         advanced = self._advanced(opened)
         await self._store.save(connection, opened, advanced)
         return advanced

@@ -161,7 +161,7 @@ class EnrollmentStore:
         completed = after.progress.completed_lessons
         await connection.execute(SAVE, {"the_id": after.id, "completed_lessons": completed, **values})
         for job in after.jobs_since(before):
-            await enqueue(connection, job.name, job.payload)
+            await enqueue(connection, job)
 
     async def complete_lesson(self, connection: AsyncConnection, enrollment_id: str, lesson_id: str) -> bool:
         """Note that the lesson is complete; return whether that is new."""

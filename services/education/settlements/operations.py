@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.education.enrollments.model import PaymentRefunded, SettleEnrollment
     from services.education.enrollments.store import EnrollmentStore
-    from services.education.events.store import EventStore
     from services.education.ports import Payments
+    from services.education.settlements.store import SettlementStore
     from services.shared.db import Database
 
 
@@ -32,13 +33,13 @@ class SettlementOperations:
         *,
         database: Database,
         store: EnrollmentStore,
-        events: EventStore,
+        refunds: SettlementStore,
         payments: Payments,
         refund_limit_basis_points: int,
     ) -> None:
         self._database = database
         self._store = store
-        self._events = events
+        self._refunds = refunds
         self._payments = payments
         self._refund_limit_basis_points = refund_limit_basis_points
 
@@ -53,12 +54,22 @@ class SettlementOperations:
         if current.attempt == enrollment.attempt and current.unsettled:
             await self._capture(current)
 
-    async def settle_attempt(self, *, enrollment_id: str, attempt: int) -> None:
+    async def settle_attempt(self, job: SettleEnrollment) -> None:
         """Settle the enrolment if this attempt at it was left half done. Raises DependencyUnavailable."""
         async with self._database.reading() as connection:
-            enrollment = await self._store.find(connection, enrollment_id)
-        if enrollment is not None and enrollment.attempt == attempt and enrollment.unsettled:
+            enrollment = await self._store.find(connection, job.enrollment_id)
+        if enrollment is not None and enrollment.attempt == job.attempt and enrollment.unsettled:
             await self.settle(enrollment)
+
+    async def payment_refunded(self, connection: AsyncConnection, event: PaymentRefunded) -> None:
+        """Cancel the enrolment that the payment bought; its place is free again. Partial refunds change nothing."""
+        if not event.in_full:
+            return
+        await self._refunds.lock_payment(connection, event.payment_id)
+        await self._refunds.note_refund(connection, event.payment_id)
+        bought = await self._store.lock_of_payment(connection, event.payment_id)
+        if bought is not None:
+            await self._store.save(connection, bought, bought.cancelled())
 
     async def _hold(self, enrollment: Enrollment) -> Enrollment:
         try:
@@ -96,12 +107,12 @@ class SettlementOperations:
         await self._database.transaction(lambda connection: self._paid(connection, enrollment, payment_id))
 
     async def _paid(self, connection: AsyncConnection, enrollment: Enrollment, payment_id: str) -> None:
-        await self._events.lock_payment(connection, payment_id)
+        await self._refunds.lock_payment(connection, payment_id)
         before = await self._lock(connection, enrollment)
         if before.attempt != enrollment.attempt:
             return
         after = before.paid(payment_id).advanced(datetime.now(UTC), self._refund_limit_basis_points)
-        if await self._events.was_refunded(connection, payment_id):
+        if await self._refunds.was_refunded(connection, payment_id):
             after = after.cancelled()
         await self._store.save(connection, before, after)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.payment.v1 import payment_pb2, payment_service_pb2
+from azora.payment.v1 import events_pb2, payment_pb2, payment_service_pb2
 
 from services.payment.payments.model import Earning, Order, PaymentType
 from services.payment.wallets import convert
@@ -12,7 +12,7 @@ from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
 
 if TYPE_CHECKING:
-    from services.payment.payments.model import Payment, Refund
+    from services.payment.payments.model import Payment, PaymentRefunded, Refund
     from services.payment.wallets.model import Movement
 
 
@@ -73,6 +73,11 @@ def create_refund_response(refund: Refund) -> payment_service_pb2.CreateRefundRe
             create_time=timestamp(refund.create_time),
         )
     )
+
+
+def payment_refunded(event: PaymentRefunded) -> events_pb2.PaymentRefunded:
+    """Return the event's message."""
+    return events_pb2.PaymentRefunded(payment_id=event.payment_id, in_full=event.in_full)
 
 
 def earn_response(movement: Movement) -> payment_service_pb2.EarnResponse:

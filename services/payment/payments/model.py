@@ -91,6 +91,15 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentRefunded:
+    """Event: a payment was refunded."""
+
+    payment_id: str
+    in_full: bool
+    """Whether this refund returned all that was left of the payment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Earning:
     """What somebody earned."""
 

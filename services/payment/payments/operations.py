@@ -12,8 +12,7 @@ from services.payment.errors import (
     RefundWindowClosed,
 )
 from services.payment.ledger.model import AccountKey, AccountKind, Leg, Transaction, TransactionType
-from services.payment.payments.model import PaymentState
-from services.shared import jobs
+from services.payment.payments.model import PaymentRefunded, PaymentState
 from services.shared.ids import new_id
 from services.shared.money import check_currency
 
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
     from services.shared.money import Money
+    from services.shared.outbox import Outbox
     from services.shared.principal import Principal
 
 REFUNDS_MANAGE = "PERMISSION_REFUNDS_MANAGE"
-DELIVER_EVENT = "deliver_event"
 
 
 class Cashier:
@@ -74,6 +73,7 @@ class PaymentOperations:
         cashier: Cashier,
         wallets: WalletOperations,
         ledger: Ledger,
+        outbox: Outbox,
     ) -> None:
         self._database = database
         self._records = records
@@ -81,6 +81,7 @@ class PaymentOperations:
         self._cashier = cashier
         self._wallets = wallets
         self._ledger = ledger
+        self._outbox = outbox
 
     async def create_payment(
         self, principal: Principal, order: Order, idempotent: Idempotent[Payment, Response]
@@ -107,7 +108,7 @@ class PaymentOperations:
         reason: str,
         idempotent: Idempotent[Refund, Response],
     ) -> Response:
-        """Pay `amount` of a payment back, or all that is left, and tell Education.
+        """Pay `amount` of a payment back, or all that is left. Publishes PaymentRefunded.
 
         Raises PaymentNotFound, RefundWindowClosed, CurrencyMismatch, RefundExceedsPayment.
         """
@@ -136,13 +137,7 @@ class PaymentOperations:
             connection, transaction, Leg(destination, -amount.amount_minor), Leg(source, amount.amount_minor)
         )
         refund = await self._store.add_refund(connection, payment, amount, refund_id=transaction.id, reason=reason)
-        event = {
-            "id": refund.id,
-            "occur_time": refund.create_time.isoformat(),
-            "payment_id": payment.id,
-            "in_full": amount == payment.refundable,
-        }
-        await jobs.enqueue(connection, DELIVER_EVENT, event)
+        await self._outbox.publish(connection, PaymentRefunded(payment.id, in_full=amount == payment.refundable))
         return refund
 
 

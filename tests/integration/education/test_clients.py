@@ -12,6 +12,7 @@ from azora.client import signing_keys
 from azora.payment.v1 import payment_pb2
 from grpc import aio
 
+from interceptors.client import OutgoingCalls
 from services.education.clients import PaymentClient
 from services.education.ports import PaymentRefused
 from services.shared.errors import DependencyUnavailable
@@ -23,9 +24,7 @@ from tests.support.payment import EDUCATION, running_payment
 from tests.support.serving import channel_to, short_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from azora.client import Metadata
+    from collections.abc import AsyncIterator, Callable
 
     from tests.support.payment import RunningPayment
     from tests.support.postgres import Clone
@@ -33,21 +32,23 @@ if TYPE_CHECKING:
 LIFETIME = timedelta(minutes=15)
 
 
-class Gateway:
-    """A channel that adds to each call what the gateway adds to Education's, and remembers what Education sent."""
+class Gateway(aio.UnaryUnaryClientInterceptor):
+    """Adds to each call what the gateway adds to Education's, and remembers what Education sent."""
 
-    def __init__(self, channel: aio.Channel) -> None:
-        self._channel = channel
+    def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
-    def unary_unary(self, *arguments: Any, **options: Any) -> Any:
-        method = self._channel.unary_unary(*arguments, **options)
-
-        async def call(request: Any, *, timeout: float, metadata: Metadata | None) -> Any:  # noqa: ASYNC109 - grpc's
-            self.sent.append({"timeout": timeout, **dict(metadata or ())})
-            return await method(request, timeout=timeout, metadata=(*(metadata or ()), *EDUCATION))
-
-        return call
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[[aio.ClientCallDetails, Any], Any],
+        client_call_details: aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        sent = dict(client_call_details.metadata or ())
+        self.sent.append({"timeout": client_call_details.timeout, **sent})
+        metadata = aio.Metadata(*sent.items(), *EDUCATION)
+        details: Any = client_call_details
+        return await continuation(details._replace(metadata=metadata), request)
 
 
 @pytest.fixture
@@ -57,13 +58,14 @@ async def payment(payment_database: Clone) -> AsyncIterator[RunningPayment]:
 
 
 @pytest.fixture
-def gateway(payment: RunningPayment) -> Gateway:
-    return Gateway(payment.channel)
+def gateway() -> Gateway:
+    return Gateway()
 
 
 @pytest.fixture
-def client(gateway: Gateway) -> PaymentClient:
-    return PaymentClient(gateway)  # type: ignore[arg-type]
+async def client(gateway: Gateway, payment: RunningPayment) -> AsyncIterator[PaymentClient]:
+    async with aio.insecure_channel(payment.target, interceptors=[OutgoingCalls(), gateway]) as channel:
+        yield PaymentClient(channel)
 
 
 async def hold(client: PaymentClient, user_id: str, *, minor: int = 49_00, key: str = "") -> str:
@@ -145,7 +147,10 @@ async def test_a_call_carries_the_ids_and_the_deadline_of_the_one_it_is_made_for
 
 
 async def test_silence_is_no_verdict() -> None:
-    async with short_folder() as folder, channel_to(f"unix:{folder}/nobody.sock") as channel:
+    async with (
+        short_folder() as folder,
+        aio.insecure_channel(f"unix:{folder}/nobody.sock", interceptors=[OutgoingCalls()]) as channel,
+    ):
         with pytest.raises(DependencyUnavailable):
             await hold(PaymentClient(channel), new_id())
         with pytest.raises(DependencyUnavailable):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 
 from services.shared.db import Database
-from services.shared.errors import FailedPrecondition
-from services.shared.jobs import Worker, enqueue
+from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
+from services.shared.errors import DependencyUnavailable, FailedPrecondition, Refused
+from services.shared.jobs import Job, Periodic, Worker, enqueue
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -26,18 +27,28 @@ class Changed(FailedPrecondition):
     """Something else changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    number: int
+
+
+@dataclass(slots=True)
 class Handler:
-    """Takes jobs; fails as often as it is told to."""
+    """Takes jobs; fails as it is told to."""
 
-    def __init__(self) -> None:
-        self.taken: list[Any] = []
-        self.failures = 0
+    taken: list[int] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
 
-    async def __call__(self, payload: Any) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("not yet")
-        self.taken.append(payload["n"])
+    async def __call__(self, job: Work) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.taken.append(job.number)
+
+    async def took(self, *numbers: int, within_seconds: float = 20) -> None:
+        async def all_taken() -> bool:
+            return sorted(self.taken) == list(numbers)
+
+        await eventually(all_taken, within_seconds=within_seconds)
 
 
 @pytest.fixture
@@ -48,10 +59,10 @@ async def database(payment_database: Clone) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def working(url: str, handler: Handler) -> AsyncIterator[None]:
-    task = asyncio.create_task(Worker(url, {"work": handler}).run())
+async def working(url: str, handler: Handler, **options: Any) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(Worker(url, [Job(Work, handler)], **options).run())
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -60,12 +71,28 @@ async def working(url: str, handler: Handler) -> AsyncIterator[None]:
 
 async def ask(database: Database, number: int, *, fail: bool = False, once: str | None = None) -> None:
     async def work(connection: AsyncConnection) -> None:
-        await connection.execute(text("SELECT 1"))
-        await enqueue(connection, "work", {"n": number}, once=once)
+        await enqueue(connection, Work(number), once=once)
         if fail:
             raise Changed
 
     await database.transaction(work)
+
+
+async def as_owner(clone: Clone, script: str) -> None:
+    async with clone.server.connection(clone.name) as connection:
+        await connection.execute(script)
+
+
+def raising(sqlstate: str, *, of: str, times: int) -> str:
+    """Return SQL that makes the next statements on the queue fail: `of` says which, `times` how many."""
+    return f"""
+        CREATE SEQUENCE failures; GRANT ALL ON SEQUENCE failures TO PUBLIC;
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('failures') <= {times} THEN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER fail BEFORE {of} EXECUTE FUNCTION fail();
+    """
 
 
 async def test_a_job_runs_after_the_commit_and_never_after_a_rollback(
@@ -76,23 +103,14 @@ async def test_a_job_runs_after_the_commit_and_never_after_a_rollback(
         with pytest.raises(Changed):
             await ask(database, 1, fail=True)
         await ask(database, 2)
-
-        async def taken() -> list[Any]:
-            return handler.taken
-
-        assert await eventually(taken) == [2]
+        await handler.took(2)
 
 
 async def test_a_job_that_fails_is_tried_again_until_it_is_done(database: Database, payment_database: Clone) -> None:
-    handler = Handler()
-    handler.failures = 2
+    handler = Handler(errors=[ConnectionError("not yet"), DependencyUnavailable()])
     async with working(payment_database.app_url, handler):
         await ask(database, 1)
-
-        async def taken() -> list[Any]:
-            return handler.taken
-
-        assert await eventually(taken, within_seconds=20) == [1]
+        await handler.took(1)
 
 
 async def test_a_named_job_is_queued_once(database: Database, payment_database: Clone) -> None:
@@ -101,23 +119,27 @@ async def test_a_named_job_is_queued_once(database: Database, payment_database: 
     await ask(database, 3)
     handler = Handler()
     async with working(payment_database.app_url, handler):
+        await handler.took(1, 3)
 
-        async def both() -> bool:
-            return len(handler.taken) >= 2
 
-        await eventually(both)
-    assert sorted(handler.taken) == [1, 3]
+async def test_many_jobs_are_drained_within_seconds(database: Database, payment_database: Clone) -> None:
+    numbers = range(500)
+
+    async def work(connection: AsyncConnection) -> None:
+        for number in numbers:
+            await enqueue(connection, Work(number))
+
+    await database.transaction(work)
+    handler = Handler()
+    async with working(payment_database.app_url, handler):
+        await handler.took(*numbers, within_seconds=5)
 
 
 async def test_the_worker_comes_back_after_its_connection_was_cut(database: Database, payment_database: Clone) -> None:
     handler = Handler()
     async with working(payment_database.app_url, handler):
         await ask(database, 1)
-
-        async def first() -> bool:
-            return handler.taken == [1]
-
-        await eventually(first)
+        await handler.took(1)
         async with payment_database.server.connection("postgres") as connection:
             cut = (
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
@@ -125,14 +147,109 @@ async def test_the_worker_comes_back_after_its_connection_was_cut(database: Data
             await connection.execute(cut, payment_database.name)
         await database.close()
         await ask(database, 2)
+        await handler.took(1, 2)
 
-        async def second() -> bool:
-            return handler.taken == [1, 2]
 
-        await eventually(second, within_seconds=20)
+async def test_a_defect_of_the_worker_is_raised_and_not_hidden(database: Database, payment_database: Clone) -> None:
+    """Whatever ended the work was dropped, and the worker began again in silence."""
+    await as_owner(payment_database, "ALTER TABLE pgqueuer RENAME TO elsewhere")
+    worker = Worker(payment_database.app_url, [Job(Work, Handler())])
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="pgqueuer"):
+            await worker.run()
 
 
 async def test_a_job_outside_a_transaction_is_a_mistake(database: Database) -> None:
     async with database.reading() as connection:
         with pytest.raises(RuntimeError, match="inside the transaction"):
-            await enqueue(connection, "work", {})
+            await enqueue(connection, Work(1))
+
+
+async def test_a_job_that_cannot_be_requeued_is_not_lost(database: Database, payment_database: Clone) -> None:
+    """One SQL error in the requeue made a job `failed` for good, whatever attempts were left."""
+    await as_owner(
+        payment_database,
+        raising("40P01", of="UPDATE ON pgqueuer FOR EACH ROW WHEN (NEW.attempts > OLD.attempts)", times=2),
+    )
+    handler = Handler(errors=[ConnectionError()])
+    async with working(payment_database.app_url, handler):
+        await ask(database, 1)
+        await handler.took(1)
+
+
+async def test_a_job_that_was_never_requeued_is_found_stale(
+    database: Database, payment_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.shared.jobs.MAX_REQUEUES", 1)
+    await as_owner(
+        payment_database,
+        raising("40P01", of="UPDATE ON pgqueuer FOR EACH ROW WHEN (NEW.attempts > OLD.attempts)", times=1),
+    )
+    handler = Handler(errors=[ConnectionError()])
+    async with working(payment_database.app_url, handler, stale_seconds=1):
+        await ask(database, 1)
+        await handler.took(1)
+
+
+async def test_errors_of_the_queue_are_errors_of_the_database(database: Database, payment_database: Clone) -> None:
+    """The queue used the driver beneath SQLAlchemy: a full disk escaped the naming, a deadlock the retry."""
+    await as_owner(payment_database, raising("40P01", of="INSERT ON pgqueuer FOR EACH ROW", times=1))
+    await ask(database, 1)
+    await as_owner(payment_database, "DROP TRIGGER fail ON pgqueuer; DROP FUNCTION fail; DROP SEQUENCE failures")
+    await as_owner(payment_database, raising("53100", of="INSERT ON pgqueuer FOR EACH ROW", times=1))
+    with pytest.raises(DependencyUnavailable):
+        await ask(database, 2)
+    handler = Handler()
+    async with working(payment_database.app_url, handler):
+        await handler.took(1)
+
+
+async def test_a_failed_job_is_listed_and_can_be_retried(database: Database, payment_database: Clone) -> None:
+    handler = Handler(errors=[Refused("REFERENCE_USED")])
+    async with working(payment_database.app_url, handler):
+        await ask(database, 1, once="the only one")
+
+        async def failed() -> int:
+            async with database.reading() as connection:
+                return (await backlog(connection)).failed_jobs
+
+        assert await eventually(failed) == 1
+        async with database.reading() as connection:
+            (dead,) = await list_dead_letters(connection)
+        assert (dead.kind, dead.name, dead.target, dead.attempts, dead.reason) == (
+            "job",
+            "work",
+            "",
+            1,
+            "REFERENCE_USED",
+        )
+        assert await database.transaction(lambda connection: retry_dead_letters(connection, ["0"])) == []
+        assert await database.transaction(lambda connection: retry_dead_letters(connection, [dead.id])) == [dead.id]
+        await handler.took(1)
+
+        async def drained() -> bool:
+            async with database.reading() as connection:
+                return (await backlog(connection)).drained
+
+        await eventually(drained)
+
+
+async def test_a_periodic_job_runs_in_one_replica_at_each_of_its_times(payment_database: Clone) -> None:
+    runs: list[str] = []
+
+    def ticking(replica: str) -> Periodic:
+        async def run() -> None:
+            runs.append(replica)
+
+        return Periodic("tick", "* * * * * *", run)
+
+    one, two = (working(payment_database.app_url, Handler(), periodic=[ticking(replica)]) for replica in ("one", "two"))
+    async with one, two:
+
+        async def several() -> bool:
+            return len(runs) >= 3
+
+        started = asyncio.get_running_loop().time()
+        await eventually(several)
+        elapsed = asyncio.get_running_loop().time() - started
+    assert len(runs) <= elapsed + 2

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 
 from services.education.enrollments.model import (
-    CLOSE_REFUND_WINDOW,
-    GRANT_REWARD,
     HOLD_LIFETIME,
+    CloseRefundWindow,
     Enrollment,
     EnrollmentState,
+    GrantReward,
     Progress,
 )
 from services.shared.money import Money
@@ -89,7 +89,7 @@ def test_completion_waits_for_the_payment() -> None:
     assert done(ACTIVE, 3).advanced(NOW, LIMIT) == done(ACTIVE, 3)
     completed = done(PAID, 3).advanced(NOW, LIMIT)
     assert (completed.state, completed.complete_time) == (EnrollmentState.COMPLETED, NOW)
-    assert [job.name for job in completed.jobs_since(PAID)] == [GRANT_REWARD, CLOSE_REFUND_WINDOW]
+    assert [type(job) for job in completed.jobs_since(PAID)] == [GrantReward, CloseRefundWindow]
     assert list(completed.jobs_since(completed)) == []
 
 
@@ -111,5 +111,5 @@ def test_a_course_that_earns_nothing_asks_for_no_reward() -> None:
 def test_refunds_end_above_the_limit(limit: int, closed: bool) -> None:
     after = done(PAID, 1).advanced(NOW, limit)
     assert after.refund_window_closed == closed
-    assert [job.name for job in after.jobs_since(PAID)] == [CLOSE_REFUND_WINDOW] * closed
+    assert [type(job) for job in after.jobs_since(PAID)] == [CloseRefundWindow] * closed
     assert done(after, 2).advanced(NOW, 10_000).refund_window_closed == closed

@@ -3,10 +3,10 @@
 isort:skip_file
 """
 
+from azora.event.v1 import event_pb2 as _event_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -27,13 +27,13 @@ class ReceiveEventsRequest(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """Events in order of occurrence, 1 to 100."""
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """The events. 1 to 100 items."""
 
     def __init__(
         self,
         *,
-        events: _abc.Iterable[Global___Event] | None = ...,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -44,79 +44,24 @@ class ReceiveEventsRequest(_message.Message):
 Global___ReceiveEventsRequest: _TypeAlias = ReceiveEventsRequest  # noqa: Y015
 
 @_typing.final
-class Event(_message.Message):
-    """An event published by another service."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    OCCUR_TIME_FIELD_NUMBER: _builtins.int
-    PAYMENT_REFUNDED_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """Unique identifier (UUID). A redelivered event keeps its ID."""
-    @_builtins.property
-    def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """Time at which the event occurred."""
-
-    @_builtins.property
-    def payment_refunded(self) -> Global___PaymentRefunded:
-        """Published by Payment when a refund is posted."""
-
-    def __init__(
-        self,
-        *,
-        id: _builtins.str = ...,
-        occur_time: _timestamp_pb2.Timestamp | None = ...,
-        payment_refunded: Global___PaymentRefunded | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "payment_refunded", b"payment_refunded", "what", b"what"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "occur_time", b"occur_time", "payment_refunded", b"payment_refunded", "what", b"what"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["payment_refunded"]  # noqa: Y015
-    _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
-
-Global___Event: _TypeAlias = Event  # noqa: Y015
-
-@_typing.final
-class PaymentRefunded(_message.Message):
-    """A payment was refunded, in part or in full."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAYMENT_ID_FIELD_NUMBER: _builtins.int
-    IN_FULL_FIELD_NUMBER: _builtins.int
-    payment_id: _builtins.str
-    """ID of the refunded payment."""
-    in_full: _builtins.bool
-    """Whether the full amount of the payment has been refunded."""
-    def __init__(
-        self,
-        *,
-        payment_id: _builtins.str = ...,
-        in_full: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_full", b"in_full", "payment_id", b"payment_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PaymentRefunded: _TypeAlias = PaymentRefunded  # noqa: Y015
-
-@_typing.final
 class ReceiveEventsResponse(_message.Message):
     """Response message for InternalService.ReceiveEvents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Result]:
+        """One result for each event of the request."""
+
     def __init__(
         self,
+        *,
+        results: _abc.Iterable[_event_pb2.Result] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,7 +47,8 @@ class InternalServiceServicer:
     """
 
     def ReceiveEvents(self, request, context):
-        """Delivers events from another service's outbox. An event that was received before is ignored.
+        """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
+        without effect. Each event is accepted or refused on its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

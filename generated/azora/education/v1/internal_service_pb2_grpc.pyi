@@ -16,7 +16,9 @@ class InternalServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]
-    """Delivers events from another service's outbox. An event that was received before is ignored."""
+    """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
+    without effect. Each event is accepted or refused on its own.
+    """
 
 class InternalServiceServicer:
     """Service-to-service API of Education. Available on the mesh only, to service identities."""
@@ -26,6 +28,8 @@ class InternalServiceServicer:
         request: _internal_service_pb2.ReceiveEventsRequest,
         context: _aio.ServicerContext[_internal_service_pb2.ReceiveEventsRequest, _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]],
     ) -> _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]:
-        """Delivers events from another service's outbox. An event that was received before is ignored."""
+        """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
+        without effect. Each event is accepted or refused on its own.
+        """
 
 def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _aio.Server) -> None: ...

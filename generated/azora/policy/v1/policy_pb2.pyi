@@ -117,6 +117,7 @@ class Access(_message.Message):
     SIGNED_IN_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
+    PUBLISHERS_FIELD_NUMBER: _builtins.int
     public: _builtins.bool
     """Any caller, authenticated or not. An invalid access token is still rejected."""
     signed_in: _builtins.bool
@@ -125,6 +126,8 @@ class Access(_message.Message):
     """Any authenticated user whose role is granted this permission."""
     service: _builtins.str
     """The service with this name, authenticated by its mesh certificate. No access token is required."""
+    publishers: _builtins.bool
+    """Every service that publishes an event with the called service among its subscribers."""
     def __init__(
         self,
         *,
@@ -132,16 +135,41 @@ class Access(_message.Message):
         signed_in: _builtins.bool = ...,
         permission: _permission_pb2.Permission.ValueType = ...,
         service: _builtins.str = ...,
+        publishers: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "public", b"public", "service", b"service", "signed_in", b"signed_in", "who", b"who"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "public", b"public", "publishers", b"publishers", "service", b"service", "signed_in", b"signed_in", "who", b"who"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "public", b"public", "service", b"service", "signed_in", b"signed_in", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "public", b"public", "publishers", b"publishers", "service", b"service", "signed_in", b"signed_in", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_who: _TypeAlias = _typing.Literal["public", "signed_in", "permission", "service"]  # noqa: Y015
+    _WhichOneofReturnType_who: _TypeAlias = _typing.Literal["public", "signed_in", "permission", "service", "publishers"]  # noqa: Y015
     _WhichOneofArgType_who: _TypeAlias = _typing.Literal["who", b"who"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_who) -> _WhichOneofReturnType_who | None: ...
 
 Global___Access: _TypeAlias = Access  # noqa: Y015
+
+@_typing.final
+class EventPolicy(_message.Message):
+    """Declaration of an event that the service of the message's package publishes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscribers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the services to which the event is delivered, by their InternalService.ReceiveEvents."""
+
+    def __init__(
+        self,
+        *,
+        subscribers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscribers", b"subscribers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventPolicy: _TypeAlias = EventPolicy  # noqa: Y015
 
 @_typing.final
 class TierLimit(_message.Message):
@@ -174,8 +202,11 @@ class TierLimit(_message.Message):
 Global___TierLimit: _TypeAlias = TierLimit  # noqa: Y015
 
 POLICY_FIELD_NUMBER: _builtins.int
+EVENT_FIELD_NUMBER: _builtins.int
 TIER_LIMIT_FIELD_NUMBER: _builtins.int
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Policy]
 """Policy of the annotated RPC. Required: a server refuses to start with an RPC that has none."""
+event: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___EventPolicy]
+"""Declares that the annotated message is an event, and who receives it."""
 tier_limit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, Global___TierLimit]
 """Limits of a rate-limit tier. Applies to values of RateTier."""

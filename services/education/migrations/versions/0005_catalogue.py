@@ -3,7 +3,7 @@
 from services.shared.migrations import run_script
 
 revision = "0005"
-down_revision = "0001"
+down_revision = "0002"
 
 CATALOGUE = """
 CREATE TABLE catalogue (

@@ -1,4 +1,4 @@
-"""All SQL about what other services told."""
+"""All SQL about refunds that Payment reported."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from services.education.tables import received_events, refunded_payments
+from services.education.tables import refunded_payments
+from services.shared.retention import Retention
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-TAKE = insert(received_events).on_conflict_do_nothing().returning(received_events.c.id)
 NOTE_REFUND = insert(refunded_payments).on_conflict_do_nothing()
 FIND_REFUND = select(refunded_payments.c.payment_id).where(refunded_payments.c.payment_id == bindparam("payment_id"))
 LOCK_PAYMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("payment_id"), 0)))
 
 
-class EventStore:
-    """The inbox, and the refunds it told of."""
+def retention(keep: timedelta) -> Retention:
+    """Return the retention of reported refunds: they matter until the payment's enrolment is settled."""
+    return Retention("refunded_payments", "receive_time", keep)
 
-    async def take(self, connection: AsyncConnection, event_id: str) -> bool:
-        """Take the event; return whether it is new."""
-        return (await connection.execute(TAKE, {"id": event_id})).first() is not None
+
+class SettlementStore:
+    """Payments of which nothing is left."""
 
     async def lock_payment(self, connection: AsyncConnection, payment_id: str) -> None:
         """Let one transaction at a time learn of the payment: that it bought an enrolment, or that it was refunded.

@@ -1,0 +1,109 @@
+"""What a service's background work has left to do, and what it gave up: for operators, benchmarks and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+MAX_LISTED = 1000
+
+BACKLOG = text("""
+SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL) AS events,
+    (SELECT count(*) FROM outbox WHERE dead_time IS NOT NULL) AS dead_events,
+    (SELECT count(*) FROM pgqueuer WHERE status = 'picked' OR (status = 'queued' AND execute_after <= now())) AS jobs,
+    (SELECT count(*) FROM pgqueuer WHERE status = 'queued' AND execute_after > now()) AS deferred_jobs,
+    (SELECT count(*) FROM pgqueuer WHERE status = 'failed') AS failed_jobs
+""")
+LIST = text("""
+SELECT CAST(event_id AS text) AS id, 'event' AS kind, type AS name, subscriber AS target, attempts, reason,
+    dead_time AS failed_time
+FROM outbox WHERE dead_time IS NOT NULL
+UNION ALL
+SELECT CAST(id AS text), 'job', entrypoint, '', attempts + 1, (
+        SELECT log.traceback ->> 'exception_message' FROM pgqueuer_log log
+        WHERE log.job_id = job.id AND log.status = 'failed' ORDER BY log.created DESC LIMIT 1
+    ), updated
+FROM pgqueuer job WHERE status = 'failed'
+ORDER BY failed_time, id LIMIT :count
+""")
+RETRY_EVENTS = text("""
+UPDATE outbox SET dead_time = NULL, attempts = 0, attempt_time = now(), reason = NULL
+WHERE dead_time IS NOT NULL AND (:every OR CAST(event_id AS text) = ANY(CAST(:ids AS text[])))
+RETURNING CAST(event_id AS text)
+""")
+RETRY_JOBS = text("""
+WITH requeued AS (
+    UPDATE pgqueuer SET status = 'queued', execute_after = now(), updated = now(), attempts = 0,
+        queue_manager_id = NULL, dedupe_key = NULL
+    WHERE status = 'failed' AND (:every OR CAST(id AS text) = ANY(CAST(:ids AS text[])))
+    RETURNING id, entrypoint, priority
+), logged AS (
+    INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)
+    SELECT id, 'queued', entrypoint, priority FROM requeued
+)
+SELECT CAST(id AS text) FROM requeued
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Counts of a service's undelivered events and unfinished jobs."""
+
+    events: int
+    """Events waiting for a subscriber, counted per subscriber."""
+    dead_events: int
+    jobs: int
+    """Jobs that are due or running."""
+    deferred_jobs: int
+    """Jobs whose time is still to come: a delay or a retry."""
+    failed_jobs: int
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is due."""
+        return not (self.events or self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that a subscriber refused for good, or a job that was given up."""
+
+    id: str
+    kind: str
+    """event or job."""
+    name: str
+    """The event's type, or the job's name."""
+    target: str
+    """The subscriber; empty for a job."""
+    attempts: int
+    reason: str
+    failed_time: datetime
+
+
+async def backlog(connection: AsyncConnection) -> Backlog:
+    """Count what is undelivered, unfinished and given up."""
+    row = (await connection.execute(BACKLOG)).one()
+    return Backlog(**row._mapping)  # noqa: SLF001 - SQLAlchemy's name for the row as a mapping
+
+
+async def list_dead_letters(connection: AsyncConnection) -> Sequence[DeadLetter]:
+    """Return dead events and failed jobs, oldest first, at most 1000."""
+    rows = await connection.execute(LIST, {"count": MAX_LISTED})
+    return [
+        DeadLetter(row.id, row.kind, row.name, row.target, row.attempts, row.reason or "", row.failed_time)
+        for row in rows
+    ]
+
+
+async def retry_dead_letters(connection: AsyncConnection, ids: Sequence[str] | None = None) -> Sequence[str]:
+    """Make dead events and failed jobs due again, those of `ids` or all; return the ids that were found."""
+    values = {"every": ids is None, "ids": list(ids or ())}
+    return [row[0] for statement in (RETRY_EVENTS, RETRY_JOBS) for row in await connection.execute(statement, values)]
