@@ -38,9 +38,8 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
     """Makes a call part of the one being served: its trace, its request id, and what is left of its time.
 
     A call may ask for less time than `max_seconds`, never for more. Outside of a call (in a job) only that bound holds.
-    With a tracer the call is a span.
-    Raises Refused for a verdict of the other service, DependencyUnavailable for anything else that fails,
-    DeadlinePassed if no time is left to call at all.
+    With a tracer the call is a span. Raises Refused for a verdict of the other service, DependencyUnavailable for
+    anything else that fails, DeadlinePassed if no time is left to call at all.
     """
 
     def __init__(self, *, tracer: Tracer | None = None, max_seconds: float = MAX_CALL_SECONDS) -> None:

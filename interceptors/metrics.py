@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import grpc
 from prometheus_client import Counter, Histogram
 
 from interceptors.base import Interceptor
 
 if TYPE_CHECKING:
-    import grpc
     from prometheus_client import CollectorRegistry
 
     from interceptors.base import Call, Proceed
@@ -33,9 +33,8 @@ class Metrics(Interceptor):
             registry=registry,
             buckets=BUCKETS_SECONDS,
         )
-        # A labelled metric finds its child under a lock and by tuples of text; here by what is at hand.
-        self._counters: dict[tuple[str, grpc.StatusCode], Counter] = {}
-        self._timers: dict[str, Histogram] = {}
+        # To find the child of its labels costs a metric more than to count: those of calls that succeed are kept.
+        self._kept: dict[str, tuple[Counter, Histogram]] = {}
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count and time the call when it has ended, however it did."""
@@ -47,13 +46,15 @@ class Metrics(Interceptor):
         try:
             await proceed()
         finally:
-            path, code = policy.path, call.status
-            counter = self._counters.get((path, code))
-            if counter is None:
-                counter = self._counters[path, code] = self._calls.labels(path[1:], code.name)
-            counter.inc()
+            succeeded, seconds = self._kept.get(policy.path) or self._keep(policy.path)
             if not policy.server_streaming:
-                timer = self._timers.get(path)
-                if timer is None:
-                    timer = self._timers[path] = self._seconds.labels(path[1:])
-                timer.observe(time.perf_counter() - started)
+                seconds.observe(time.perf_counter() - started)
+            if call.status is grpc.StatusCode.OK:
+                succeeded.inc()
+            else:
+                self._calls.labels(policy.path[1:], call.status.name).inc()
+
+    def _keep(self, path: str) -> tuple[Counter, Histogram]:
+        method = path[1:]
+        kept = self._kept[path] = (self._calls.labels(method, grpc.StatusCode.OK.name), self._seconds.labels(method))
+        return kept

@@ -17,6 +17,7 @@ import grpc
 import uvloop
 from azora import client
 from google.protobuf import descriptor_pool
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import BytesValue
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -197,7 +198,7 @@ class Server:
             return BytesValue(value=await text())
 
         handler = grpc.unary_unary_rpc_method_handler(
-            get_metrics, request_deserializer=bytes, response_serializer=BytesValue.SerializeToString
+            get_metrics, request_deserializer=Empty.FromString, response_serializer=BytesValue.SerializeToString
         )
         _, service, method = METRICS.split("/")
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def configure(service: str, settings: ServerSettings) -> None:
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=True, timeout=EXPORT_TIMEOUT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # It warns of every attempt.
 
 
 def tracer() -> Tracer | None:
