@@ -176,4 +176,5 @@ def compose() -> Profile:
         authority="/run/secrets/ca.crt",
         descriptors="/etc/envoy/descriptors.binpb",
         reflection=True,
+        otlp=Tcp("otel-collector", 4317),  # Without one in the network mesh, spans are dropped.
     )
