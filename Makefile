@@ -7,17 +7,20 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-# What this checkout runs, wherever the caller's shell has been.
-unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# What this checkout runs, wherever the caller's shell has been; and Python compiled once, not at every start.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
+# The authorities that the machine trusts, as pip does: a proxy that inspects TLS has one of its own.
+export UV_SYSTEM_CERTS ?= 1
 
 .PHONY: help
 help: ## List the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/bin/uv:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Azora needs Python 3.11 or newer, and $$($(PYTHON) --version 2>&1) is what $(PYTHON) is: try make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv || { echo "Python cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9' || { echo "uv could not be installed: is the package index within reach?"; exit 1; }
+.venv/bin/uv: deploy/uv.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Azora needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1): try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv || { echo "Python cannot create a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv.txt || { echo "uv could not be installed: is the package index reachable?"; exit 1; }
+	touch $@
 
 .venv/.run: .venv/bin/uv uv.lock pyproject.toml generated/pyproject.toml
 	$(BIN)/uv sync --quiet --frozen --inexact --no-dev --extra local
@@ -40,6 +43,10 @@ demo: .venv/.run ## Run the demo against the running system, over JSON and over 
 doctor: .venv/.run ## Check whether this machine can run the system
 	exec $(BIN)/azora doctor
 
+.PHONY: logs
+logs: .venv/.run ## Show the logs of the running system in readable form, until Ctrl-C
+	exec $(BIN)/azora logs --follow $(ARGS)
+
 .PHONY: reset
 reset: .venv/.run ## Delete the local system's data
 	exec $(BIN)/azora reset
@@ -53,12 +60,13 @@ test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance
 	$(BIN)/coverage report --skip-covered --show-missing
 
 .PHONY: test-tools
-test-tools: .venv/.dev .tools/grpcurl .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests
+test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests
 	$(BIN)/pytest tests/tools $(ARGS)
 
 .tools/grpcurl: MODULE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
+.tools/ghz: MODULE = github.com/bojand/ghz/cmd/ghz@v0.121.0
 .tools/protoc-gen-grpc-gateway: MODULE = github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway@v2.33.0
-.tools/grpcurl .tools/protoc-gen-grpc-gateway:
+.tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway:
 	command -v go >/dev/null || { echo "make test-tools needs Go 1.24 or newer, to build $(@F)"; exit 1; }
 	GOBIN="$(CURDIR)/.tools" go install $(MODULE)
 
@@ -88,7 +96,7 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, tables of policies and settings
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, pages of policies, events and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.compiler
 	$(BIN)/python -m services.cli.settings_page

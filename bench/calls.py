@@ -9,11 +9,12 @@ import orjson
 from azora.education.v1 import course_service_pb2
 
 from bench import client, peers
+from bench.chain import GET_WALLET, chain_comparison
 from bench.client import Request
 from bench.compare import Comparison, Subject, Target
 from bench.echo import ECHO
 from bench.errors import WrongAnswer
-from bench.statistics import added_microseconds, throughput_ratio
+from bench.statistics import cpu_ratio, throughput_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,15 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from bench.compare import Rounds
     from bench.peers import Peer
     from bench.system import People, System
 
 OURS, FASTAPI, ENVOY_ECHO, CHAIN_ECHO = "azora", "FastAPI + ORM", "echo through Envoy", "echo behind the chain"
-BARE_ECHO, SMALL_ECHO = "bare handler", "bare echo of 100 bytes"
+SMALL_ECHO = "bare echo of 100 bytes"
+SMALL = b"x" * 100
 LIST_COURSES = "/azora.education.v1.CourseService/ListCourses"
 GET_COURSE = "/azora.education.v1.CourseService/GetCourse"
-GET_WALLET = "/azora.payment.v1.WalletService/GetWallet"
 GET_PROFILE = "/azora.auth.v1.AuthService/GetProfile"
 PEER_BYTES_LEAST = 0.9
 """Of the bytes of our answer: what the peer leaves out must not be why it is quick."""
@@ -74,7 +74,7 @@ class Stage:
         return [
             Comparison(
                 "bare echo, gRPC",
-                (self._bare(SMALL_ECHO, Request(self.bare.target, ECHO, body=b"x" * 100, grpc=True)),),
+                (Subject(SMALL_ECHO, Request(self.bare.target, ECHO, body=SMALL, grpc=True), self.bare.processes),),
             ),
             self._public_json("catalogue page", "/v1/courses", "/courses"),
             self._public_json("published course", course, peer_course),
@@ -83,7 +83,7 @@ class Stage:
             self._own_json("course with lessons, enrolled", "education", course, f"{peer_course}/lessons"),
             self._own_json("own wallet", "payment", "/v1/wallet", "/wallet"),
             self._own_json("own profile", "auth", "/v1/auth/profile", "/profile"),
-            self._chain(),
+            chain_comparison(self.bare, self.chained),
         ]
 
     def more(self) -> list[Comparison]:
@@ -166,29 +166,9 @@ class Stage:
             (_over(what, FASTAPI, 1.8, 2.5),),
         )
 
-    def _chain(self) -> Comparison:
-        def added(rounds: Rounds) -> float:
-            return added_microseconds(rounds[CHAIN_ECHO], rounds[BARE_ECHO])
-
-        return Comparison(
-            "a repeated token, gRPC",
-            (
-                Subject(
-                    CHAIN_ECHO,
-                    Request(self.chained.target, GET_WALLET, self.chained.bearer, b"", grpc=True),
-                    self.chained.processes,
-                ),
-                self._bare(BARE_ECHO, Request(self.bare.target, GET_WALLET, self.chained.bearer, b"", grpc=True)),
-            ),
-            (Target("full chain over a bare handler, repeated token, CPU", added, 80, 45, "us"),),
-        )
-
     def _ours(self, service: str, path: str, *, signed_in: bool = False) -> Subject:
         headers = self.people.student if signed_in else {}
         return Subject(OURS, Request(self.system.edge, path, headers), self.system.behind_edge(service))
-
-    def _bare(self, name: str, request: Request) -> Subject:
-        return Subject(name, request, self.bare.processes)
 
 
 def check_part(part: Any, whole: Any, where: str) -> None:
@@ -204,7 +184,13 @@ def check_part(part: Any, whole: Any, where: str) -> None:
 
 
 def _over(what: str, peer: str, at_least: float, goal: float) -> Target:
-    return Target(f"{what}: over {peer}", lambda rounds: throughput_ratio(rounds[OURS], rounds[peer]), at_least, goal)
+    return Target(
+        f"{what}: over {peer}",
+        lambda rounds: throughput_ratio(rounds[OURS], rounds[peer]),
+        at_least,
+        goal,
+        cpu=lambda rounds: cpu_ratio(rounds[OURS], rounds[peer]),
+    )
 
 
 def _get_course(course_id: str) -> bytes:

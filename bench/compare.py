@@ -35,6 +35,8 @@ class Target:
     goal: float
     unit: str = "x"
     """Of a ratio "x"; anything else, like "us" and "s", is better when it is less."""
+    cpu: Callable[[Rounds], float] | None = None
+    """The same ratio by CPU time, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Result:
     at_least: float | None = None
     """None, like the goal, where nothing was promised."""
     goal: float | None = None
+    cpu: float | None = None
+    """The same ratio by CPU time: it shows what a second core hides, and hides what a queue costs."""
 
     @property
     def reached(self) -> str:
@@ -79,7 +83,14 @@ class Comparison:
     def results(self, rounds: Rounds) -> list[Result]:
         """Return what the rounds say of the targets."""
         return [
-            Result(target.what, target.value(rounds), target.unit, target.at_least, target.goal)
+            Result(
+                target.what,
+                target.value(rounds),
+                target.unit,
+                target.at_least,
+                target.goal,
+                target.cpu(rounds) if target.cpu else None,
+            )
             for target in self.targets
         ]
 

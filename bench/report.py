@@ -30,7 +30,7 @@ def print_report(results: Sequence[Result], measured: Mapping[str, Rounds], note
 
 def _reach(results: Sequence[Result]) -> Table:
     table = Table(title="Reach", title_justify="left")
-    for heading in ("what", "measured", "at least", "goal", "reached"):
+    for heading in ("what", "measured", "at least", "goal", "reached", "by CPU"):
         table.add_column(heading, justify="left" if heading in {"what", "reached"} else "right", no_wrap=True)
     for result in results:
         reached = result.reached
@@ -40,6 +40,7 @@ def _reach(results: Sequence[Result]) -> Table:
             _amount(result.measured, result.unit),
             *("-" if limit is None else _amount(limit, result.unit) for limit in limits),
             f"[{COLOURS[reached]}]{reached}[/]",
+            "" if result.cpu is None else _amount(result.cpu, RATIO),
         )
     return table
 

@@ -17,7 +17,6 @@ ENVOY, GATEWAY = f"{TRUST_DOMAIN}/envoy".encode(), f"{TRUST_DOMAIN}/gateway".enc
 HEALTH = "grpc.health.v1.Health"
 ANYONE = Principal()
 CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
-BEARER = re.compile(r"bearer ([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 
 
 class Authentication(Interceptor):
@@ -48,10 +47,10 @@ class Authentication(Interceptor):
         if "authorization" not in call.headers:
             return ANYONE
         headers = call.values("authorization")
-        token = BEARER.fullmatch(headers[0])
-        if len(headers) > 1 or token is None:
+        scheme, _, token = headers[0].partition(" ")
+        if len(headers) > 1 or scheme.casefold() != "bearer":
             raise TokenInvalid
-        return await self._verifier.verify(token.group(1))
+        return await self._verifier.verify(token)
 
 
 class Authorization(Interceptor):

@@ -10,11 +10,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from prometheus_client import Counter
 
 from interceptors.base import Interceptor
+from interceptors.windows import Windows
 from services.shared.errors import RateLimited
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Limiter:
             "azora_rate_limit_decisions", "Decisions of the rate limits.", ("tier", "decision"), registry=registry
         )
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._local = Windows()
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._shared_again_at = float("-inf")
         self._connections: Any = None
@@ -65,19 +66,21 @@ class Limiter:
 
     async def count(self, call: Call, tier: Tier, dimension: str, identity: str, per_minute: int) -> None:
         """Count the call; note the limit in the answer's headers. Raises RateLimited above it."""
-        item = RateLimitItemPerMinute(max(1, math.floor(per_minute * self._scale)))
+        limit = max(1, math.floor(per_minute * self._scale))
         key = (tier.name, dimension, identity)
-        used = await self._hit(item, key, strict=tier.name == "CREDENTIALS")
+        if self._shared is None:
+            used: tuple[bool, int, int] | None = self._local.hit(key, limit)
+        else:
+            used = await self._hit_shared(self._shared, key, limit, strict=tier.name == "CREDENTIALS")
         if used is None:
             self._decided(tier, "unchecked")
             return
-        allowed, remaining, reset_at = used
+        allowed, remaining, reset_seconds = used
         self._decided(tier, "allowed" if allowed else "refused")
-        reset_seconds = max(1, math.ceil(reset_at - time.time()))
         headers = call.served.initial_metadata
-        if remaining <= item.amount // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
+        if remaining <= limit // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
             headers |= {
-                "ratelimit-limit": str(item.amount),
+                "ratelimit-limit": str(limit),
                 "ratelimit-remaining": str(remaining),
                 "ratelimit-reset": str(reset_seconds),
             }
@@ -90,19 +93,17 @@ class Limiter:
             counter = self._counters[tier.name, decision] = self._decisions.labels(tier.name, decision)
         counter.inc()
 
-    async def _hit(
-        self, item: RateLimitItemPerMinute, key: tuple[str, ...], *, strict: bool
-    ) -> tuple[bool, int, float] | None:
-        if self._shared is not None and time.monotonic() >= self._shared_again_at:
+    async def _hit_shared(
+        self, shared: SlidingWindowCounterRateLimiter, key: tuple[str, ...], limit: int, *, strict: bool
+    ) -> tuple[bool, int, int] | None:
+        if time.monotonic() >= self._shared_again_at:
             try:
                 async with asyncio.timeout(2 * STORE_TIMEOUT_SECONDS):
-                    return await _window(self._shared, item, key)
+                    return await _window(shared, RateLimitItemPerMinute(limit), key)
             except Exception as error:  # noqa: BLE001 - whatever the store's client raises, calls go on
                 self._shared_again_at = time.monotonic() + STORE_RETRY_SECONDS
                 logger.warning("shared rate-limit counters do not answer", extra={"error": type(error).__name__})
-        if self._shared is not None and not strict:
-            return None
-        return await _window(self._local, item, key)
+        return self._local.hit(key, limit) if strict else None
 
 
 class RateLimit(Interceptor):
@@ -116,7 +117,7 @@ class RateLimit(Interceptor):
         tier, principal = call.policy.tier, call.served.principal
         if tier is not None and not principal.service:
             if tier.per_address:
-                await self._limiter.count(call, tier, "address", principal.address, tier.per_address)
+                await self._limiter.count(call, tier, "address", principal.network, tier.per_address)
             if tier.per_user:
                 await self._limiter.count(call, tier, "user", principal.id, tier.per_user)
         await proceed()
@@ -140,7 +141,7 @@ class AccountRateLimit(Interceptor):
 
 async def _window(
     limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, key: tuple[str, ...]
-) -> tuple[bool, int, float]:
+) -> tuple[bool, int, int]:
     allowed = await limiter.hit(item, *key)
     stats = await limiter.get_window_stats(item, *key)
-    return allowed, max(0, stats.remaining), stats.reset_time
+    return allowed, max(0, stats.remaining), max(1, math.ceil(stats.reset_time - time.time()))

@@ -10,13 +10,12 @@ from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from services.compiler.contract import load_contract
+from services.compiler.contract import GATEWAY, load_contract
 from services.local.errors import LocalError, NoSuchLog, NotRunning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GATEWAY = "gateway"
 REPLICAS_MAX = 8
 """Of a service: PostgreSQL has connections for so many."""
 
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="azora", description="Azora Mesh on this machine.")
+    parser = argparse.ArgumentParser(prog="azora", description="Run and operate Azora Mesh.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="run the whole system until Ctrl-C")
@@ -48,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, run, text in (
         ("doctor", _doctor, "check whether this machine can run the system"),
-        ("reset", _reset, "wipe the state of the system, which must not run"),
-        ("seed", _seed, "put the development accounts and courses into the running system"),
-        ("demo", _demo, "play a learner's story against the running system"),
+        ("reset", _reset, "delete all data of the stopped system"),
+        ("seed", _seed, "seed the running system with development accounts and courses"),
+        ("demo", _demo, "run the demo: a learner's journey over JSON and over gRPC"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=run)
 
@@ -63,17 +62,29 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("service", choices=served())
     serve.set_defaults(run=_serve)
 
-    migrate = commands.add_parser("migrate", help="bring a service's database up to date")
+    migrate = commands.add_parser("migrate", help="migrate a service's database to its newest revision")
     migrate.add_argument("service", choices=load_contract().owners)
     migrate.set_defaults(run=_migrate)
 
-    administrators = commands.add_parser("admin", help="make an administrator's account, with Auth's own settings")
+    administrators = commands.add_parser("admin", help="create an administrator account, with Auth's settings")
     making = administrators.add_subparsers(required=True, metavar="create").add_parser("create")
     making.add_argument("--email", required=True)
     making.add_argument("--name", required=True)
     making.set_defaults(run=_create_administrator)
 
-    certificates = commands.add_parser("pki", help="write the mesh's authority and certificates into a folder")
+    about = "dead letters and failed jobs of the service in the environment, or of the running local system"
+    events = commands.add_parser("events", help=about, description=about)
+    actions = events.add_subparsers(required=True, metavar="list|retry")
+    actions.add_parser("list", help="list dead events and failed jobs").set_defaults(run=_list_events)
+    retry = actions.add_parser("retry", help="retry dead events and failed jobs")
+    which = retry.add_mutually_exclusive_group(required=True)
+    which.add_argument("--id", dest="ids", action="append", metavar="ID", help="one of those that `list` shows")
+    which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
+    retry.set_defaults(run=_retry_events)
+
+    certificates = commands.add_parser(
+        "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
+    )
     certificates.add_argument("folder", type=Path)
     certificates.set_defaults(run=_pki)
     return parser
@@ -91,7 +102,7 @@ def _replicas(text: str) -> dict[str, int]:
         name, _, count = entry.partition("=")
         if name not in served() or not count.isdecimal() or not 1 <= int(count) <= REPLICAS_MAX:
             raise argparse.ArgumentTypeError(
-                f"{entry!r} is not a service ({', '.join(served())}), =, and a number from 1 to {REPLICAS_MAX}"
+                f"{entry!r} is not NAME=COUNT with one of {', '.join(served())} and a number from 1 to {REPLICAS_MAX}"
             )
         replicas[name] = int(count)
     return replicas
@@ -191,6 +202,18 @@ def _create_administrator(options: argparse.Namespace) -> int:
         fields = "".join(f"\n  {violation.field}: {violation.description}" for violation in error.violations)
         sys.exit(f"azora admin create: {error}{fields}")
     return 0
+
+
+def _list_events(_: argparse.Namespace) -> int:
+    from services.cli.events import list_events  # noqa: PLC0415
+
+    return list_events()
+
+
+def _retry_events(options: argparse.Namespace) -> int:
+    from services.cli.events import retry_events  # noqa: PLC0415
+
+    return retry_events(options.ids)
 
 
 def _pki(options: argparse.Namespace) -> int:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic_core import PydanticUndefined
 
-from services.auth.settings import AuthSettings
-from services.education.settings import EducationSettings
+from services.compiler.contract import load_contract
 from services.gateway.settings import GatewaySettings
 from services.local.settings import SystemSettings
-from services.payment.settings import PaymentSettings
 from services.shared.settings import ServerSettings, ServiceSettings
 
 if TYPE_CHECKING:
@@ -21,15 +20,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
-SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
-    ("The local system (`azora up`)", SystemSettings),
-    ("Every process", ServerSettings),
-    ("Auth, Education and Payment", ServiceSettings),
-    ("Auth", AuthSettings),
-    ("Education", EducationSettings),
-    ("Payment", PaymentSettings),
-    ("Gateway", GatewaySettings),
-)
 HEAD = """# Settings
 
 Compiled from the settings classes by `make generate`. All are environment variables; with `AZORA_SECRETS_DIR`, what the
@@ -43,9 +33,21 @@ def main() -> None:
     (root / "docs/settings.md").write_text("\n".join((HEAD, *_sections())))
 
 
+def sections() -> Iterator[tuple[str, type[BaseSettings]]]:
+    """Give the title and the settings class of every section."""
+    names = load_contract().owners
+    titles = [name.capitalize() for name in names]
+    yield "The local system (`azora up`)", SystemSettings
+    yield "Every process", ServerSettings
+    yield f"{', '.join(titles[:-1])} and {titles[-1]}", ServiceSettings
+    for name, title in zip(names, titles, strict=True):
+        yield title, getattr(importlib.import_module(f"services.{name}.settings"), f"{title}Settings")
+    yield "Gateway", GatewaySettings
+
+
 def _sections() -> Iterator[str]:
     told: set[str] = set()
-    for title, kind in SECTIONS:
+    for title, kind in sections():
         yield f"## {title}\n\n| variable | default | |\n| --- | --- | --- |"
         for name, field in kind.model_fields.items():
             if name not in told or kind is SystemSettings:

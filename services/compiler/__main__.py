@@ -8,6 +8,7 @@ from pathlib import Path
 from services.compiler.contract import load_contract
 from services.compiler.envoy import compose, write_bootstrap
 from services.compiler.envoy.typed import readable
+from services.compiler.events import events_page
 from services.compiler.policy_table import policy_table
 from services.compiler.service_config import service_config
 
@@ -15,7 +16,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def main() -> None:
-    """Write the clients' service config, compose's Envoy bootstrap and the policy table below the given folder."""
+    """Write the service config, compose's Envoy bootstrap and the pages of policies and events below a folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("out", type=Path, nargs="?", default=CHECKOUT)
     out: Path = parser.parse_args().out
@@ -26,6 +27,7 @@ def main() -> None:
     (out / "generated/azora/service_config.json").write_text(f"{config}\n")
     write_bootstrap(compose(), out / "envoy/compose.json")
     (out / "docs/policies.md").write_text(policy_table(contract))
+    (out / "docs/events.md").write_text(events_page(contract))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+HEALTH_CHECK = f"/{HEALTH}/Check"
+CHECKED_SERVICE = "azora-service"
+"""The metadata key by which the gateway tells Envoy whose health it asks for."""
+GATEWAY = "gateway"
+"""The process beside the services, which serves no contract of its own."""
 DESCRIPTORS = files("azora") / "descriptors.binpb"
 
 

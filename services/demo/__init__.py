@@ -19,10 +19,10 @@ def play(edge: str) -> int:
     try:
         asyncio.run(_play(edge, console))
     except ConnectionError:
-        console.print(f"[bold red]Nothing answers at {edge}.[/] Start the system first: make run")
+        console.print(f"[bold red]No system is running at {edge}.[/] Start it first: make run")
         return 1
     except (Refused, BalanceWrong) as error:
-        console.print(f"[bold red]The story ends badly:[/] {error}")
+        console.print(f"[bold red]Demo failed:[/] {error}")
         return 1
     return 0
 

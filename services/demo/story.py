@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 PASSWORD = "a long walk to the library"  # noqa: S105 - of accounts that the demo makes for itself
-PATIENCE_SECONDS = 15
+TIMEOUT_SECONDS = 15
 POLL_SECONDS = 0.1
 BAR_CELLS = 20
 COMPLETE_BASIS_POINTS = 10_000
@@ -55,7 +55,7 @@ async def _finish(learner: Learner, course: Course, console: Console) -> None:
         bar = f"[green]{'█' * done}[/][dim]{'░' * (BAR_CELLS - done)}[/]"
         console.print(f"  {bar} {enrollment.basis_points / 100:6.2f} %  {title}")
     if enrollment.state != "completed":
-        raise BalanceWrong(f"all lessons are complete and the enrolment is {enrollment.state}")
+        raise BalanceWrong(f"every lesson is complete, but the enrolment is {enrollment.state}")
 
 
 async def _buy_and_return(learner: Learner, course: Course, balance: int, console: Console) -> None:
@@ -64,7 +64,7 @@ async def _buy_and_return(learner: Learner, course: Course, balance: int, consol
     console.print(f"[green]✓[/] Buys {course.title} for {azr(course.price_minor)}")
     again = await learner.enroll(course.id, key)
     if again != enrollment:
-        raise BalanceWrong("the same idempotency key bought something else")
+        raise BalanceWrong("the same idempotency key made a second purchase")
     console.print("[green]✓[/] Presses the button twice: the same key, the same enrolment, one payment")
     await _expect(learner, balance - course.price_minor)
     returned = await learner.refund(enrollment.payment_id, "Not today after all")
@@ -89,15 +89,15 @@ def _choose(courses: Sequence[Course]) -> tuple[Course, Course]:
 async def _expect(learner: Learner, amount: int) -> None:
     available = await learner.available()
     if available != amount:
-        raise BalanceWrong(f"the wallet holds {azr(available)} and should hold {azr(amount)}")
+        raise BalanceWrong(f"wallet balance is {azr(available)}, expected {azr(amount)}")
 
 
 async def _until(what: str, read: Callable[[], Awaitable[Value]], good: Callable[[Value], bool]) -> Value:
     """Read until it is good: events between services arrive a moment later."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not good(value := await read()):
         if time.monotonic() > deadline:
-            raise BalanceWrong(f"waited {PATIENCE_SECONDS} s for {what}; it is {value}")
+            raise BalanceWrong(f"timed out after {TIMEOUT_SECONDS} s waiting for {what}; last value: {value}")
         await asyncio.sleep(POLL_SECONDS)
     return value
 

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit("usage: python -m services.deployment.compose_secrets FOLDER")
     folder = Path(arguments[0])
     new = make_secrets(folder)
-    sys.stdout.write(f"{folder}: {', '.join(new) if new else 'all there'}\n")
+    sys.stdout.write(f"{folder}: {', '.join(new) if new else 'nothing missing'}\n")
 
 
 if __name__ == "__main__":

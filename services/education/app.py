@@ -10,15 +10,11 @@ from services.education.clients import PaymentClient
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
-from services.education.enrollments import jobs as enrollment_jobs
-from services.education.enrollments.operations import EnrollmentOperations
+from services.education.enrollments import jobs
+from services.education.enrollments.internal_servicer import InternalServicer
+from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
 from services.education.enrollments.servicer import EnrollmentServicer
-from services.education.enrollments.store import EnrollmentStore
-from services.education.internal.servicer import InternalServicer
-from services.education.settlements import jobs as settlement_jobs
-from services.education.settlements import store as settlement_store
-from services.education.settlements.operations import SettlementOperations
-from services.education.settlements.store import SettlementStore
+from services.education.enrollments.store import EnrollmentStore, retention
 from services.shared.assembly import Infrastructure
 from services.shared.cache import EncodedAnswers
 from services.shared.inbox import Inbox
@@ -45,14 +41,15 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     """Return the operations. Tests give a Payments."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    payments = payments or PaymentClient(infrastructure.mesh)
     course_store, enrollment_store = CourseStore(), EnrollmentStore()
     settlements = SettlementOperations(
         database=database,
+        records=infrastructure.records,
         store=enrollment_store,
-        refunds=SettlementStore(),
-        payments=payments,
+        courses=course_store,
+        payments=payments or PaymentClient(infrastructure.mesh),
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
+        sweep_after=timedelta(seconds=settings.settle_after_seconds),
     )
     return Container(
         infrastructure=infrastructure,
@@ -69,13 +66,11 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
             store=enrollment_store,
             courses=course_store,
             settlements=settlements,
-            payments=payments,
             pages=infrastructure.pages,
             settle_after=timedelta(seconds=settings.settle_after_seconds),
-            refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         ),
         settlements=settlements,
-        inbox=Inbox("education", database, settlement_jobs.subscriptions(settlements)),
+        inbox=Inbox("education", database, jobs.subscriptions(settlements)),
     )
 
 
@@ -85,8 +80,9 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
-        InternalServicer(container.inbox),
-        jobs=[*enrollment_jobs.jobs(container.enrollments), *settlement_jobs.jobs(container.settlements)],
-        retentions=[settlement_store.retention(timedelta(days=settings.event_retention_days))],
+        InternalServicer(container.settlements, container.inbox),
+        jobs=jobs.jobs(container.settlements),
+        periodic=jobs.periodic(container.settlements),
+        retentions=[retention(timedelta(days=settings.event_retention_days))],
         keys=keys,
     )

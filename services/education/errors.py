@@ -18,7 +18,10 @@ class EnrollmentNotFound(NotFound):
 
 
 class AlreadyEnrolled(AlreadyExists):
-    """You are already enrolled in this course."""
+    """You are already enrolled in this course, or the payment of your enrolment is in progress."""
+
+    def __init__(self, *, enrollment_id: str, state: str) -> None:
+        super().__init__(metadata={"enrollmentId": enrollment_id, "state": f"ENROLLMENT_STATE_{state}"})
 
 
 class CourseNotOpen(FailedPrecondition):
@@ -39,6 +42,29 @@ class CourseArchived(FailedPrecondition):
 
 class EnrollmentNotActive(FailedPrecondition):
     """The enrolment is not active."""
+
+
+class EnrollmentCancelled(FailedPrecondition):
+    """The enrolment was cancelled; enrol again with a new key."""
+
+
+class RefundRequired(FailedPrecondition):
+    """The course is paid for; request a refund of the payment to cancel the enrolment."""
+
+    def __init__(self, *, payment_id: str) -> None:
+        super().__init__(metadata={"paymentId": payment_id})
+
+
+class CourseCompleted(FailedPrecondition):
+    """The course is completed."""
+
+
+class ProgressLimitExceeded(FailedPrecondition):
+    """The progress in the course exceeds the limit for refunds."""
+
+
+class WalletFrozen(FailedPrecondition):
+    """The wallet is frozen; contact an administrator."""
 
 
 class InsufficientFunds(FailedPrecondition):

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.compiler.envoy.profiles import GATEWAY
+from services.compiler.contract import GATEWAY
 from services.shared.policy import METRICS
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def make_app(parts: Parts) -> Starlette:
 
     async def health(_request: Request) -> JSONResponse:
         healthy = parts.healthy
-        whole = all(healthy.values())
+        whole = parts.whole
         body = {
             "status": "healthy" if whole else "degraded",
             "services": {name: "healthy" if serves else "unhealthy" for name, serves in healthy.items()},

@@ -11,8 +11,12 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.compiler.contract import CHECKED_SERVICE, HEALTH
+from services.compiler.envoy.profiles import ENVOY, GATEWAY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from services.compiler.contract import Contract
     from services.gateway.settings import GatewaySettings
@@ -28,6 +32,7 @@ OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+Metadata = tuple[tuple[str, str], ...]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -44,6 +49,8 @@ class Parts:
         self._channels = {
             owner: [_channel(settings, target) for target in settings.services[owner]] for owner in contract.owners
         }
+        self._mesh = _mesh(settings)
+        self._reachable = False
         self._healthy = dict.fromkeys(contract.owners, False)
         self._own = [name for name in contract.names if name not in itertools.chain(*self._names.values())]
 
@@ -57,9 +64,14 @@ class Parts:
         """Each service's name, and whether any replica of it served when it was last asked."""
         return dict(self._healthy)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all services serve, and Envoy reaches them and this process."""
+        return self._reachable and all(self._healthy.values())
+
     async def ready(self) -> bool:
         """Ask all parts, publish what they answered, and return whether all of them serve."""
-        answers = await asyncio.gather(*map(self._serves, self._channels))
+        *answers, self._reachable = await asyncio.gather(*map(self._serves, self._channels), self._through(GATEWAY))
         for owner, serves in zip(self._channels, answers, strict=True):
             if serves != self._healthy[owner]:
                 level = logging.INFO if serves else logging.WARNING
@@ -69,20 +81,28 @@ class Parts:
                 await self._health.set(name, SERVING if serves else NOT_SERVING)
         for name in self._own:
             await self._health.set(name, SERVING)
-        return all(answers)
+        return self.whole
 
     async def close(self) -> None:
         """Close all connections."""
-        await asyncio.gather(*(channel.close() for channel in itertools.chain(*self._channels.values())))
+        mesh = [] if self._mesh is None else [self._mesh]
+        channels = itertools.chain(mesh, *self._channels.values())
+        await asyncio.gather(*(channel.close() for channel in channels))
 
     async def _serves(self, owner: str) -> bool:
-        return any(await asyncio.gather(*map(_answers, self._channels[owner])))
+        reachable, *answers = await asyncio.gather(self._through(owner), *map(_answers, self._channels[owner]))
+        return reachable and any(answers)
+
+    async def _through(self, service: str) -> bool:
+        """Whether a service answers through Envoy; true where this process does not know Envoy."""
+        name = HEALTH if service == GATEWAY else ""  # The gateway's "" is the health of all.
+        return self._mesh is None or await _answers(self._mesh, name, ((CHECKED_SERVICE, service),))
 
 
-async def _answers(channel: aio.Channel) -> bool:
+async def _answers(channel: aio.Channel, name: str = "", metadata: Metadata = ()) -> bool:
     stub: Any = health_pb2_grpc.HealthStub(channel)
     try:
-        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=CHECK_SECONDS)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=CHECK_SECONDS, metadata=metadata)
     except aio.AioRpcError:
         return False
     return bool(answer.status == SERVING)
@@ -91,5 +111,17 @@ async def _answers(channel: aio.Channel) -> bool:
 def _channel(settings: GatewaySettings, target: str) -> aio.Channel:
     if settings.mutual_tls is None or target.startswith("unix:"):
         return aio.insecure_channel(target, options=OPTIONS)
-    certificate, key, authority = (path.read_bytes() for path in settings.mutual_tls)
-    return aio.secure_channel(target, grpc.ssl_channel_credentials(authority, key, certificate), options=OPTIONS)
+    return aio.secure_channel(target, _credentials(settings.mutual_tls), options=OPTIONS)
+
+
+def _mesh(settings: GatewaySettings) -> aio.Channel | None:
+    if not settings.mesh_target or settings.mutual_tls is None:
+        return None
+    # Certificates name identities (SPIFFE), not addresses; Envoy's also has this DNS name.
+    options = [*OPTIONS, ("grpc.ssl_target_name_override", ENVOY)]
+    return aio.secure_channel(settings.mesh_target, _credentials(settings.mutual_tls), options=options)
+
+
+def _credentials(files: tuple[Path, Path, Path]) -> grpc.ChannelCredentials:
+    certificate, key, authority = (path.read_bytes() for path in files)
+    return grpc.ssl_channel_credentials(authority, key, certificate)

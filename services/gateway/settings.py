@@ -31,6 +31,12 @@ class GatewaySettings(ServerSettings):
     Repeat a service's name for each of its replicas.
     """
 
+    mesh_target: str = ""
+    """Envoy's mesh listener: `unix:/run/azora/mesh.sock` or `envoy:9443`.
+
+    When set, a service is healthy once calls reach it through Envoy.
+    """
+
     @field_validator("services", mode="before")
     @classmethod
     def _named_addresses(cls, value: str) -> Targets:

@@ -35,6 +35,7 @@ def envoy_process(layout: Layout) -> ProcessSpec:
                 *("--config-path", str(layout.bootstrap)),
                 *("--drain-time-s", str(DRAIN_SECONDS)),
                 *("--log-level", "warning"),
+                *("--file-flush-interval-msec", "1000"),  # The access log's; its default is ten seconds.
                 "--disable-hot-restart",  # It would share memory with every other Envoy of this machine.
             ),
             environment=inherited_environment(),

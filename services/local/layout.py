@@ -69,9 +69,9 @@ class Layout:
         """Return the log of a process."""
         return self.logs / f"{process}.log"
 
-    def socket(self, name: str) -> Path:
-        """Return the socket of that name."""
-        return self.runtime / f"{name}.sock"
+    def socket(self, name: str, replica: int = 0) -> Path:
+        """Return the socket of a replica: payment.sock, then payment-1.sock, ... Envoy's bootstrap has the same."""
+        return self.runtime / (f"{name}-{replica}.sock" if replica else f"{name}.sock")
 
     def target(self, name: str) -> str:
         """Return the gRPC address of the socket of that name."""

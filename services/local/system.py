@@ -10,9 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from services.compiler.contract import load_contract
-from services.compiler.envoy import LocalSettings, local, socket_path, write_bootstrap
-from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP, Tcp
+from services.compiler.contract import GATEWAY, load_contract
 from services.deployment.secret_keys import secret_key
 from services.local.envoy import envoy_process
 from services.local.probes import accepts
@@ -61,6 +59,11 @@ class System:
 
     def envoy(self) -> ProcessSpec:
         """Return how Envoy is run, on a bootstrap written now."""
+        # Not before it is needed: the compiler imports for as long as everything else here, while services start.
+        from services.compiler.envoy import LocalSettings, local, write_bootstrap  # noqa: PLC0415
+        from services.compiler.envoy.profiles import Tcp  # noqa: PLC0415
+
+        collector = urlsplit(self.settings.otlp_endpoint)
         profile = local(
             LocalSettings(
                 runtime=self.layout.runtime,
@@ -68,7 +71,7 @@ class System:
                 port=self.settings.port,
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
-                otlp=_otlp(self.settings.otlp_endpoint),
+                otlp=Tcp(collector.hostname, collector.port) if collector.hostname and collector.port else None,
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
@@ -118,14 +121,15 @@ class System:
         return [self._service(service, replica) for replica in range(self.replicas.get(service, 1))]
 
     def _service(self, service: str, replica: int) -> ProcessSpec:
-        path = socket_path(self.layout.runtime, service, replica)
+        path = self.layout.socket(service, replica)
         environment = self.environment(service) | {"AZORA_LISTEN": f"unix:{path}"}
         if service == GATEWAY:
-            http = socket_path(self.layout.runtime, GATEWAY_HTTP, replica)
+            http = self.layout.socket(f"{GATEWAY}-http", replica)
             environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
-            metrics = f"unix:{socket_path(self.layout.runtime, METRICS, replica)}"
+            metrics = f"unix:{self.layout.socket(METRICS, replica)}"
             listen = environment.get("AZORA_METRICS_LISTEN")
             environment["AZORA_METRICS_LISTEN"] = metrics if replica or not listen else listen
+            environment["AZORA_MESH_TARGET"] = self.layout.target("mesh")
         return ProcessSpec(
             name=path.stem,
             command=self._python(service, (), environment, self.layout.log(path.stem)),
@@ -156,7 +160,7 @@ class System:
     def _targets(self) -> str:
         """Return where the gateway asks each service for its health."""
         return ",".join(
-            f"{name}=unix:{socket_path(self.layout.runtime, name, replica)}"
+            f"{name}=unix:{self.layout.socket(name, replica)}"
             for name in self.names
             for replica in range(self.replicas.get(name, 1))
         )
@@ -168,11 +172,6 @@ class System:
             log=log,
             folder=self.layout.home,
         )
-
-
-def _otlp(endpoint: str) -> Tcp | None:
-    url = urlsplit(endpoint)
-    return Tcp(url.hostname, url.port) if url.hostname and url.port else None
 
 
 def newest_revision(service: str) -> str:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HoldStore
-from services.payment.internal.servicer import InternalServicer
 from services.payment.ledger.operations import Ledger, LedgerOperations
 from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
-from services.payment.payments import convert
+from services.payment.payments import convert, jobs
 from services.payment.payments.model import PaymentRefunded
-from services.payment.payments.operations import Cashier, EarningOperations, PaymentOperations
+from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import PaymentStore
 from services.payment.wallets.operations import WalletOperations
@@ -24,6 +24,7 @@ from services.shared.assembly import Infrastructure
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
+    from services.payment.ports import Education
     from services.payment.settings import PaymentSettings
     from services.shared.outbox import Send
     from services.shared.server import Server
@@ -35,50 +36,72 @@ class Container:
     """Payment's operations over their infrastructure."""
 
     infrastructure: Infrastructure[PaymentSettings]
-    outbox: Outbox
     wallets: WalletOperations
     payments: PaymentOperations
+    refunds: RefundOperations
+    outbox: Outbox
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
 
 
-def assemble(settings: PaymentSettings) -> Container:
-    """Return the operations."""
+def assemble(settings: PaymentSettings, *, education: Education | None = None) -> Container:
+    """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
     database, records = infrastructure.database, infrastructure.records
+    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
     ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
     ledger = Ledger(ledger_store)
-    cashier = Cashier(payment_store, ledger, timedelta(days=settings.refund_window_days))
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
     wallets = WalletOperations(database, wallet_store, infrastructure.pages)
+    holds = HoldOperations(records=records, store=HoldStore(), wallets=wallets, ledger=ledger)
     return Container(
         infrastructure=infrastructure,
-        outbox=outbox,
         wallets=wallets,
         payments=PaymentOperations(
             database=database,
             records=records,
             store=payment_store,
-            cashier=cashier,
             wallets=wallets,
+            holds=holds,
             ledger=ledger,
-            outbox=outbox,
+            refund_window=timedelta(days=settings.refund_window_days),
         ),
-        holds=HoldOperations(records=records, store=HoldStore(), cashier=cashier, wallets=wallets, ledger=ledger),
+        refunds=RefundOperations(
+            database=database,
+            records=records,
+            store=payment_store,
+            ledger=ledger,
+            education=education or EducationClient(infrastructure.mesh),
+            outbox=outbox,
+            settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
+        ),
+        outbox=outbox,
+        holds=holds,
         earnings=EarningOperations(records=records, wallets=wallet_store, ledger=ledger),
         ledger=LedgerOperations(database, ledger_store),
     )
 
 
-def build(settings: PaymentSettings, *, keys: KeySource | None = None, send: Send | None = None) -> Server:
-    """Return Payment's server. Tests give the keys that tokens are signed with, and take the events."""
-    container = assemble(settings)
+def build(
+    settings: PaymentSettings,
+    *,
+    keys: KeySource | None = None,
+    education: Education | None = None,
+    send: Send | None = None,
+) -> Server:
+    """Return Payment's server. Tests give the keys that tokens are signed with, an Education, and take the events."""
+    container = assemble(settings, education=education)
     return container.infrastructure.server(
         WalletServicer(container.wallets),
-        PaymentServicer(container.payments, container.holds, container.earnings),
+        PaymentServicer(
+            payments=container.payments,
+            refunds=container.refunds,
+            holds=container.holds,
+            earnings=container.earnings,
+        ),
         LedgerServicer(container.ledger),
-        InternalServicer(container.payments),
+        jobs=jobs.jobs(container.refunds),
+        periodic=jobs.periodic(container.refunds),
         outbox=container.outbox,
         send=send,
         keys=keys,

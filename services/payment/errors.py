@@ -1,10 +1,15 @@
 """Errors of Payment. Each class's reason is documented in azora/payment/v1/error_reason.proto."""
 
+from __future__ import annotations
+
 from services.shared.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 
 
 class InsufficientFunds(FailedPrecondition):
     """Insufficient available balance."""
+
+    def __init__(self, *, currency: str) -> None:
+        super().__init__(metadata={"currency": currency})
 
 
 class WalletFrozen(FailedPrecondition):
@@ -13,6 +18,9 @@ class WalletFrozen(FailedPrecondition):
 
 class CurrencyMismatch(InvalidArgument):
     """The currency does not match that of the payment or hold."""
+
+    def __init__(self, *, currency: str) -> None:
+        super().__init__(metadata={"currency": currency})
 
 
 class AmountOverflow(InvalidArgument):
@@ -23,12 +31,49 @@ class PaymentNotFound(NotFound):
     """Payment not found."""
 
 
+class RefundNotFound(NotFound):
+    """Refund not found."""
+
+
 class RefundWindowClosed(FailedPrecondition):
     """The refund window has closed."""
 
 
 class RefundExceedsPayment(FailedPrecondition):
     """The refund exceeds the refundable amount."""
+
+    def __init__(self, *, refundable_minor: int) -> None:
+        super().__init__(metadata={"refundableMinorUnits": str(refundable_minor)})
+
+
+class RefundPending(FailedPrecondition):
+    """Another refund of the payment is pending."""
+
+    stored = False  # Its decision is near, and then the same call has another answer.
+
+    def __init__(self, *, refund_id: str) -> None:
+        super().__init__(metadata={"refundId": refund_id})
+
+
+class PartialRefundNotAllowed(FailedPrecondition):
+    """The payment bought a course; refund its full refundable amount."""
+
+    def __init__(self, *, refundable_minor: int) -> None:
+        super().__init__(metadata={"refundableMinorUnits": str(refundable_minor)})
+
+
+class CourseCompleted(FailedPrecondition):
+    """The course is completed; its payment can no longer be refunded."""
+
+    def __init__(self, *, refund_id: str) -> None:
+        super().__init__(metadata={"refundId": refund_id})
+
+
+class ProgressLimitExceeded(FailedPrecondition):
+    """The progress in the course exceeds the limit for refunds."""
+
+    def __init__(self, *, refund_id: str) -> None:
+        super().__init__(metadata={"refundId": refund_id})
 
 
 class HoldNotFound(NotFound):

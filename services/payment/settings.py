@@ -12,3 +12,5 @@ class PaymentSettings(ServiceSettings):
 
     refund_window_days: Annotated[int, Field(ge=0, le=3650)] = 14
     """Refund window of a payment in days, for its payer."""
+    refund_settle_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15
+    """Delay before the recovery job settles a refund whose decision was interrupted."""

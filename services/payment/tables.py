@@ -28,6 +28,7 @@ accounts = Table(
     Column("posted", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("post_time", Time),
 )
 
 transactions = Table(
@@ -58,27 +59,13 @@ entries = Table(
     Column("balance_after", BigInteger, nullable=False),
 )
 
-payments = Table(
-    "payments",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("wallet_id", Id, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("amount", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("refunded", BigInteger, nullable=False),
-    Column("description", Text, nullable=False),
-    Column("course_id", Id),
-    Column("refundable_until", Time, nullable=False),
-    Column("create_time", Time, nullable=False, server_default=func.now()),
-)
-
 holds = Table(
     "holds",
     metadata,
     Column("id", Id, primary_key=True),
     Column("wallet_id", Id, nullable=False),
     Column("account_id", Id, nullable=False),
+    Column("creator", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
     from services.shared.dead_letters import Backlog
-    from services.shared.jobs import Job
+    from services.shared.jobs import Job, Periodic
     from services.shared.outbox import Outbox, Send
     from services.shared.retention import Retention
     from services.shared.tokens import KeySource
@@ -87,6 +87,7 @@ class Infrastructure(Generic[Settings]):
         self,
         *servicers: object,
         jobs: Sequence[Job[Any]] = (),
+        periodic: Sequence[Periodic] = (),
         retentions: Sequence[Retention] = (),
         outbox: Outbox | None = None,
         send: Send | None = None,
@@ -111,7 +112,7 @@ class Infrastructure(Generic[Settings]):
         registry = self.metrics.registry
         limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url, registry=registry)
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
-        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [expiry])
+        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,

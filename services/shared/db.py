@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
+import asyncpg
 from sqlalchemy import DateTime, MetaData, Uuid, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
 
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
+from services.shared.reading import Queries, ReadConnection
 from services.shared.telemetry import trace_statements
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from opentelemetry.trace import Tracer
 
@@ -29,17 +31,10 @@ TRANSIENT = {"40001", "40P01"}
 UNAVAILABLE_CLASSES = ("08", "53", "57P0")
 # The character NUL: protobuf's strings may hold it, PostgreSQL's text may not.
 NOT_IN_TEXT = "22021"
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 ATTEMPTS = 5
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 10
-
-NAMING_CONVENTION = {
-    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-    "uq": "%(table_name)s_%(column_0_N_name)s_key",
-    "ck": "%(table_name)s_%(constraint_name)s_check",
-    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-    "pk": "%(table_name)s_pkey",
-}
 
 
 Id = Uuid(as_uuid=False)
@@ -50,8 +45,17 @@ ID_MAX = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 def metadata() -> MetaData:
-    """Return the MetaData of a service's tables, with PostgreSQL's own names for constraints."""
-    return MetaData(naming_convention=NAMING_CONVENTION)
+    """Return the MetaData of a service's tables."""
+    return MetaData()
+
+
+class StatementFailed(Exception):
+    """A statement failed for a reason that is no caller's: told by the driver's class and SQLSTATE, never with data."""
+
+    def __init__(self, error: Exception) -> None:
+        names = (getattr(error, name, None) for name in ("table_name", "column_name", "constraint_name"))
+        where = " of ".join(reversed([name for name in names if name]))
+        super().__init__(f"{type(error).__name__}, SQLSTATE {_sqlstate(error) or 'none'}{where and f', {where}'}")
 
 
 class Gate(asyncio.Semaphore):
@@ -91,6 +95,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_recycle=600,
+            hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 "command_timeout": STATEMENT_TIMEOUT_SECONDS,
@@ -104,6 +109,7 @@ class Database:
         if tracer is not None:
             trace_statements(self._engine, tracer)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._queries = Queries(self._engine.dialect)
 
     @property
     def connections_in_use(self) -> int:
@@ -126,34 +132,29 @@ class Database:
             try:
                 async with self._gate, self._engine.begin() as connection:
                     return await work(connection)
-            except DBAPIError as error:
-                if _sqlstate(error) not in TRANSIENT:
-                    raise self._named(error) from error
-            except (OSError, PoolTimeoutError) as error:
-                raise DependencyUnavailable(retry_after_seconds=1) from error
+            except (DBAPIError, OSError, PoolTimeoutError) as error:
+                if _sqlstate(_driver_error(error)) not in TRANSIENT:
+                    raise self._named(error) from None
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise Overloaded(retry_after_seconds=1)
 
-    @contextlib.asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection on which every statement is a transaction of its own: one round trip a read.
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Give a connection for `execute` alone, each statement a transaction of its own: one round trip a read.
 
-        Raises DependencyUnavailable when the database does not answer.
+        Statements raise DependencyUnavailable when the database does not answer.
         """
-        try:
-            async with self._gate, self._reading.connect() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise self._named(error) from error
-        except (OSError, PoolTimeoutError) as error:
-            raise DependencyUnavailable(retry_after_seconds=1) from error
+        # Not an AsyncConnection, but all of one that a store's reads need.
+        return cast(
+            "AbstractAsyncContextManager[AsyncConnection]",
+            ReadConnection(self._reading, self._queries, self._gate, self._named),
+        )
 
     async def ready(self) -> bool:
         """Whether the database answers within two seconds."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self.reading() as connection:
                 await connection.execute(text("SELECT 1"))
-        except (DomainError, DBAPIError, TimeoutError):
+        except (DomainError, StatementFailed, TimeoutError):
             return False
         return True
 
@@ -161,18 +162,31 @@ class Database:
         """Close all connections."""
         await self._engine.dispose()
 
-    def _named(self, error: DBAPIError) -> Exception:
-        constraint = getattr(error.orig.__cause__, "constraint_name", None) if error.orig else None
+    def _named(self, error: Exception) -> Exception:
+        driver = _driver_error(error)
+        constraint = getattr(driver, "constraint_name", None)
         if constraint in self._constraints:
             return self._constraints[constraint]()
-        if _sqlstate(error) == NOT_IN_TEXT:
+        if _sqlstate(driver) == NOT_IN_TEXT:
             return ValidationFailed(metadata={"rule": "no_nul"})
-        if (_sqlstate(error) or "").startswith(UNAVAILABLE_CLASSES) or (
-            isinstance(error, InterfaceError | OperationalError) or error.connection_invalidated
-        ):
+        if _is_unavailable(driver):
             return DependencyUnavailable(retry_after_seconds=1)
-        return error
+        return StatementFailed(driver) if isinstance(driver, DRIVER_ERRORS) else error
 
 
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
+def _driver_error(error: Exception) -> Exception:
+    return error.driver_exception if isinstance(error, DBAPIError) else error
+
+
+def _is_unavailable(driver: Exception) -> bool:
+    """Whether the database did not answer, rather than refuse."""
+    return (
+        isinstance(driver, OSError | PoolTimeoutError)
+        # asyncpg's ValueErrors are values of the wrong type, found before anything was sent.
+        or (isinstance(driver, asyncpg.InterfaceError) and not isinstance(driver, ValueError))
+        or (_sqlstate(driver) or "").startswith(UNAVAILABLE_CLASSES)
+    )
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(error, "sqlstate", None)

@@ -111,7 +111,7 @@ async def enqueue(
     """
     if connection.sync_connection is None or connection.get_transaction() is None or _autocommits(connection):
         raise RuntimeError("a job is enqueued inside the transaction of its change")
-    encoded = _adapter(type(payload)).dump_json(payload)  # type: ignore[arg-type] # Classes are hashable.
+    encoded = _adapter(type(payload)).dump_json(payload)
     values = ([0], [job_name(type(payload))], [encoded], [delay], [once], ["{}"])
     await connection.exec_driver_sql(ENQUEUE, values)
 
@@ -122,9 +122,7 @@ def _autocommits(connection: AsyncConnection) -> bool:
     )
 
 
-@cache
-def _adapter(payload: type) -> TypeAdapter[Any]:
-    return TypeAdapter(payload)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 class Worker:
@@ -215,7 +213,7 @@ class _Requeueing(Queries):
 def _entrypoint(job: Job[Any]) -> Callable[[QueuedJob], Awaitable[None]]:
     async def run(queued: QueuedJob) -> None:
         try:
-            payload = _adapter(job.payload).validate_json(queued.payload or b"{}")  # type: ignore[arg-type]
+            payload = _adapter(job.payload).validate_json(queued.payload or b"{}")
         except ValidationError as error:
             logger.exception("job failed: its payload is invalid", extra={"job": job.name, "id": queued.id})
             raise JobFailed("PAYLOAD_INVALID") from error

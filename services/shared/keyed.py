@@ -21,18 +21,22 @@ Response = TypeVar("Response", bound="Message")
 
 
 def idempotent(
-    request: Message, response_type: type[Response], encode: Callable[[Effect], Response]
+    request: Message,
+    response_type: type[Response],
+    encode: Callable[[Effect], Response],
+    *,
+    key_field: str = "request_id",
 ) -> Idempotent[Effect, Response]:
-    """Return the keyed call that `request` (with a field request_id) makes.
+    """Return the keyed call that `request` makes.
 
-    The key is request_id, or the header Idempotency-Key, or for a call through the edge the edge's request id, which
-    stays the same over the gateway's retries. Raises IdempotencyKeyConflict where both are given and differ,
+    The key is its field `key_field`, or the header Idempotency-Key, or for a call through the edge the edge's request
+    id, which stays the same over the gateway's retries. Raises IdempotencyKeyConflict where both are given and differ,
     IdempotencyKeyInvalid where a service sent none.
     """
     call = current_request()
     if call is None:
         raise LookupError("outside a call")
-    in_body: str = getattr(request, "request_id")  # noqa: B009 - the field is in the contract, not in the type
+    in_body: str = getattr(request, key_field)
     if in_body and call.idempotency_key and in_body != call.idempotency_key:
         raise IdempotencyKeyConflict
     key = in_body or call.idempotency_key or ("" if call.principal.service else f"edge:{call.id}")
@@ -40,7 +44,7 @@ def idempotent(
         raise IdempotencyKeyInvalid.field("requestId", "must be 1 to 255 characters")
     canonical = type(request)()
     canonical.CopyFrom(request)
-    canonical.ClearField("request_id")
+    canonical.ClearField(key_field)
 
     def decode(stored: bytes) -> Response:
         return response_type.FromString(stored)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 LOCK = 0x617A6F7261  # "azora": replicas that start at once migrate one after another.
 
 
-def migrate(service: str, url: str) -> None:
-    """Bring the database at `url` to the newest revision of services/<service>/migrations."""
-    asyncio.run(_migrate(service, url))
+def migrate(service: str, url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to a revision of services/<service>/migrations, the newest unless given."""
+    asyncio.run(_migrate(service, url, revision))
 
 
 def run_script(script: str) -> None:
@@ -30,19 +30,20 @@ def run_script(script: str) -> None:
     connection.run_async(lambda driver: driver.execute(script))
 
 
-async def _migrate(service: str, url: str) -> None:
+async def _migrate(service: str, url: str, revision: str) -> None:
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            await connection.run_sync(_upgrade, ScriptDirectory(str(files(f"services.{service}") / "migrations")))
+            scripts = ScriptDirectory(str(files(f"services.{service}") / "migrations"))
+            await connection.run_sync(_upgrade, scripts, revision)
     finally:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection, scripts: ScriptDirectory) -> None:
-    def steps(revision: tuple[str, ...], _: MigrationContext) -> list[object]:
-        return list(scripts._upgrade_revs("head", revision))  # type: ignore[arg-type]  # noqa: SLF001 - as env.py does
+def _upgrade(connection: Connection, scripts: ScriptDirectory, target: str) -> None:
+    def steps(current: tuple[str, ...], _: MigrationContext) -> list[object]:
+        return list(scripts._upgrade_revs(target, current))  # type: ignore[arg-type]  # noqa: SLF001 - as env.py does
 
     context = MigrationContext.configure(connection, opts={"fn": steps, "script": scripts})
     with Operations.context(context):

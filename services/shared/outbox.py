@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import logging
 from dataclasses import dataclass
@@ -90,12 +89,17 @@ WHERE outbox.subscriber = :subscriber AND outbox.event_id = refused.event_id
 class Outbox:
     """Publishes the events of one service.
 
-    `encoders` give the contract's message for each dataclass that operations publish.
+    `encoders` give the contract's message for each dataclass that operations publish; both bear the event's name.
+    Raises ValueError if they are not those of the events that the contract declares for the service.
     """
 
     def __init__(self, service: str, encoders: Mapping[type, Callable[[Any], Message]]) -> None:
         self._encoders = dict(encoders)
         self._subscribers = {event.name: event.subscribers for event in declared_events() if event.publisher == service}
+        declared = {name.rpartition(".")[2] for name in self._subscribers}
+        differing = declared ^ {kind.__name__ for kind in self._encoders}
+        if differing:
+            raise ValueError(f"{service}: the contract's events and the encoders differ in {', '.join(differing)}")
         self.wakes = {name: asyncio.Event() for names in self._subscribers.values() for name in names}
         """For each subscriber, set when an event for it was published in this process."""
 
@@ -147,7 +151,7 @@ class Delivery:
         while True:
             self._wake.clear()
             try:
-                claimed = await self.deliver_once()
+                claimed = await self._deliver()
             except DomainError as error:
                 logger.warning("outbox is not available", extra={"error": error.reason})
                 claimed = 0
@@ -155,11 +159,26 @@ class Delivery:
                 await asyncio.sleep(backoff_seconds(self._failures, most=MAX_UNREACHABLE_SECONDS))
             elif claimed < self._batch:
                 pause = MIN_POLL_SECONDS if claimed else min(pause * 2, MAX_POLL_SECONDS)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
-                    # The event was published, and its transaction is about to commit.
+                if await self._woken(pause):
+                    # An event was published, and its transaction is about to commit.
                     pause = MIN_POLL_SECONDS
                     await asyncio.sleep(pause)
+
+    async def _deliver(self) -> int:
+        """Deliver a batch, and when cancelled finish it: what was taken is forgotten, and so not delivered again."""
+        delivery = asyncio.ensure_future(self.deliver_once())
+        try:
+            return await asyncio.shield(delivery)
+        except asyncio.CancelledError:
+            await asyncio.gather(delivery, return_exceptions=True)
+            raise
+
+    async def _woken(self, pause: float) -> bool:
+        try:
+            async with asyncio.timeout(pause):  # Not wait_for, which can lose a cancellation before Python 3.12.
+                return await self._wake.wait()
+        except TimeoutError:
+            return False
 
     async def deliver_once(self) -> int:
         """Deliver one batch of due events; return how many it held. Raises DependencyUnavailable without a database."""
@@ -184,7 +203,7 @@ class Delivery:
                 },
             )
             # If one event makes the whole call fail, smaller batches let the others pass.
-            self._batch = max(1, self._batch // 2)
+            self._batch = max(1, len(claimed) // 2)
             refused = {event.id: event_pb2.Refusal(reason=reason, retryable=True) for event in claimed}
         else:
             self._failures = 0

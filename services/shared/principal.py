@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 from typing import Protocol
 
+IPV6_PREFIX_BITS = 64
 TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa"
 """What the identity of every part of the mesh begins with; a slash and the part's name follow."""
 
@@ -29,6 +31,16 @@ class Principal:
     """Name of the calling service, proven by its certificate; empty for calls through the edge."""
     address: str = ""
     """Network address of the client as the edge saw it; empty within the mesh."""
+
+    @property
+    def network(self) -> str:
+        """The client as rate limits count it: an IPv4 address, or the /64 that an IPv6 subscriber has at least."""
+        if ":" not in self.address:
+            return self.address
+        try:
+            return str(IPv6Network((self.address.partition("%")[0], IPV6_PREFIX_BITS), strict=False))
+        except ValueError:
+            return self.address
 
     @property
     def id(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections import OrderedDict
 from contextvars import Context
@@ -29,6 +30,8 @@ REQUIRED_CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"]
 LEEWAY_SECONDS = 5
 VERIFIED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 4096
+TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""JWS Compact Serialization (RFC 7515): decoders of base64 overlook other characters, which would make two of one."""
 
 
 class KeySource(Protocol):
@@ -197,7 +200,7 @@ class AccessTokens:
         return verified
 
     async def _claims(self, token: str) -> tuple[str, dict[str, Any]]:
-        if len(token) > MAX_TOKEN_CHARACTERS:
+        if len(token) > MAX_TOKEN_CHARACTERS or not TOKEN.fullmatch(token):
             raise TokenInvalid
         try:
             header = jwt.get_unverified_header(token)

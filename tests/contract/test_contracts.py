@@ -99,6 +99,7 @@ GOOD: dict[str, Any] = {
         ({**GOOD, "timeout": None}, "has no timeout"),
         ({**GOOD, "account_field": "nobody"}, "refers to the unknown field nobody"),
         ({**GOOD, "idempotency_key": True}, "has no request_id"),
+        ({**GOOD, "access": [policy_pb2.Access(publishers=True)]}, "no event names test as a subscriber"),
     ],
 )
 def test_a_policy_that_is_missing_or_unfinished_does_not_compile(policy: dict[str, Any], complaint: str) -> None:

@@ -20,7 +20,7 @@ def test_every_setting_stands_on_the_page_with_its_meaning(tmp_path: Path, monke
     settings_page.main()
     written = (tmp_path / PAGE).read_text()
     assert written == (Path(__file__).parents[2] / PAGE).read_text()
-    for _, kind in settings_page.SECTIONS:
+    for _, kind in settings_page.sections():
         for name, field in kind.model_fields.items():
             assert field.description, f"{kind.__name__}.{name}"
             assert f"`AZORA_{name.upper()}`" in written

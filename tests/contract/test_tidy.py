@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 RESOURCES = {
     "auth": {"accounts", "passwords", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
-    "education": {"courses", "enrollments", "settlements", "events", "quizzes", "certificates"},
+    "education": {"courses", "enrollments", "quizzes", "certificates"},
     "payment": {"wallets", "payments", "holds", "ledger"},
 }
-INTERNAL = "internal"  # What the other services tell this one.
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
 SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "tables", "admin"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 70
@@ -96,7 +95,7 @@ def test_every_service_has_the_same_file_names(service: str) -> None:
             if len(inner.parts) == 1:
                 assert path.stem in SERVICE_FILES, inner
             else:
-                assert inner.parts[0] in {*RESOURCES[service], INTERNAL}, inner
+                assert inner.parts[0] in RESOURCES[service], inner
                 assert path.stem in RESOURCE_FILES, inner
 
 

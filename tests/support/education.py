@@ -28,9 +28,9 @@ from azora.type.v1 import money_pb2
 
 from services.education.app import Container, assemble, build
 from services.education.enrollments.model import SettleEnrollment
-from services.education.ports import PaymentRefused
+from services.education.ports import Captured
 from services.education.settings import EducationSettings
-from services.shared.errors import DependencyUnavailable
+from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.ids import new_id
 from tests.support.serving import Signer, channel_to, short_folder
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc import aio
 
+    from services.education.ports import Payments
     from services.shared.money import Money
 
 PAYMENT: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/payment"),)
@@ -67,12 +68,15 @@ class FakePayments:
     """Calls whose answer does not come back."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, answers to `hold` are on their way."""
+    frozen: set[str] = field(default_factory=set)
+    """People whose wallet is frozen."""
     funds: dict[str, int] = field(default_factory=dict)
     """What a user has; enough, where nothing is said."""
+    short: dict[str, Money] = field(default_factory=dict)
+    """What was captured of a user's, where that is not all that was held."""
     holds: dict[str, FakeHold] = field(default_factory=dict)
     paid: dict[str, FakeHold] = field(default_factory=dict)
     earned: dict[str, tuple[str, int]] = field(default_factory=dict)
-    closed: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     _answers: dict[str, str] = field(default_factory=dict)
 
@@ -87,9 +91,11 @@ class FakePayments:
         assert description
         assert lifetime
         if key not in self._answers:
+            if user_id in self.frozen:
+                raise Refused("WALLET_FROZEN", "FAILED_PRECONDITION")
             left = self.funds.get(user_id, amount.amount_minor)
             if left < amount.amount_minor:
-                raise PaymentRefused("INSUFFICIENT_FUNDS")
+                raise Refused("INSUFFICIENT_FUNDS", "FAILED_PRECONDITION")
             if user_id in self.funds:
                 self.funds[user_id] -= amount.amount_minor
             self._answers[key] = new_id()
@@ -97,18 +103,19 @@ class FakePayments:
         await self.gate.wait()
         return self._answered("hold", self._answers[key])
 
-    async def capture(self, *, key: str, user_id: str, hold_id: str) -> str:
+    async def capture(self, *, key: str, user_id: str, hold_id: str) -> Captured:
         """Take a hold."""
         self._reached("capture")
         if key not in self._answers:
             hold = self.holds[hold_id]
             assert hold.user_id == user_id
             if hold.state != "ACTIVE":
-                raise PaymentRefused("HOLD_EXPIRED")
+                raise Refused("HOLD_EXPIRED", "FAILED_PRECONDITION")
             hold.state = "CAPTURED"
             self._answers[key] = new_id()
             self.paid[self._answers[key]] = hold
-        return self._answered("capture", self._answers[key])
+        payment_id = self._answered("capture", self._answers[key])
+        return Captured(payment_id, self.short.get(user_id, self.paid[payment_id].amount))
 
     async def release(self, *, key: str, user_id: str, hold_id: str) -> None:
         """Give a hold back."""
@@ -116,20 +123,18 @@ class FakePayments:
         assert key
         hold = self.holds[hold_id]
         assert hold.user_id == user_id
-        if hold.state != "ACTIVE":
-            raise PaymentRefused("HOLD_NOT_ACTIVE")
-        hold.state = "RELEASED"
+        if hold.state == "CAPTURED":
+            raise Refused("HOLD_NOT_ACTIVE", "FAILED_PRECONDITION")
+        if hold.state == "ACTIVE":
+            hold.state = "RELEASED"
+            if user_id in self.funds:
+                self.funds[user_id] += hold.amount.amount_minor
 
     async def earn(self, *, reference: str, user_id: str, amount: Money, description: str) -> None:
         """Issue tokens."""
         self._reached("earn")
         assert description
         self.earned[reference] = (user_id, amount.amount_minor)
-
-    async def close_refund_window(self, *, payment_id: str) -> None:
-        """End the time for refunds."""
-        self._reached("close_refund_window")
-        self.closed[payment_id] += 1
 
     def states(self) -> list[str]:
         """Return the states of all holds, oldest first."""
@@ -198,6 +203,11 @@ class Person:
         request = enrollment_service_pb2.ListEnrollmentsRequest(page_size=page_size, page_token=page_token)
         return await self.education.enrollments.ListEnrollments(request, metadata=self.metadata)
 
+    async def cancel(self, enrollment_id: str, *, key: str = "") -> enrollment_pb2.Enrollment:
+        """Cancel an enrolment."""
+        request = enrollment_service_pb2.CancelEnrollmentRequest(enrollment_id=enrollment_id, request_id=key)
+        return (await self.education.enrollments.CancelEnrollment(request, metadata=self.metadata)).enrollment
+
     async def complete(self, enrollment_id: str, lesson_id: str, *, key: str = "") -> enrollment_pb2.Enrollment:
         """Complete a lesson."""
         request = enrollment_service_pb2.CompleteLessonRequest(
@@ -215,6 +225,7 @@ class Person:
 class RunningEducation:
     """Its stubs, the Payment it calls, a second replica's parts, and its database under the eyes of either role."""
 
+    target: str
     channel: aio.Channel
     signer: Signer
     payments: FakePayments
@@ -231,6 +242,11 @@ class RunningEducation:
     def enrollments(self) -> enrollment_service_pb2_grpc.EnrollmentServiceStub:
         """Return the stub of EnrollmentService."""
         return enrollment_service_pb2_grpc.EnrollmentServiceStub(self.channel)
+
+    @property
+    def internal(self) -> internal_service_pb2_grpc.InternalServiceStub:
+        """Return the stub of InternalService."""
+        return internal_service_pb2_grpc.InternalServiceStub(self.channel)
 
     def person(self, role: str = "ROLE_STUDENT", *, user_id: str = "") -> Person:
         """Return a new person, or the one of this id in another role."""
@@ -259,14 +275,22 @@ class RunningEducation:
 
     async def receive(self, *events: event_pb2.Event, metadata: Metadata = PAYMENT) -> Sequence[event_pb2.Result]:
         """Deliver events as Payment does, and return the results."""
-        stub = internal_service_pb2_grpc.InternalServiceStub(self.channel)
         request = internal_service_pb2.ReceiveEventsRequest(events=events)
-        return (await stub.ReceiveEvents(request, metadata=metadata)).results
+        return (await self.internal.ReceiveEvents(request, metadata=metadata)).results
+
+    async def close(
+        self, payment_id: str, *, refund_id: str = "", by_payer: bool = True, metadata: Metadata = PAYMENT
+    ) -> None:
+        """Close what a payment bought, as Payment does before a refund."""
+        request = internal_service_pb2.CloseEnrollmentRequest(
+            payment_id=payment_id, refund_id=refund_id or new_id(), by_payer=by_payer
+        )
+        await self.internal.CloseEnrollment(request, metadata=metadata)
 
     async def recover(self, user_id: str) -> None:
         """Do what the recovery job of the person's only enrolment does."""
         (row,) = await self.sql("SELECT id, attempt FROM enrollments WHERE user_id = $1", user_id)
-        await self.replica.settlements.settle_attempt(SettleEnrollment(str(row["id"]), row["attempt"]))
+        await self.replica.settlements.settle_enrollment(SettleEnrollment(str(row["id"]), row["attempt"]))
 
     async def state(self, user_id: str) -> str:
         """Return the state of the person's only enrolment."""
@@ -321,8 +345,13 @@ def lesson_ids(course: course_pb2.Course) -> list[str]:
 
 
 @asynccontextmanager
-async def running_education(app_url: str, owner_url: str, **changes: Any) -> AsyncIterator[RunningEducation]:
-    """Serve Education on a database, without limits; give its stubs. `changes` replace settings."""
+async def running_education(
+    app_url: str, owner_url: str, *, through: Payments | None = None, signer: Signer | None = None, **changes: Any
+) -> AsyncIterator[RunningEducation]:
+    """Serve Education on a database, without limits; give its stubs. `changes` replace settings.
+
+    It calls Payment `through` the given port, or a Payment in memory.
+    """
     async with short_folder() as folder:
         values: dict[str, Any] = {
             "env": "development",
@@ -334,14 +363,14 @@ async def running_education(app_url: str, owner_url: str, **changes: Any) -> Asy
             "drain_seconds": 0,
             "settle_after_seconds": 600,
         }
-        signer, payments = Signer(), FakePayments()
+        signer, payments = signer or Signer(), FakePayments()
         settings = EducationSettings(**values | changes)
-        server = build(settings, keys=signer, payments=payments)
-        replica = assemble(settings, payments=payments)
+        server = build(settings, keys=signer, payments=through or payments)
+        replica = assemble(settings, payments=through or payments)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
-                yield RunningEducation(channel, signer, payments, replica, app_url, owner_url)
+                yield RunningEducation(settings.listen, channel, signer, payments, replica, app_url, owner_url)
         finally:
             await server.stop()
             await replica.infrastructure.close()

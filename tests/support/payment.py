@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 from contextlib import asynccontextmanager
@@ -13,7 +14,6 @@ from azora.client import Metadata, bearer
 from azora.event.v1 import event_pb2
 from azora.payment.v1 import (
     events_pb2,
-    internal_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
     payment_pb2,
@@ -26,9 +26,9 @@ from azora.payment.v1 import payment_service_pb2 as pb
 from azora.type.v1 import money_pb2
 from pydantic import SecretStr
 
-from services.payment.app import build
+from services.payment.app import Container, assemble, build
 from services.payment.settings import PaymentSettings
-from services.shared.errors import DependencyUnavailable
+from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.ids import new_id
 from services.shared.settings import Environment
 from tests.support.serving import Signer, channel_to, short_folder
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.duration_pb2 import Duration
     from grpc import aio
+
+    from services.payment.ports import Education
 
 
 EDUCATION: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/education"),)
@@ -50,12 +52,40 @@ def azr(minor_units: int) -> money_pb2.Money:
 
 
 @dataclass(slots=True)
-class RecordingEducation:
-    """Stands in for Education: keeps the events it was told, or does not answer."""
+class FakeEducation:
+    """Education in memory: closes what payments bought, takes events, or does not answer."""
 
     answers: bool = True
+    """Whether events arrive."""
     received: list[event_pb2.Event] = field(default_factory=list)
     refused: int = 0
+    silent: bool = False
+    """Whether questions do not arrive."""
+    lost: bool = False
+    """Whether answers to questions do not come back."""
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is clear, answers are on their way."""
+    refusals: dict[str, str] = field(default_factory=dict)
+    """Reasons for which payers are refused, by payment."""
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """What was answered, by refund: empty for a yes. The same refund is always answered alike."""
+    asked: list[tuple[str, str, bool]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def close_enrollment(self, *, payment_id: str, refund_id: str, by_payer: bool) -> None:
+        """Decide on a refund."""
+        self.asked.append((payment_id, refund_id, by_payer))
+        if self.silent:
+            raise DependencyUnavailable(retry_after_seconds=1)
+        refusal = self.refusals.get(payment_id, "") if by_payer else ""
+        verdict = self.verdicts.setdefault(refund_id, refusal)
+        await self.gate.wait()
+        if self.lost:
+            raise DependencyUnavailable(retry_after_seconds=1)
+        if verdict:
+            raise Refused(verdict, "FAILED_PRECONDITION")
 
     async def send(self, subscriber: str, events: Sequence[event_pb2.Event]) -> Sequence[event_pb2.Result]:
         """Keep the events."""
@@ -108,6 +138,24 @@ class Person:
         request = pb.CreateRefundRequest(payment_id=payment_id, amount=amount, request_id=key, reason="changed my mind")
         return (await self.payment.payments.CreateRefund(request, metadata=self.metadata)).refund
 
+    async def read_refund(self, refund_id: str) -> payment_pb2.Refund:
+        """Read a refund."""
+        request = pb.GetRefundRequest(refund_id=refund_id)
+        return (await self.payment.payments.GetRefund(request, metadata=self.metadata)).refund
+
+    async def buy(self, minor_units: int) -> payment_pb2.Payment:
+        """Buy a course: Education holds its price and captures it."""
+        create = pb.CreateHoldRequest(
+            amount=azr(minor_units),
+            user_id=self.id,
+            type=payment_pb2.PAYMENT_TYPE_ENROLLMENT,
+            course_id=new_id(),
+            request_id=new_id(),
+        )
+        held = (await self.payment.payments.CreateHold(create, metadata=EDUCATION)).hold
+        capture = pb.CaptureHoldRequest(hold_id=held.id, user_id=self.id, request_id=new_id())
+        return (await self.payment.payments.CaptureHold(capture, metadata=EDUCATION)).payment
+
     async def read(self, payment_id: str) -> payment_pb2.Payment:
         """Read a payment."""
         request = pb.GetPaymentRequest(payment_id=payment_id)
@@ -147,7 +195,9 @@ class RunningPayment:
     target: str
     channel: aio.Channel
     signer: Signer
-    education: RecordingEducation
+    education: FakeEducation
+    replica: Container
+    """The operations of a second replica."""
     app_url: str
     owner_url: str
 
@@ -160,11 +210,6 @@ class RunningPayment:
     def wallets(self) -> wallet_service_pb2_grpc.WalletServiceStub:
         """Return the stub of WalletService."""
         return wallet_service_pb2_grpc.WalletServiceStub(self.channel)
-
-    @property
-    def internal(self) -> internal_service_pb2_grpc.InternalServiceStub:
-        """Return the stub of InternalService."""
-        return internal_service_pb2_grpc.InternalServiceStub(self.channel)
 
     def person(self, role: str = "ROLE_STUDENT") -> Person:
         """Return a new person, without a wallet."""
@@ -212,13 +257,20 @@ class RunningPayment:
 
 @asynccontextmanager
 async def running_payment(
-    app_url: str, owner_url: str, *, mesh_target: str = "", signer: Signer | None = None
+    app_url: str,
+    owner_url: str,
+    *,
+    mesh_target: str = "",
+    signer: Signer | None = None,
+    education: Education | None = None,
+    settle_after_seconds: float = 600,
 ) -> AsyncIterator[RunningPayment]:
     """Serve Payment on a database, without limits; give its stubs.
 
-    With a `mesh_target` it asks the Auth and the Education that are there; without, a stand-in and the signer itself.
+    With a `mesh_target` it asks the Auth and the Education that are there; without, the signer itself, and the given
+    Education or a stand-in.
     """
-    signer, education = signer or Signer(), RecordingEducation()
+    signer, fake = signer or Signer(), FakeEducation()
     async with short_folder() as folder:
         settings = PaymentSettings(
             env=Environment.DEVELOPMENT,
@@ -228,11 +280,18 @@ async def running_payment(
             secret_key=SecretStr(base64.b64encode(os.urandom(32)).decode()),
             rate_limit_scale=10_000,
             drain_seconds=0,
+            refund_settle_after_seconds=settle_after_seconds,
         )
-        server = build(settings) if mesh_target else build(settings, keys=signer, send=education.send)
+        server = (
+            build(settings)
+            if mesh_target
+            else build(settings, keys=signer, education=education or fake, send=fake.send)
+        )
+        replica = assemble(settings, education=education or fake)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
-                yield RunningPayment(settings.listen, channel, signer, education, app_url, owner_url)
+                yield RunningPayment(settings.listen, channel, signer, fake, replica, app_url, owner_url)
         finally:
             await server.stop()
+            await replica.infrastructure.close()

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 from tests.support.services import SERVICES
 
+DEFAULT_RIGHTS = """
+ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {service}_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT USAGE, SELECT ON SEQUENCES TO {service}_app;
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Clone:
@@ -43,13 +48,27 @@ class Databases:
     _migrated: set[str] = field(default_factory=set)
 
     @asynccontextmanager
+    async def old(self, service: str, revision: str) -> AsyncIterator[Clone]:
+        """Give an empty database at an older revision of the service's schema, and drop it afterwards."""
+        async with self._created(service, "template1") as clone:
+            async with self.server.connection(clone.name) as connection:
+                await connection.execute(DEFAULT_RIGHTS.format(service=service))
+            await asyncio.to_thread(migrate, service, clone.owner_url, revision)
+            yield clone
+
+    @asynccontextmanager
     async def clone(self, service: str) -> AsyncIterator[Clone]:
         """Give a database with the newest schema of the service, and drop it afterwards."""
         if service not in self._migrated:
             await asyncio.to_thread(migrate, service, self.server.url(service, f"{service}_owner"))
             self._migrated.add(service)
+        async with self._created(service, service) as clone:
+            yield clone
+
+    @asynccontextmanager
+    async def _created(self, service: str, template: str) -> AsyncIterator[Clone]:
         name = f"{service}_{new_id().replace('-', '')}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {service} OWNER {service}_owner")
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {service}_owner")
         try:
             urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
             yield Clone(name, self.server, *urls)

@@ -1,4 +1,4 @@
-"""What needs Go's tools (`make tools` builds them): grpcurl as developers use it, grpc-gateway as others may."""
+"""What needs Go's tools (`make test-tools` builds them): grpcurl and ghz as developers use them, grpc-gateway."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def test_grpcurl_lists_describes_and_calls_by_reflection(system: LocalSystem) ->
     assert "string reference = 3" in described.stdout
     courses = json.loads(grpcurl(system, system.target, "azora.education.v1.CourseService/ListCourses").stdout)
     assert len(courses["courses"]) >= 2
+
+
+def test_grpcurl_describes_a_method(system: LocalSystem) -> None:
+    described = grpcurl(system, system.target, "describe", "azora.education.v1.CourseService.ListCourses")
+    assert "rpc ListCourses ( .azora.education.v1.ListCoursesRequest )" in described.stdout, described.stderr
+
+
+def test_ghz_finds_a_method_by_reflection_and_loads_it(system: LocalSystem) -> None:
+    call = ("--call", "azora.education.v1.CourseService.ListCourses", "--total", "200", "--concurrency", "8")
+    loaded = run(TOOLS / "ghz", "--insecure", *call, "--format", "json", system.target)
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout)["statusCodeDistribution"] == {"OK": 200}
 
 
 def test_grpcurl_signs_in_and_reads_the_wallet(system: LocalSystem) -> None:

@@ -9,6 +9,7 @@ from services.compiler.envoy.clusters import listening
 from services.compiler.envoy.connections import http_listener, public
 from services.compiler.envoy.flood_guard import EVERYONE, REFLECTION, flood_guard, in_tier
 from services.compiler.envoy.headers import (
+    TRANSFER_CODING,
     compressors,
     cors,
     cors_policy,
@@ -134,6 +135,7 @@ def _routes(profile: Profile, contract: Contract) -> Json:
     return {
         "name": "edge",
         "request_headers_to_add": request_headers(),
+        "request_headers_to_remove": [TRANSFER_CODING],
         "response_headers_to_add": response_headers(tls=profile.public_certificate is not None),
         "response_headers_to_remove": ["grpc-accept-encoding"],
         "virtual_hosts": [
@@ -227,7 +229,7 @@ def _accepted_headers() -> Json:
     }
     untyped = {"name": "content-type", "present_match": False}
     filled = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}, "invert_match": True}
-    coded = {"name": "transfer-encoding", "present_match": True}
+    coded = {"name": TRANSFER_CODING, "present_match": True}
     body = {"or_rules": {"rules": [{"header": filled}, {"header": coded}]}}
     content_type = {"or_rules": {"rules": [{"header": other}, {"and_rules": {"rules": [{"header": untyped}, body]}}]}}
     rules = {CONTENT_TYPE_RULE: content_type, ENCODING_RULE: unknown_encoding()}

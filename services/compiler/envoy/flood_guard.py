@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.compiler.envoy.typed import Json, extension
 from services.shared.policy import tiers
+from services.shared.principal import IPV6_PREFIX_BITS
 
 if TYPE_CHECKING:
     from services.shared.policy import Tier
@@ -22,7 +23,7 @@ EVERYONE = "PUBLIC"
 REFLECTION = "REFLECTION"
 """The tier of reflection's streams."""
 REFLECTION_PER_MINUTE = 60
-NETWORK = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": 64}}
+NETWORK = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": IPV6_PREFIX_BITS}}
 """One client: an IPv4 address, or the /64 that an IPv6 subscriber has at least."""
 
 

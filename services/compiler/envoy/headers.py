@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Who is calling, and what only Envoy says: clients that send these would be believed further in.
 UNTRUSTED = ("x-forwarded-client-cert", "x-request-id")
+TRANSFER_CODING = "x-azora-transfer-encoding"
+"""Tells the edge's filters of a chunked body: Envoy removes the header Transfer-Encoding before them."""
 UNTRUSTED_PREFIXES = ("x-auth-", "x-envoy-")
 CORS_METHODS = "GET, POST, PUT, PATCH, DELETE"
 CORS_REQUEST_HEADERS = (
@@ -37,6 +39,7 @@ def untrusted_headers() -> Json:
             *({"remove": name} for name in UNTRUSTED),
             *({"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in UNTRUSTED_PREFIXES),
             *removals(),
+            {"append": _header(TRANSFER_CODING, "%REQ(TRANSFER-ENCODING)%", ALWAYS)},
         ],
     )
 

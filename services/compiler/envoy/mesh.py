@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from services.compiler.contract import CHECKED_SERVICE, HEALTH_CHECK
 from services.compiler.envoy import tls
 from services.compiler.envoy.clusters import listening
 from services.compiler.envoy.connections import http_listener
 from services.compiler.envoy.local_replies import local_replies
+from services.compiler.envoy.profiles import GATEWAY
 from services.compiler.envoy.routes import rpc_route
 from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.typed import Json, extension
@@ -29,7 +31,9 @@ ANY_SERVICE = "any"
 def mesh_listener(profile: Profile, contract: Contract) -> Json:
     """Return the internal listener: mutual TLS, and every call checked against its method's policy."""
     policies = [policy for policy in contract.policies().values() if policy.service_path not in INFRASTRUCTURE]
+    health = contract.policies()[HEALTH_CHECK]
     routes = [rpc_route(policy) for policy in policies]
+    routes += [_health_of(name, health) for name in (*contract.owners, GATEWAY)]
     manager = {
         "stat_prefix": "mesh",
         "codec_type": "HTTP2",
@@ -60,12 +64,22 @@ def mesh_listener(profile: Profile, contract: Contract) -> Json:
     )
 
 
+def _health_of(service: str, check: MethodPolicy) -> Json:
+    """Return the route on which the gateway asks for a service's health: as others reach it, or UNAVAILABLE."""
+    header = {"name": CHECKED_SERVICE, "string_match": {"exact": service}}
+    route = rpc_route(check)
+    route["match"]["headers"] = [header]
+    route["route"]["cluster"] = service
+    return route
+
+
 def _callers(policies: Iterable[MethodPolicy]) -> Json:
     """Return the filter that knows who may call what; whatever no rule allows is refused."""
     paths: dict[str, list[str]] = defaultdict(list)
     for policy in policies:
         for caller in callers(policy):
             paths[caller].append(policy.path)
+    paths[GATEWAY].append(HEALTH_CHECK)
     rules = {
         caller: {
             "permissions": [{"url_path": {"path": {"exact": path}}} for path in called],

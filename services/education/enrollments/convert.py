@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.education.v1 import enrollment_pb2
+from azora.education.v1 import enrollment_pb2, internal_service_pb2
 from azora.education.v1 import enrollment_service_pb2 as pb
 
 from services.education.enrollments.model import PaymentRefunded
@@ -19,37 +19,62 @@ if TYPE_CHECKING:
     from services.shared.pagination import Page
 
 
-def payment_refunded(message: events_pb2.PaymentRefunded) -> PaymentRefunded:
-    """Return the event."""
-    return PaymentRefunded(message.payment_id.lower(), message.in_full)
+def enrollment(model: Enrollment) -> enrollment_pb2.Enrollment:
+    """Return an enrolment's message."""
+    return enrollment_pb2.Enrollment(
+        id=model.id,
+        course_id=model.course_id,
+        state=enrollment_pb2.EnrollmentState.Value(f"ENROLLMENT_STATE_{model.state}"),
+        progress=progress(model.progress),
+        enroll_time=timestamp(model.enroll_time),
+        complete_time=timestamp(model.complete_time),
+        payment_id=model.payment_id or "",
+        user_id=model.user_id,
+        course_revision=model.course_revision,
+        course_title=model.course_title,
+    )
 
 
-def enroll_response(enrollment: Enrollment) -> pb.EnrollResponse:
+def progress(model: Progress) -> enrollment_pb2.Progress:
+    """Return the message of a progress."""
+    return enrollment_pb2.Progress(
+        completed_lessons=model.completed_lessons,
+        required_lessons=model.required_lessons,
+        basis_points=model.basis_points,
+    )
+
+
+def enroll_response(model: Enrollment) -> pb.EnrollResponse:
     """Return the answer of Enroll."""
-    return pb.EnrollResponse(enrollment=_enrollment(enrollment))
+    return pb.EnrollResponse(enrollment=enrollment(model))
 
 
-def get_response(enrollment: Enrollment) -> pb.GetEnrollmentResponse:
+def get_enrollment_response(model: Enrollment) -> pb.GetEnrollmentResponse:
     """Return the answer of GetEnrollment."""
-    return pb.GetEnrollmentResponse(enrollment=_enrollment(enrollment))
+    return pb.GetEnrollmentResponse(enrollment=enrollment(model))
 
 
-def complete_lesson_response(enrollment: Enrollment) -> pb.CompleteLessonResponse:
+def cancel_enrollment_response(model: Enrollment) -> pb.CancelEnrollmentResponse:
+    """Return the answer of CancelEnrollment."""
+    return pb.CancelEnrollmentResponse(enrollment=enrollment(model))
+
+
+def complete_lesson_response(model: Enrollment) -> pb.CompleteLessonResponse:
     """Return the answer of CompleteLesson."""
-    return pb.CompleteLessonResponse(enrollment=_enrollment(enrollment))
+    return pb.CompleteLessonResponse(enrollment=enrollment(model))
 
 
 def list_enrollments_response(page: Page[Enrollment]) -> pb.ListEnrollmentsResponse:
     """Return the answer of ListEnrollments."""
     return pb.ListEnrollmentsResponse(
-        enrollments=[_enrollment(enrollment) for enrollment in page.items], next_page_token=page.next_page_token
+        enrollments=[enrollment(model) for model in page.items], next_page_token=page.next_page_token
     )
 
 
-def progress_response(progress: Progress, lessons: Sequence[LessonProgress]) -> pb.GetProgressResponse:
+def get_progress_response(model: Progress, lessons: Sequence[LessonProgress]) -> pb.GetProgressResponse:
     """Return the answer of GetProgress."""
     return pb.GetProgressResponse(
-        progress=_progress(progress),
+        progress=progress(model),
         lessons=[
             enrollment_pb2.LessonProgress(lesson_id=lesson.lesson_id, complete_time=timestamp(lesson.complete_time))
             for lesson in lessons
@@ -57,24 +82,11 @@ def progress_response(progress: Progress, lessons: Sequence[LessonProgress]) -> 
     )
 
 
-def _enrollment(enrollment: Enrollment) -> enrollment_pb2.Enrollment:
-    return enrollment_pb2.Enrollment(
-        id=enrollment.id,
-        course_id=enrollment.course_id,
-        state=enrollment_pb2.EnrollmentState.Value(f"ENROLLMENT_STATE_{enrollment.state}"),
-        progress=_progress(enrollment.progress),
-        enroll_time=timestamp(enrollment.enroll_time),
-        complete_time=timestamp(enrollment.complete_time),
-        payment_id=enrollment.payment_id or "",
-        user_id=enrollment.user_id,
-        course_revision=enrollment.course_revision,
-        course_title=enrollment.course_title,
-    )
+def close_enrollment_response(_: None) -> internal_service_pb2.CloseEnrollmentResponse:
+    """Return the answer of CloseEnrollment."""
+    return internal_service_pb2.CloseEnrollmentResponse()
 
 
-def _progress(progress: Progress) -> enrollment_pb2.Progress:
-    return enrollment_pb2.Progress(
-        completed_lessons=progress.completed_lessons,
-        required_lessons=progress.required_lessons,
-        basis_points=progress.basis_points,
-    )
+def payment_refunded(message: events_pb2.PaymentRefunded) -> PaymentRefunded:
+    """Return the event."""
+    return PaymentRefunded(message.payment_id.lower(), message.in_full)

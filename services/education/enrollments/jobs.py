@@ -1,18 +1,38 @@
-"""What follows from learning, once Payment answers."""
+"""Background work of enrolments: settling what a call left unpaid, releasing holds, granting rewards, events."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from services.education.enrollments.model import CloseRefundWindow, GrantReward
-from services.shared.jobs import Job
+from azora.payment.v1 import events_pb2
+
+from services.education.enrollments import convert
+from services.education.enrollments.model import GrantReward, ReleaseHold, SettleEnrollment
+from services.shared.inbox import Subscription
+from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.education.enrollments.operations import EnrollmentOperations
+    from services.education.enrollments.operations import SettlementOperations
+
+SWEEP_SCHEDULE = "* * * * *"
 
 
-def jobs(operations: EnrollmentOperations) -> Sequence[Job[Any]]:
+def jobs(settlements: SettlementOperations) -> Sequence[Job[Any]]:
     """Return the jobs of enrolments."""
-    return [Job(GrantReward, operations.grant_reward), Job(CloseRefundWindow, operations.close_refund_window)]
+    return [
+        Job(SettleEnrollment, settlements.settle_enrollment),
+        Job(ReleaseHold, settlements.release_hold),
+        Job(GrantReward, settlements.grant_reward),
+    ]
+
+
+def periodic(settlements: SettlementOperations) -> Sequence[Periodic]:
+    """Return what runs on a schedule."""
+    return [Periodic("sweep_enrollments", SWEEP_SCHEDULE, settlements.sweep_enrollments)]
+
+
+def subscriptions(settlements: SettlementOperations) -> Sequence[Subscription[Any, Any]]:
+    """Return the handlers of Payment's events."""
+    return [Subscription(events_pb2.PaymentRefunded, convert.payment_refunded, settlements.payment_refunded)]

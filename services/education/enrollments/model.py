@@ -19,7 +19,7 @@ COMPLETE_BASIS_POINTS = 10_000
 
 
 class EnrollmentState(StrEnum):
-    """Where an enrolment is in its life."""
+    """State of an enrolment."""
 
     PENDING = "PENDING"
     ACTIVE = "ACTIVE"
@@ -27,12 +27,50 @@ class EnrollmentState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class Refusal(StrEnum):
+    """Why an attempt to enrol ended for good, as the reason of an error."""
+
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    WALLET_FROZEN = "WALLET_FROZEN"
+    COURSE_FULL = "COURSE_FULL"
+    ENROLLMENT_CANCELLED = "ENROLLMENT_CANCELLED"
+
+
+HOLD_REFUSALS = {refusal.value: refusal for refusal in (Refusal.INSUFFICIENT_FUNDS, Refusal.WALLET_FROZEN)}
+"""What Payment refuses to hold the price for."""
+HOLD_ENDED = {"HOLD_EXPIRED", "HOLD_NOT_ACTIVE", "HOLD_NOT_FOUND"}
+"""What Payment refuses a capture for when nothing was captured and nothing is left to."""
+
+
 @dataclass(frozen=True, slots=True)
 class SettleEnrollment:
-    """Job: finish the payment of an enrolment that a call left incomplete."""
+    """Job: bring an attempt at an enrolment to its end, paid or cancelled, that a call left unpaid."""
 
     enrollment_id: str
     attempt: int
+
+    @property
+    def once(self) -> str:
+        """The name under which it is enqueued once."""
+        return f"settle_enrollment:{self.enrollment_id}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHold:
+    """Job: release what is held for an attempt at an enrolment that was cancelled unpaid.
+
+    It has all that the hold was asked for with: asking again by its key tells whether there is one.
+    """
+
+    enrollment_id: str
+    attempt: int
+    user_id: str
+    course_id: str
+    course_title: str
+    amount_minor: int
+    currency: str
+    hold_id: str | None
+    """None where the answer with it was lost, or never came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +84,8 @@ class GrantReward:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseRefundWindow:
-    """Job: end the payer's right to a refund."""
-
-    payment_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class PaymentRefunded:
-    """Event of Payment: a payment was refunded."""
+    """Event of Payment: a payment was refunded, in part or in full."""
 
     payment_id: str
     in_full: bool
@@ -110,26 +141,25 @@ class Enrollment:
     """When that call came."""
     hold_id: str | None
     payment_id: str | None
-    refused: bool
-    """Whether Payment refused to hold the price."""
-    refund_window_closed: bool
+    refusal: Refusal | None
+    """Why this attempt ended: what its key is answered from then on."""
     progress: Progress
     enroll_time: datetime | None
     """When it last became active."""
     complete_time: datetime | None
 
     @property
+    def paid_course(self) -> bool:
+        """Whether the course has a price."""
+        return self.price.amount_minor > 0
+
+    @property
     def unsettled(self) -> bool:
         """Whether the price is still to be paid."""
-        live = self.state is not EnrollmentState.CANCELLED
-        return live and self.price.amount_minor > 0 and self.payment_id is None
-
-    def payment_key(self, step: str) -> str:
-        """Return the idempotency key of a step of this attempt's payment: whoever takes the step uses the same."""
-        return f"enrollment:{self.id}:{self.attempt}:{step}"
+        return self.state is not EnrollmentState.CANCELLED and self.paid_course and self.payment_id is None
 
     def lapsed(self, now: datetime) -> bool:
-        """Whether its time to become active is over: whatever was held for it is given back by itself."""
+        """Whether its time to become active is over."""
         return self.state is EnrollmentState.PENDING and now >= self.open_time + HOLD_LIFETIME
 
     def activated(self, hold_id: str, now: datetime) -> Enrollment:
@@ -146,32 +176,59 @@ class Enrollment:
         """End what did not become active in time."""
         return self.cancelled() if self.state is EnrollmentState.PENDING else self
 
-    def declined(self) -> Enrollment:
-        """End it because Payment refused to hold the price."""
-        return replace(self.cancelled(), refused=True) if self.state is EnrollmentState.PENDING else self
+    def declined(self, refusal: Refusal, hold_id: str | None = None) -> Enrollment:
+        """End what cannot become active; `hold_id` is what is held for it."""
+        if self.state is not EnrollmentState.PENDING:
+            return self
+        return replace(self.cancelled(), refusal=refusal, hold_id=hold_id)
+
+    def called_off(self) -> Enrollment:
+        """End it because the learner wants to, or the money is to be paid back: its key does not begin anew."""
+        return replace(self.cancelled(), refusal=Refusal.ENROLLMENT_CANCELLED)
 
     def cancelled(self) -> Enrollment:
-        """End it: the price could not be paid, or was paid back."""
+        """End it: the price could not be paid."""
         return replace(self, state=EnrollmentState.CANCELLED)
 
     def with_lesson(self, *, required: bool) -> Enrollment:
-        """Count one more lesson; only required ones do."""
+        """Count one more lesson; only required ones do, and none once the course is completed."""
+        if self.state is EnrollmentState.COMPLETED:
+            return self
         completed = self.progress.completed_lessons + required
         return replace(self, progress=replace(self.progress, completed_lessons=completed))
 
-    def advanced(self, now: datetime, refund_limit_basis_points: int) -> Enrollment:
-        """Draw what follows from progress, once the price is paid: completion, and the end of the time for refunds."""
-        if self.state is not EnrollmentState.ACTIVE or self.unsettled:
+    def advanced(self, now: datetime) -> Enrollment:
+        """Complete the course if nothing is missing, once the price is paid."""
+        if self.state is not EnrollmentState.ACTIVE or self.unsettled or not self.progress.complete:
             return self
-        passed = self.payment_id is not None and self.progress.basis_points > refund_limit_basis_points
-        after = replace(self, refund_window_closed=self.refund_window_closed or passed)
-        if self.progress.complete:
-            after = replace(after, state=EnrollmentState.COMPLETED, complete_time=self.complete_time or now)
-        return after
+        return replace(self, state=EnrollmentState.COMPLETED, complete_time=self.complete_time or now)
 
-    def jobs_since(self, before: Enrollment) -> Iterator[GrantReward | CloseRefundWindow]:
+    def jobs_since(self, before: Enrollment) -> Iterator[GrantReward | ReleaseHold]:
         """Give the work that the change from `before` to this asks for."""
         if self.complete_time and not before.complete_time and self.completion_reward.amount_minor:
             yield GrantReward(self.id, self.user_id, self.completion_reward.amount_minor, self.course_title)
-        if self.payment_id and self.refund_window_closed and not before.refund_window_closed:
-            yield CloseRefundWindow(self.payment_id)
+        if before.unsettled and not self.unsettled and self.payment_id is None and self._may_be_held:
+            yield self.release()
+
+    def release(self) -> ReleaseHold:
+        """Return the job that releases what is held for this attempt."""
+        return ReleaseHold(
+            enrollment_id=self.id,
+            attempt=self.attempt,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title=self.course_title,
+            amount_minor=self.price.amount_minor,
+            currency=self.price.currency,
+            hold_id=self.hold_id,
+        )
+
+    @property
+    def _may_be_held(self) -> bool:
+        """Whether something may be held for it: not if Payment refused that."""
+        return self.refusal not in HOLD_REFUSALS.values()
+
+
+def payment_key(enrollment_id: str, attempt: int, step: str) -> str:
+    """Return the idempotency key of a step of an attempt's payment: whoever takes the step uses the same."""
+    return f"enrollment:{enrollment_id}:{attempt}:{step}"

@@ -1,45 +1,50 @@
-"""Enrolling, completing lessons, reading progress."""
+"""Enrolling, completing lessons, reading progress; and what has to agree with Payment about money."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from services.education import errors
 from services.education.courses.model import CourseState
 from services.education.courses.operations import may_see
-from services.education.enrollments.model import Enrollment, EnrollmentState, LessonProgress, SettleEnrollment
-from services.education.errors import (
-    AlreadyEnrolled,
-    CourseFull,
-    CourseNotFound,
-    CourseNotOpen,
-    EnrollmentNotActive,
-    EnrollmentNotFound,
-    InsufficientFunds,
-    LessonNotFound,
+from services.education.enrollments.model import (
+    HOLD_ENDED,
+    HOLD_LIFETIME,
+    HOLD_REFUSALS,
+    Enrollment,
+    EnrollmentState,
+    LessonProgress,
+    Refusal,
+    SettleEnrollment,
+    payment_key,
 )
-from services.shared.errors import DependencyUnavailable
+from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.jobs import enqueue
 from services.shared.money import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course
     from services.education.courses.store import CourseStore
-    from services.education.enrollments.model import CloseRefundWindow, GrantReward, Progress
+    from services.education.enrollments.model import GrantReward, PaymentRefunded, Progress, ReleaseHold
     from services.education.enrollments.store import EnrollmentStore
-    from services.education.ports import Payments
-    from services.education.settlements.operations import SettlementOperations
+    from services.education.ports import Captured, Payments
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
 
 SETTLEMENTS_PER_CALL = 3
+SWEEP_LIMIT = 1000
+REFUSALS = {
+    kind.reason: kind
+    for kind in (errors.InsufficientFunds, errors.WalletFrozen, errors.CourseFull, errors.EnrollmentCancelled)
+}
 
 
 class EnrollmentOperations:
@@ -53,20 +58,16 @@ class EnrollmentOperations:
         store: EnrollmentStore,
         courses: CourseStore,
         settlements: SettlementOperations,
-        payments: Payments,
         pages: PageTokens,
         settle_after: timedelta,
-        refund_limit_basis_points: int,
     ) -> None:
         self._database = database
         self._records = records
         self._store = store
         self._courses = courses
         self._settlements = settlements
-        self._payments = payments
         self._pages = pages
         self._settle_after = settle_after
-        self._refund_limit_basis_points = refund_limit_basis_points
 
     async def enroll(
         self, *, principal: Principal, course_id: str, idempotent: Idempotent[Enrollment, Response]
@@ -76,14 +77,15 @@ class EnrollmentOperations:
         What each leaves is enough to go on from: for this call, for the same key asked again, and for the job that was
         enqueued with the first. The key's answer is kept when the enrolment is paid, or refused.
 
-        Raises CourseNotFound, CourseNotOpen, CourseFull, AlreadyEnrolled, InsufficientFunds, DependencyUnavailable.
+        Raises CourseNotFound, CourseNotOpen, CourseFull, AlreadyEnrolled, InsufficientFunds, WalletFrozen,
+        EnrollmentCancelled, DependencyUnavailable.
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
             return await self._enroll(connection, principal, course_id, idempotent.key)
 
         for _ in range(SETTLEMENTS_PER_CALL):
-            answer = await self._records.advance(idempotent, work, decided=_settled)
+            answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
             if not isinstance(answer, Enrollment):
                 return answer
             await self._settlements.settle(answer)
@@ -97,16 +99,18 @@ class EnrollmentOperations:
             found = await self._store.list_enrollments(connection, request, principal.user_id)
         return request.page(found, lambda enrollment: [enrollment.id])
 
-    async def get(self, *, principal: Principal, enrollment_id: str) -> Enrollment:
+    async def get_enrollment(self, *, principal: Principal, enrollment_id: str) -> Enrollment:
         """Return one of the caller's enrolments. Raises EnrollmentNotFound."""
         async with self._database.reading() as connection:
-            return _own(principal, await self._store.find(connection, enrollment_id))
+            return _existing(await self._store.find_enrollment(connection, enrollment_id), principal)
 
-    async def progress(self, *, principal: Principal, enrollment_id: str) -> tuple[Progress, Sequence[LessonProgress]]:
+    async def get_progress(
+        self, *, principal: Principal, enrollment_id: str
+    ) -> tuple[Progress, Sequence[LessonProgress]]:
         """Return how far one of the caller's enrolments is, in sum and by lesson. Raises EnrollmentNotFound."""
         async with self._database.reading() as connection:
-            enrollment = _own(principal, await self._store.find(connection, enrollment_id))
-            completions = await self._store.completions(connection, enrollment_id)
+            enrollment = _existing(await self._store.find_enrollment(connection, enrollment_id), principal)
+            completions = await self._store.list_completions(connection, enrollment_id)
             content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
         lessons = [LessonProgress(lesson.id, completions.get(lesson.id)) for lesson in content.lessons]
         return enrollment.progress, lessons
@@ -120,22 +124,144 @@ class EnrollmentOperations:
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
-            before = _own(principal, await self._store.lock(connection, enrollment_id))
+            before = _existing(await self._store.lock_enrollment(connection, enrollment_id), principal)
             content = await self._courses.find_content(connection, before.course_id, before.course_revision)
             lesson = content.lesson(lesson_id)
             if lesson is None:
-                raise LessonNotFound
-            if before.state is EnrollmentState.COMPLETED:
+                raise errors.LessonNotFound
+            if before.state not in (EnrollmentState.ACTIVE, EnrollmentState.COMPLETED):
+                raise errors.EnrollmentNotActive
+            if not await self._store.insert_completion(connection, enrollment_id, lesson_id):
                 return before
-            if before.state is not EnrollmentState.ACTIVE:
-                raise EnrollmentNotActive
-            if not await self._store.complete_lesson(connection, enrollment_id, lesson_id):
-                return before
-            after = self._advanced(before.with_lesson(required=lesson.required))
-            await self._store.save(connection, before, after)
+            after = before.with_lesson(required=lesson.required).advanced(datetime.now(UTC))
+            await self._store.update_enrollment(connection, before, after)
             return after
 
         return await self._records.run(idempotent, work)
+
+    async def cancel_enrollment(
+        self, *, principal: Principal, enrollment_id: str, idempotent: Idempotent[Enrollment, Response]
+    ) -> Response:
+        """End an enrolment that is not paid yet, or free. Raises EnrollmentNotFound, CourseCompleted, RefundRequired.
+
+        What was held for it is released by a job; the call that enrolled ends with EnrollmentCancelled.
+        """
+
+        async def work(connection: AsyncConnection) -> Enrollment:
+            before = _existing(await self._store.lock_enrollment(connection, enrollment_id), principal)
+            if before.state is EnrollmentState.CANCELLED:
+                return before
+            if before.state is EnrollmentState.COMPLETED:
+                raise errors.CourseCompleted
+            if before.state is EnrollmentState.ACTIVE and before.paid_course:
+                raise errors.RefundRequired(payment_id=before.payment_id or "")
+            after = before.called_off()
+            await self._store.update_enrollment(connection, before, after)
+            return after
+
+        return await self._records.run(idempotent, work)
+
+    async def _enroll(self, connection: AsyncConnection, principal: Principal, course_id: str, key: str) -> Enrollment:
+        """Enrol, or return what this key made of it before."""
+        found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
+        if found is not None and found.refusal and found.key == key:
+            raise REFUSALS[found.refusal]
+        if found is None or found.state is EnrollmentState.CANCELLED:
+            opened = await self._open(connection, principal, course_id, key)
+            if opened is not None:
+                return opened
+            found = _existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
+        if found.key != key:
+            raise errors.AlreadyEnrolled(enrollment_id=found.id, state=found.state)
+        return found
+
+    async def _open(
+        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str
+    ) -> Enrollment | None:
+        course = await self._courses.find_course(connection, course_id)
+        if course is None or not may_see(principal, course):
+            raise errors.CourseNotFound
+        if course.state is not CourseState.PUBLISHED:
+            raise errors.CourseNotOpen
+        if await _is_full(connection, self._courses, self._store, course):
+            raise errors.CourseFull
+        content = await self._courses.find_content(connection, course.id, course.revision)
+        opened = await self._store.insert_enrollment(
+            connection, user_id=principal.user_id, course=course, content=content, key=key, now=datetime.now(UTC)
+        )
+        if opened is None:
+            return None
+        if opened.unsettled:
+            job = SettleEnrollment(opened.id, opened.attempt)
+            await enqueue(connection, job, delay=self._settle_after, once=job.once)
+        advanced = opened.advanced(datetime.now(UTC))
+        await self._store.update_enrollment(connection, opened, advanced)
+        return advanced
+
+
+class SettlementOperations:
+    """Brings paid enrolments to their end: enrolled and paid, or neither; refunded or completed, never both.
+
+    The learner's call settles, and a job does it again in case the call died. Both use the same keys towards Payment,
+    and every change of the row asks first whether it is still due, so any number may do it at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        records: IdempotencyRecords,
+        store: EnrollmentStore,
+        courses: CourseStore,
+        payments: Payments,
+        refund_limit_basis_points: int,
+        sweep_after: timedelta,
+    ) -> None:
+        self._database = database
+        self._records = records
+        self._store = store
+        self._courses = courses
+        self._payments = payments
+        self._refund_limit_basis_points = refund_limit_basis_points
+        self._sweep_after = sweep_after
+
+    async def settle(self, enrollment: Enrollment) -> None:
+        """Go on from where the enrolment stands until it is paid or cancelled. Raises DependencyUnavailable."""
+        current = enrollment
+        if current.lapsed(datetime.now(UTC)):
+            current = await self._change(current, Enrollment.given_up)
+            # The job that was enqueued with the change does this, too; here the learner's next attempt waits for it.
+            if current.state is EnrollmentState.CANCELLED:
+                await self.release_hold(enrollment.release())
+        if current.state is EnrollmentState.PENDING:
+            current = await self._hold(current)
+        if current.attempt == enrollment.attempt and current.unsettled:
+            await self._capture(current)
+
+    async def settle_enrollment(self, job: SettleEnrollment) -> None:
+        """Settle the enrolment if this attempt at it was left unpaid. Raises DependencyUnavailable."""
+        async with self._database.reading() as connection:
+            enrollment = await self._store.find_enrollment(connection, job.enrollment_id)
+        if enrollment is not None and enrollment.attempt == job.attempt and enrollment.unsettled:
+            await self.settle(enrollment)
+
+    async def sweep_enrollments(self) -> None:
+        """Enqueue the settlement of enrolments that are unpaid although their job is over."""
+
+        async def work(connection: AsyncConnection) -> None:
+            for job in await self._store.list_unsettled(connection, age=self._sweep_after, limit=SWEEP_LIMIT):
+                await enqueue(connection, job, once=job.once)
+
+        await self._database.transaction(work)
+
+    async def release_hold(self, job: ReleaseHold) -> None:
+        """Release what is held for a cancelled attempt, if anything is. Raises DependencyUnavailable."""
+        try:
+            hold_id = job.hold_id or await self._ask_for_hold(job)
+            key = payment_key(job.enrollment_id, job.attempt, "release")
+            await self._payments.release(key=key, user_id=job.user_id, hold_id=hold_id)
+        except Refused:
+            return  # Nothing is held, or it is released already.
 
     async def grant_reward(self, job: GrantReward) -> None:
         """Let the learner earn what completing the course is worth, once. Raises DependencyUnavailable."""
@@ -146,64 +272,131 @@ class EnrollmentOperations:
             description=f"Completed {job.course_title}",
         )
 
-    async def close_refund_window(self, job: CloseRefundWindow) -> None:
-        """End the time in which the learner may ask for a refund. Raises DependencyUnavailable."""
-        await self._payments.close_refund_window(payment_id=job.payment_id)
+    async def close_enrollment(
+        self, *, payment_id: str, by_payer: bool, idempotent: Idempotent[None, Response]
+    ) -> Response:
+        """Cancel the enrolment that a payment bought, so that it can be refunded in full.
 
-    async def _enroll(self, connection: AsyncConnection, principal: Principal, course_id: str, key: str) -> Enrollment:
-        """Enrol, or return what this key made of it before."""
-        found = await self._store.find_of(connection, principal.user_id, course_id)
-        if found is not None and found.refused and found.key == key:
-            raise InsufficientFunds
-        if found is None or found.state is EnrollmentState.CANCELLED:
-            opened = await self._open(connection, principal, course_id, key)
-            if opened is not None:
-                return opened
-            found = await self._store.find_of(connection, principal.user_id, course_id)  # A twin was faster.
-        if found is None or found.key != key:
-            raise AlreadyEnrolled(metadata={"enrollmentId": found.id} if found else None)
-        return found
+        Raises CourseCompleted, ProgressLimitExceeded where the payer asks.
+        """
 
-    async def _open(
-        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str
-    ) -> Enrollment | None:
-        course = await self._courses.find_course(connection, course_id)
-        if course is None or not may_see(principal, course):
-            raise CourseNotFound
-        if course.state is not CourseState.PUBLISHED:
-            raise CourseNotOpen
-        if course.capacity is not None:
-            await self._find_seat(connection, course)
-        opened = await self._store.open(
-            connection,
-            user_id=principal.user_id,
-            course=course,
-            content=await self._courses.find_content(connection, course.id, course.revision),
-            key=key,
-            now=datetime.now(UTC),
+        async def work(connection: AsyncConnection) -> None:
+            await self._close(connection, payment_id, by_payer=by_payer)
+
+        return await self._records.run(idempotent, work)
+
+    async def payment_refunded(self, connection: AsyncConnection, event: PaymentRefunded) -> None:
+        """Cancel the enrolment of a payment that was refunded in full, if it was not closed before."""
+        if event.in_full:
+            await self._close(connection, event.payment_id, by_payer=False)
+
+    async def _close(self, connection: AsyncConnection, payment_id: str, *, by_payer: bool) -> None:
+        """Decide under the lock that completing a lesson takes: whoever comes first wins, for good.
+
+        A payment that is not known yet is noted: what it bought is cancelled when the capture's answer is found out.
+        """
+        await self._store.lock_payment(connection, payment_id)
+        bought = await self._store.lock_enrollment_of_payment(connection, payment_id)
+        if bought is not None and by_payer and bought.state is not EnrollmentState.CANCELLED:
+            if bought.state is EnrollmentState.COMPLETED:
+                raise errors.CourseCompleted
+            if bought.progress.basis_points > self._refund_limit_basis_points:
+                raise errors.ProgressLimitExceeded
+        await self._store.insert_closed_payment(connection, payment_id)
+        if bought is not None:
+            await self._store.update_enrollment(connection, bought, bought.called_off())
+
+    async def _hold(self, enrollment: Enrollment) -> Enrollment:
+        try:
+            hold_id = await self._ask_for_hold(enrollment.release())
+        except Refused as refused:
+            refusal = HOLD_REFUSALS.get(refused.reason)
+            if refusal is None:
+                raise
+            return await self._change(enrollment, lambda current: current.declined(refusal))
+        current = await self._change(
+            enrollment,
+            lambda current: current.activated(hold_id, datetime.now(UTC)),
+            if_full=lambda current: current.declined(Refusal.COURSE_FULL, hold_id),
         )
-        if opened is None:
-            return None
-        if opened.unsettled:
-            await enqueue(connection, SettleEnrollment(opened.id, opened.attempt), delay=self._settle_after)
-        advanced = self._advanced(opened)
-        await self._store.save(connection, opened, advanced)
-        return advanced
+        if current.hold_id != hold_id or current.state is EnrollmentState.CANCELLED:
+            await self.release_hold(replace(enrollment.release(), hold_id=hold_id))
+        return current
 
-    async def _find_seat(self, connection: AsyncConnection, course: Course) -> None:
-        capacity = await self._courses.lock_capacity(connection, course.id)
-        if capacity is not None and await self._store.count_seats(connection, course.id) >= capacity:
-            raise CourseFull
+    async def _ask_for_hold(self, held: ReleaseHold) -> str:
+        """Set the price aside, once for an attempt; return the hold's id."""
+        return await self._payments.hold(
+            key=payment_key(held.enrollment_id, held.attempt, "hold"),
+            user_id=held.user_id,
+            amount=Money(held.amount_minor, held.currency),
+            description=held.course_title,
+            course_id=held.course_id,
+            lifetime=HOLD_LIFETIME,
+        )
 
-    def _advanced(self, enrollment: Enrollment) -> Enrollment:
-        return enrollment.advanced(datetime.now(UTC), self._refund_limit_basis_points)
+    async def _capture(self, enrollment: Enrollment) -> None:
+        try:
+            key = payment_key(enrollment.id, enrollment.attempt, "capture")
+            captured = await self._payments.capture(
+                key=key, user_id=enrollment.user_id, hold_id=enrollment.hold_id or ""
+            )
+        except Refused as refused:
+            if refused.reason not in HOLD_ENDED:
+                raise
+            await self._change(enrollment, Enrollment.cancelled)
+            return
+        await self._database.transaction(lambda connection: self._paid(connection, enrollment, captured))
+
+    async def _paid(self, connection: AsyncConnection, enrollment: Enrollment, captured: Captured) -> None:
+        await self._store.lock_payment(connection, captured.payment_id)
+        before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
+        if before.attempt != enrollment.attempt:
+            return
+        after = before.paid(captured.payment_id)
+        # First whether it was paid, and still is: what follows from progress is for those who paid.
+        closed = await self._store.is_closed(connection, captured.payment_id)
+        kept = captured.amount == enrollment.price and not closed
+        after = after.advanced(datetime.now(UTC)) if kept else after.called_off()
+        await self._store.update_enrollment(connection, before, after)
+
+    async def _change(
+        self,
+        enrollment: Enrollment,
+        change: Callable[[Enrollment], Enrollment],
+        *,
+        if_full: Callable[[Enrollment], Enrollment] | None = None,
+    ) -> Enrollment:
+        """Change the row if it is still at this attempt and unpaid; return it as it is then.
+
+        `if_full` is for a change that takes a seat, and is made instead where none is free.
+        """
+
+        async def work(connection: AsyncConnection) -> Enrollment:
+            # Whoever locks a course and an enrolment locks the course first.
+            course = await self._courses.find_course(connection, enrollment.course_id) if if_full else None
+            full = await _is_full(connection, self._courses, self._store, course)
+            before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
+            if before.attempt != enrollment.attempt or not before.unsettled:
+                return before
+            after = if_full(before) if if_full and full else change(before)
+            await self._store.update_enrollment(connection, before, after)
+            return after
+
+        return await self._database.transaction(work)
 
 
-def _own(principal: Principal, enrollment: Enrollment | None) -> Enrollment:
-    if enrollment is None or enrollment.user_id != principal.user_id:
-        raise EnrollmentNotFound
+async def _is_full(
+    connection: AsyncConnection, courses: CourseStore, store: EnrollmentStore, course: Course | None
+) -> bool:
+    """Whether all seats of the course are taken; if not, one stays free until the transaction ends."""
+    if course is None or course.capacity is None:
+        return False
+    capacity = await courses.lock_capacity(connection, course.id)
+    return capacity is not None and await store.count_seats(connection, course.id) >= capacity
+
+
+def _existing(enrollment: Enrollment | None, principal: Principal | None = None) -> Enrollment:
+    """Return the enrolment, which must be the principal's if one is given."""
+    if enrollment is None or (principal is not None and enrollment.user_id != principal.user_id):
+        raise errors.EnrollmentNotFound
     return enrollment
-
-
-def _settled(enrollment: Enrollment) -> bool:
-    return not enrollment.unsettled

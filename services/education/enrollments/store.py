@@ -1,29 +1,77 @@
-"""All SQL about enrolments."""
+"""All SQL of enrolments."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, any_, bindparam, func, or_, select, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    Interval,
+    Table,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.education.courses.model import Reader
-from services.education.courses.store import GENERATION, course_revisions
-from services.education.enrollments.model import Enrollment, EnrollmentState, Progress
-from services.education.tables import enrollments, lesson_completions
-from services.shared.db import ID_MAX, Id
+from services.education.courses.store import GENERATION, TABLES, course_revisions
+from services.education.enrollments.model import Enrollment, EnrollmentState, Progress, Refusal, SettleEnrollment
+from services.shared.db import ID_MAX, Id, Time
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
 from services.shared.money import Money
+from services.shared.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course, CourseContent
     from services.shared.pagination import PageRequest
+
+enrollments = Table(
+    "enrollments",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("course_id", Id, nullable=False),
+    Column("course_revision", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("open_time", Time, nullable=False),
+    Column("hold_id", Id),
+    Column("payment_id", Id),
+    Column("refusal", Text),
+    Column("completed_lessons", Integer, nullable=False),
+    Column("required_lessons", Integer, nullable=False),
+    Column("enroll_time", Time),
+    Column("complete_time", Time),
+)
+lesson_completions = Table(
+    "lesson_completions",
+    TABLES,
+    Column("enrollment_id", Id, primary_key=True),
+    Column("lesson_id", Id, primary_key=True),
+    Column("complete_time", Time, nullable=False),
+)
+closed_payments = Table(
+    "closed_payments",
+    TABLES,
+    Column("payment_id", Id, primary_key=True),
+    Column("close_time", Time, nullable=False),
+)
 
 e, r, done = enrollments.c, course_revisions.c, lesson_completions.c
 CANCELLED = EnrollmentState.CANCELLED.value
@@ -56,40 +104,59 @@ FIND_READER = select(
     .label("enrolled_revision"),
     GENERATION.scalar_subquery().label("generation"),
 )
-COUNT_SEATS = select(func.count()).where(e.course_id == bindparam("course_id"), e.state != CANCELLED)
+# The conditions of partial indexes, word for word: a parameter would keep the index from being used.
+COUNT_SEATS = select(func.count()).where(
+    e.course_id == bindparam("course_id"), text("state IN ('ACTIVE', 'COMPLETED')")
+)
+LIST_UNSETTLED = (
+    select(e.id, e.attempt)
+    .where(
+        text("payment_id IS NULL AND (state = 'PENDING' OR state = 'ACTIVE' AND hold_id IS NOT NULL)"),
+        e.open_time < func.now() - cast(bindparam("age"), Interval),
+    )
+    .order_by(e.open_time)
+    .limit(bindparam("count"))
+)
 
 _new = insert(enrollments)
-OPENED_AS_NEW = ("course_revision", "state", "key", "open_time", "required_lessons")
-OPEN = _new.on_conflict_do_update(
+INSERTED = ("course_revision", "state", "key", "open_time", "required_lessons")
+INSERT = _new.on_conflict_do_update(
     index_elements=[e.user_id, e.course_id],
     set_={
-        **{name: _new.excluded[name] for name in OPENED_AS_NEW},
+        **{name: _new.excluded[name] for name in INSERTED},
         "enroll_time": func.coalesce(_new.excluded.enroll_time, e.enroll_time),
         "attempt": e.attempt + 1,
         "hold_id": None,
         "payment_id": None,
-        "refused": False,
-        "refund_window_closed": False,
+        "refusal": None,
         "completed_lessons": select(func.count())
         .where(done.enrollment_id == e.id, done.lesson_id == any_(bindparam("required", type_=ARRAY(Id))))
         .scalar_subquery(),
     },
     where=e.state == CANCELLED,
 ).returning(e.id)
-SAVED = ("state", "hold_id", "payment_id", "refused", "refund_window_closed", "enroll_time", "complete_time")
-SAVE = (
+UPDATED = ("state", "hold_id", "payment_id", "refusal", "enroll_time", "complete_time")
+UPDATE = (
     update(enrollments)
     .where(e.id == bindparam("the_id"))
-    .values({name: bindparam(name) for name in (*SAVED, "completed_lessons")})
+    .values({name: bindparam(name) for name in (*UPDATED, "completed_lessons")})
 )
-COMPLETE_LESSON = insert(lesson_completions).on_conflict_do_nothing().returning(done.lesson_id)
-COMPLETIONS = select(done.lesson_id, done.complete_time).where(done.enrollment_id == bindparam("id"))
+INSERT_COMPLETION = insert(lesson_completions).on_conflict_do_nothing().returning(done.lesson_id)
+LIST_COMPLETIONS = select(done.lesson_id, done.complete_time).where(done.enrollment_id == bindparam("id"))
+LOCK_PAYMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("payment_id"), 0)))
+INSERT_CLOSED = insert(closed_payments).on_conflict_do_nothing()
+FIND_CLOSED = select(closed_payments.c.payment_id).where(closed_payments.c.payment_id == bindparam("payment_id"))
+
+
+def retention(keep: timedelta) -> Retention:
+    """Return the retention of closed payments: by then it is known what each bought, and that it is cancelled."""
+    return Retention("closed_payments", "close_time", keep)
 
 
 class EnrollmentStore:
-    """The tables of enrolments."""
+    """Enrolments, their completed lessons, and the payments that are to be refunded or were."""
 
-    async def open(
+    async def insert_enrollment(
         self,
         connection: AsyncConnection,
         *,
@@ -116,14 +183,14 @@ class EnrollmentStore:
             "enroll_time": now if free else None,
             "required": content.required_lesson_ids,
         }
-        opened = (await connection.execute(OPEN, row)).scalar()
-        return await self.find(connection, opened) if opened else None
+        opened = (await connection.execute(INSERT, row)).scalar()
+        return await self.find_enrollment(connection, opened) if opened else None
 
-    async def find(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
+    async def find_enrollment(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
         """Return the enrolment, whoever's it is."""
         return await _one(connection, FIND, {"id": enrollment_id})
 
-    async def find_of(self, connection: AsyncConnection, user_id: str, course_id: str) -> Enrollment | None:
+    async def find_enrollment_of(self, connection: AsyncConnection, user_id: str, course_id: str) -> Enrollment | None:
         """Return the person's enrolment in the course."""
         return await _one(connection, FIND_OF, {"user_id": user_id, "course_id": course_id})
 
@@ -132,12 +199,12 @@ class EnrollmentStore:
         row = (await connection.execute(FIND_READER, {"user_id": user_id, "course_id": course_id})).one()
         return Reader(row.enrolled_revision, row.generation)
 
-    async def lock(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
-        """Return the enrolment, and keep others from changing it until the transaction ends."""
+    async def lock_enrollment(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
+        """Return the enrolment, unchanged by others until the transaction ends."""
         return await _one(connection, LOCK, {"id": enrollment_id})
 
-    async def lock_of_payment(self, connection: AsyncConnection, payment_id: str) -> Enrollment | None:
-        """Return the enrolment that the payment bought, and keep others from changing it."""
+    async def lock_enrollment_of_payment(self, connection: AsyncConnection, payment_id: str) -> Enrollment | None:
+        """Return the enrolment that the payment bought, unchanged by others until the transaction ends."""
         return await _one(connection, LOCK_OF_PAYMENT, {"payment_id": payment_id})
 
     async def list_enrollments(
@@ -148,30 +215,49 @@ class EnrollmentStore:
         rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": request.limit})
         return [_enrollment(row) for row in rows]
 
+    async def list_unsettled(
+        self, connection: AsyncConnection, *, age: timedelta, limit: int
+    ) -> Sequence[SettleEnrollment]:
+        """Return the attempts that have been unpaid for longer than `age`, oldest first."""
+        rows = await connection.execute(LIST_UNSETTLED, {"age": age, "count": limit})
+        return [SettleEnrollment(row.id, row.attempt) for row in rows]
+
     async def count_seats(self, connection: AsyncConnection, course_id: str) -> int:
-        """Return how many places of the course are taken."""
+        """Return how many seats of the course are taken: by those who are, or were, active."""
         taken: int = (await connection.execute(COUNT_SEATS, {"course_id": course_id})).scalar_one()
         return taken
 
-    async def save(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
-        """Write a change of a locked enrolment, and ask in the same transaction for the work that follows from it."""
+    async def update_enrollment(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
+        """Write a change of a locked enrolment, and enqueue in the same transaction the work that follows from it."""
         if after == before:
             return
-        values = {name: getattr(after, name) for name in SAVED}
+        values = {name: getattr(after, name) for name in UPDATED}
         completed = after.progress.completed_lessons
-        await connection.execute(SAVE, {"the_id": after.id, "completed_lessons": completed, **values})
+        await connection.execute(UPDATE, {"the_id": after.id, "completed_lessons": completed, **values})
         for job in after.jobs_since(before):
             await enqueue(connection, job)
 
-    async def complete_lesson(self, connection: AsyncConnection, enrollment_id: str, lesson_id: str) -> bool:
+    async def insert_completion(self, connection: AsyncConnection, enrollment_id: str, lesson_id: str) -> bool:
         """Note that the lesson is complete; return whether that is new."""
         row = {"enrollment_id": enrollment_id, "lesson_id": lesson_id}
-        return (await connection.execute(COMPLETE_LESSON, row)).first() is not None
+        return (await connection.execute(INSERT_COMPLETION, row)).first() is not None
 
-    async def completions(self, connection: AsyncConnection, enrollment_id: str) -> Mapping[str, datetime]:
+    async def list_completions(self, connection: AsyncConnection, enrollment_id: str) -> Mapping[str, datetime]:
         """Return when each completed lesson was, by its id."""
-        rows = await connection.execute(COMPLETIONS, {"id": enrollment_id})
+        rows = await connection.execute(LIST_COMPLETIONS, {"id": enrollment_id})
         return {row.lesson_id: row.complete_time for row in rows}
+
+    async def lock_payment(self, connection: AsyncConnection, payment_id: str) -> None:
+        """Keep others from closing or noting a payment, known or not, until the transaction ends."""
+        await connection.execute(LOCK_PAYMENT, {"payment_id": payment_id})
+
+    async def insert_closed_payment(self, connection: AsyncConnection, payment_id: str) -> None:
+        """Note that a locked payment buys nothing any more."""
+        await connection.execute(INSERT_CLOSED, {"payment_id": payment_id})
+
+    async def is_closed(self, connection: AsyncConnection, payment_id: str) -> bool:
+        """Return whether a locked payment buys nothing any more."""
+        return (await connection.execute(FIND_CLOSED, {"payment_id": payment_id})).first() is not None
 
 
 async def _one(connection: AsyncConnection, statement: Any, bound: Mapping[str, Any]) -> Enrollment | None:
@@ -194,8 +280,7 @@ def _enrollment(row: Any) -> Enrollment:
         open_time=row.open_time,
         hold_id=row.hold_id,
         payment_id=row.payment_id,
-        refused=row.refused,
-        refund_window_closed=row.refund_window_closed,
+        refusal=Refusal(row.refusal) if row.refusal else None,
         progress=Progress(row.completed_lessons, row.required_lessons),
         enroll_time=row.enroll_time,
         complete_time=row.complete_time,

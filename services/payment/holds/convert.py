@@ -5,28 +5,37 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from azora.payment.v1 import payment_pb2, payment_service_pb2
+from azora.payment.v1 import payment_pb2
+from azora.payment.v1 import payment_service_pb2 as pb
 
-from services.payment.payments.convert import from_type, payment, to_type
-from services.payment.payments.model import Order, PaymentType
+from services.payment.holds.model import Order, PaymentType
 from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
 
 if TYPE_CHECKING:
     from services.payment.holds.model import Hold
-    from services.payment.payments.model import Payment
 
 EXPIRE_AFTER = timedelta(minutes=15)
 
 
-def order(request: payment_service_pb2.CreateHoldRequest) -> Order:
-    """Return what capturing the hold will pay for; unset means a donation."""
-    kind = to_type(request.type) if request.type else PaymentType.DONATION
+def to_payment_type(value: payment_pb2.PaymentType.ValueType) -> PaymentType:
+    """Return the type of a payment."""
+    return PaymentType(payment_pb2.PaymentType.Name(value).removeprefix("PAYMENT_TYPE_"))
+
+
+def payment_type(kind: PaymentType) -> payment_pb2.PaymentType.ValueType:
+    """Return the contract's value of a type of payment."""
+    return payment_pb2.PaymentType.Value(f"PAYMENT_TYPE_{kind}")
+
+
+def order(request: pb.CreateHoldRequest) -> Order:
+    """Return the order that a capture pays; unset means a donation."""
+    kind = to_payment_type(request.type) if request.type else PaymentType.DONATION
     return Order(kind, to_money(request.amount), request.description, request.course_id)
 
 
-def expire_after(request: payment_service_pb2.CreateHoldRequest) -> timedelta:
-    """Return for how long to hold."""
+def expire_after(request: pb.CreateHoldRequest) -> timedelta:
+    """Return the hold's time to live."""
     return request.expire_after.ToTimedelta() if request.HasField("expire_after") else EXPIRE_AFTER
 
 
@@ -41,22 +50,17 @@ def hold(held: Hold) -> payment_pb2.Hold:
         payment_id=held.payment_id,
         user_id=held.payer.user_id,
         create_time=timestamp(held.create_time),
-        type=from_type(held.order.type),
+        type=payment_type(held.order.type),
         description=held.order.description,
         course_id=held.order.course_id,
     )
 
 
-def create_hold_response(held: Hold) -> payment_service_pb2.CreateHoldResponse:
-    """Return the answer with a new hold."""
-    return payment_service_pb2.CreateHoldResponse(hold=hold(held))
+def create_hold_response(held: Hold) -> pb.CreateHoldResponse:
+    """Return the answer of CreateHold."""
+    return pb.CreateHoldResponse(hold=hold(held))
 
 
-def capture_hold_response(captured: tuple[Hold, Payment]) -> payment_service_pb2.CaptureHoldResponse:
-    """Return the answer with a captured hold and the payment it made."""
-    return payment_service_pb2.CaptureHoldResponse(hold=hold(captured[0]), payment=payment(captured[1]))
-
-
-def release_hold_response(held: Hold) -> payment_service_pb2.ReleaseHoldResponse:
-    """Return the answer with a released hold."""
-    return payment_service_pb2.ReleaseHoldResponse(hold=hold(held))
+def release_hold_response(held: Hold) -> pb.ReleaseHoldResponse:
+    """Return the answer of ReleaseHold."""
+    return pb.ReleaseHoldResponse(hold=hold(held))

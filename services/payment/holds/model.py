@@ -1,4 +1,4 @@
-"""Money set aside for an order."""
+"""Orders, and money set aside for them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,47 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from services.payment.ledger.model import AccountKey, AccountKind
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.payment.payments.model import Order
     from services.payment.wallets.model import Payer
+    from services.shared.money import Money
+
+
+class PaymentType(StrEnum):
+    """Purpose of a payment, which determines the credited account."""
+
+    ENROLLMENT = "ENROLLMENT"
+    SUBSCRIPTION = "SUBSCRIPTION"
+    DONATION = "DONATION"
+
+    @property
+    def destination(self) -> AccountKind:
+        """The credited system account."""
+        return AccountKind.DONATIONS if self is PaymentType.DONATION else AccountKind.REVENUE
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Amount and purpose of a payment."""
+
+    type: PaymentType
+    amount: Money
+    description: str = ""
+    course_id: str = ""
+    """Empty unless it is for a course."""
+
+    def accounts(self, payer: Payer) -> tuple[AccountKey, AccountKey]:
+        """Return the debited and the credited account."""
+        currency = self.amount.currency
+        paid = AccountKey.system(self.type.destination, payer.wallet_id, currency)
+        return AccountKey.wallet(payer.wallet_id, currency), paid
 
 
 class HoldState(StrEnum):
-    """Where a hold is in its life."""
+    """State of a hold."""
 
     ACTIVE = "ACTIVE"
     CAPTURED = "CAPTURED"
@@ -29,11 +61,13 @@ class Hold:
     id: str
     payer: Payer
     order: Order
-    """What capturing it pays for; its amount is what is set aside."""
+    """What a capture pays for; its amount is what is set aside."""
+    creator: str
+    """Name of the service that created it; empty for the wallet's owner."""
     state: HoldState
-    """As of the clock when this was read: a hold past its time is EXPIRED, whoever has or has not noticed."""
+    """As of the database's clock when this was read: a hold past its time is EXPIRED before anyone has noted it."""
     captured_minor: int
     expire_time: datetime
     payment_id: str
-    """The payment that capturing it made; empty before."""
+    """The payment that the capture created; empty before."""
     create_time: datetime

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Interval, bindparam, case, cast, func, insert, select, update
 
-from services.payment.holds.model import Hold, HoldState
-from services.payment.payments.model import Order, PaymentType
+from services.payment.holds.model import Hold, HoldState, Order, PaymentType
 from services.payment.tables import holds, wallets
 from services.payment.wallets.model import Payer
 from services.shared.ids import new_id
@@ -31,12 +30,12 @@ INSERT = (
     )
     .returning(holds.c.expire_time, holds.c.create_time)
 )
-GET = (
+FIND = (
     select(holds, case((_past, HoldState.EXPIRED.value), else_=holds.c.state).label("state_now"), wallets.c.user_id)
     .join_from(holds, wallets, wallets.c.id == holds.c.wallet_id)
     .where(_this)
 )
-SETTLE = (
+UPDATE = (
     update(holds)
     .where(_this)
     .values(state=bindparam("new_state"), captured=bindparam("taken"), payment_id=bindparam("paid"))
@@ -46,12 +45,15 @@ SETTLE = (
 class HoldStore:
     """Holds."""
 
-    async def insert(self, connection: AsyncConnection, payer: Payer, order: Order, *, expire_after: timedelta) -> Hold:
-        """Write a new hold, which ends by itself after `expire_after`."""
+    async def insert_hold(
+        self, connection: AsyncConnection, payer: Payer, order: Order, *, creator: str, expire_after: timedelta
+    ) -> Hold:
+        """Write a new hold of its creator's, which expires after `expire_after`."""
         values = {
             "id": new_id(),
             "wallet_id": payer.wallet_id,
             "account_id": order.accounts(payer)[0].id,
+            "creator": creator,
             "type": order.type,
             "amount": order.amount.amount_minor,
             "currency": order.amount.currency,
@@ -64,6 +66,7 @@ class HoldStore:
             id=str(values["id"]),
             payer=payer,
             order=order,
+            creator=creator,
             state=HoldState.ACTIVE,
             captured_minor=0,
             expire_time=times.expire_time,
@@ -71,9 +74,9 @@ class HoldStore:
             create_time=times.create_time,
         )
 
-    async def get(self, connection: AsyncConnection, hold_id: str) -> Hold | None:
+    async def find_hold(self, connection: AsyncConnection, hold_id: str) -> Hold | None:
         """Return a hold, or None."""
-        row = (await connection.execute(GET, {"hold_id": hold_id})).first()
+        row = (await connection.execute(FIND, {"hold_id": hold_id})).first()
         if row is None:
             return None
         amount = Money(row.amount, row.currency)
@@ -81,6 +84,7 @@ class HoldStore:
             id=row.id,
             payer=Payer(row.user_id, row.wallet_id),
             order=Order(PaymentType(row.type), amount, row.description, row.course_id or ""),
+            creator=row.creator,
             state=HoldState(row.state_now),
             captured_minor=row.captured,
             expire_time=row.expire_time,
@@ -88,7 +92,7 @@ class HoldStore:
             create_time=row.create_time,
         )
 
-    async def settle(self, connection: AsyncConnection, hold: Hold) -> None:
+    async def update_hold(self, connection: AsyncConnection, hold: Hold) -> None:
         """Write how a hold ended: its state, and what was captured by which payment."""
         values = {
             "hold_id": hold.id,
@@ -96,4 +100,4 @@ class HoldStore:
             "taken": hold.captured_minor,
             "paid": hold.payment_id or None,
         }
-        await connection.execute(SETTLE, values)
+        await connection.execute(UPDATE, values)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 from services.shared.money import INT64_MAX, INT64_MIN
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 STRIPES = 16
 """How many accounts share the work of one system account, so that not every transaction locks the same row."""
@@ -74,6 +78,8 @@ class Account:
     held_minor: int = 0
     sequence: int = 0
     """How many entries it has."""
+    post_time: datetime | None = None
+    """Of its last entry."""
 
     @property
     def available_minor(self) -> int:
@@ -90,13 +96,14 @@ class Account:
         """Whether it may stand like this: a wallet never owes."""
         return self.available_minor >= 0 or self.key.kind is not AccountKind.WALLET
 
-    def moved(self, leg: Leg) -> Account:
+    def moved(self, leg: Leg, post_time: datetime) -> Account:
         """Return the account with one more entry."""
         return replace(
             self,
             posted_minor=self.posted_minor + leg.amount_minor,
             held_minor=self.held_minor + leg.held_minor,
             sequence=self.sequence + 1,
+            post_time=post_time,
         )
 
     def holding(self, amount_minor: int) -> Account:

@@ -8,7 +8,8 @@ from services.payment.errors import AmountOverflow, InsufficientFunds
 from services.payment.ledger.model import Account, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,15 +28,25 @@ class Ledger:
         """Lock all accounts that the transaction will touch, at once: only then is their order the same for all."""
         return await self._store.lock(connection, keys)
 
-    async def post(self, connection: AsyncConnection, transaction: Transaction, *legs: Leg) -> bool:
+    async def post(
+        self,
+        connection: AsyncConnection,
+        transaction: Transaction,
+        *legs: Leg,
+        locked: Mapping[AccountKey, Account] | None = None,
+    ) -> bool:
         """Post a transaction whose legs sum to zero; return False, with nothing done, for a reference used before.
 
-        Raises InsufficientFunds, AmountOverflow.
+        `locked` are its accounts, if the caller has just locked them all.
+
+        Its time is read under the locks of its accounts, and is never before that of their last entries: by time and
+        by sequence, an account's entries have one order. Raises InsufficientFunds, AmountOverflow.
         """
-        if not await self._store.record(connection, transaction):
+        accounts = locked or await self._store.lock(connection, (leg.account for leg in legs))
+        post_time = await self._store.record(connection, transaction, not_before=last_time(accounts.values()))
+        if post_time is None:
             return False
-        accounts = await self._store.lock(connection, (leg.account for leg in legs))
-        moved = [Entry(leg.amount_minor, _checked(accounts[leg.account].moved(leg))) for leg in legs]
+        moved = [Entry(leg.amount_minor, _checked(accounts[leg.account].moved(leg, post_time))) for leg in legs]
         await self._store.append(connection, transaction.id, moved)
         return True
 
@@ -58,9 +69,14 @@ class LedgerOperations:
             return await self._store.totals(connection)
 
 
+def last_time(accounts: Iterable[Account]) -> datetime | None:
+    """Return the time of the last entry of any of the accounts."""
+    return max((account.post_time for account in accounts if account.post_time), default=None)
+
+
 def _checked(account: Account) -> Account:
     if not account.covered:
-        raise InsufficientFunds(metadata={"currency": account.key.currency})
+        raise InsufficientFunds(currency=account.key.currency)
     if not account.countable:
         raise AmountOverflow
     return account

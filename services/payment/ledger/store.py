@@ -8,10 +8,11 @@ from sqlalchemy import ARRAY, BigInteger, any_, bindparam, case, cast, func, ins
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.payment.ledger.model import Account, CurrencyTotal
-from services.payment.tables import Id, accounts, entries, holds, memos, transactions
+from services.payment.tables import Id, Time, accounts, entries, holds, memos, transactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,7 +25,7 @@ IDS = cast(bindparam("ids"), ARRAY(Id))
 _there = accounts.alias("there")
 _all_there = select(func.count()).where(_there.c.id == any_(IDS)).scalar_subquery() == func.cardinality(IDS)
 LOCK = (
-    select(accounts.c.id, accounts.c.posted, accounts.c.held, accounts.c.sequence)
+    select(accounts.c.id, accounts.c.posted, accounts.c.held, accounts.c.sequence, accounts.c.post_time)
     .where(accounts.c.id == any_(IDS), _all_there)
     .order_by(accounts.c.id)
     .with_for_update(key_share=True)
@@ -50,13 +51,23 @@ GIVE_BACK_EXPIRED = (
     .returning(accounts.c.id, accounts.c.held)
 )
 
-RECORD = upsert(transactions).on_conflict_do_nothing(index_elements=["reference"]).returning(transactions.c.id)
+RECORD = (
+    upsert(transactions)
+    .values(create_time=func.greatest(func.clock_timestamp(), bindparam("not_before", type_=Time)))
+    .on_conflict_do_nothing(index_elements=["reference"])
+    .returning(transactions.c.create_time)
+)
 DESCRIBE = insert(memos)
 APPEND = insert(entries)
 SET_BALANCE = (
     update(accounts)
     .where(accounts.c.id == bindparam("account_id"))
-    .values(posted=bindparam("balance"), held=bindparam("set_aside"), sequence=bindparam("number"))
+    .values(
+        posted=bindparam("balance"),
+        held=bindparam("set_aside"),
+        sequence=bindparam("number"),
+        post_time=bindparam("last_time"),
+    )
 )
 
 _sums = (
@@ -103,24 +114,26 @@ class LedgerStore:
             found = await self._lock(connection, by_id)
         return {account.key: account for account in found.values()}
 
-    async def record(self, connection: AsyncConnection, transaction: Transaction) -> bool:
-        """Record a transaction, without its entries; return whether its reference was new.
+    async def record(
+        self, connection: AsyncConnection, transaction: Transaction, *, not_before: datetime | None
+    ) -> datetime | None:
+        """Record a transaction of locked accounts, without its entries; return its time, or None for a used reference.
 
-        Waits for a concurrent one of the same reference.
+        The time is the database's now, or `not_before` if that is later. Waits for a concurrent one of the same
+        reference.
         """
         values = {
             "id": transaction.id,
             "type": transaction.type,
             "payment_id": transaction.payment_id,
             "reference": transaction.reference,
+            "not_before": not_before,
         }
-        recorded = await connection.execute(RECORD, values)
-        if recorded.first() is None:
-            return False
-        if transaction.description:
+        post_time: datetime | None = (await connection.execute(RECORD, values)).scalar()
+        if post_time and transaction.description:
             memo = {"transaction_id": transaction.id, "description": transaction.description}
             await connection.execute(DESCRIBE, memo)
-        return True
+        return post_time
 
     async def append(self, connection: AsyncConnection, transaction_id: str, posted: Sequence[Entry]) -> None:
         """Write the entries of a recorded transaction, and the balances after them."""
@@ -146,6 +159,7 @@ class LedgerStore:
                 "balance": account.posted_minor,
                 "set_aside": account.held_minor,
                 "number": account.sequence,
+                "last_time": account.post_time,
             }
             for account in locked
         ]
@@ -164,4 +178,4 @@ class LedgerStore:
         held = {row.id: row.held for row in rows}
         if any(held.values()):
             held |= {row.id: row.held for row in await connection.execute(GIVE_BACK_EXPIRED, {"ids": list(by_id)})}
-        return {row.id: Account(by_id[row.id], row.posted, held[row.id], row.sequence) for row in rows}
+        return {row.id: Account(by_id[row.id], row.posted, held[row.id], row.sequence, row.post_time) for row in rows}

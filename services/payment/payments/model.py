@@ -6,51 +6,32 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from services.payment.ledger.model import AccountKey, AccountKind
 from services.shared.money import Money
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from services.payment.holds.model import Order
     from services.payment.wallets.model import Payer
 
-
-class PaymentType(StrEnum):
-    """What a payment is for, and so where it goes."""
-
-    ENROLLMENT = "ENROLLMENT"
-    SUBSCRIPTION = "SUBSCRIPTION"
-    DONATION = "DONATION"
-
-    @property
-    def destination(self) -> AccountKind:
-        """The system account that it goes to."""
-        return AccountKind.DONATIONS if self is PaymentType.DONATION else AccountKind.REVENUE
+EDUCATION = "education"
+"""The service whose payments buy courses."""
 
 
 class PaymentState(StrEnum):
-    """Where a payment is in its life."""
+    """State of a payment."""
 
     COMPLETED = "COMPLETED"
     PARTIALLY_REFUNDED = "PARTIALLY_REFUNDED"
     REFUNDED = "REFUNDED"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be paid, and for what."""
+class RefundState(StrEnum):
+    """State of a refund."""
 
-    type: PaymentType
-    amount: Money
-    description: str = ""
-    course_id: str = ""
-    """Empty unless it is for a course."""
-
-    def accounts(self, payer: Payer) -> tuple[AccountKey, AccountKey]:
-        """Return the account that pays and the one that is paid."""
-        currency = self.amount.currency
-        paid = AccountKey.system(self.type.destination, payer.wallet_id, currency)
-        return AccountKey.wallet(payer.wallet_id, currency), paid
+    PENDING = "PENDING"
+    COMPLETED = "COMPLETED"
+    REJECTED = "REJECTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,43 +41,78 @@ class Payment:
     id: str
     payer: Payer
     order: Order
+    creator: str
+    """Name of the service whose hold it came from; empty for a payment of the payer's own."""
     refunded_minor: int
+    pending_minor: int
+    """Reserved by a pending refund."""
     refundable_until: datetime
     refund_window_open: bool
     """Whether `refundable_until` was still to come when this was read."""
     create_time: datetime
 
     @property
+    def bought_course(self) -> bool:
+        """Whether Education enrolled the payer for it, and so must end that before it is refunded in full."""
+        return self.creator == EDUCATION
+
+    @property
     def refundable(self) -> Money:
-        """What has not been refunded yet."""
-        return Money(self.order.amount.amount_minor - self.refunded_minor, self.order.amount.currency)
+        """What is neither refunded nor reserved by a pending refund."""
+        left = self.order.amount.amount_minor - self.refunded_minor - self.pending_minor
+        return Money(left, self.order.amount.currency)
 
     @property
     def state(self) -> PaymentState:
-        """Where it is in its life."""
-        if self.refundable.amount_minor == 0:
+        """State of the payment, by what was refunded."""
+        if self.refunded_minor == self.order.amount.amount_minor:
             return PaymentState.REFUNDED
         return PaymentState.PARTIALLY_REFUNDED if self.refunded_minor else PaymentState.COMPLETED
 
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """What was paid back of a payment: one transaction, whose id it has."""
+    """What is, or was to be, paid back of a payment; the transaction that posts it has its id."""
 
     id: str
     payment_id: str
+    payer_id: str
+    """User ID of the payer."""
     amount: Money
     reason: str
+    by_payer: bool
+    """Whether the payer asked for it: what administrators refund, Education does not refuse."""
+    state: RefundState
+    rejection: str
+    """Why Education refused it, as the reason of an error; empty otherwise."""
     create_time: datetime
+    decide_time: datetime | None
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is yet to be decided."""
+        return self.state is RefundState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRefund:
+    """Job: bring a refund to its decision that a call left pending."""
+
+    refund_id: str
+
+    @property
+    def once(self) -> str:
+        """The name under which it is enqueued once."""
+        return f"settle_refund:{self.refund_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRefunded:
-    """Event: a payment was refunded."""
+    """Event: a payment was refunded, in part or in full."""
 
     payment_id: str
     in_full: bool
-    """Whether this refund returned all that was left of the payment."""
+    """Whether nothing of the payment is left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class WalletOperations:
         """Return who pays. Raises InsufficientFunds for one that has not opened yet, WalletFrozen."""
         wallet = await self._store.find(connection, user_id)
         if not wallet.id:
-            raise InsufficientFunds(metadata={"currency": currency})
+            raise InsufficientFunds(currency=currency)
         if wallet.state is WalletState.FROZEN:
             raise WalletFrozen
         return Payer(user_id, wallet.id)

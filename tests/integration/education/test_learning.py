@@ -43,7 +43,7 @@ async def test_enrolling_twice_is_refused_and_names_the_enrolment(education: Run
     enrollment = await learner.enroll(course.id)
     again = await refusal(learner.enroll(course.id))
     assert (again.code, again.reason) == ("ALREADY_EXISTS", "ALREADY_ENROLLED")
-    assert again.metadata == {"enrollmentId": enrollment.id}
+    assert again.metadata == {"enrollmentId": enrollment.id, "state": "ENROLLMENT_STATE_ACTIVE"}
 
 
 async def test_the_same_key_enrols_once_and_answers_the_same(education: RunningEducation) -> None:

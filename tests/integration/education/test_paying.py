@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from azora.education.v1 import enrollment_pb2 as pb
 
-from services.shared.ids import new_id
+from services.shared.errors import DependencyUnavailable
+from services.shared.money import Money
 from tests.support.education import (
-    PAYMENT,
-    FakeHold,
     Person,
     RunningEducation,
     azr,
@@ -88,7 +87,7 @@ async def test_another_key_while_pending_is_already_enrolled(education: RunningE
     education.payments.silent.add("hold")
     await unreachable(learner, course)
     pending = await refusal(learner.enroll(course.id))
-    assert pending.reason == "ALREADY_ENROLLED"
+    assert (pending.reason, pending.metadata["state"]) == ("ALREADY_ENROLLED", "ENROLLMENT_STATE_PENDING")
     enrollment = await learner.enrollment(pending.metadata["enrollmentId"])
     assert enrollment.state == pb.ENROLLMENT_STATE_PENDING
     assert not enrollment.HasField("enroll_time")
@@ -171,16 +170,32 @@ async def test_a_hold_that_expired_before_its_capture_ends_not_enrolled(educatio
     assert education.payments.states() == ["EXPIRED", "CAPTURED"]
 
 
-async def test_one_that_was_never_answered_lapses_with_its_hold(education: RunningEducation) -> None:
+async def test_one_that_was_never_answered_lapses_and_its_hold_is_released(education: RunningEducation) -> None:
     course, learner = await education.educator().published(price=azr(PRICE), capacity=1), education.person()
+    education.payments.funds[learner.id] = PRICE
     education.payments.lost.add("hold")
     await unreachable(learner, course, "k")
     await education.sql(LATER)
+    education.payments.lost.clear()
     await education.recover(learner.id)
     assert await education.state(learner.id) == "CANCELLED"
-    assert not education.payments.paid
+    assert education.payments.states() == ["RELEASED"], "the answer with the hold never came"
+    assert (await learner.enroll(course.id)).state == pb.ENROLLMENT_STATE_ACTIVE, "with the same money"
+    assert not education.payments.calls["earn"]
+
+
+async def test_the_hold_of_a_lapsed_one_is_released_when_payment_is_back(education: RunningEducation) -> None:
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.lost.add("hold")
+    await unreachable(learner, course)
+    await education.sql(LATER)
+    education.payments.silent.add("hold")
+    with pytest.raises(DependencyUnavailable):
+        await education.recover(learner.id)
+    assert await education.state(learner.id) == "CANCELLED"
     education.payments.lost.clear()
-    assert (await education.person().enroll(course.id)).state == pb.ENROLLMENT_STATE_ACTIVE, "the place is free"
+    education.payments.silent.clear()
+    await eventually(lambda: _true(education.payments.states() == ["RELEASED"]), within_seconds=20)
 
 
 async def test_a_call_that_comes_back_after_the_time_is_over_begins_anew(education: RunningEducation) -> None:
@@ -191,7 +206,7 @@ async def test_a_call_that_comes_back_after_the_time_is_over_begins_anew(educati
     education.payments.lost.clear()
     enrollment = await learner.enroll(course.id, key="k")
     assert enrollment.state == pb.ENROLLMENT_STATE_ACTIVE
-    assert education.payments.states() == ["ACTIVE", "CAPTURED"], "the first lapses by itself"
+    assert education.payments.states() == ["RELEASED", "CAPTURED"]
 
 
 @pytest.mark.parametrize(("meanwhile", "afterwards"), [("ACTIVE", "RELEASED"), ("EXPIRED", "EXPIRED")])
@@ -202,14 +217,42 @@ async def test_what_was_held_for_one_given_up_meanwhile_is_released(
     education.payments.gate.clear()
     call = asyncio.create_task(learner.enroll(course.id))
     await eventually(lambda: _true(education.payments.holds))
-    await education.sql(LATER)
-    await education.recover(learner.id)
-    assert await education.state(learner.id) == "CANCELLED"
     (hold,) = education.payments.holds.values()
     hold.state = meanwhile
+    await education.sql("UPDATE enrollments SET state = 'CANCELLED'")
     education.payments.gate.set()
     assert (await call).state == pb.ENROLLMENT_STATE_ACTIVE, "it had time to begin anew"
     assert education.payments.states() == [afterwards, "CAPTURED"]
+
+
+async def test_waiting_for_payment_takes_no_seat_from_those_who_pay(education: RunningEducation) -> None:
+    course = await education.educator().published(price=azr(PRICE), capacity=1)
+    waiting, payer = education.person(), education.person()
+    education.payments.silent.add("hold")
+    await unreachable(waiting, course, "k")
+    education.payments.silent.clear()
+    assert (await payer.enroll(course.id)).state == pb.ENROLLMENT_STATE_ACTIVE
+    full = await refusal(waiting.enroll(course.id, key="k"))
+    assert (full.code, full.reason) == ("FAILED_PRECONDITION", "COURSE_FULL")
+    assert education.payments.states() == ["CAPTURED", "RELEASED"]
+    assert await refusal(waiting.enroll(course.id, key="k")) == full, "the key keeps its answer"
+
+
+async def test_a_frozen_wallet_is_a_verdict(education: RunningEducation) -> None:
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.frozen.add(learner.id)
+    assert (await refusal(learner.enroll(course.id, key="k"))).reason == "WALLET_FROZEN"
+    assert await education.state(learner.id) == "CANCELLED"
+
+
+async def test_what_captured_less_than_the_price_is_not_paid(education: RunningEducation) -> None:
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.short[learner.id] = Money(1)
+    assert (await refusal(learner.enroll(course.id))).reason == "ENROLLMENT_CANCELLED"
+    assert await education.state(learner.id) == "CANCELLED"
+    assert not (await learner.read(course.id)).modules[0].lessons[0].content
+    (payment_id,) = education.payments.paid
+    await education.close(payment_id)
 
 
 async def test_places_are_exact_among_those_who_pay(education: RunningEducation) -> None:
@@ -218,26 +261,6 @@ async def test_places_are_exact_among_those_who_pay(education: RunningEducation)
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(not isinstance(answer, BaseException) for answer in answers) == 5
     assert education.payments.states() == ["CAPTURED"] * 5
-
-
-async def test_passing_the_limit_ends_the_time_for_refunds_once(education: RunningEducation) -> None:
-    learner, course, enrollment = await bought(education)
-    for lesson_id in lesson_ids(course):
-        await learner.complete(enrollment.id, lesson_id)
-    await eventually(lambda: _true(education.payments.closed))
-    assert education.payments.closed == {enrollment.payment_id: 1}
-
-
-async def test_below_the_limit_refunds_stay_open(education_database: Clone) -> None:
-    clone = education_database
-    limit = 3333
-    async with running_education(clone.app_url, clone.owner_url, refund_progress_limit_basis_points=limit) as education:
-        learner, course, enrollment = await bought(education)
-        flour, water, *_ = lesson_ids(course)
-        assert (await learner.complete(enrollment.id, flour)).progress.basis_points == limit
-        assert await education.sql("SELECT id FROM pgqueuer WHERE entrypoint = 'close_refund_window'") == []
-        await learner.complete(enrollment.id, water)
-        await eventually(lambda: _true(education.payments.closed))
 
 
 async def test_learning_before_the_capture_completes_the_course_when_it_is_paid(education: RunningEducation) -> None:
@@ -253,65 +276,7 @@ async def test_learning_before_the_capture_completes_the_course_when_it_is_paid(
     await education.recover(learner.id)
     enrollment = await learner.enrollment(enrollment.id)
     assert enrollment.state == pb.ENROLLMENT_STATE_COMPLETED
-    await eventually(lambda: _true(education.payments.earned and education.payments.closed))
-
-
-async def test_a_full_refund_cancels_and_frees_the_place(education: RunningEducation) -> None:
-    course = await education.educator().published(price=azr(PRICE), capacity=1)
-    learner, other = education.person(), education.person()
-    enrollment = await learner.enroll(course.id, key="first")
-    event = new_id()
-    await education.tell((enrollment.payment_id, True), event_id=event)
-    assert (await learner.enrollment(enrollment.id)).state == pb.ENROLLMENT_STATE_CANCELLED
-    assert not (await learner.read(course.id)).modules[0].lessons[0].content
-    assert len((await learner.enrolled()).enrollments) == 1
-    await other.enroll(course.id)
-    assert (await refusal(learner.enroll(course.id))).reason == "COURSE_FULL"
-    await education.sql("UPDATE courses SET capacity = 2")
-    back = await learner.enroll(course.id)
-    assert back.id == enrollment.id
-    assert back.payment_id != enrollment.payment_id
-    await education.tell((enrollment.payment_id, True), event_id=event)
-    await education.tell((enrollment.payment_id, True))
-    assert (await learner.enrollment(enrollment.id)).state == pb.ENROLLMENT_STATE_ACTIVE, "it was paid again"
-    assert (await learner.enroll(course.id, key="first")) == enrollment
-
-
-async def test_a_completed_one_is_cancelled_too_and_keeps_its_time(education: RunningEducation) -> None:
-    learner, course, enrollment = await bought(education)
-    for lesson_id in lesson_ids(course):
-        enrollment = await learner.complete(enrollment.id, lesson_id)
-    await education.tell((enrollment.payment_id, True))
-    cancelled = await learner.enrollment(enrollment.id)
-    assert cancelled.state == pb.ENROLLMENT_STATE_CANCELLED
-    assert cancelled.complete_time == enrollment.complete_time
-
-
-async def test_partial_and_unknown_refunds_change_nothing(education: RunningEducation) -> None:
-    learner, _, enrollment = await bought(education)
-    await education.tell((enrollment.payment_id, False), (new_id(), True))
-    assert await learner.enrollment(enrollment.id) == enrollment
-
-
-async def test_a_refund_that_is_told_before_the_payment_is_known_still_cancels(education: RunningEducation) -> None:
-    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
-    education.payments.lost.add("capture")
-    await unreachable(learner, course)
-    (payment_id,) = education.payments.paid
-    await education.tell((payment_id, True))
-    assert await education.state(learner.id) == "ACTIVE"
-    education.payments.lost.clear()
-    await education.recover(learner.id)
-    assert await education.state(learner.id) == "CANCELLED"
-
-
-async def test_only_payment_tells_of_refunds(education: RunningEducation) -> None:
-    learner, _, enrollment = await bought(education)
-    for metadata in ((), learner.metadata, education.admin().metadata, ((PAYMENT[0][0], "URI=spiffe://evil/payment"),)):
-        refused = await refusal(education.tell((enrollment.payment_id, True), metadata=metadata))
-        assert (refused.code, refused.reason) == ("PERMISSION_DENIED", "ACCESS_DENIED")
-    assert (await refusal(education.tell())).code == "INVALID_ARGUMENT"
-    assert isinstance(education.payments.paid[enrollment.payment_id], FakeHold)
+    await eventually(lambda: _true(education.payments.earned))
 
 
 async def _true(value: object) -> bool:

@@ -14,10 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from services.compiler.contract import load_contract
+from services.compiler.envoy import LocalSettings, local
 from services.deployment.pki import ensure_pki
 from services.gateway.__main__ import build
 from services.gateway.settings import GatewaySettings
-from tests.support.edge import Replica
+from tests.support.edge import Replica, running_envoy
 from tests.support.ports import free_port
 from tests.support.services import ALL_HEALTHY, SERVICES
 from tests.support.serving import Signer, short_folder
@@ -32,6 +33,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 HEALTHY = {"status": "healthy", "services": ALL_HEALTHY}
 DEGRADED = {"status": "degraded"}
+ALL_UNHEALTHY = {"services": dict.fromkeys(ALL_HEALTHY, "unhealthy")}
 
 
 @asynccontextmanager
@@ -62,6 +64,13 @@ async def pages(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.AsyncHTTPTransport(uds=f"{folder}/http.sock")
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         await eventually(lambda: _answers(client, HEALTHY))
+        yield client
+
+
+@asynccontextmanager
+async def unready_pages(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.AsyncHTTPTransport(uds=f"{folder}/http.sock")
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
 
 
@@ -101,6 +110,29 @@ async def test_a_part_that_is_gone_is_unhealthy_and_well_again_when_it_is_back()
         await eventually(lambda: _answers(http, HEALTHY))
 
 
+async def test_healthy_means_that_calls_arrive_through_envoy() -> None:
+    async with short_folder() as folder:
+        ensure_pki(folder / "pki")
+        identity = {
+            "tls_certificate": folder / "pki/gateway.crt",
+            "tls_key": folder / "pki/gateway.key",
+            "tls_authority": folder / "pki/ca.crt",
+        }
+        mesh = {"mesh_target": f"unix:{folder}/mesh.sock"}
+        async with gateway(folder, **mesh, **identity), unready_pages(folder) as http:
+            await eventually(lambda: _answers(http, {"status": "degraded"} | ALL_UNHEALTHY))
+            runtime = LocalSettings(runtime=folder, pki=folder / "pki", port=free_port())
+            (folder / "gateway-http.sock").symlink_to(folder / "http.sock")
+            async with running_envoy(local(runtime), folder):
+                edge = f"http://127.0.0.1:{runtime.port}"
+                async with httpx.AsyncClient(base_url=edge) as public:
+                    await eventually(lambda: _answers(public, HEALTHY))
+                    assert (await public.get("/v1/courses")).status_code == 200
+                async with aio.insecure_channel(f"127.0.0.1:{runtime.port}") as channel:
+                    request = reflection_pb2.ServerReflectionRequest(list_services="")
+                    assert (await reflect_over(channel, "v1", request)).list_services_response.service
+
+
 async def test_one_replica_that_serves_is_enough() -> None:
     async with short_folder() as folder:
         services = ",".join(f"{name}=unix:{folder}/{name}.sock" for name in load_contract().owners)
@@ -120,17 +152,37 @@ async def test_reflection_shows_the_whole_contract(version: str) -> None:
             assert described.file_descriptor_response.file_descriptor_proto, name
 
 
+async def test_reflection_finds_every_symbol_of_a_service() -> None:
+    async with short_folder() as folder, gateway(folder):
+        for symbol in (
+            "azora.education.v1.CourseService.ListCourses",
+            "azora.education.v1.CourseService",
+            "azora.education.v1.ListCoursesRequest",
+            "azora.education.v1.ListCoursesRequest.page_size",
+        ):
+            request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+            found = (await reflect(folder, "v1", request)).file_descriptor_response.file_descriptor_proto
+            assert b"azora/education/v1/course_service.proto" in found[0], symbol
+        for symbol in ("azora.education.v1.CourseService.Nothing", "azora.education.v1.Nothing", "Nothing", ""):
+            request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+            assert (await reflect(folder, "v1", request)).error_response.error_code == 5, symbol
+
+
 async def reflect(folder: Path, version: str, request: Any) -> Any:
     async with aio.insecure_channel(f"unix:{folder}/gateway.sock") as channel:
-        method: Any = channel.stream_stream(
-            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
-            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
-            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-        )
-        call = method()
-        await call.write(request)
-        await call.done_writing()
-        return await call.read()
+        return await reflect_over(channel, version, request)
+
+
+async def reflect_over(channel: aio.Channel, version: str, request: Any) -> Any:
+    method: Any = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    call = method()
+    await call.write(request)
+    await call.done_writing()
+    return await call.read()
 
 
 async def test_reflection_is_not_for_production() -> None:

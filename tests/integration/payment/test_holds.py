@@ -110,6 +110,26 @@ async def test_education_holds_for_the_person_it_names(payment: RunningPayment) 
     assert (await refusal(payment.payments.CreateHold(keyless, metadata=EDUCATION))).reason == "IDEMPOTENCY_KEY_INVALID"
 
 
+async def test_a_hold_belongs_to_who_made_it(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    create = pb.CreateHoldRequest(amount=azr(300), user_id=person.id, request_id="enrol-1")
+    theirs = (await payment.payments.CreateHold(create, metadata=EDUCATION)).hold
+    own = await person.hold(200)
+    capture = pb.CaptureHoldRequest(hold_id=own.id, user_id=person.id, request_id="c")
+    release = pb.ReleaseHoldRequest(hold_id=own.id, user_id=person.id, request_id="r")
+    for attempt in (
+        person.capture(theirs.id, azr(1)),
+        person.release(theirs.id),
+        payment.payments.CaptureHold(capture, metadata=EDUCATION),
+        payment.payments.ReleaseHold(release, metadata=EDUCATION),
+    ):
+        refused = await refusal(attempt)
+        assert (refused.code, refused.reason) == ("NOT_FOUND", "HOLD_NOT_FOUND")
+    assert await person.balance() == (1000, 500, 500)
+    await person.release(own.id)
+    assert await person.balance() == (1000, 300, 700)
+
+
 async def test_an_expired_hold_keeps_no_money_away(payment: RunningPayment) -> None:
     person = await payment.rich(1000)
     held = await person.hold(800)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 import pytest
 from azora.payment.v1 import ledger_service_pb2 as pb
@@ -10,6 +12,7 @@ from azora.payment.v1 import ledger_service_pb2_grpc
 from services.shared.ids import new_id
 from tests.support.payment import RunningPayment, azr
 from tests.support.refusals import refusal
+from tests.support.waiting import eventually
 
 
 async def test_an_empty_ledger_balances(payment: RunningPayment) -> None:
@@ -91,3 +94,42 @@ async def test_the_database_refuses_a_wallet_that_owes(payment: RunningPayment, 
     await payment.rich(1000)
     with pytest.raises(asyncpg.CheckViolationError):
         await payment.sql(f"UPDATE accounts {overdraft} WHERE kind = 'WALLET'", app=True)
+
+
+async def test_time_and_sequence_are_one_order(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    slow = await asyncpg.connect(payment.owner_url.replace("+asyncpg", ""))
+    async with slow.transaction():
+        await slow.execute("SELECT FROM accounts WHERE kind = 'WALLET' FOR UPDATE")
+        payments = [asyncio.create_task(person.pay(10)) for _ in range(6)]
+
+        async def waiting() -> bool:
+            (row,) = await payment.sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return int(row[0]) >= len(payments)
+
+        await eventually(waiting)
+        (released,) = await payment.sql("SELECT clock_timestamp()")
+    await slow.close()
+    paid = await asyncio.gather(*payments)
+    times = await payment.sql(
+        "SELECT t.create_time, t.create_time >= lag(t.create_time) OVER (ORDER BY e.sequence) AS ordered"
+        " FROM entries e JOIN transactions t ON t.id = e.transaction_id JOIN accounts a ON a.id = e.account_id"
+        " WHERE a.kind = 'WALLET' ORDER BY e.sequence"
+    )
+    assert all(row["ordered"] for row in times[1:])
+    assert all(row["create_time"] > released[0] for row in times[1:]), "the clock is read under the lock"
+    assert all(payment_.create_time.ToDatetime() > released[0].replace(tzinfo=None) for payment_ in paid)
+
+
+async def test_an_accounts_time_never_runs_back(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    await payment.sql("UPDATE accounts SET post_time = now() + interval '1 hour' WHERE kind = 'WALLET'")
+    paid = await person.pay(10)
+    (row,) = await payment.sql(
+        "SELECT t.create_time = a.post_time AS same, t.create_time > now() + interval '50 minutes' AS later"
+        " FROM transactions t, accounts a WHERE t.type = 'PAYMENT' AND a.kind = 'WALLET'"
+    )
+    assert (row["same"], row["later"]) == (True, True)
+    assert (paid.refundable_until.ToDatetime() - paid.create_time.ToDatetime()).days == 14

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from azora.payment.v1 import internal_service_pb2, payment_pb2
+from azora.payment.v1 import payment_pb2
 from azora.type.v1 import money_pb2
 
 from services.shared.ids import new_id
-from tests.support.payment import EDUCATION, RunningPayment, azr
+from tests.support.payment import RunningPayment, azr
 from tests.support.refusals import outcome, refusal
 from tests.support.waiting import eventually
 
@@ -67,31 +67,6 @@ async def test_after_the_window_only_an_administrator_refunds(payment: RunningPa
 
     await admin.refund(paid.id, azr(100))
     assert await person.balance() == (500, 0, 500)
-
-
-async def test_education_closes_the_window_early_and_for_good(payment: RunningPayment) -> None:
-    person = await payment.rich(1000)
-    paid = await person.pay(600)
-    request = internal_service_pb2.CloseRefundWindowRequest(payment_id=paid.id)
-
-    await payment.internal.CloseRefundWindow(request, metadata=EDUCATION)
-    closed = await person.read(paid.id)
-    assert closed.refundable_until.ToDatetime() < paid.refundable_until.ToDatetime()
-    assert (await refusal(person.refund(paid.id))).reason == "REFUND_WINDOW_CLOSED"
-
-    await payment.internal.CloseRefundWindow(request, metadata=EDUCATION)
-    assert (await person.read(paid.id)).refundable_until == closed.refundable_until
-
-
-async def test_only_education_closes_windows_and_only_those_there_are(payment: RunningPayment) -> None:
-    unknown = internal_service_pb2.CloseRefundWindowRequest(payment_id=new_id())
-    missing = await refusal(payment.internal.CloseRefundWindow(unknown, metadata=EDUCATION))
-    assert (missing.code, missing.reason) == ("NOT_FOUND", "PAYMENT_NOT_FOUND")
-    admin = payment.admin()
-    assert (await refusal(payment.internal.CloseRefundWindow(unknown, metadata=admin.metadata))).code == (
-        "PERMISSION_DENIED"
-    )
-    assert (await refusal(payment.internal.CloseRefundWindow(unknown))).code == "PERMISSION_DENIED"
 
 
 async def test_education_learns_of_every_refund_once(payment: RunningPayment) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
-from services.shared.db import Database
+from services.shared.db import Database, StatementFailed
 from services.shared.errors import AlreadyExists, DependencyUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from tests.support.postgres import Clone
@@ -63,8 +64,29 @@ async def test_a_violated_constraint_has_a_name_and_others_stay_ours(database: D
 
     with pytest.raises(NameTaken):
         await database.transaction(twice)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(StatementFailed, match=r"^NotNullViolationError, SQLSTATE 23502, n of boxes$"):
         await database.transaction(without)
+
+
+async def test_an_unexpected_error_tells_neither_parameters_nor_rows(database: Database) -> None:
+    statements = [
+        ("INSERT INTO boxes VALUES (:secret, NULL)", "hunter2"),
+        ("SELECT n FROM boxes WHERE n = CAST(CAST(:secret AS text) AS int)", "hunter2"),
+        ("SELECT n FROM boxes WHERE n = CAST(:secret AS int)", "hunter2"),
+    ]
+    for statement, secret in statements:
+        prebuilt = text(statement)
+
+        async def write(connection: AsyncConnection, prebuilt: TextClause = prebuilt, secret: str = secret) -> None:
+            await connection.execute(prebuilt, {"secret": secret})
+
+        with pytest.raises(StatementFailed) as in_transaction:
+            await database.transaction(write)
+        with pytest.raises(StatementFailed) as in_reading:
+            async with database.reading() as connection:
+                await connection.execute(prebuilt, {"secret": secret})
+        for caught in (in_transaction.value, in_reading.value):
+            assert secret not in "".join(traceback.format_exception(caught))
 
 
 async def test_the_victims_of_deadlocks_run_again(database: Database) -> None:
@@ -118,8 +140,8 @@ async def test_a_database_that_is_not_there_is_unavailable_and_says_so_at_once()
         with pytest.raises(DependencyUnavailable):
             await nowhere.transaction(work)
         with pytest.raises(DependencyUnavailable):
-            async with nowhere.reading():
-                pass
+            async with nowhere.reading() as connection:
+                await connection.execute(text("SELECT 1"))
         assert not await nowhere.ready()
     await nowhere.close()
 

@@ -134,3 +134,25 @@ def test_a_failure_shows_the_end_of_the_log(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "payment.log").write_text("starting\nno such table: wallets\n")
     Report().failure(ProcessFailed(process="payment", what="ended", log=tmp_path / "payment.log"))
     assert capsys.readouterr().err.endswith("  | starting\n  | no such table: wallets\n")
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("retry", "--all"), ("retry", "--id", "1")])
+def test_events_of_a_system_that_does_not_run(
+    arguments: tuple[str, ...], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("events", *arguments) == 1
+    assert "Start it with `make run`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("retry",), ("retry", "--all", "--id", "1")])
+def test_events_need_to_know_what_to_do(arguments: tuple[str, ...]) -> None:
+    assert _run("events", *arguments) == 2
+
+
+@pytest.mark.parametrize("action", ["list", "retry"])
+def test_events_of_a_database_that_does_not_answer(
+    action: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AZORA_DATABASE_URL", f"postgresql+asyncpg://nobody@/nothing?host={tmp_path}")
+    assert _run("events", action, *(["--all"] if action == "retry" else [])) == 1
+    assert f"azora events {action}: " in capsys.readouterr().err

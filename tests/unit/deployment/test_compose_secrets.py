@@ -59,6 +59,6 @@ def test_it_says_what_is_new_and_what_it_wants(tmp_path: Path, capsys: pytest.Ca
     main([str(tmp_path)])
     assert "auth_secret_key" in capsys.readouterr().out
     main([str(tmp_path)])
-    assert capsys.readouterr().out == f"{tmp_path}: all there\n"
+    assert capsys.readouterr().out == f"{tmp_path}: nothing missing\n"
     with pytest.raises(SystemExit, match="usage"):
         main([])

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.compiler.contract import GATEWAY
+from services.compiler.envoy import socket_path
+from services.compiler.envoy.profiles import GATEWAY_HTTP
 from services.deployment.files import last_lines, write_private
 from services.deployment.secret_keys import secret_key
 from services.local.account import Account, caller
@@ -35,6 +38,13 @@ def test_a_deep_home_still_has_short_sockets(tmp_path: Path, base: Path) -> None
     assert len(os.fsencode(layout.socket("gateway-http-15"))) <= 107
     assert stat.S_IMODE(layout.runtime.stat().st_mode) == 0o700
     assert layout == make_layout(home, [base])
+
+
+def test_sockets_are_where_envoy_looks_for_them(tmp_path: Path, base: Path) -> None:
+    layout = make_layout(tmp_path, [base])
+    for name, replica in ((GATEWAY_HTTP, 0), ("payment", 2)):
+        assert layout.socket(name, replica) == socket_path(layout.runtime, name, replica)
+    assert f"{GATEWAY}-http" == GATEWAY_HTTP
 
 
 def test_two_homes_have_two_folders_of_sockets(tmp_path: Path, base: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,7 +62,7 @@ def test_following_shows_what_comes(log: Path, monkeypatch: pytest.MonkeyPatch) 
     def write(text: Text) -> None:
         shown.append(text.plain)
 
-    monkeypatch.setattr(time, "sleep", wait)
+    monkeypatch.setattr("time.sleep", wait)
     with pytest.raises(KeyboardInterrupt):
         logs.show([log], write, follow=True)
     assert shown == ["auth       old", "23:00:02.372 ERROR   auth       lost", "auth       []"]

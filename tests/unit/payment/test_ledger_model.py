@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -35,8 +36,10 @@ def test_wallets_spread_over_the_stripes_of_a_system_account_and_each_keeps_its_
 
 def test_a_leg_moves_balance_hold_and_sequence() -> None:
     before = Account(WALLET, posted_minor=1000, held_minor=300, sequence=7)
-    after = before.moved(Leg(WALLET, -200, -300))
+    now = datetime.now(UTC)
+    after = before.moved(Leg(WALLET, -200, -300), now)
     assert (after.posted_minor, after.held_minor, after.available_minor, after.sequence) == (800, 0, 800, 8)
+    assert after.post_time == now
     assert before.holding(700).available_minor == 0
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from azora.payment.v1 import payment_pb2, wallet_pb2
 
-from services.payment.holds.model import HoldState
+from services.payment.holds.model import HoldState, Order, PaymentType
 from services.payment.ledger.model import AccountKind, TransactionType
-from services.payment.payments.model import Order, Payment, PaymentState, PaymentType
+from services.payment.payments.model import Payment, PaymentState, RefundState
 from services.payment.wallets.model import Balance, Payer, WalletState
 from services.shared.ids import new_id
 from services.shared.money import Money
@@ -22,20 +22,24 @@ NOW = datetime.now(UTC)
 
 
 @pytest.mark.parametrize(
-    ("refunded", "state", "left"),
+    ("refunded", "pending", "state", "left"),
     [
-        (0, PaymentState.COMPLETED, 500),
-        (1, PaymentState.PARTIALLY_REFUNDED, 499),
-        (499, PaymentState.PARTIALLY_REFUNDED, 1),
-        (500, PaymentState.REFUNDED, 0),
+        (0, 0, PaymentState.COMPLETED, 500),
+        (0, 500, PaymentState.COMPLETED, 0),
+        (1, 0, PaymentState.PARTIALLY_REFUNDED, 499),
+        (1, 499, PaymentState.PARTIALLY_REFUNDED, 0),
+        (499, 0, PaymentState.PARTIALLY_REFUNDED, 1),
+        (500, 0, PaymentState.REFUNDED, 0),
     ],
 )
-def test_the_state_follows_from_what_was_refunded(refunded: int, state: PaymentState, left: int) -> None:
+def test_the_state_follows_from_what_was_refunded(refunded: int, pending: int, state: PaymentState, left: int) -> None:
     payment = Payment(
         id=new_id(),
         payer=Payer(new_id(), new_id()),
         order=Order(PaymentType.DONATION, Money(500)),
+        creator="",
         refunded_minor=refunded,
+        pending_minor=pending,
         refundable_until=NOW,
         refund_window_open=True,
         create_time=NOW,
@@ -59,6 +63,7 @@ def test_available_is_what_is_posted_less_what_is_held() -> None:
     [
         (PaymentType, payment_pb2.PaymentType.keys()),
         (PaymentState, payment_pb2.PaymentState.keys()),
+        (RefundState, payment_pb2.RefundState.keys()),
         (HoldState, payment_pb2.HoldState.keys()),
         (TransactionType, wallet_pb2.TransactionType.keys()),
         (WalletState, wallet_pb2.WalletState.keys()),

@@ -74,7 +74,10 @@ async def test_another_key_another_algorithm_and_other_headers_are_refused(signe
             claims, signer.pem, algorithm="ES256", headers={"kid": KEY_ID, "typ": "at+jwt", "crit": ["x"], "x": 1}
         ),
         signer.token()[:-2] + "AA",
+        signer.token() + "!",
+        signer.token() + "\n",
         "x" * 5000,
+        "",
     ]
     for token in forged:
         with pytest.raises(TokenInvalid):

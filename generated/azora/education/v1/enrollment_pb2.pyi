@@ -27,13 +27,13 @@ class _EnrollmentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Enrol
     ENROLLMENT_STATE_UNSPECIFIED: _EnrollmentState.ValueType  # 0
     """Default value. Not valid in requests and never returned."""
     ENROLLMENT_STATE_PENDING: _EnrollmentState.ValueType  # 1
-    """The payment of a paid course is in progress."""
+    """The payment of a paid course is in progress. Does not count towards the course's capacity."""
     ENROLLMENT_STATE_ACTIVE: _EnrollmentState.ValueType  # 2
     """The learner can complete lessons."""
     ENROLLMENT_STATE_COMPLETED: _EnrollmentState.ValueType  # 3
     """All required lessons are completed."""
     ENROLLMENT_STATE_CANCELLED: _EnrollmentState.ValueType  # 4
-    """Cancelled, because the payment failed or was refunded. Enrolling again reactivates the enrolment."""
+    """Cancelled, by the learner or because the payment failed or was refunded. Enrolling again reactivates the enrolment."""
 
 class EnrollmentState(_EnrollmentState, metaclass=_EnrollmentStateEnumTypeWrapper):
     """Lifecycle state of an enrolment."""
@@ -41,13 +41,13 @@ class EnrollmentState(_EnrollmentState, metaclass=_EnrollmentStateEnumTypeWrappe
 ENROLLMENT_STATE_UNSPECIFIED: EnrollmentState.ValueType  # 0
 """Default value. Not valid in requests and never returned."""
 ENROLLMENT_STATE_PENDING: EnrollmentState.ValueType  # 1
-"""The payment of a paid course is in progress."""
+"""The payment of a paid course is in progress. Does not count towards the course's capacity."""
 ENROLLMENT_STATE_ACTIVE: EnrollmentState.ValueType  # 2
 """The learner can complete lessons."""
 ENROLLMENT_STATE_COMPLETED: EnrollmentState.ValueType  # 3
 """All required lessons are completed."""
 ENROLLMENT_STATE_CANCELLED: EnrollmentState.ValueType  # 4
-"""Cancelled, because the payment failed or was refunded. Enrolling again reactivates the enrolment."""
+"""Cancelled, by the learner or because the payment failed or was refunded. Enrolling again reactivates the enrolment."""
 Global___EnrollmentState: _TypeAlias = EnrollmentState  # noqa: Y015
 
 @_typing.final

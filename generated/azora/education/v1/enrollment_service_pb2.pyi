@@ -174,6 +174,58 @@ class GetEnrollmentResponse(_message.Message):
 Global___GetEnrollmentResponse: _TypeAlias = GetEnrollmentResponse  # noqa: Y015
 
 @_typing.final
+class CancelEnrollmentRequest(_message.Message):
+    """Request message for EnrollmentService.CancelEnrollment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENROLLMENT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    enrollment_id: _builtins.str
+    """ID of the enrolment."""
+    request_id: _builtins.str
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
+    def __init__(
+        self,
+        *,
+        enrollment_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment_id", b"enrollment_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEnrollmentRequest: _TypeAlias = CancelEnrollmentRequest  # noqa: Y015
+
+@_typing.final
+class CancelEnrollmentResponse(_message.Message):
+    """Response message for EnrollmentService.CancelEnrollment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENROLLMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def enrollment(self) -> _enrollment_pb2.Enrollment:
+        """The enrolment, in state ENROLLMENT_STATE_CANCELLED."""
+
+    def __init__(
+        self,
+        *,
+        enrollment: _enrollment_pb2.Enrollment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["enrollment", b"enrollment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment", b"enrollment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEnrollmentResponse: _TypeAlias = CancelEnrollmentResponse  # noqa: Y015
+
+@_typing.final
 class CompleteLessonRequest(_message.Message):
     """Request message for EnrollmentService.CompleteLesson."""
 

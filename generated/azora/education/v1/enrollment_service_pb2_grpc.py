@@ -50,6 +50,11 @@ class EnrollmentServiceStub:
                 request_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetEnrollmentRequest.SerializeToString,
                 response_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetEnrollmentResponse.FromString,
                 _registered_method=True)
+        self.CancelEnrollment = channel.unary_unary(
+                '/azora.education.v1.EnrollmentService/CancelEnrollment',
+                request_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.CancelEnrollmentRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.CancelEnrollmentResponse.FromString,
+                _registered_method=True)
         self.CompleteLesson = channel.unary_unary(
                 '/azora.education.v1.EnrollmentService/CompleteLesson',
                 request_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.CompleteLessonRequest.SerializeToString,
@@ -70,7 +75,8 @@ class EnrollmentServiceServicer:
         """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
         activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+        COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment
+        cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,6 +93,15 @@ class EnrollmentServiceServicer:
     def GetEnrollment(self, request, context):
         """Gets one of the caller's enrolments.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelEnrollment(self, request, context):
+        """Cancels an enrolment whose payment is in progress, or one in a free course; progress is kept. A paid enrolment is
+        cancelled by refunding its payment. Has no effect on a cancelled enrolment.
+        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_REQUIRED, COURSE_COMPLETED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +140,11 @@ def add_EnrollmentServiceServicer_to_server(servicer, server):
                     servicer.GetEnrollment,
                     request_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetEnrollmentRequest.FromString,
                     response_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetEnrollmentResponse.SerializeToString,
+            ),
+            'CancelEnrollment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEnrollment,
+                    request_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.CancelEnrollmentRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.CancelEnrollmentResponse.SerializeToString,
             ),
             'CompleteLesson': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteLesson,
@@ -219,6 +239,33 @@ class EnrollmentService:
             '/azora.education.v1.EnrollmentService/GetEnrollment',
             azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetEnrollmentRequest.SerializeToString,
             azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetEnrollmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEnrollment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.EnrollmentService/CancelEnrollment',
+            azora_dot_education_dot_v1_dot_enrollment__service__pb2.CancelEnrollmentRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_enrollment__service__pb2.CancelEnrollmentResponse.FromString,
             options,
             channel_credentials,
             insecure,

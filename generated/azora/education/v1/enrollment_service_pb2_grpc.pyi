@@ -19,7 +19,8 @@ class EnrollmentServiceStub:
     """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
     activation; the learner ends up enrolled and charged, or neither.
     Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-    COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+    COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment
+    cannot be reached.
     """
     ListEnrollments: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]
     """Lists the caller's enrolments, newest first.
@@ -28,6 +29,11 @@ class EnrollmentServiceStub:
     GetEnrollment: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetEnrollmentRequest, _enrollment_service_pb2.GetEnrollmentResponse]
     """Gets one of the caller's enrolments.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+    """
+    CancelEnrollment: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CancelEnrollmentRequest, _enrollment_service_pb2.CancelEnrollmentResponse]
+    """Cancels an enrolment whose payment is in progress, or one in a free course; progress is kept. A paid enrolment is
+    cancelled by refunding its payment. Has no effect on a cancelled enrolment.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_REQUIRED, COURSE_COMPLETED.
     """
     CompleteLesson: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CompleteLessonRequest, _enrollment_service_pb2.CompleteLessonResponse]
     """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
@@ -49,7 +55,8 @@ class EnrollmentServiceServicer:
         """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
         activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, INSUFFICIENT_FUNDS; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+        COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment
+        cannot be reached.
         """
 
     def ListEnrollments(
@@ -68,6 +75,16 @@ class EnrollmentServiceServicer:
     ) -> _abc.Awaitable[_enrollment_service_pb2.GetEnrollmentResponse]:
         """Gets one of the caller's enrolments.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+        """
+
+    def CancelEnrollment(
+        self,
+        request: _enrollment_service_pb2.CancelEnrollmentRequest,
+        context: _aio.ServicerContext[_enrollment_service_pb2.CancelEnrollmentRequest, _abc.Awaitable[_enrollment_service_pb2.CancelEnrollmentResponse]],
+    ) -> _abc.Awaitable[_enrollment_service_pb2.CancelEnrollmentResponse]:
+        """Cancels an enrolment whose payment is in progress, or one in a free course; progress is kept. A paid enrolment is
+        cancelled by refunding its payment. Has no effect on a cancelled enrolment.
+        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_REQUIRED, COURSE_COMPLETED.
         """
 
     def CompleteLesson(

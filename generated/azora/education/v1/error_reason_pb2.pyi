@@ -31,7 +31,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ENROLLMENT_NOT_FOUND: _ErrorReason.ValueType  # 3
     """NOT_FOUND: the enrolment does not exist or belongs to another user."""
     ERROR_REASON_ALREADY_ENROLLED: _ErrorReason.ValueType  # 4
-    """ALREADY_EXISTS: the caller is already enrolled in the course. Metadata: enrollmentId."""
+    """ALREADY_EXISTS: the caller is already enrolled in the course, or the payment of an enrolment is in progress.
+    Metadata: enrollmentId, state.
+    """
     ERROR_REASON_COURSE_NOT_OPEN: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: the course is a draft or archived."""
     ERROR_REASON_COURSE_FULL: _ErrorReason.ValueType  # 6
@@ -50,6 +52,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: the course was modified concurrently; read it again and retry."""
     ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: _ErrorReason.ValueType  # 13
     """PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE."""
+    ERROR_REASON_COURSE_COMPLETED: _ErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION: the course is completed."""
+    ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION: the progress in the course exceeds the limit for refunds."""
+    ERROR_REASON_REFUND_REQUIRED: _ErrorReason.ValueType  # 16
+    """FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId."""
+    ERROR_REASON_ENROLLMENT_CANCELLED: _ErrorReason.ValueType  # 17
+    """FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
+    ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 18
+    """FAILED_PRECONDITION: the caller's wallet is frozen."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Education, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -63,7 +75,9 @@ ERROR_REASON_LESSON_NOT_FOUND: ErrorReason.ValueType  # 2
 ERROR_REASON_ENROLLMENT_NOT_FOUND: ErrorReason.ValueType  # 3
 """NOT_FOUND: the enrolment does not exist or belongs to another user."""
 ERROR_REASON_ALREADY_ENROLLED: ErrorReason.ValueType  # 4
-"""ALREADY_EXISTS: the caller is already enrolled in the course. Metadata: enrollmentId."""
+"""ALREADY_EXISTS: the caller is already enrolled in the course, or the payment of an enrolment is in progress.
+Metadata: enrollmentId, state.
+"""
 ERROR_REASON_COURSE_NOT_OPEN: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: the course is a draft or archived."""
 ERROR_REASON_COURSE_FULL: ErrorReason.ValueType  # 6
@@ -82,4 +96,14 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 12
 """ABORTED: the course was modified concurrently; read it again and retry."""
 ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: ErrorReason.ValueType  # 13
 """PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE."""
+ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION: the course is completed."""
+ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION: the progress in the course exceeds the limit for refunds."""
+ERROR_REASON_REFUND_REQUIRED: ErrorReason.ValueType  # 16
+"""FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId."""
+ERROR_REASON_ENROLLMENT_CANCELLED: ErrorReason.ValueType  # 17
+"""FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
+ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 18
+"""FAILED_PRECONDITION: the caller's wallet is frozen."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -20,6 +20,55 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class CloseEnrollmentRequest(_message.Message):
+    """Request message for InternalService.CloseEnrollment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    BY_PAYER_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """ID of the payment. An unknown payment is recorded as closed: the enrolment that it bought is cancelled when it is
+    reported.
+    """
+    refund_id: _builtins.str
+    """ID of the refund, which is the idempotency key: repeated calls for a refund have the same outcome."""
+    by_payer: _builtins.bool
+    """Whether the payer requested the refund. A refund by an administrator is not rejected."""
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.str = ...,
+        refund_id: _builtins.str = ...,
+        by_payer: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_payer", b"by_payer", "payment_id", b"payment_id", "refund_id", b"refund_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseEnrollmentRequest: _TypeAlias = CloseEnrollmentRequest  # noqa: Y015
+
+@_typing.final
+class CloseEnrollmentResponse(_message.Message):
+    """Response message for InternalService.CloseEnrollment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseEnrollmentResponse: _TypeAlias = CloseEnrollmentResponse  # noqa: Y015
+
+@_typing.final
 class ReceiveEventsRequest(_message.Message):
     """Request message for InternalService.ReceiveEvents."""
 
@@ -28,7 +77,7 @@ class ReceiveEventsRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """The events. 1 to 100 items."""
+        """Events, 1 to 100."""
 
     def __init__(
         self,

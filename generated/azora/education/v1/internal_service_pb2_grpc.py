@@ -35,6 +35,11 @@ class InternalServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.CloseEnrollment = channel.unary_unary(
+                '/azora.education.v1.InternalService/CloseEnrollment',
+                request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.CloseEnrollmentRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.CloseEnrollmentResponse.FromString,
+                _registered_method=True)
         self.ReceiveEvents = channel.unary_unary(
                 '/azora.education.v1.InternalService/ReceiveEvents',
                 request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsRequest.SerializeToString,
@@ -45,6 +50,16 @@ class InternalServiceStub:
 class InternalServiceServicer:
     """Service-to-service API of Education. Available on the mesh only, to service identities.
     """
+
+    def CloseEnrollment(self, request, context):
+        """Cancels the enrolment that a payment bought, before the payment is refunded in full. Decides under the lock that
+        completing the course takes: the payment is refunded or the course is completed, never both. A later enrolment of
+        the learner in the course is not affected.
+        Errors: FAILED_PRECONDITION COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED if the payer requested the refund.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ReceiveEvents(self, request, context):
         """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
@@ -57,6 +72,11 @@ class InternalServiceServicer:
 
 def add_InternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CloseEnrollment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseEnrollment,
+                    request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.CloseEnrollmentRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.CloseEnrollmentResponse.SerializeToString,
+            ),
             'ReceiveEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ReceiveEvents,
                     request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsRequest.FromString,
@@ -73,6 +93,33 @@ def add_InternalServiceServicer_to_server(servicer, server):
 class InternalService:
     """Service-to-service API of Education. Available on the mesh only, to service identities.
     """
+
+    @staticmethod
+    def CloseEnrollment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.InternalService/CloseEnrollment',
+            azora_dot_education_dot_v1_dot_internal__service__pb2.CloseEnrollmentRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_internal__service__pb2.CloseEnrollmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ReceiveEvents(request,

@@ -15,6 +15,12 @@ class InternalServiceStub:
     """Service-to-service API of Education. Available on the mesh only, to service identities."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    CloseEnrollment: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CloseEnrollmentRequest, _internal_service_pb2.CloseEnrollmentResponse]
+    """Cancels the enrolment that a payment bought, before the payment is refunded in full. Decides under the lock that
+    completing the course takes: the payment is refunded or the course is completed, never both. A later enrolment of
+    the learner in the course is not affected.
+    Errors: FAILED_PRECONDITION COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED if the payer requested the refund.
+    """
     ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
@@ -22,6 +28,17 @@ class InternalServiceStub:
 
 class InternalServiceServicer:
     """Service-to-service API of Education. Available on the mesh only, to service identities."""
+
+    def CloseEnrollment(
+        self,
+        request: _internal_service_pb2.CloseEnrollmentRequest,
+        context: _aio.ServicerContext[_internal_service_pb2.CloseEnrollmentRequest, _abc.Awaitable[_internal_service_pb2.CloseEnrollmentResponse]],
+    ) -> _abc.Awaitable[_internal_service_pb2.CloseEnrollmentResponse]:
+        """Cancels the enrolment that a payment bought, before the payment is refunded in full. Decides under the lock that
+        completing the course takes: the payment is refunded or the course is completed, never both. A later enrolment of
+        the learner in the course is not affected.
+        Errors: FAILED_PRECONDITION COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED if the payer requested the refund.
+        """
 
     def ReceiveEvents(
         self,

@@ -39,7 +39,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REFUND_EXCEEDS_PAYMENT: _ErrorReason.ValueType  # 7
     """FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits."""
     ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 8
-    """NOT_FOUND: the hold does not exist or belongs to another user."""
+    """NOT_FOUND: the hold does not exist or was created by another user or service."""
     ERROR_REASON_HOLD_NOT_ACTIVE: _ErrorReason.ValueType  # 9
     """FAILED_PRECONDITION: the hold has already been captured or released."""
     ERROR_REASON_HOLD_EXPIRED: _ErrorReason.ValueType  # 10
@@ -48,6 +48,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the capture exceeds the held amount."""
     ERROR_REASON_REFERENCE_USED: _ErrorReason.ValueType  # 12
     """ALREADY_EXISTS: the reference was already used for another user or amount."""
+    ERROR_REASON_REFUND_NOT_FOUND: _ErrorReason.ValueType  # 13
+    """NOT_FOUND: the refund does not exist or belongs to another user."""
+    ERROR_REASON_REFUND_PENDING: _ErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION: the remaining amount is reserved by a pending refund. Metadata: refundId."""
+    ERROR_REASON_PARTIAL_REFUND_NOT_ALLOWED: _ErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION: the payment bought a course; its payer can refund it in full only. Metadata:
+    refundableMinorUnits.
+    """
+    ERROR_REASON_COURSE_COMPLETED: _ErrorReason.ValueType  # 16
+    """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
+    ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 17
+    """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Payment, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -69,7 +81,7 @@ ERROR_REASON_REFUND_WINDOW_CLOSED: ErrorReason.ValueType  # 6
 ERROR_REASON_REFUND_EXCEEDS_PAYMENT: ErrorReason.ValueType  # 7
 """FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits."""
 ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 8
-"""NOT_FOUND: the hold does not exist or belongs to another user."""
+"""NOT_FOUND: the hold does not exist or was created by another user or service."""
 ERROR_REASON_HOLD_NOT_ACTIVE: ErrorReason.ValueType  # 9
 """FAILED_PRECONDITION: the hold has already been captured or released."""
 ERROR_REASON_HOLD_EXPIRED: ErrorReason.ValueType  # 10
@@ -78,4 +90,16 @@ ERROR_REASON_CAPTURE_EXCEEDS_HOLD: ErrorReason.ValueType  # 11
 """FAILED_PRECONDITION: the capture exceeds the held amount."""
 ERROR_REASON_REFERENCE_USED: ErrorReason.ValueType  # 12
 """ALREADY_EXISTS: the reference was already used for another user or amount."""
+ERROR_REASON_REFUND_NOT_FOUND: ErrorReason.ValueType  # 13
+"""NOT_FOUND: the refund does not exist or belongs to another user."""
+ERROR_REASON_REFUND_PENDING: ErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION: the remaining amount is reserved by a pending refund. Metadata: refundId."""
+ERROR_REASON_PARTIAL_REFUND_NOT_ALLOWED: ErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION: the payment bought a course; its payer can refund it in full only. Metadata:
+refundableMinorUnits.
+"""
+ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 16
+"""FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
+ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 17
+"""FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,23 +26,25 @@ from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61zora/payment/v1/payment.proto\x12\x10\x61zora.payment.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n\x07Payment\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.azora.payment.v1.PaymentState\x12+\n\x04type\x18\x03 \x01(\x0e\x32\x1d.azora.payment.v1.PaymentType\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12-\n\x0frefunded_amount\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x11\n\tcourse_id\x18\x07 \x01(\t\x12\x0f\n\x07user_id\x18\x08 \x01(\t\x12\x34\n\x10refundable_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x01\n\x06Refund\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xef\x02\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.azora.payment.v1.HoldState\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.Money\x12-\n\x0f\x63\x61ptured_amount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npayment_id\x18\x06 \x01(\t\x12\x0f\n\x07user_id\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x04type\x18\t \x01(\x0e\x32\x1d.azora.payment.v1.PaymentType\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x11\n\tcourse_id\x18\x0b \x01(\t*\x82\x01\n\x0bPaymentType\x12\x1c\n\x18PAYMENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_TYPE_ENROLLMENT\x10\x01\x12\x1d\n\x19PAYMENT_TYPE_SUBSCRIPTION\x10\x02\x12\x19\n\x15PAYMENT_TYPE_DONATION\x10\x03*\x8c\x01\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_STATE_COMPLETED\x10\x01\x12$\n PAYMENT_STATE_PARTIALLY_REFUNDED\x10\x02\x12\x1a\n\x16PAYMENT_STATE_REFUNDED\x10\x03*\x88\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLD_STATE_ACTIVE\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61zora/payment/v1/payment.proto\x12\x10\x61zora.payment.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n\x07Payment\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.azora.payment.v1.PaymentState\x12+\n\x04type\x18\x03 \x01(\x0e\x32\x1d.azora.payment.v1.PaymentType\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12-\n\x0frefunded_amount\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x11\n\tcourse_id\x18\x07 \x01(\t\x12\x0f\n\x07user_id\x18\x08 \x01(\t\x12\x34\n\x10refundable_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x15pending_refund_amount\x18\x0b \x01(\x0b\x32\x14.azora.type.v1.Money\"\x88\x02\n\x06Refund\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05state\x18\x06 \x01(\x0e\x32\x1d.azora.payment.v1.RefundState\x12/\n\x0b\x64\x65\x63ide_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10rejection_reason\x18\x08 \x01(\t\"\xef\x02\n\x04Hold\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.azora.payment.v1.HoldState\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.Money\x12-\n\x0f\x63\x61ptured_amount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npayment_id\x18\x06 \x01(\t\x12\x0f\n\x07user_id\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x04type\x18\t \x01(\x0e\x32\x1d.azora.payment.v1.PaymentType\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x11\n\tcourse_id\x18\x0b \x01(\t*\x82\x01\n\x0bPaymentType\x12\x1c\n\x18PAYMENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_TYPE_ENROLLMENT\x10\x01\x12\x1d\n\x19PAYMENT_TYPE_SUBSCRIPTION\x10\x02\x12\x19\n\x15PAYMENT_TYPE_DONATION\x10\x03*\x8c\x01\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17PAYMENT_STATE_COMPLETED\x10\x01\x12$\n PAYMENT_STATE_PARTIALLY_REFUNDED\x10\x02\x12\x1a\n\x16PAYMENT_STATE_REFUNDED\x10\x03*|\n\x0bRefundState\x12\x1c\n\x18REFUND_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REFUND_STATE_PENDING\x10\x01\x12\x1a\n\x16REFUND_STATE_COMPLETED\x10\x02\x12\x19\n\x15REFUND_STATE_REJECTED\x10\x03*\x88\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLD_STATE_ACTIVE\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.payment.v1.payment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYMENTTYPE']._serialized_start=990
-  _globals['_PAYMENTTYPE']._serialized_end=1120
-  _globals['_PAYMENTSTATE']._serialized_start=1123
-  _globals['_PAYMENTSTATE']._serialized_end=1263
-  _globals['_HOLDSTATE']._serialized_start=1266
-  _globals['_HOLDSTATE']._serialized_end=1402
+  _globals['_PAYMENTTYPE']._serialized_start=1164
+  _globals['_PAYMENTTYPE']._serialized_end=1294
+  _globals['_PAYMENTSTATE']._serialized_start=1297
+  _globals['_PAYMENTSTATE']._serialized_end=1437
+  _globals['_REFUNDSTATE']._serialized_start=1439
+  _globals['_REFUNDSTATE']._serialized_end=1563
+  _globals['_HOLDSTATE']._serialized_start=1566
+  _globals['_HOLDSTATE']._serialized_end=1702
   _globals['_PAYMENT']._serialized_start=113
-  _globals['_PAYMENT']._serialized_end=471
-  _globals['_REFUND']._serialized_start=474
-  _globals['_REFUND']._serialized_end=617
-  _globals['_HOLD']._serialized_start=620
-  _globals['_HOLD']._serialized_end=987
+  _globals['_PAYMENT']._serialized_end=524
+  _globals['_REFUND']._serialized_start=527
+  _globals['_REFUND']._serialized_end=791
+  _globals['_HOLD']._serialized_start=794
+  _globals['_HOLD']._serialized_end=1161
 # @@protoc_insertion_point(module_scope)

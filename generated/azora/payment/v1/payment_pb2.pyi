@@ -75,6 +75,34 @@ PAYMENT_STATE_REFUNDED: PaymentState.ValueType  # 3
 """Refunded in full."""
 Global___PaymentState: _TypeAlias = PaymentState  # noqa: Y015
 
+class _RefundState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RefundStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFUND_STATE_UNSPECIFIED: _RefundState.ValueType  # 0
+    """Default value. Not valid in requests and never returned."""
+    REFUND_STATE_PENDING: _RefundState.ValueType  # 1
+    """The amount is reserved and the decision is pending."""
+    REFUND_STATE_COMPLETED: _RefundState.ValueType  # 2
+    """Posted to the payer's wallet."""
+    REFUND_STATE_REJECTED: _RefundState.ValueType  # 3
+    """Rejected. The reserved amount is refundable again."""
+
+class RefundState(_RefundState, metaclass=_RefundStateEnumTypeWrapper):
+    """State of a refund."""
+
+REFUND_STATE_UNSPECIFIED: RefundState.ValueType  # 0
+"""Default value. Not valid in requests and never returned."""
+REFUND_STATE_PENDING: RefundState.ValueType  # 1
+"""The amount is reserved and the decision is pending."""
+REFUND_STATE_COMPLETED: RefundState.ValueType  # 2
+"""Posted to the payer's wallet."""
+REFUND_STATE_REJECTED: RefundState.ValueType  # 3
+"""Rejected. The reserved amount is refundable again."""
+Global___RefundState: _TypeAlias = RefundState  # noqa: Y015
+
 class _HoldState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -88,7 +116,7 @@ class _HoldStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldState.V
     HOLD_STATE_CAPTURED: _HoldState.ValueType  # 2
     """Captured, in part or in full. Any remainder was released."""
     HOLD_STATE_RELEASED: _HoldState.ValueType  # 3
-    """Released by its owner."""
+    """Released by the user or service that created it."""
     HOLD_STATE_EXPIRED: _HoldState.ValueType  # 4
     """Released at its expiry time."""
 
@@ -102,7 +130,7 @@ HOLD_STATE_ACTIVE: HoldState.ValueType  # 1
 HOLD_STATE_CAPTURED: HoldState.ValueType  # 2
 """Captured, in part or in full. Any remainder was released."""
 HOLD_STATE_RELEASED: HoldState.ValueType  # 3
-"""Released by its owner."""
+"""Released by the user or service that created it."""
 HOLD_STATE_EXPIRED: HoldState.ValueType  # 4
 """Released at its expiry time."""
 Global___HoldState: _TypeAlias = HoldState  # noqa: Y015
@@ -123,6 +151,7 @@ class Payment(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     REFUNDABLE_UNTIL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PENDING_REFUND_AMOUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     state: Global___PaymentState.ValueType
@@ -141,7 +170,7 @@ class Payment(_message.Message):
 
     @_builtins.property
     def refunded_amount(self) -> _money_pb2.Money:
-        """Sum of all refunds of the payment."""
+        """Sum of the completed refunds of the payment."""
 
     @_builtins.property
     def refundable_until(self) -> _timestamp_pb2.Timestamp:
@@ -150,6 +179,10 @@ class Payment(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Time of posting."""
+
+    @_builtins.property
+    def pending_refund_amount(self) -> _money_pb2.Money:
+        """Sum of the pending refunds of the payment."""
 
     def __init__(
         self,
@@ -164,10 +197,11 @@ class Payment(_message.Message):
         user_id: _builtins.str = ...,
         refundable_until: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        pending_refund_amount: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "refundable_until", b"refundable_until", "refunded_amount", b"refunded_amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "pending_refund_amount", b"pending_refund_amount", "refundable_until", b"refundable_until", "refunded_amount", b"refunded_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "course_id", b"course_id", "create_time", b"create_time", "description", b"description", "id", b"id", "refundable_until", b"refundable_until", "refunded_amount", b"refunded_amount", "state", b"state", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "course_id", b"course_id", "create_time", b"create_time", "description", b"description", "id", b"id", "pending_refund_amount", b"pending_refund_amount", "refundable_until", b"refundable_until", "refunded_amount", b"refunded_amount", "state", b"state", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -184,19 +218,30 @@ class Refund(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    REJECTION_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     payment_id: _builtins.str
     """ID of the refunded payment."""
     reason: _builtins.str
     """Reason given by the caller, at most 500 characters. May be empty."""
+    state: Global___RefundState.ValueType
+    """State of the refund. Set by the server."""
+    rejection_reason: _builtins.str
+    """Error reason of a rejected refund: COURSE_COMPLETED or PROGRESS_LIMIT_EXCEEDED. Empty otherwise."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """Amount refunded."""
+        """Amount to refund."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Time of the refund."""
+        """Time of the request."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """Time at which the refund was completed or rejected. Unset while it is pending."""
 
     def __init__(
         self,
@@ -206,10 +251,13 @@ class Refund(_message.Message):
         amount: _money_pb2.Money | None = ...,
         reason: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___RefundState.ValueType = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        rejection_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "decide_time", b"decide_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "id", b"id", "payment_id", b"payment_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "decide_time", b"decide_time", "id", b"id", "payment_id", b"payment_id", "reason", b"reason", "rejection_reason", b"rejection_reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,11 @@ class PaymentServiceStub:
                 request_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateRefundRequest.SerializeToString,
                 response_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateRefundResponse.FromString,
                 _registered_method=True)
+        self.GetRefund = channel.unary_unary(
+                '/azora.payment.v1.PaymentService/GetRefund',
+                request_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetRefundRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetRefundResponse.FromString,
+                _registered_method=True)
         self.CreateHold = channel.unary_unary(
                 '/azora.payment.v1.PaymentService/CreateHold',
                 request_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateHoldRequest.SerializeToString,
@@ -95,8 +100,22 @@ class PaymentServiceServicer:
     def CreateRefund(self, request, context):
         """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
         PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
-        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT;
-        INVALID_ARGUMENT CURRENCY_MISMATCH.
+
+        A full refund of a course payment cancels the enrolment first. For the payer it is rejected once the course is
+        completed or its progress limit is exceeded, and a partial refund is not available. If the decision cannot be
+        reached within the call, returns UNAVAILABLE and continues in the background: retry with the same key, or read the
+        state with GetRefund.
+        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT,
+        REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED; INVALID_ARGUMENT
+        CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRefund(self, request, context):
+        """Gets a refund of one of the caller's payments, or any refund with PERMISSION_REFUNDS_MANAGE.
+        Errors: NOT_FOUND REFUND_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +132,7 @@ class PaymentServiceServicer:
     def CaptureHold(self, request, context):
         """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
         the hold is already captured and the caller is a service that requests the full amount, returns the existing
-        payment.
+        payment. Only the user or service that created a hold can capture it.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
         INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
@@ -122,7 +141,7 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseHold(self, request, context):
-        """Releases a hold. Has no effect on an expired hold.
+        """Releases a hold. Has no effect on an expired hold. Only the user or service that created a hold can release it.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -155,6 +174,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.CreateRefund,
                     request_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateRefundRequest.FromString,
                     response_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateRefundResponse.SerializeToString,
+            ),
+            'GetRefund': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRefund,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetRefundRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetRefundResponse.SerializeToString,
             ),
             'CreateHold': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateHold,
@@ -259,6 +283,33 @@ class PaymentService:
             '/azora.payment.v1.PaymentService/CreateRefund',
             azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateRefundRequest.SerializeToString,
             azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateRefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRefund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.PaymentService/GetRefund',
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.GetRefundRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.GetRefundResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,8 +26,18 @@ class PaymentServiceStub:
     CreateRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateRefundRequest, _payment_service_pb2.CreateRefundResponse]
     """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
     PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
-    Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT;
-    INVALID_ARGUMENT CURRENCY_MISMATCH.
+
+    A full refund of a course payment cancels the enrolment first. For the payer it is rejected once the course is
+    completed or its progress limit is exceeded, and a partial refund is not available. If the decision cannot be
+    reached within the call, returns UNAVAILABLE and continues in the background: retry with the same key, or read the
+    state with GetRefund.
+    Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT,
+    REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED; INVALID_ARGUMENT
+    CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
+    """
+    GetRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetRefundRequest, _payment_service_pb2.GetRefundResponse]
+    """Gets a refund of one of the caller's payments, or any refund with PERMISSION_REFUNDS_MANAGE.
+    Errors: NOT_FOUND REFUND_NOT_FOUND.
     """
     CreateHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateHoldRequest, _payment_service_pb2.CreateHoldResponse]
     """Reserves an amount in the caller's wallet.
@@ -36,12 +46,12 @@ class PaymentServiceStub:
     CaptureHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]
     """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
     the hold is already captured and the caller is a service that requests the full amount, returns the existing
-    payment.
+    payment. Only the user or service that created a hold can capture it.
     Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
     INVALID_ARGUMENT CURRENCY_MISMATCH.
     """
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ReleaseHoldRequest, _payment_service_pb2.ReleaseHoldResponse]
-    """Releases a hold. Has no effect on an expired hold.
+    """Releases a hold. Has no effect on an expired hold. Only the user or service that created a hold can release it.
     Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
     """
     Earn: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.EarnRequest, _payment_service_pb2.EarnResponse]
@@ -78,8 +88,23 @@ class PaymentServiceServicer:
     ) -> _abc.Awaitable[_payment_service_pb2.CreateRefundResponse]:
         """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
         PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
-        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT;
-        INVALID_ARGUMENT CURRENCY_MISMATCH.
+
+        A full refund of a course payment cancels the enrolment first. For the payer it is rejected once the course is
+        completed or its progress limit is exceeded, and a partial refund is not available. If the decision cannot be
+        reached within the call, returns UNAVAILABLE and continues in the background: retry with the same key, or read the
+        state with GetRefund.
+        Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT,
+        REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED; INVALID_ARGUMENT
+        CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
+        """
+
+    def GetRefund(
+        self,
+        request: _payment_service_pb2.GetRefundRequest,
+        context: _aio.ServicerContext[_payment_service_pb2.GetRefundRequest, _abc.Awaitable[_payment_service_pb2.GetRefundResponse]],
+    ) -> _abc.Awaitable[_payment_service_pb2.GetRefundResponse]:
+        """Gets a refund of one of the caller's payments, or any refund with PERMISSION_REFUNDS_MANAGE.
+        Errors: NOT_FOUND REFUND_NOT_FOUND.
         """
 
     def CreateHold(
@@ -98,7 +123,7 @@ class PaymentServiceServicer:
     ) -> _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]:
         """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
         the hold is already captured and the caller is a service that requests the full amount, returns the existing
-        payment.
+        payment. Only the user or service that created a hold can capture it.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
         INVALID_ARGUMENT CURRENCY_MISMATCH.
         """
@@ -108,7 +133,7 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.ReleaseHoldRequest,
         context: _aio.ServicerContext[_payment_service_pb2.ReleaseHoldRequest, _abc.Awaitable[_payment_service_pb2.ReleaseHoldResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.ReleaseHoldResponse]:
-        """Releases a hold. Has no effect on an expired hold.
+        """Releases a hold. Has no effect on an expired hold. Only the user or service that created a hold can release it.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
         """
 

@@ -1,1 +1,0 @@
-"""Bringing paid enrolments to their end: enrolled and paid, or neither."""

@@ -1,0 +1,88 @@
+"""Events are contract: who publishes, who subscribes, and that every subscriber can receive what names it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from azora.policy.v1 import policy_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from services.compiler.contract import DESCRIPTORS, Contract, contract_of, load_contract
+from services.compiler.envoy.mesh import callers
+from services.compiler.events import check_events, events_page
+from services.shared.events import EventType, declared_events, events_of, publishers_to
+from services.shared.inbox import Inbox
+from services.shared.outbox import Outbox
+from services.shared.policy import PolicyError
+
+RECEIVE = "/azora.education.v1.InternalService/ReceiveEvents"
+REFUNDED = EventType("azora.payment.v1.PaymentRefunded", ("education",))
+
+
+def changed(change: Any) -> tuple[Contract, tuple[EventType, ...]]:
+    """Return today's contract and events after `change` was made to the file of Payment's events."""
+    descriptors = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
+    (file,) = (file for file in descriptors.file if file.name == "azora/payment/v1/events.proto")
+    change(file)
+    return contract_of(descriptors), events_of(descriptors)
+
+
+def _subscribe(*subscribers: str) -> Any:
+    def change(file: Any) -> None:
+        file.message_type[0].options.Extensions[policy_pb2.event].subscribers[:] = subscribers
+
+    return change
+
+
+def _move(file: Any) -> None:
+    file.package = "azora.nobody.v1"
+
+
+def test_what_is_declared_can_be_delivered() -> None:
+    check_events(load_contract(), declared_events())
+    assert REFUNDED in declared_events()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (_subscribe("education", "auth"), "names auth, which has no InternalService/ReceiveEvents"),
+        (_subscribe("nobody"), "names nobody, which has no InternalService/ReceiveEvents"),
+        (_move, "azora.nobody.v1.PaymentRefunded is an event, and no service serves its package"),
+    ],
+)
+def test_what_cannot_be_delivered_does_not_compile(change: Any, complaint: str) -> None:
+    with pytest.raises(PolicyError, match=complaint):
+        check_events(*changed(change))
+
+
+def test_publishers_alone_may_deliver() -> None:
+    policy = load_contract().policies()[RECEIVE]
+    assert policy.services == publishers_to("education", declared_events()) == {"payment"}
+    assert policy.internal
+    assert callers(policy) == ("payment",)
+
+
+def test_the_page_names_every_event_and_its_fields() -> None:
+    page = events_page(load_contract())
+    assert "| `azora.payment.v1.PaymentRefunded` | payment | education |" in page
+    assert "| `in_full` | bool |" in page
+
+
+@pytest.mark.parametrize("service", ["education", "payment"])
+def test_an_inbox_handles_exactly_what_the_contract_subscribes_to(service: str) -> None:
+    database: Any = None
+    if any(service in event.subscribers for event in declared_events()):
+        with pytest.raises(ValueError, match="PaymentRefunded"):
+            Inbox(service, database, [])
+    else:
+        Inbox(service, database, [])
+
+
+def test_an_outbox_encodes_exactly_what_the_contract_declares() -> None:
+    with pytest.raises(ValueError, match=r"payment: .* differ in PaymentRefunded"):
+        Outbox("payment", {})
+    with pytest.raises(ValueError, match=r"education: .* differ in EventType"):
+        Outbox("education", {EventType: lambda _: _})
+    Outbox("education", {})

@@ -1,0 +1,42 @@
+"""What older versions wrote, under the newest schema."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from services.shared.ids import new_id
+from services.shared.migrations import migrate
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Databases
+
+ROWS = """
+INSERT INTO courses (id, educator_id, state, title, description, price_minor, price_currency, reward_minor,
+    lesson_count, revision)
+    VALUES ('{course}', '{educator}', 'PUBLISHED', 'T', 'D', 4900, 'AZR', 0, 1, 1);
+INSERT INTO course_revisions VALUES ('{course}', 1, 'T', 'D', 4900, 'AZR', 0, 1, '[]');
+INSERT INTO enrollments (id, user_id, course_id, course_revision, state, key, open_time, refused, required_lessons,
+    refund_window_closed)
+    VALUES ('{poor}', '{poor}', '{course}', 1, 'CANCELLED', 'k', now(), true, 1, false),
+    ('{done}', '{done}', '{course}', 1, 'COMPLETED', 'k', now(), false, 1, true);
+INSERT INTO refunded_payments (payment_id) VALUES ('{payment}');
+"""
+
+
+async def test_refusals_and_refunded_payments_of_older_versions_are_kept(databases: Databases) -> None:
+    ids = {name: new_id() for name in ["course", "educator", "poor", "done", "payment"]}
+    async with databases.old("education", "0005") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(ROWS.format(**ids))
+        await asyncio.to_thread(migrate, "education", clone.owner_url)
+        refusals = await owner.fetch("SELECT id, refusal FROM enrollments")
+        closed = await owner.fetch("SELECT payment_id FROM closed_payments WHERE close_time <= now()")
+        await owner.close()
+    assert {str(row["id"]): row["refusal"] for row in refusals} == {
+        ids["poor"]: "INSUFFICIENT_FUNDS",
+        ids["done"]: None,
+    }
+    assert [str(row["payment_id"]) for row in closed] == [ids["payment"]]

@@ -1,0 +1,73 @@
+"""What older versions wrote, under the newest schema."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+from azora.client import bearer
+from azora.payment.v1 import payment_pb2
+
+from services.payment.ledger.model import AccountKey, AccountKind
+from services.shared.ids import new_id
+from services.shared.migrations import migrate
+from tests.support.payment import Person, azr, running_payment
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Databases
+
+ROWS = """
+INSERT INTO wallets (id, user_id) VALUES ('{wallet}', '{user}');
+INSERT INTO accounts (id, kind, owner_id, currency, posted, sequence) VALUES
+    ('{purse}', 'WALLET', '{wallet}', 'AZR', 500, 3),
+    ('{treasury}', 'TREASURY', '{stripe}', 'AZR', -1000, 1),
+    ('{revenue}', 'REVENUE', '{stripe}', 'AZR', 500, 2);
+INSERT INTO payments (id, wallet_id, type, amount, currency, refunded, description, course_id, refundable_until)
+    VALUES ('{payment}', '{wallet}', 'ENROLLMENT', 600, 'AZR', 100, 'Bread', '{course}', now() + interval '1 day');
+INSERT INTO holds (id, wallet_id, account_id, state, type, amount, currency, captured, description, course_id,
+    payment_id, expire_time)
+    VALUES ('{hold}', '{wallet}', '{purse}', 'CAPTURED', 'ENROLLMENT', 600, 'AZR', 600, 'Bread', '{course}',
+    '{payment}', now());
+INSERT INTO transactions (id, type, payment_id, reference, create_time) VALUES
+    ('{earned}', 'EARN', NULL, 'r', now() - interval '2 hours'),
+    ('{paid}', 'PAYMENT', '{payment}', NULL, now() - interval '1 hour'),
+    ('{refund}', 'REFUND', '{payment}', NULL, now() - interval '90 minutes');
+INSERT INTO memos VALUES ('{refund}', 'Too dry');
+INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, balance_after) VALUES
+    ('{treasury}', 1, '{earned}', 'AZR', -1000, -1000), ('{purse}', 1, '{earned}', 'AZR', 1000, 1000),
+    ('{purse}', 2, '{paid}', 'AZR', -600, 400), ('{revenue}', 1, '{paid}', 'AZR', 600, 600),
+    ('{revenue}', 2, '{refund}', 'AZR', -100, 500), ('{purse}', 3, '{refund}', 'AZR', 100, 500);
+"""
+
+
+async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Databases) -> None:
+    ids = {name: new_id() for name in ["wallet", "user", "payment", "course", "hold", "earned", "paid", "refund"]}
+    stripes = {
+        name: AccountKey.system(kind, ids["wallet"], "AZR")
+        for name, kind in (("treasury", AccountKind.TREASURY), ("revenue", AccountKind.REVENUE))
+    }
+    accounts = {name: key.id for name, key in stripes.items()}
+    purse = AccountKey.wallet(ids["wallet"], "AZR").id
+    rows = ROWS.format(**ids, **accounts, purse=purse, stripe=stripes["revenue"].owner_id)
+    async with databases.old("payment", "0002") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(rows)
+        await owner.close()
+        await asyncio.to_thread(migrate, "payment", clone.owner_url)
+        async with running_payment(clone.app_url, clone.owner_url) as payment:
+            person = Person(ids["user"], bearer(payment.signer.token(ids["user"])), payment)
+            before = await person.read(ids["payment"])
+            assert (before.refunded_amount, before.pending_refund_amount) == (azr(100), azr(0))
+            refund = await person.read_refund(ids["refund"])
+            assert (refund.state, refund.amount) == (payment_pb2.REFUND_STATE_COMPLETED, azr(100))
+            assert (refund.reason, refund.payment_id) == ("Too dry", ids["payment"])
+            (last,) = await payment.sql(
+                "SELECT a.post_time = t.create_time AS kept FROM accounts a, transactions t"
+                " WHERE a.kind = 'WALLET' AND t.type = 'PAYMENT'"
+            )
+            assert last["kept"], "the latest of its entries, which is not the last"
+            assert (await person.refund(ids["payment"])).amount == azr(500)
+            assert payment.education.asked, "it bought a course"
+            assert await person.balance() == (1000, 0, 1000)
+            assert (await payment.trial_balance()).balanced

@@ -1,0 +1,151 @@
+"""Reads on the driver's connection answer as SQLAlchemy's own execution does."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Integer,
+    Interval,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from services.shared.db import Database, StatementFailed
+from services.shared.errors import ValidationFailed
+from services.shared.ids import new_id
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sqlalchemy import Select
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from tests.support.postgres import Clone
+
+notes = Table(
+    "notes",
+    MetaData(),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("body", JSONB),
+    Column("size", Integer),
+    Column("weight", Numeric),
+    Column("create_time", DateTime(timezone=True)),
+    Column("label", Text),
+)
+ID = new_id()
+ROW = {"id": ID, "body": {"a": [1]}, "size": 3, "create_time": datetime(2026, 1, 2, tzinfo=UTC), "label": None}
+FIND = select(notes.c.id, notes.c.body, notes.c.size, notes.c.create_time, notes.c.label).where(
+    notes.c.id == bindparam("id")
+)
+BY_LABEL = select(notes.c.id).where(notes.c.label == bindparam("label"))
+TWIN = notes.alias("twin")
+SLOW = select(notes.c.id, func.pg_sleep(bindparam("seconds")).label("slept"))
+
+
+@pytest.fixture
+async def database(payment_database: Clone) -> AsyncIterator[Database]:
+    opened = Database(payment_database.owner_url, pool_size=1)
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.run_sync(notes.create)
+        await connection.execute(notes.insert(), ROW)
+
+    await opened.transaction(work)
+    yield opened
+    await opened.close()
+
+
+async def read(database: Database, statement: Select[Any], **parameters: Any) -> list[dict[str, Any]]:
+    async with database.reading() as connection:
+        return [dict(row) for row in (await connection.execute(statement, parameters)).mappings()]
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (FIND, {"id": ID}),
+        (FIND, {"id": new_id()}),
+        (select(notes.c.id, TWIN.c.id).join_from(notes, TWIN, notes.c.id == TWIN.c.id), {}),
+        (select(notes.c.id.is_not(None).label("there"), literal("x").label("x"), notes.c.body["a"]), {}),
+        (select(notes.c.size).where(notes.c.size.in_(bindparam("sizes", expanding=True))), {"sizes": [1, 3]}),
+        (select(notes.c.weight), {}),
+        (select(notes.c.create_time + bindparam("later", timedelta(days=1), Interval)), {}),
+        (select(notes.c.create_time + bindparam("later", timedelta(days=1), Interval)), {"later": timedelta(2)}),
+        (select(notes.c.size).union_all(select(notes.c.size + 1)), {}),
+    ],
+    ids=str,
+)
+async def test_the_driver_answers_as_sqlalchemy_does(
+    database: Database, statement: Select[Any], parameters: dict[str, Any]
+) -> None:
+    async def inside(connection: AsyncConnection) -> list[dict[str, Any]]:
+        return [dict(row) for row in (await connection.execute(statement, parameters)).mappings()]
+
+    expected = await database.transaction(inside)
+    assert [await read(database, statement, **parameters) for _ in range(3)] == [expected] * 3
+
+
+async def test_one_connection_serves_both_ways_in_turn(database: Database) -> None:
+    async with database.reading() as connection:
+        for _ in range(3):
+            assert (await connection.execute(FIND, {"id": ID})).one().size == 3
+            assert (await connection.execute(text("SELECT count(*) FROM notes"))).scalar_one() == 1
+            assert (await connection.execute(select(notes.c.label))).scalars().all() == [None]
+
+
+async def test_a_parameter_without_a_value_is_our_mistake_and_nul_the_callers(database: Database) -> None:
+    for _ in range(3):
+        with pytest.raises(Exception, match="id"):
+            await read(database, FIND)
+        with pytest.raises(ValidationFailed):
+            await read(database, BY_LABEL, label="nul\0")
+
+
+async def test_a_value_of_the_wrong_type_is_not_told(database: Database) -> None:
+    for _ in range(3):
+        with pytest.raises(StatementFailed) as caught:
+            await read(database, FIND, id="hunter2"[::-1])
+        assert "2retnuh" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_cancelled_read_blocks_nobody(database: Database, payment_database: Clone) -> None:
+    for _ in range(2):
+        await read(database, SLOW, seconds=0)
+    slow = asyncio.create_task(read(database, SLOW, seconds=30))
+
+    async def sleeping() -> bool:
+        async with payment_database.server.connection("postgres") as connection:
+            return bool(await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+
+    await eventually(sleeping)
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    async with asyncio.timeout(5):
+        assert len(await read(database, FIND, id=ID)) == 1
+
+
+async def test_connections_that_were_cut_while_idle_cost_no_read(database: Database, payment_database: Clone) -> None:
+    for _ in range(3):
+        await read(database, FIND, id=ID)
+    cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+    async with payment_database.server.connection("postgres") as connection:
+        await connection.execute(cut, payment_database.name)
+    assert len(await read(database, FIND, id=ID)) == 1

@@ -1,0 +1,81 @@
+"""Deadlines that pass before a call begins, or while nobody here watches them: what is answered, and what is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from interceptors.base import Call, Chain
+from interceptors.deadline import Deadline
+from interceptors.logging import AccessLog
+from interceptors.tracing import Tracing
+from services.shared.errors import DeadlinePassed
+from services.shared.policy import infrastructure_policies
+from tests.support.serving import short_folder
+from tests.support.waiting import eventually
+
+PATH = "/azora.test.v1.Test/Call"
+POLICY = replace(infrastructure_policies()["/grpc.health.v1.Health/Check"], path=PATH, timeout_seconds=60)
+
+
+class Late:
+    """The context of a call whose deadline has passed."""
+
+    def time_remaining(self) -> float:
+        return 0.0
+
+
+async def test_a_call_whose_deadline_passed_before_it_began_is_not_begun() -> None:
+    async def proceed() -> None:
+        raise AssertionError("too late")
+
+    context: Any = Late()
+    with pytest.raises(DeadlinePassed):
+        await Deadline().around(Call(POLICY, context, (), b"", bytes), proceed)
+
+
+@pytest.mark.parametrize("goes_away", [True, False])
+async def test_the_log_tells_a_passed_deadline_from_a_client_that_went_away(
+    goes_away: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "azora.access")
+    begun = asyncio.Event()
+
+    async def waiting(_request: bytes, _context: Any) -> bytes:
+        begun.set()
+        await asyncio.Event().wait()
+        return b""
+
+    async def logged() -> bool:
+        return bool(_lines(caplog))
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(waiting)
+    server = aio.server(interceptors=[Chain((Tracing(), AccessLog()), {PATH: POLICY})])
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("azora.test.v1.Test", {"Call": handler}),))
+    async with short_folder() as folder:
+        server.add_insecure_port(f"unix:{folder}/s")
+        await server.start()
+        async with aio.insecure_channel(f"unix:{folder}/s") as channel:
+            # The header alone: the client has no timer of its own, so that the server's is the one that ends the call.
+            metadata = () if goes_away else (("grpc-timeout", "200m"),)
+            method: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PATH)
+            call = method(b"", metadata=metadata)
+            await begun.wait()
+            if goes_away:
+                call.cancel()
+            else:
+                assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            await eventually(logged)
+        await server.stop(None)
+    assert _lines(caplog) == [("CANCELLED", None) if goes_away else ("DEADLINE_EXCEEDED", "DEADLINE_PASSED")]
+
+
+def _lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
+    fields = [getattr(record, "fields", {}) for record in caplog.records if record.name == "azora.access"]
+    return [(line["status"], line.get("reason")) for line in fields]
