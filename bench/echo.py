@@ -23,7 +23,6 @@ from google.protobuf import json_format
 from grpc import aio
 from grpc_health.v1 import health_pb2
 from jwt.algorithms import ECAlgorithm
-from prometheus_client import CollectorRegistry
 
 from interceptors import chain
 from interceptors.rate_limit import Limiter
@@ -81,7 +80,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 def _chain(signer: Signer) -> aio.ServerInterceptor:
     policies = infrastructure_policies() | dict(load_contract().policies())
-    return chain(policies, verifier=signer.verifier(), limiter=Limiter(scale=SCALE), registry=CollectorRegistry())
+    return chain(policies, verifier=signer.verifier(), limiter=Limiter(scale=SCALE))
 
 
 def _serve_path(server: aio.Server, path: str, answer: Callable[[Any, Any], Awaitable[bytes]]) -> None:

@@ -45,12 +45,12 @@ def chain(
     *,
     verifier: TokenVerifier,
     limiter: Limiter,
-    registry: CollectorRegistry,
+    registry: CollectorRegistry | None = None,
     tracer: Tracer | None = None,
 ) -> Chain:
     """Return the chain of a server that serves the methods of `policies`.
 
-    `registry` takes the metrics of the calls. Without a `tracer` there are no spans of them.
+    `registry` offers the metrics of the calls. Without a `tracer` there are no spans of them.
     """
     interceptors = (
         Tracing(tracer),

@@ -24,7 +24,7 @@ class Metrics(Interceptor):
     Labels come from the policy table and the list of codes, never from what a client sent.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._calls = Counter("azora_rpcs", "RPCs served.", ("method", "code"), registry=registry)
         self._seconds = Histogram(
             "azora_rpc_duration_seconds",

@@ -38,7 +38,7 @@ class Limiter:
     """
 
     def __init__(self, *, scale: float = 1.0, redis_url: str = "", registry: CollectorRegistry | None = None) -> None:
-        """Multiply every limit by `scale`. `registry` takes the metrics of what was decided."""
+        """Multiply every limit by `scale`. `registry` offers the metrics of what was decided."""
         self._scale = scale
         self._decisions = Counter(
             "azora_rate_limit_decisions", "Decisions of the rate limits.", ("tier", "decision"), registry=registry

@@ -20,6 +20,8 @@ from tests.support.services import SERVED, SERVICES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+COLLECTOR = "otel-collector:4317"
+"""Where Envoy sends its spans. It is run beside these containers by whoever wants traces."""
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 ONE_SHOTS = [name for name in ours() if name.startswith("migrate-")]
 LASTING = [name for name in containers() if name not in ONE_SHOTS]
@@ -133,7 +135,7 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
         f"{at['address']}:{at['port_value']}"
         for at in _found(bootstrap["static_resources"]["clusters"], "socket_address")
     }
-    assert upstreams == listening
+    assert upstreams == listening | {COLLECTOR}
     for name in SERVED:
         assert set(containers()["envoy"]["networks"]) & set(containers()[name]["networks"])
 

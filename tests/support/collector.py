@@ -62,7 +62,7 @@ def running_collector() -> Iterator[Collector]:
     port = free_port()
     collector = Collector(f"http://127.0.0.1:{port}")
     server = grpc.server(ThreadPoolExecutor(2))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:

@@ -167,8 +167,7 @@ class EnrollmentOperations:
         if found is not None and found.refusal and found.key == key:
             raise REFUSALS[found.refusal]
         if found is None or found.state is EnrollmentState.CANCELLED:
-            opened = await self._open(connection, principal, course_id, key)
-            if opened is not None:
+            if opened := await self._open(connection, principal, course_id, key):
                 return opened
             found = _existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
         if found.key != key:
@@ -194,7 +193,7 @@ class EnrollmentOperations:
         if opened.unsettled:
             job = SettleEnrollment(opened.id, opened.attempt)
             await enqueue(connection, job, delay=self._settle_after, once=job.once)
-        advanced = opened.advanced(datetime.now(UTC))
+        advanced = opened.advanced(opened.open_time)
         await self._store.update_enrollment(connection, opened, advanced)
         return advanced
 
@@ -337,9 +336,8 @@ class SettlementOperations:
     async def _capture(self, enrollment: Enrollment) -> None:
         try:
             key = payment_key(enrollment.id, enrollment.attempt, "capture")
-            captured = await self._payments.capture(
-                key=key, user_id=enrollment.user_id, hold_id=enrollment.hold_id or ""
-            )
+            user_id, hold_id = enrollment.user_id, enrollment.hold_id or ""
+            captured = await self._payments.capture(key=key, user_id=user_id, hold_id=hold_id)
         except Refused as refused:
             if refused.reason not in HOLD_ENDED:
                 raise

@@ -44,7 +44,7 @@ async def always() -> bool:
 
 
 @asynccontextmanager
-async def replica(listen: str, **tls: Path) -> AsyncIterator[None]:
+async def replica(listen: str, **tls: Any) -> AsyncIterator[None]:
     """Serve Login behind the real chain, with the metrics of a process."""
     metrics = ProcessMetrics()
     limiter = Limiter(registry=metrics.registry)

@@ -84,8 +84,9 @@ async def test_the_limits_decisions_are_counted_by_tier(channel: aio.Channel) ->
 async def test_labels_hold_nothing_that_a_client_chose(channel: aio.Channel) -> None:
     health: Any = health_pb2_grpc.HealthStub(channel)
     await health.Check(health_pb2.HealthCheckRequest())
+    made_up: Any = channel.unary_unary("/azora.auth.v1.AuthService/Made-up")
     with pytest.raises(aio.AioRpcError):
-        await channel.unary_unary("/azora.auth.v1.AuthService/Made-up")(b"")
+        await made_up(b"")
     await login(channel, "x")
     methods = {key[2] for key in await counted(channel) if key[0] == "azora_rpcs_total"}
     assert methods == {LOGIN}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 import interceptors
 from interceptors.rate_limit import Limiter
 from tests.support.serving import Signer
 
-CHAIN = interceptors.chain({}, verifier=Signer().verifier(), limiter=Limiter(), registry=CollectorRegistry())
+CHAIN = interceptors.chain({}, verifier=Signer().verifier(), limiter=Limiter())
 NAMES = [type(interceptor).__name__ for interceptor in CHAIN.interceptors]
 REASONS = [
     ("Tracing", "AccessLog", "the line carries the call's ids"),

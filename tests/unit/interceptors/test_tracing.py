@@ -216,8 +216,9 @@ async def test_an_outgoing_call_is_a_child_of_the_current_span_and_its_server_a_
 async def test_a_call_that_reaches_nobody_is_an_error_of_its_span(recording: Recording) -> None:
     outgoing = OutgoingCalls(tracer=recording.tracer)
     async with aio.insecure_channel("unix:/tmp/azora-nobody", interceptors=[outgoing]) as channel:
+        call: Any = channel.unary_unary(f"/{GET_PAYMENT}")
         with pytest.raises(DependencyUnavailable):
-            await channel.unary_unary(f"/{GET_PAYMENT}")(b"")
+            await call(b"")
     span = await the_span(recording)
     assert span.status.status_code is StatusCode.ERROR
     assert dict(span.attributes or {})["rpc.response.status_code"] == grpc.StatusCode.UNAVAILABLE.name
