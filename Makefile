@@ -123,6 +123,10 @@ bench: .venv/.dev ## Run the benchmarks, with peers in the same run (FULL=1: eve
 compose-secrets: .venv/.run ## Create the keys, passwords and certificates that docker-compose.yml mounts
 	$(BIN)/python -m services.deployment.compose_secrets secrets
 
+.PHONY: compose-envoy
+compose-envoy: .venv/.run ## Compile compose's Envoy bootstrap with the AZORA_* settings of the environment
+	$(BIN)/python -m services.compiler.envoy envoy/compose.local.json
+
 .PHONY: format
 format: .venv/.dev ## Format Python and proto files
 	$(BIN)/ruff check --fix --quiet . || true

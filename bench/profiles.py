@@ -30,11 +30,12 @@ async def profile(folder: Path, system: System, service: str, request: Request, 
     """
     socket, statistics = folder / f"{service}-profiled.sock", folder / f"{service}.profile"
     environment = system.service(service).environ() | {"AZORA_LISTEN": f"unix:{socket}"}
-    arguments = (sys.executable, "-m", "cProfile", "-o", statistics, "-m", f"services.{service}")
+    arguments = (sys.executable, "-m", "bench.profiled", f"services.{service}", statistics)
     log = folder / f"{service}-profiled.log"
     async with child(*arguments, log=log, environment=environment, stop_signal=signal.SIGTERM) as process:
         profiled = replace(request, target=f"unix:{socket}")
         await until(process, lambda: _answers(profiled), log)
+        process.send_signal(signal.SIGUSR1)
         seen = await load(profiled, callers, seconds)
     return f"{seen.calls} calls\n{_text(statistics)}"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import PydanticUndefined
 
 from services.compiler.contract import load_contract
+from services.compiler.envoy.settings import EnvoySettings
 from services.gateway.settings import GatewaySettings
 from services.local.settings import SystemSettings
 from services.shared.settings import ServerSettings, ServiceSettings
@@ -43,6 +44,7 @@ def sections() -> Iterator[tuple[str, type[BaseSettings]]]:
     for name, title in zip(names, titles, strict=True):
         yield title, getattr(importlib.import_module(f"services.{name}.settings"), f"{title}Settings")
     yield "Gateway", GatewaySettings
+    yield "Envoy in containers (`make compose-envoy`)", EnvoySettings
 
 
 def _sections() -> Iterator[str]:

@@ -64,7 +64,7 @@ class ProgressLimitExceeded(FailedPrecondition):
 
 
 class WalletFrozen(FailedPrecondition):
-    """The wallet is frozen; contact an administrator."""
+    """The wallet is frozen."""
 
 
 class InsufficientFunds(FailedPrecondition):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from services.local.errors import BinaryMissing
-from services.local.probes import until
+from services.local.probes import no_authorities, until
 from services.local.processes import Command
 from services.local.settings import inherited_environment
 from services.local.supervised import ProcessSpec
@@ -58,7 +58,7 @@ def installed_envoy() -> Path:
 
 def admin_client(socket: Path) -> httpx.AsyncClient:
     """Return a client of Envoy's admin interface."""
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+    transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=no_authorities())
     return httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=ADMIN_SECONDS)
 
 

@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from services.compiler.contract import GATEWAY, load_contract
 from services.deployment.secret_keys import secret_key
@@ -61,9 +60,8 @@ class System:
         """Return how Envoy is run, on a bootstrap written now."""
         # Not before it is needed: the compiler imports for as long as everything else here, while services start.
         from services.compiler.envoy import LocalSettings, local, write_bootstrap  # noqa: PLC0415
-        from services.compiler.envoy.profiles import Tcp  # noqa: PLC0415
+        from services.compiler.envoy.profiles import collector  # noqa: PLC0415
 
-        collector = urlsplit(self.settings.otlp_endpoint)
         profile = local(
             LocalSettings(
                 runtime=self.layout.runtime,
@@ -71,7 +69,7 @@ class System:
                 port=self.settings.port,
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
-                otlp=Tcp(collector.hostname, collector.port) if collector.hostname and collector.port else None,
+                otlp=collector(self.settings.otlp_endpoint),
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )

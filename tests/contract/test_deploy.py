@@ -20,8 +20,6 @@ from tests.support.services import SERVED, SERVICES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COLLECTOR = "otel-collector:4317"
-"""Where Envoy sends its spans. It is run beside these containers by whoever wants traces."""
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 ONE_SHOTS = [name for name in ours() if name.startswith("migrate-")]
 LASTING = [name for name in containers() if name not in ONE_SHOTS]
@@ -135,14 +133,15 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
         f"{at['address']}:{at['port_value']}"
         for at in _found(bootstrap["static_resources"]["clusters"], "socket_address")
     }
-    assert upstreams == listening | {COLLECTOR}
+    assert upstreams == listening
     for name in SERVED:
         assert set(containers()["envoy"]["networks"]) & set(containers()[name]["networks"])
 
     mounts = {*mounted("envoy", "configs"), *(f"/run/secrets/{name}" for name in mounted("envoy", "secrets"))}
     files = {*_found(bootstrap, "filename"), *_found(bootstrap, "proto_descriptor")}
     command = containers()["envoy"]["command"]
-    assert files | {command[command.index("--config-path") + 1]} == mounts
+    public = {"/run/secrets/public.crt", "/run/secrets/public.key"}  # Read where the settings name a certificate.
+    assert files | public | {command[command.index("--config-path") + 1]} == mounts
 
 
 def test_the_gateway_asks_every_service_where_it_listens() -> None:

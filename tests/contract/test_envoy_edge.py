@@ -17,6 +17,7 @@ from azora.payment.v1 import payment_service_pb2
 from grpc import aio
 
 from tests.support.edge import ORIGIN, Edge, error_info, failure, running_edge
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -90,6 +91,23 @@ async def test_a_development_server_on_this_machine_may_call_in_development() ->
         for origin in (*here.split(), *elsewhere.split()):
             answer = await http.get("/v1/courses", headers={"origin": origin})
             assert answer.headers.get("access-control-allow-origin") == (origin if origin in here.split() else None)
+
+
+@pytest.mark.parametrize("sent", ["", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
+async def test_every_call_has_a_trace_whose_id_is_in_the_access_log(
+    http: httpx.AsyncClient, edge: Edge, sent: str
+) -> None:
+    answer = await http.get("/v1/courses", headers={"traceparent": sent} if sent else {})
+    (call,) = edge.received("education")
+    version, trace_id, _, flags = call.headers["traceparent"].split("-")
+    assert (version, flags) == ("00", "00"), "sampled only where an OTLP endpoint is set"
+    assert not sent or trace_id in sent
+
+    async def logged() -> bool:
+        lines = (edge.folder / "envoy.log").read_text().splitlines()
+        return trace_id in [json.loads(x).get("trace_id") for x in lines if answer.headers["x-request-id"] in x]
+
+    await eventually(logged, within_seconds=2)
 
 
 async def test_bodiless_calls_need_no_content_type(http: httpx.AsyncClient, edge: Edge) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("http")]
 
 EARN = "/azora.payment.v1.PaymentService/Earn"
-CLOSE = "/azora.payment.v1.InternalService/CloseRefundWindow"
+CLOSE = "/azora.education.v1.InternalService/CloseEnrollment"
 RECEIVE = "/azora.education.v1.InternalService/ReceiveEvents"
 KEYS = "/azora.auth.v1.TokenService/GetJwks"
 CREATE = "/azora.education.v1.CourseService/CreateCourse"
@@ -44,7 +44,7 @@ async def call(channel: aio.Channel, path: str, *headers: tuple[str, str]) -> by
     ("name", "path", "service"),
     [
         ("education", EARN, "payment"),
-        ("education", CLOSE, "payment"),
+        ("payment", CLOSE, "education"),
         ("payment", RECEIVE, "education"),
         ("payment", KEYS, "auth"),
     ],

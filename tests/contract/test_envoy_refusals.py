@@ -95,7 +95,7 @@ REFUSED: dict[str, Refusal] = {
         "TOKEN_INVALID",
     ),
     "internal RPC": Refusal(
-        {"method": "POST", "url": "/azora.payment.v1.InternalService/CloseRefundWindow", "json": {}},
+        {"method": "POST", "url": "/azora.education.v1.InternalService/CloseEnrollment", "json": {}},
         404,
         5,
         "ROUTE_NOT_FOUND",
@@ -192,7 +192,7 @@ GRPC_REFUSED: dict[str, GrpcRefusal] = {
         "TOKEN_INVALID",
     ),
     "internal RPC": GrpcRefusal(
-        "/azora.payment.v1.InternalService/CloseRefundWindow",
+        "/azora.education.v1.InternalService/CloseEnrollment",
         {},
         b"",
         grpc.StatusCode.UNIMPLEMENTED,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 JSON_BLOCK = re.compile(r"```json\n(.*?)```", re.DOTALL)
-METHOD = re.compile(r"\b(azora(?:\.\w+)+)/(\w+)")
+METHOD = re.compile(r"(?<!//)\b(azora(?:\.\w+)+)/(\w+)")
 ROUTE = re.compile(r"(?<![\w.])/v1/[\w/:{}]+")
 
 

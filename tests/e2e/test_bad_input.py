@@ -63,7 +63,7 @@ def reason_of(response: httpx.Response) -> str:
         ("GET", "/v1/wallet", {"headers": {"authorization": "Bearer abc.def.ghi"}}, 401),
         ("GET", "/v1/wallet", {"headers": {"authorization": "Basic YTpi"}}, 401),
         ("GET", "/v1/courses/..%2f..%2fadmin", {}, 400),
-        ("POST", "/azora.payment.v1.InternalService/CloseRefundWindow", {"json": {}}, 404),
+        ("POST", "/azora.education.v1.InternalService/CloseEnrollment", {"json": {}}, 404),
         ("POST", "/azora.education.v1.InternalService/ReceiveEvents", {"json": {}}, 404),
     ],
 )
@@ -166,7 +166,7 @@ async def test_native_callers_get_statuses_too(edge: str, people: People) -> Non
         calls: list[tuple[Any, StatusCode, str]] = [
             (raw("/azora.auth.v1.AuthService/Nothing")(b""), StatusCode.NOT_FOUND, ""),
             (
-                raw("/azora.payment.v1.InternalService/CloseRefundWindow")(b"", metadata=student),
+                raw("/azora.education.v1.InternalService/CloseEnrollment")(b"", metadata=student),
                 StatusCode.NOT_FOUND,
                 "",
             ),

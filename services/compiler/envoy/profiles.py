@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from services.compiler.contract import DESCRIPTORS, load_contract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from services.compiler.envoy.settings import EnvoySettings
 
 GATEWAY = "gateway"
 GATEWAY_HTTP = "gateway-http"
@@ -131,6 +134,12 @@ class LocalSettings:
     trace_sample_ratio: float = 1.0
 
 
+def collector(endpoint: str) -> Tcp | None:
+    """Return the address of an OTLP endpoint, `http://collector:4317`; None for an empty one."""
+    url = urlsplit(endpoint)
+    return Tcp(url.hostname, url.port) if url.hostname and url.port else None
+
+
 def socket_path(runtime: Path, service: str, replica: int = 0) -> Path:
     """Return where a replica of a service listens locally: payment.sock, then payment-1.sock, payment-2.sock, ..."""
     return runtime / (f"{service}-{replica}.sock" if replica else f"{service}.sock")
@@ -162,8 +171,11 @@ def local(settings: LocalSettings) -> Profile:
     )
 
 
-def compose() -> Profile:
-    """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name."""
+def compose(settings: EnvoySettings | None = None) -> Profile:
+    """Return the profile of docker-compose.yml: mutual TLS between containers, which find each other by name.
+
+    Without settings it is the committed one, of the defaults: the gateway itself refuses reflection in production.
+    """
     services: dict[str, tuple[Address, ...]] = {
         name: (Tcp(name, 50051),) for name in (*load_contract().owners, GATEWAY)
     }
@@ -175,6 +187,19 @@ def compose() -> Profile:
         certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
         authority="/run/secrets/ca.crt",
         descriptors="/etc/envoy/descriptors.binpb",
-        reflection=True,
-        otlp=Tcp("otel-collector", 4317),  # Without one in the network mesh, spans are dropped.
+        reflection=True if settings is None else settings.development,
+        **({} if settings is None else _chosen(settings)),
     )
+
+
+def _chosen(settings: EnvoySettings) -> dict[str, Any]:
+    """Return the fields of compose's profile that are settings."""
+    tls = settings.public_certificate is not None
+    return {
+        "public_certificate": Certificate("/run/secrets/public.crt", "/run/secrets/public.key") if tls else None,
+        "trusted_proxies": settings.trusted_proxies,
+        "cors_origins": settings.origins,
+        "cors_localhost": settings.development,
+        "otlp": collector(settings.otlp_endpoint),
+        "trace_sample_ratio": settings.trace_sample_ratio,
+    }

@@ -17,7 +17,7 @@ SERVICE_NAME = "envoy"
 def tracing(profile: Profile) -> Json:
     """Return a listener's `tracing`: every call has a W3C trace context, its client's or a new one.
 
-    Without an OTLP endpoint the collector's cluster is empty, and traces begun here are not sampled.
+    Without an OTLP endpoint the collector's cluster is empty and no trace is sampled, whatever its client says.
     """
     percent = 100 * profile.trace_sample_ratio if profile.otlp else 0
     return {

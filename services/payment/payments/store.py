@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -75,7 +76,7 @@ refunds = Table(
 _now = func.statement_timestamp()
 _window_open = (payments.c.refundable_until > _now).label("refund_window_open")
 _this = payments.c.id == bindparam("payment_id")
-_pending = refunds.c.state == RefundState.PENDING.value
+_pending = refunds.c.state == literal_column("'PENDING'")  # As the partial indexes have it.
 
 _create_time = func.greatest(_now, bindparam("not_before", type_=Time))
 INSERT_PAYMENT = (

@@ -260,7 +260,8 @@ async def test_places_are_exact_among_those_who_pay(education: RunningEducation)
     calls = [education.person().enroll(course.id) for _ in range(20)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(not isinstance(answer, BaseException) for answer in answers) == 5
-    assert education.payments.states() == ["CAPTURED"] * 5
+    assert education.payments.states().count("CAPTURED") == 5
+    assert set(education.payments.states()) <= {"CAPTURED", "RELEASED"}, "who came too late has the money back"
 
 
 async def test_learning_before_the_capture_completes_the_course_when_it_is_paid(education: RunningEducation) -> None:

@@ -104,10 +104,8 @@ async def test_time_and_sequence_are_one_order(payment: RunningPayment) -> None:
         payments = [asyncio.create_task(person.pay(10)) for _ in range(6)]
 
         async def waiting() -> bool:
-            (row,) = await payment.sql(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
-            return int(row[0]) >= len(payments)
+            (row,) = await payment.sql("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+            return int(row[0]) == len(payments)
 
         await eventually(waiting)
         (released,) = await payment.sql("SELECT clock_timestamp()")

@@ -43,9 +43,16 @@ class Auth(token_service_pb2_grpc.TokenServiceServicer):
 
 @dataclass(slots=True)
 class Education(internal_service_pb2_grpc.InternalServiceServicer):
-    """Refuses the first delivery and takes the rest."""
+    """Refuses the first delivery and takes the rest; closes what it is asked to."""
 
     attempts: list[event_pb2.Event] = field(default_factory=list)
+    closed: list[internal_service_pb2.CloseEnrollmentRequest] = field(default_factory=list)
+
+    async def CloseEnrollment(
+        self, request: internal_service_pb2.CloseEnrollmentRequest, context: Any
+    ) -> internal_service_pb2.CloseEnrollmentResponse:
+        self.closed.append(request)
+        return internal_service_pb2.CloseEnrollmentResponse()
 
     async def ReceiveEvents(
         self, request: internal_service_pb2.ReceiveEventsRequest, context: Any
@@ -92,6 +99,10 @@ async def test_tokens_are_verified_by_the_keys_of_auth_and_events_reach_educatio
         refunded = events_pb2.PaymentRefunded()
         assert second.what.Unpack(refunded)
         assert (refunded.payment_id, refunded.in_full) == (paid.id, True)
+        bought = await person.buy(300)
+        refund = await person.refund(bought.id)
+        asked = internal_service_pb2.CloseEnrollmentRequest(payment_id=bought.id, refund_id=refund.id, by_payer=True)
+        assert education.closed == [asked]
         forger = replace(person, metadata=bearer(Signer().token(person.id)))
         assert (await refusal(forger.wallet())).reason == "TOKEN_INVALID"
 

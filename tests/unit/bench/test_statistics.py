@@ -63,9 +63,15 @@ def test_nothing_is_reached_where_nothing_was_promised() -> None:
 
 
 def test_a_peer_may_leave_out_and_write_numbers_but_not_answer_otherwise() -> None:
-    ours = {"courses": [{"id": "a", "price": {"minorUnits": "4900"}, "etag": "2"}]}
-    check_part({"courses": [{"id": "a", "price": {"minorUnits": 4900}}]}, ours, "catalogue")
-    others: list[list[dict[str, str]]] = [[], [{"id": "b"}], [{"title": "more"}]]
+    ours = {"courses": [{"id": "a", "price": {"minorUnits": "4900"}, "createTime": "2026-11-25T23:45:26.511Z"}]}
+    same = {"id": "a", "price": {"minorUnits": 4900}, "createTime": "2026-11-25T23:45:26.511000Z"}
+    check_part({"courses": [same]}, ours, "catalogue")
+    others: list[list[dict[str, str]]] = [
+        [],
+        [{"id": "b"}],
+        [{"title": "more"}],
+        [{"createTime": "2026-11-25T23:45:26Z"}],
+    ]
     for other in others:
         with pytest.raises(WrongAnswer, match=r"catalogue\.courses"):
             check_part({"courses": other}, ours, "catalogue")

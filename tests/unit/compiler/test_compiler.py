@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from services.compiler.__main__ import main
 from services.compiler.contract import DESCRIPTORS, contract_of, load_contract
 from services.compiler.envoy import LocalSettings, Pipe, ProfileError, compile_bootstrap, compose, local, socket_path
+from services.compiler.envoy.__main__ import main as envoy_main
 from services.compiler.envoy.typed import readable
 from services.compiler.policy_table import policy_table
 from services.shared.policy import PolicyError
@@ -71,6 +72,48 @@ def test_proxies_before_us_are_believed_only_when_there_are_some() -> None:
     assert '"xff_num_trusted_hops": 0' in readable(compile_bootstrap(compose()))
 
 
+def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {
+        "AZORA_TRUSTED_PROXIES": "2",
+        "AZORA_PUBLIC_CERTIFICATE": "/etc/tls/site.crt",
+        "AZORA_PUBLIC_KEY": "/etc/tls/site.key",
+        "AZORA_CORS_ORIGINS": "https://app.example.com, https://admin.example.com",
+        "AZORA_OTLP_ENDPOINT": "http://collector:4317",
+        "AZORA_TRACE_SAMPLE_RATIO": "0.1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    envoy_main([str(tmp_path / "envoy.json")])
+    compiled = (tmp_path / "envoy.json").read_text()
+    for part in (
+        '"xff_num_trusted_hops": 2',
+        '"filename": "/run/secrets/public.crt"',
+        '{"exact": "https://admin.example.com"}',
+        '{"address": "collector", "port_value": 4317}',
+        '"random_sampling": {"value": 10.0}',
+    ):
+        assert part in compiled, part
+    assert "localhost" not in compiled
+    assert "ServerReflectionInfo" not in compiled
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AZORA_TRUSTED_PROXIES", "-1"),
+        ("AZORA_PUBLIC_KEY", "/etc/tls/site.key"),
+        ("AZORA_OTLP_ENDPOINT", "collector"),
+        ("AZORA_TRACE_SAMPLE_RATIO", "2"),
+    ],
+)
+def test_settings_of_the_public_port_that_cannot_work_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match="invalid settings"):
+        envoy_main([str(tmp_path / "envoy.json")])
+
+
 def test_transport_security_is_promised_where_it_is_given() -> None:
     certificate = compose().certificate
     assert "strict-transport-security" not in readable(compile_bootstrap(compose()))
@@ -89,7 +132,12 @@ def test_the_command_writes_what_is_committed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("sys.argv", ["compiler", str(tmp_path)])
     main()
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == {"generated/azora/service_config.json", "envoy/compose.json", "docs/policies.md"}
+    assert written == {
+        "generated/azora/service_config.json",
+        "envoy/compose.json",
+        "docs/events.md",
+        "docs/policies.md",
+    }
 
 
 def test_the_contract_is_all_services_and_those_of_grpc() -> None:
