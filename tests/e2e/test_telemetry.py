@@ -85,6 +85,6 @@ async def test_one_page_has_the_metrics_of_all_processes_and_the_edge_has_not(
         page = (await prometheus.get(f"http://{system.environment['AZORA_METRICS_LISTEN']}/metrics")).text
     for service in SERVED:
         assert f'azora_up{{replica="0",service="{service}"}} 1.0' in page
-    assert 'azora_rpcs_total{code="OK",method="azora.payment.v1.WalletService/GetWallet"' in page
+    assert 'azora_rpc_duration_seconds_count{code="OK",method="azora.payment.v1.WalletService/GetWallet"' in page
     assert 'azora_jobs{replica="0",service="payment",state="failed"} 0.0' in page
     assert "@azora.world" not in page

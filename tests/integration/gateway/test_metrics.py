@@ -110,8 +110,8 @@ async def test_the_page_has_the_counts_of_every_replica_and_says_who_does_not_an
             login = auth_service_pb2_grpc.AuthServiceStub(channel).Login
             await login(auth_service_pb2.LoginRequest(email="somebody@azora.world", password="x"))
         found = await samples(client)
-        assert found["azora_rpcs_total", "OK", LOGIN, "1", "auth"] == 1
-        assert ("azora_rpcs_total", "OK", LOGIN, "0", "auth") not in found
+        assert found["azora_rpc_duration_seconds_count", "OK", LOGIN, "1", "auth"] == 1
+        assert ("azora_rpc_duration_seconds_count", "OK", LOGIN, "0", "auth") not in found
         assert [found["azora_up", number, "auth"] for number in "01"] == [1, 1]
         assert found["azora_up", "0", "payment"] == 0
         assert found["azora_up", "0", "gateway"] == 1
