@@ -56,7 +56,7 @@ class Errors(Interceptor):
             await _answer(call, error)
         except Exception:  # The border: whatever it is, its text stays here.
             logger.exception("unhandled error in %s", call.policy.path)
-            await _answer(call, errors.InternalError(metadata={"requestId": call.served.id}))
+            await _answer(call, errors.InternalError(request_id=call.served.id))
 
 
 def to_status(error: errors.DomainError) -> status_pb2.Status:

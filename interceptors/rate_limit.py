@@ -85,7 +85,7 @@ class Limiter:
                 "ratelimit-reset": str(reset_seconds),
             }
         if not allowed:
-            raise RateLimited(metadata={"tier": tier.name}, retry_after_seconds=reset_seconds)
+            raise RateLimited(tier=tier.name, retry_after_seconds=reset_seconds)
 
     def _decided(self, tier: Tier, decision: str) -> None:
         counter = self._counters.get((tier.name, decision))

@@ -1,4 +1,4 @@
-"""Making accounts without registering: the first administrator, and a development system's examples."""
+"""Accounts that nobody registers: the first administrator, and the seeds of a development system."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from services.auth.app import assemble
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.auth.accounts.operations import Accounts
+    from services.auth.accounts.operations import AccountOperations
     from services.auth.settings import AuthSettings
 
 
 async def create_administrator(settings: AuthSettings, *, email: str, password: str, name: str) -> str:
-    """Make an administrator's account and return its id.
+    """Create an administrator's account and return its id.
 
     The same rules hold as for registering. Raises ValidationFailed, EmailInvalid, PasswordRefused, EmailTaken,
     DependencyUnavailable.
@@ -30,18 +30,19 @@ async def create_administrator(settings: AuthSettings, *, email: str, password: 
 
 
 async def ensure_account(settings: AuthSettings, *, email: str, password: str, name: str, role: str) -> str:
-    """Return the id of the account of this e-mail address; if there is none, make it, with any password.
+    """Return the id of the account of this e-mail address, created with any password if there is none.
 
-    `role` is named as in azora.policy.v1.Role. Raises EmailInvalid, DependencyUnavailable; ValueError for no such role.
+    `role` is named as in azora.policy.v1.Role. Raises EmailInvalid, ValidationFailed, DependencyUnavailable; ValueError
+    for an unknown role.
     """
     async with _accounts(settings) as accounts:
-        return await accounts.create_account(email=email, password=password, name=name, role=Role(role))
+        return await accounts.ensure_account(email=email, password=password, name=name, role=Role(role))
 
 
 @asynccontextmanager
-async def _accounts(settings: AuthSettings) -> AsyncIterator[Accounts]:
-    parts = assemble(settings)
+async def _accounts(settings: AuthSettings) -> AsyncIterator[AccountOperations]:
+    container = assemble(settings)
     try:
-        yield parts.accounts
+        yield container.accounts
     finally:
-        await parts.close()
+        await container.close()

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from services.auth.accounts.operations import Accounts
+from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
-from services.auth.passwords.operations import Passwords
-from services.auth.sessions.operations import Sessions
+from services.auth.passwords.operations import PasswordOperations
+from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
-from services.auth.tokens.operations import Tokens
+from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
 from services.auth.tokens.store import SigningKeyStore
 from services.shared.assembly import Infrastructure
-from services.shared.seal import Seal
+from services.shared.encryption import Encryption
 from services.shared.tokens import RemoteKeys
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ class Container:
     """Auth's operations over their infrastructure."""
 
     infrastructure: Infrastructure[AuthSettings]
-    passwords: Passwords
-    tokens: Tokens
-    accounts: Accounts
+    passwords: PasswordOperations
+    tokens: TokenOperations
+    accounts: AccountOperations
 
     async def ready(self) -> bool:
         """Whether the database answers and there is a key to sign with."""
@@ -48,22 +48,22 @@ def assemble(settings: AuthSettings) -> Container:
     """Return the operations."""
     # The account was deleted between the check of its password and the beginning of its session.
     infrastructure = Infrastructure.of(settings, constraints={"sessions_user_id_fkey": CredentialsInvalid})
-    tokens = Tokens(
+    tokens = TokenOperations(
         database=infrastructure.database,
         store=SigningKeyStore(),
-        seal=Seal(settings.derive_key("signing-keys")),
+        encryption=Encryption(settings.derive_keys("signing-keys")),
         issuer=settings.issuer,
         audience=settings.audience,
         lifetime_seconds=settings.access_token_seconds,
     )
-    passwords = Passwords(settings.bcrypt_cost)
-    accounts = Accounts(
+    passwords = PasswordOperations(settings.bcrypt_cost)
+    accounts = AccountOperations(
         database=infrastructure.database,
         store=AccountStore(),
         passwords=passwords,
-        sessions=Sessions(
+        sessions=SessionOperations(
             store=SessionStore(),
-            seal=Seal(settings.derive_key("refresh-token-families")),
+            encryption=Encryption(settings.derive_keys("refresh-token-families")),
             idle=timedelta(days=settings.session_idle_days),
             lifetime=timedelta(days=settings.session_days),
         ),
@@ -78,7 +78,7 @@ def build(settings: AuthSettings) -> Server:
     return container.infrastructure.server(
         AuthServicer(container.accounts),
         TokenServicer(container.tokens),
-        keys=RemoteKeys(container.tokens.jwks),
+        keys=RemoteKeys(container.tokens.verification_keys),
         ready=container.ready,
         close=[container.passwords.close],
     )

@@ -16,6 +16,9 @@ class EmailTaken(AlreadyExists):
 class PasswordRefused(InvalidArgument):
     """The password is too easy to guess; choose another."""
 
+    def __init__(self, *, rule: str) -> None:
+        super().__init__(metadata={"rule": rule})
+
 
 class CredentialsInvalid(Unauthenticated):
     """Invalid e-mail or password."""

@@ -52,7 +52,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
     ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
     ledger = Ledger(ledger_store)
-    wallets = WalletOperations(database, wallet_store, infrastructure.pages)
+    wallets = WalletOperations(database=database, store=wallet_store, pages=infrastructure.pages)
     holds = HoldOperations(records=records, store=HoldStore(), wallets=wallets, ledger=ledger)
     return Container(
         infrastructure=infrastructure,
@@ -78,7 +78,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
         outbox=outbox,
         holds=holds,
         earnings=EarningOperations(records=records, wallets=wallet_store, ledger=ledger),
-        ledger=LedgerOperations(database, ledger_store),
+        ledger=LedgerOperations(database=database, store=ledger_store),
     )
 
 

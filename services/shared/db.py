@@ -168,7 +168,7 @@ class Database:
         if constraint in self._constraints:
             return self._constraints[constraint]()
         if _sqlstate(driver) == NOT_IN_TEXT:
-            return ValidationFailed(metadata={"rule": "no_nul"})
+            return ValidationFailed()
         if _is_unavailable(driver):
             return DependencyUnavailable(retry_after_seconds=1)
         return StatementFailed(driver) if isinstance(driver, DRIVER_ERRORS) else error

@@ -166,6 +166,9 @@ class Internal(DomainError):
 class InternalError(Internal):
     """internal error"""  # noqa: D400, D415 - the exact text that SEMANTICS of the API promises
 
+    def __init__(self, *, request_id: str) -> None:
+        super().__init__(metadata={"requestId": request_id})
+
 
 class ValidationFailed(InvalidArgument):
     """One or more fields are invalid."""
@@ -178,9 +181,15 @@ class MalformedRequest(InvalidArgument):
 class CurrencyUnknown(InvalidArgument):
     """Unknown currency: use AZR or an ISO 4217 code."""
 
+    def __init__(self, *, currency: str) -> None:
+        super().__init__(metadata={"currency": currency})
+
 
 class UpdateMaskInvalid(InvalidArgument):
     """The update mask contains a field that is unknown or cannot be updated."""
+
+    def __init__(self, *, path: str) -> None:
+        super().__init__(metadata={"path": path})
 
 
 class PageTokenInvalid(InvalidArgument):
@@ -217,6 +226,9 @@ class AccessDenied(PermissionDenied):
 
 class RateLimited(ResourceExhausted):
     """Rate limit exceeded; retry after the delay in Retry-After."""
+
+    def __init__(self, *, retry_after_seconds: float, tier: str | None = None) -> None:
+        super().__init__(metadata={"tier": tier} if tier else None, retry_after_seconds=retry_after_seconds)
 
 
 class Overloaded(ResourceExhausted):

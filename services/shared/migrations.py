@@ -1,4 +1,4 @@
-"""Bringing a service's database up to date with Alembic, as the database's owner."""
+"""Migration of a service's database with Alembic, as the database's owner."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import asyncio
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from alembic import op
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from alembic.script import ScriptDirectory
+from alembic import command, op
+from alembic.config import Config
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-LOCK = 0x617A6F7261  # "azora": replicas that start at once migrate one after another.
+LOCK = 0x617A6F7261
+"""Key of the advisory lock ("azora"): replicas that start at once migrate one after another."""
 
 
 def migrate(service: str, url: str, revision: str = "head") -> None:
-    """Bring the database at `url` to a revision of services/<service>/migrations, the newest unless given."""
+    """Upgrade the database at `url` to a revision of services/<service>/migrations, the newest unless given."""
     asyncio.run(_migrate(service, url, revision))
 
 
@@ -35,16 +34,19 @@ async def _migrate(service: str, url: str, revision: str) -> None:
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            scripts = ScriptDirectory(str(files(f"services.{service}") / "migrations"))
-            await connection.run_sync(_upgrade, scripts, revision)
+            await connection.run_sync(_upgrade, service, revision)
     finally:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection, scripts: ScriptDirectory, target: str) -> None:
-    def steps(current: tuple[str, ...], _: MigrationContext) -> list[object]:
-        return list(scripts._upgrade_revs(target, current))  # type: ignore[arg-type]  # noqa: SLF001 - as env.py does
+def _upgrade(connection: Connection, service: str, revision: str) -> None:
+    """Run Alembic's upgrade in the connection's transaction; migration_environment/env.py is its environment."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("script_location", _escaped(files("services.shared.migration_environment")))
+    config.set_main_option("version_locations", _escaped(files(f"services.{service}") / "migrations" / "versions"))
+    command.upgrade(config, revision)
 
-    context = MigrationContext.configure(connection, opts={"fn": steps, "script": scripts})
-    with Operations.context(context):
-        context.run_migrations()
+
+def _escaped(path: object) -> str:
+    return str(path).replace("%", "%%")

@@ -44,4 +44,4 @@ class Money:
 def check_currency(currency: str) -> None:
     """Raise CurrencyUnknown for what is neither AZR nor of ISO 4217."""
     if currency not in EXPONENTS:
-        raise CurrencyUnknown(metadata={"currency": currency})
+        raise CurrencyUnknown(currency=currency)

@@ -34,7 +34,8 @@ class Query:
         columns = statement.exported_columns
         self.sql = str(compiled)
         self._parameters = [_Parameter(name, compiled, dialect) for name in compiled.positiontup or ()]
-        self._metadata: SimpleResultMetaData | None = None
+        self._metadata = SimpleResultMetaData(columns.keys())
+        self._labelled = False
         processors = (column.type.dialect_impl(dialect).result_processor(dialect, UNKNOWN_TYPE) for column in columns)
         self._processors = [(index, process) for index, process in enumerate(processors) if process]
 
@@ -44,11 +45,10 @@ class Query:
 
     def result(self, records: Sequence[Any]) -> Result[*tuple[Any, ...]]:
         """Return the driver's records as SQLAlchemy's result."""
-        if self._metadata is None:
-            # PostgreSQL knows what anonymous columns are called; without a record nobody asks.
-            self._metadata = SimpleResultMetaData(tuple(records[0].keys())) if records else None
-        metadata = self._metadata or SimpleResultMetaData(())
-        return IteratorResult(metadata, iter([self._row(record) for record in records]))
+        if records and not self._labelled:
+            # PostgreSQL has the last word on what anonymous columns are called.
+            self._metadata, self._labelled = SimpleResultMetaData(tuple(records[0].keys())), True
+        return IteratorResult(self._metadata, iter([self._row(record) for record in records]))
 
     def _row(self, record: Iterable[Any]) -> tuple[Any, ...]:
         values = list(record)
@@ -161,14 +161,16 @@ class ReadConnection:
         return records
 
     async def _driver(self) -> Any:
+        """Return asyncpg's connection, which has no types."""
         if self._connection is not None:
             await self._close()
-        driver: Any = self._raw.driver_connection if self._raw else None
-        while driver is None or driver.is_closed():
+        while True:
+            if self._raw is None:
+                self._raw = await self._engine.raw_connection()
+            driver: Any = self._raw.driver_connection
+            if not driver.is_closed():
+                return driver
             self._invalidate()
-            self._raw = await self._engine.raw_connection()
-            driver = self._raw.driver_connection
-        return driver
 
     async def _sqlalchemy(self) -> AsyncConnection:
         if self._connection is None:

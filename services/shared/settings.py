@@ -102,6 +102,9 @@ class ServiceSettings(ServerSettings):
     """Maximum number of database connections per process."""
     secret_key: SecretStr
     """Secret from which the service's keys are derived: 32 random bytes, base64, shared by all replicas."""
+    previous_secret_keys: SecretStr | None = None
+    """Former values of AZORA_SECRET_KEY, comma-separated, that still decrypt. Required for as long as sessions
+    (AZORA_SESSION_DAYS) and signing keys of their time are in use."""
     mesh_target: str = ""
     """Address of Envoy's internal listener: `unix:/run/azora/mesh.sock` or `envoy:9443`."""
     issuer: str = "https://azora.local"
@@ -118,18 +121,43 @@ class ServiceSettings(ServerSettings):
     @field_validator("secret_key")
     @classmethod
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
-        try:
-            raw = base64.b64decode(value.get_secret_value(), validate=True)
-        except ValueError:
-            raw = b""
-        if len(raw) < SECRET_BYTES:
-            raise ValueError("must be at least 32 random bytes in base64: openssl rand -base64 32")
+        _secret_bytes(value.get_secret_value())
+        return value
+
+    @field_validator("previous_secret_keys")
+    @classmethod
+    def _previous_secrets_are_long(cls, value: SecretStr | None) -> SecretStr | None:
+        for secret in _listed(value):
+            _secret_bytes(secret)
         return value
 
     def derive_key(self, purpose: str) -> bytes:
         """Return 32 bytes that only this service knows, different for each purpose (HKDF-SHA256, RFC 5869)."""
-        secret = base64.b64decode(self.secret_key.get_secret_value())
-        return HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=purpose.encode()).derive(secret)
+        return _derive(self.secret_key.get_secret_value(), purpose)
+
+    def derive_keys(self, purpose: str) -> list[bytes]:
+        """Return the key of this purpose and then, newest first, those of the previous secret keys."""
+        return [self.derive_key(purpose), *(_derive(secret, purpose) for secret in _listed(self.previous_secret_keys))]
+
+
+def _listed(secrets: SecretStr | None) -> list[str]:
+    text = secrets.get_secret_value() if secrets else ""
+    return [secret.strip() for secret in text.split(",") if secret.strip()]
+
+
+def _secret_bytes(secret: str) -> bytes:
+    try:
+        raw = base64.b64decode(secret, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) < SECRET_BYTES:
+        raise ValueError("must be at least 32 random bytes in base64: openssl rand -base64 32")
+    return raw
+
+
+def _derive(secret: str, purpose: str) -> bytes:
+    derivation = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=purpose.encode())
+    return derivation.derive(_secret_bytes(secret))
 
 
 def load(kind: type[S]) -> S:

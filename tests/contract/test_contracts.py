@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import pkgutil
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,6 +197,45 @@ def test_every_shared_error_is_in_the_contract() -> None:
         and thing not in errors.DomainError.__subclasses__()
     }
     assert concrete <= _reasons(error_reason_pb2)
+
+
+def _promised_metadata(service: str) -> dict[str, set[str]]:
+    """Return, by reason, the metadata keys that the comments of error_reason.proto name: "Metadata: rule."."""
+    text = (Path(__file__).parents[2] / f"protos/azora/{service}/v1/error_reason.proto").read_text()
+    reasons = re.findall(r"((?:^ *//.*\n)+) *ERROR_REASON_(\w+) =", text, re.MULTILINE)
+    told = {
+        reason: re.search(r"Metadata: ([\w, ]+)\.", " ".join(comment.replace("//", "").split()))
+        for comment, reason in reasons
+    }
+    return {reason: set(found.group(1).split(", ")) if found else set() for reason, found in told.items()}
+
+
+def _constructed(kind: type[errors.DomainError]) -> errors.DomainError:
+    names = [name for name in inspect.signature(kind).parameters if name not in ("metadata", "violations")]
+    arguments: dict[str, Any] = {name: 1 if name == "retry_after_seconds" else name for name in names}
+    return kind(**arguments)
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "policy"])
+def test_the_metadata_of_an_error_is_what_its_contract_names(service: str) -> None:
+    module = errors if service == "policy" else importlib.import_module(f"services.{service}.errors")
+    promised = _promised_metadata(service)
+    for kind in _descendants(errors.DomainError):
+        if kind.__module__ == module.__name__ and getattr(kind, "reason", None) in promised:
+            assert set(_constructed(kind).metadata) == promised[kind.reason], kind
+
+
+@pytest.mark.parametrize("folder", ["services/shared", "interceptors", *(f"services/{name}" for name in SERVICES)])
+def test_metadata_is_named_in_the_constructor_of_an_error_alone(folder: str) -> None:
+    kinds = {kind.__name__ for kind in _descendants(errors.DomainError)}
+    for path in (Path(__file__).parents[2] / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in kinds:
+                assert not any(keyword.arg == "metadata" for keyword in node.keywords), f"{path}:{node.lineno}"
+
+
+def _descendants(kind: type[errors.DomainError]) -> set[type[errors.DomainError]]:
+    return {kind}.union(*map(_descendants, kind.__subclasses__()))
 
 
 def test_permissions_are_each_held_by_someone() -> None:

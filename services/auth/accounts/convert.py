@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
 import zoneinfo
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import user_pb2
 from azora.policy.v1 import permission_pb2
 
-from services.auth.accounts.model import ProfileChanges
+from services.auth.accounts.model import NAME_RULE, PersonName, ProfileChanges, multiline, single_line
 from services.shared.convert import timestamp
 from services.shared.errors import UpdateMaskInvalid, ValidationFailed
 
 if TYPE_CHECKING:
     from services.auth.accounts.model import SignedIn, User
-
-SessionResponse = TypeVar("SessionResponse", pb.RegisterResponse, pb.LoginResponse, pb.RefreshResponse)
 
 MUTABLE = tuple(field.name for field in fields(ProfileChanges))
 PATH_CHARACTERS_MAX = 100
@@ -42,14 +39,29 @@ def user(model: User) -> user_pb2.User:
     )
 
 
-def session(response: type[SessionResponse], signed_in: SignedIn) -> SessionResponse:
-    """Return a session as the answer of one of the methods that give one."""
-    return response(
-        access_token=signed_in.access_token,
-        refresh_token=signed_in.refresh_token,
-        expires_in=signed_in.expires_in_seconds,
-        user=user(signed_in.user),
-    )
+def register_response(signed_in: SignedIn) -> pb.RegisterResponse:
+    """Return the new account's session."""
+    return pb.RegisterResponse(**_session(signed_in))
+
+
+def login_response(signed_in: SignedIn) -> pb.LoginResponse:
+    """Return the new session."""
+    return pb.LoginResponse(**_session(signed_in))
+
+
+def refresh_response(signed_in: SignedIn) -> pb.RefreshResponse:
+    """Return the session with its new tokens."""
+    return pb.RefreshResponse(**_session(signed_in))
+
+
+def get_profile_response(model: User) -> pb.GetProfileResponse:
+    """Return the profile."""
+    return pb.GetProfileResponse(user=user(model))
+
+
+def update_profile_response(model: User) -> pb.UpdateProfileResponse:
+    """Return the profile after the update."""
+    return pb.UpdateProfileResponse(user=user(model))
 
 
 def profile_changes(request: pb.UpdateProfileRequest) -> ProfileChanges:
@@ -61,21 +73,33 @@ def profile_changes(request: pb.UpdateProfileRequest) -> ProfileChanges:
     paths = request.update_mask.paths or present
     for path in paths:
         if path not in MUTABLE:
-            raise UpdateMaskInvalid(metadata={"path": path[:PATH_CHARACTERS_MAX]})
-    changes = {path: getattr(request.user, path) for path in paths}
-    if "name" in changes:
-        changes["name"] = person_name(changes["name"], field="user.name")
-    if changes.get("timezone") and changes["timezone"] not in _timezones():
-        raise ValidationFailed.field("user.timezone", "must be an IANA time zone, for example Africa/Johannesburg")
-    return ProfileChanges(**changes)
+            raise UpdateMaskInvalid(path=path[:PATH_CHARACTERS_MAX])
+    return ProfileChanges(**{path: _kept(path, getattr(request.user, path)) for path in paths})
 
 
-def person_name(text: str, *, field: str = "name") -> str:
-    """Return a name as it is kept: NFC, without spaces around it. Raises ValidationFailed."""
-    name = unicodedata.normalize("NFC", text.strip())
-    if not name or any(unicodedata.category(character) == "Cc" for character in name):
-        raise ValidationFailed.field(field, "must contain a visible character and no control characters")
-    return name
+def _kept(path: str, text: str) -> str:
+    """Return a field's text as it is kept."""
+    if path == "name":
+        name = PersonName.parse(text)
+        kept, rule = (name.text if name else None), NAME_RULE
+    elif path == "bio":
+        kept, rule = multiline(text), "must not contain control characters"
+    else:
+        kept, rule = single_line(text), "must not contain line breaks or control characters"
+    if kept is None:
+        raise ValidationFailed.field(f"user.{user_pb2.User.DESCRIPTOR.fields_by_name[path].json_name}", rule)
+    if path == "timezone" and kept and kept not in _timezones():
+        raise ValidationFailed.field("user.timezone", "must be an IANA time zone, like Africa/Johannesburg")
+    return kept
+
+
+def _session(signed_in: SignedIn) -> dict[str, Any]:
+    return {
+        "access_token": signed_in.access_token,
+        "refresh_token": signed_in.refresh_token,
+        "expires_in": signed_in.expires_in_seconds,
+        "user": user(signed_in.user),
+    }
 
 
 @cache

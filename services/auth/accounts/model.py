@@ -18,6 +18,15 @@ LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DELIVERABLE = re.compile(rf"{WORD}(?:\.{WORD})*@(?:{LABEL}\.)+(?![0-9]+\Z){LABEL}")
 """An address with a public domain (RFC 5321 without quoted local parts and address literals)."""
 
+UNKEPT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters, surrogates, line and paragraph separators."""
+JOINERS = frozenset("\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
+"""The format characters (Cf) that writing needs: emoji of several people, Persian. Others reorder or hide text."""
+BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Hangul fillers and the empty Braille pattern: letters and symbols without ink."""
+
+NAME_RULE = "must have a visible character, and no line breaks, control or invisible formatting characters"
+
 
 class Role(StrEnum):
     """What a person is on the platform, named as in azora.policy.v1.Role."""
@@ -57,6 +66,40 @@ class EmailAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonName:
+    """A display name as it is kept: NFC, on one line, with something to see and nothing that disguises it."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> PersonName | None:
+        """Return the name that `text` means, or None if it is not one."""
+        name = single_line(text)
+        return cls(name) if name and any(map(_is_visible, name)) else None
+
+
+def single_line(text: str) -> str | None:
+    """Return a text as it is kept: NFC, without spaces around it. None if it cannot stand on one line as it is read."""
+    line = unicodedata.normalize("NFC", text.strip())
+    return None if any(map(_breaks_lines_or_order, line)) else line
+
+
+def multiline(text: str) -> str | None:
+    """Return a text of several lines as it is kept, or None if one of its lines could not be kept."""
+    lines = [single_line(line.expandtabs()) for line in text.replace("\r\n", "\n").split("\n")]
+    return None if None in lines else unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
+
+
+def _breaks_lines_or_order(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category in UNKEPT or (category == "Cf" and character not in JOINERS)
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LNPS" and character not in BLANK
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """A person with an account."""
 
@@ -80,7 +123,7 @@ class NewUser:
     email: EmailAddress
     password_hash: str
     role: Role
-    name: str
+    name: PersonName
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +135,8 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
-    """A user and whether the session that speaks for them is still open."""
+class SessionStatus:
+    """A user and whether the session of their access token is still open."""
 
     user: User
     session_open: bool

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Text, and_, bindparam, func, select, update
+from sqlalchemy import Column, DateTime, Table, Text, Uuid, and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.accounts.model import Credentials, Presence, ProfileChanges, Role, User
-from services.auth.sessions.store import OPEN
-from services.auth.tables import sessions, users
+from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionStatus, User
+from services.auth.sessions.store import OPEN, sessions
+from services.shared.db import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -18,7 +18,26 @@ if TYPE_CHECKING:
 
     from services.auth.accounts.model import EmailAddress, NewUser
 
-USER = (
+Time = DateTime(timezone=True)
+
+users = Table(
+    "users",
+    metadata(),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_folded", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("bio", Text, nullable=False),
+    Column("avatar_url", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("create_time", Time, nullable=False),
+    Column("update_time", Time, nullable=False),
+)
+
+USER = (  # In the order of the model's fields.
     users.c.id,
     users.c.email,
     users.c.role,
@@ -32,7 +51,7 @@ USER = (
 )
 FIND = select(*USER).where(users.c.id == bindparam("user_id"))
 FIND_CREDENTIALS = select(*USER, users.c.password_hash).where(users.c.email_folded == bindparam("folded"))
-FIND_PRESENCE = (
+FIND_SESSION_STATUS = (
     select(*USER, sessions.c.id.is_not(None).label("session_open"))
     .join_from(
         users,
@@ -42,8 +61,8 @@ FIND_PRESENCE = (
     )
     .where(users.c.id == bindparam("user_id"))
 )
-ADD = insert(users).on_conflict_do_nothing(index_elements=[users.c.email_folded]).returning(*USER)
-CHANGE = (
+INSERT = insert(users).on_conflict_do_nothing(index_elements=[users.c.email_folded]).returning(*USER)
+UPDATE_PROFILE = (
     update(users)
     .values(
         {
@@ -57,7 +76,7 @@ CHANGE = (
     .where(users.c.id == bindparam("user_id"))
     .returning(*USER)
 )
-REHASH = (
+UPDATE_PASSWORD_HASH = (
     update(users)
     .values(password_hash=bindparam("new_hash"))
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old_hash"))
@@ -67,7 +86,7 @@ REHASH = (
 class AccountStore:
     """Reads and writes accounts."""
 
-    async def find(self, connection: AsyncConnection, user_id: str) -> User | None:
+    async def find_user(self, connection: AsyncConnection, user_id: str) -> User | None:
         """Return the user of this id."""
         row = (await connection.execute(FIND, {"user_id": user_id})).one_or_none()
         return _user(row) if row else None
@@ -77,44 +96,40 @@ class AccountStore:
         row = (await connection.execute(FIND_CREDENTIALS, {"folded": email.folded})).one_or_none()
         return Credentials(_user(row), row.password_hash) if row else None
 
-    async def find_presence(self, connection: AsyncConnection, *, user_id: str, session_id: str) -> Presence | None:
+    async def find_session_status(
+        self, connection: AsyncConnection, *, user_id: str, session_id: str
+    ) -> SessionStatus | None:
         """Return the user and whether the session is theirs and open."""
-        row = (await connection.execute(FIND_PRESENCE, {"user_id": user_id, "session_id": session_id})).one_or_none()
-        return Presence(_user(row), row.session_open) if row else None
+        row = (
+            await connection.execute(FIND_SESSION_STATUS, {"user_id": user_id, "session_id": session_id})
+        ).one_or_none()
+        return SessionStatus(_user(row), row.session_open) if row else None
 
-    async def add(self, connection: AsyncConnection, user: NewUser) -> User | None:
-        """Make the account; None if its address is taken."""
+    async def insert_user(self, connection: AsyncConnection, user: NewUser) -> User | None:
+        """Insert the account and return its user; None if its address is taken."""
         values = {
             "id": user.id,
             "email": user.email.text,
             "email_folded": user.email.folded,
             "password_hash": user.password_hash,
             "role": user.role,
-            "name": user.name,
+            "name": user.name.text,
         }
-        row = (await connection.execute(ADD, values)).one_or_none()
+        row = (await connection.execute(INSERT, values)).one_or_none()
         return _user(row) if row else None
 
-    async def change(self, connection: AsyncConnection, user_id: str, changes: ProfileChanges) -> User:
-        """Change the profile of a user who exists."""
+    async def update_profile(self, connection: AsyncConnection, user_id: str, changes: ProfileChanges) -> User:
+        """Update the profile of a user who exists, and return it."""
         values = {f"new_{name}": value for name, value in asdict(changes).items()}
-        return _user((await connection.execute(CHANGE, {"user_id": user_id, **values})).one())
+        return _user((await connection.execute(UPDATE_PROFILE, {"user_id": user_id, **values})).one())
 
-    async def rehash(self, connection: AsyncConnection, user_id: str, *, old_hash: str, new_hash: str) -> None:
+    async def update_password_hash(
+        self, connection: AsyncConnection, user_id: str, *, old_hash: str, new_hash: str
+    ) -> None:
         """Replace the hash of a password that has not changed since."""
-        await connection.execute(REHASH, {"user_id": user_id, "old_hash": old_hash, "new_hash": new_hash})
+        await connection.execute(UPDATE_PASSWORD_HASH, {"user_id": user_id, "old_hash": old_hash, "new_hash": new_hash})
 
 
 def _user(row: Row[*tuple[Any, ...]]) -> User:
-    return User(
-        id=row.id,
-        email=row.email,
-        role=Role(row.role),
-        name=row.name,
-        bio=row.bio,
-        avatar_url=row.avatar_url,
-        location=row.location,
-        timezone=row.timezone,
-        create_time=row.create_time,
-        update_time=row.update_time,
-    )
+    user_id, email, role, *profile = row[: len(USER)]
+    return User(user_id, email, Role(role), *profile)

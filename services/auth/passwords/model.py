@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 LOCAL_PART_CHARACTERS_LEAST = 3
 """Nearly every password contains some letter or two."""
 NAME_PART_CHARACTERS_LEAST = 6
+PATTERN_CHARACTERS_MOST = 4
+PRODUCT = "azora"
+"""A context-specific word (ASVS 6.2.11), alone and as part of others: azoramesh."""
 
 
 class Flaw(StrEnum):
@@ -21,6 +24,10 @@ class Flaw(StrEnum):
     COMMON = "common"
     CONTAINS_EMAIL = "contains_email"
     CONTAINS_NAME = "contains_name"
+    CONTAINS_PRODUCT = "contains_product"
+    BLANK = "blank"
+    REPEATED = "repeated"
+    """One pattern of up to four characters, over and over."""
 
 
 def find_flaw(password: str, *, local_part: str, name: str, common: AbstractSet[str]) -> Flaw | None:
@@ -29,14 +36,18 @@ def find_flaw(password: str, *, local_part: str, name: str, common: AbstractSet[
     `common` holds well-known passwords in lower case. Who holds the local part of the address also catches the whole.
     """
     folded, folded_local_part = _folded(password), _folded(local_part)
-    if folded in common:
-        return Flaw.COMMON
-    if len(folded_local_part) >= LOCAL_PART_CHARACTERS_LEAST and folded_local_part in folded:
-        return Flaw.CONTAINS_EMAIL
     name_parts = re.split(r"[\W\d_]+", _folded(name))
-    if any(len(part) >= NAME_PART_CHARACTERS_LEAST and part in folded for part in name_parts):
-        return Flaw.CONTAINS_NAME
-    return None
+    flaws = {
+        Flaw.COMMON: folded in common,
+        Flaw.CONTAINS_EMAIL: len(folded_local_part) >= LOCAL_PART_CHARACTERS_LEAST and folded_local_part in folded,
+        Flaw.CONTAINS_NAME: any(len(part) >= NAME_PART_CHARACTERS_LEAST and part in folded for part in name_parts),
+        Flaw.CONTAINS_PRODUCT: PRODUCT in folded,
+        Flaw.BLANK: not any(unicodedata.category(character)[0] in "LMNPS" for character in folded),
+        Flaw.REPEATED: any(
+            folded[length:] == folded[:-length] for length in range(1, min(len(folded), PATTERN_CHARACTERS_MOST + 1))
+        ),
+    }
+    return next((flaw for flaw, found in flaws.items() if found), None)
 
 
 def _folded(text: str) -> str:

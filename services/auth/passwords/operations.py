@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import bcrypt
 
 from services.auth.errors import PasswordChecksBusy, PasswordRefused
 from services.auth.passwords.model import find_flaw
+from services.shared.cpus import available_cpus
 from services.shared.principal import current_request
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ WAIT_SECONDS_MAX = 10.0
 MEASURE_WEIGHT = 0.2
 
 
-class Passwords:
+class PasswordOperations:
     """Hashes and checks passwords without stalling anything else.
 
-    bcrypt lets go of the GIL, so there are as many threads as cores: more would only take the event loop's share.
+    bcrypt lets go of the GIL, so there are as many threads as CPUs to use: more would only take the event loop's share.
     """
 
     def __init__(self, cost: int, *, threads: int | None = None) -> None:
         self._cost = cost
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or available_cpus()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="bcrypt")
         self._pending = 0
         self._seconds_each = COST_12_SECONDS * 2.0 ** (cost - 12)
@@ -47,10 +47,10 @@ class Passwords:
         self._common = frozenset(line for line in lines if not line.startswith("#"))
 
     def refuse_guessable(self, password: str, *, local_part: str, name: str) -> None:
-        """Raise PasswordRefused for a common password, and for one that holds the address or part of the name."""
+        """Raise PasswordRefused for a password that is easy to guess, from the address and name or by itself."""
         flaw = find_flaw(password, local_part=local_part, name=name, common=self._common)
         if flaw is not None:
-            raise PasswordRefused(metadata={"rule": flaw})
+            raise PasswordRefused(rule=flaw)
 
     async def hash(self, password: str) -> str:
         """Return the password's hash. Raises PasswordChecksBusy."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A stay of one user: a family of refresh tokens, each the successor of the one before."""
+    """A sign-in of one user: a family of refresh tokens, each the successor of the one before."""
 
     id: str
     user_id: str
@@ -24,8 +24,8 @@ class UsedToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Continued:
-    """A session and its newest refresh token."""
+class IssuedSession:
+    """A session with its newest refresh token, in the clear."""
 
     session_id: str
     user_id: str

@@ -1,4 +1,4 @@
-"""Beginning, prolonging and ending sessions. Every operation is part of its caller's transaction."""
+"""Creation, rotation and revocation of sessions. Every operation is part of its caller's transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hmac
 import secrets
 from typing import TYPE_CHECKING
 
-from services.auth.sessions.model import Continued, Session
+from services.auth.sessions.model import IssuedSession, Session
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
@@ -17,67 +17,67 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.sessions.store import SessionStore
-    from services.shared.seal import Seal
+    from services.shared.encryption import Encryption
 
 SECRET_BYTES = 32
 
 
-class Sessions:
+class SessionOperations:
     """Sessions live on refresh tokens that are good for one use (RFC 9700, section 4.14.2).
 
     A token's successor is computed from the session's secret, so that it can be given again to a client that lost the
     answer, while the database holds digests alone.
     """
 
-    def __init__(self, *, store: SessionStore, seal: Seal, idle: timedelta, lifetime: timedelta) -> None:
+    def __init__(self, *, store: SessionStore, encryption: Encryption, idle: timedelta, lifetime: timedelta) -> None:
         self._store = store
-        self._seal = seal
+        self._encryption = encryption
         self._idle = idle
         self._lifetime = lifetime
 
-    async def begin(self, connection: AsyncConnection, user_id: str) -> Continued:
-        """Return a new session of the user; sessions of theirs that are past their end go."""
-        await self._store.sweep(connection, user_id)
+    async def create(self, connection: AsyncConnection, *, user_id: str) -> IssuedSession:
+        """Return a new session of the user, whose expired sessions are deleted."""
+        await self._store.delete_expired_sessions(connection, user_id)
         session_id = new_id()
-        secret = self._seal.close(secrets.token_bytes(SECRET_BYTES), row_id=session_id)
-        await self._store.add(connection, Session(session_id, user_id, secret), lifetime=self._lifetime)
+        secret = self._encryption.encrypt(secrets.token_bytes(SECRET_BYTES), row_id=session_id)
+        await self._store.insert_session(connection, Session(session_id, user_id, secret), lifetime=self._lifetime)
         first = _text(secrets.token_bytes(SECRET_BYTES))
-        await self._add_token(connection, session_id, first, parent_digest=None)
-        return Continued(session_id, user_id, first)
+        await self._insert_token(connection, session_id, first, parent_digest=None)
+        return IssuedSession(session_id, user_id, first)
 
-    async def prolong(self, connection: AsyncConnection, refresh_token: str) -> Continued | None:
-        """Exchange a refresh token for its successor, or return None: sign in again.
+    async def rotate(self, connection: AsyncConnection, *, refresh_token: str) -> IssuedSession | None:
+        """Replace a refresh token by its successor; None if it is not valid.
 
         For 30 s the parent of the newest token gets that one again. Any older token is in two hands, one of them a
         thief's perhaps: that ends the session, and the caller must commit it (OWASP ASVS 10.4.5).
         """
         digest = _digest(refresh_token)
-        session = await self._store.claim(connection, digest)
+        session = await self._store.update_use_time(connection, digest)
         if session is not None:
             successor = self._successor(session, refresh_token)
-            await self._add_token(connection, session.id, successor, parent_digest=digest)
-            return Continued(session.id, session.user_id, successor)
-        used = await self._store.find_used(connection, digest)
+            await self._insert_token(connection, session.id, successor, parent_digest=digest)
+            return IssuedSession(session.id, session.user_id, successor)
+        used = await self._store.find_used_token(connection, digest)
         if used is None:
             return None
         if used.repeatable:
-            return Continued(used.session.id, used.session.user_id, self._successor(used.session, refresh_token))
-        await self._store.revoke(connection, used.session.id)
+            return IssuedSession(used.session.id, used.session.user_id, self._successor(used.session, refresh_token))
+        await self._store.update_revoke_time(connection, used.session.id)
         return None
 
-    async def end(self, connection: AsyncConnection, session_id: str) -> None:
-        """End a session; one that has ended stays so."""
-        await self._store.revoke(connection, session_id)
+    async def revoke(self, connection: AsyncConnection, *, session_id: str) -> None:
+        """Revoke a session; one that has ended stays so."""
+        await self._store.update_revoke_time(connection, session_id)
 
-    async def _add_token(
+    async def _insert_token(
         self, connection: AsyncConnection, session_id: str, token: str, *, parent_digest: bytes | None
     ) -> None:
-        await self._store.add_token(
+        await self._store.insert_token(
             connection, session_id=session_id, digest=_digest(token), parent_digest=parent_digest, idle=self._idle
         )
 
     def _successor(self, session: Session, refresh_token: str) -> str:
-        secret = self._seal.open(session.family_secret_sealed, row_id=session.id)
+        secret = self._encryption.decrypt(session.family_secret_sealed, row_id=session.id)
         return _text(hmac.digest(secret, refresh_token.encode(), hashlib.sha256))
 
 

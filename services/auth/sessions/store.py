@@ -5,28 +5,67 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Interval, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Interval,
+    LargeBinary,
+    Table,
+    Uuid,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from services.auth.sessions.model import Session, UsedToken
-from services.auth.tables import refresh_tokens, sessions
+from services.shared.db import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 REPEAT_WINDOW = timedelta(seconds=30)
 
+Id = Uuid(as_uuid=False)
+Time = DateTime(timezone=True)
+METADATA = metadata()
+
+sessions = Table(
+    "sessions",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("family_secret_sealed", LargeBinary, nullable=False),
+    Column("create_time", Time, nullable=False),
+    Column("expire_time", Time, nullable=False),
+    Column("revoke_time", Time),
+)
+refresh_tokens = Table(
+    "refresh_tokens",
+    METADATA,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("parent_digest", LargeBinary),
+    Column("session_id", Id, nullable=False),
+    Column("create_time", Time, nullable=False),
+    Column("expire_time", Time, nullable=False),
+    Column("use_time", Time),
+)
+
 OPEN = and_(sessions.c.revoke_time.is_(None), sessions.c.expire_time > func.now())
 """Whether a session has not ended; joined by others that ask."""
 SESSION = (sessions.c.id, sessions.c.user_id, sessions.c.family_secret_sealed)
 
-ADD = insert(sessions).values(expire_time=func.now() + bindparam("lifetime", type_=Interval))
-ADD_TOKEN = insert(refresh_tokens).values(
+INSERT = insert(sessions).values(expire_time=func.now() + bindparam("lifetime", type_=Interval))
+INSERT_TOKEN = insert(refresh_tokens).values(
     expire_time=func.least(
         func.now() + bindparam("idle", type_=Interval),
         select(sessions.c.expire_time).where(sessions.c.id == bindparam("of_session")).scalar_subquery(),
     )
 )
-CLAIM = (
+UPDATE_USE_TIME = (
     update(refresh_tokens)
     .values(use_time=func.now())
     .where(
@@ -39,7 +78,7 @@ CLAIM = (
     .returning(*SESSION)
 )
 SUCCESSOR = refresh_tokens.alias("successor")
-FIND_USED = (
+FIND_USED_TOKEN = (
     select(
         *SESSION,
         and_(
@@ -51,28 +90,28 @@ FIND_USED = (
     .join(SUCCESSOR, SUCCESSOR.c.parent_digest == refresh_tokens.c.digest)
     .where(refresh_tokens.c.digest == bindparam("token_digest"), OPEN)
 )
-REVOKE = (
+UPDATE_REVOKE_TIME = (
     update(sessions)
     .values(revoke_time=func.now())
-    .where(sessions.c.id == bindparam("ended"), sessions.c.revoke_time.is_(None))
+    .where(sessions.c.id == bindparam("revoked_id"), sessions.c.revoke_time.is_(None))
 )
-SWEEP = delete(sessions).where(sessions.c.user_id == bindparam("of_user"), sessions.c.expire_time < func.now())
+DELETE_EXPIRED = delete(sessions).where(sessions.c.user_id == bindparam("of_user"), sessions.c.expire_time < func.now())
 
 
 class SessionStore:
     """Reads and writes sessions."""
 
-    async def add(self, connection: AsyncConnection, session: Session, *, lifetime: timedelta) -> None:
-        """Begin a session."""
+    async def insert_session(self, connection: AsyncConnection, session: Session, *, lifetime: timedelta) -> None:
+        """Insert a session that ends after `lifetime`."""
         values = {
             "id": session.id,
             "user_id": session.user_id,
             "family_secret_sealed": session.family_secret_sealed,
             "lifetime": lifetime,
         }
-        await connection.execute(ADD, values)
+        await connection.execute(INSERT, values)
 
-    async def add_token(
+    async def insert_token(
         self,
         connection: AsyncConnection,
         *,
@@ -81,24 +120,24 @@ class SessionStore:
         parent_digest: bytes | None,
         idle: timedelta,
     ) -> None:
-        """Add the session's newest refresh token, good for `idle` and never longer than the session."""
+        """Insert the session's newest refresh token, valid for `idle` and never longer than the session."""
         values = {"digest": digest, "parent_digest": parent_digest, "session_id": session_id}
-        await connection.execute(ADD_TOKEN, {**values, "of_session": session_id, "idle": idle})
+        await connection.execute(INSERT_TOKEN, {**values, "of_session": session_id, "idle": idle})
 
-    async def claim(self, connection: AsyncConnection, digest: bytes) -> Session | None:
+    async def update_use_time(self, connection: AsyncConnection, digest: bytes) -> Session | None:
         """Use an unused refresh token and return its session; None for every other token. One caller gets it."""
-        row = (await connection.execute(CLAIM, {"token_digest": digest})).one_or_none()
+        row = (await connection.execute(UPDATE_USE_TIME, {"token_digest": digest})).one_or_none()
         return Session(*row) if row else None
 
-    async def find_used(self, connection: AsyncConnection, digest: bytes) -> UsedToken | None:
+    async def find_used_token(self, connection: AsyncConnection, digest: bytes) -> UsedToken | None:
         """Return a token that was used before; None if it is unknown or its session has ended."""
-        row = (await connection.execute(FIND_USED, {"token_digest": digest})).one_or_none()
+        row = (await connection.execute(FIND_USED_TOKEN, {"token_digest": digest})).one_or_none()
         return UsedToken(Session(row.id, row.user_id, row.family_secret_sealed), row.repeatable) if row else None
 
-    async def revoke(self, connection: AsyncConnection, session_id: str) -> None:
-        """End a session, if it has not ended."""
-        await connection.execute(REVOKE, {"ended": session_id})
+    async def update_revoke_time(self, connection: AsyncConnection, session_id: str) -> None:
+        """Revoke a session that has not been revoked."""
+        await connection.execute(UPDATE_REVOKE_TIME, {"revoked_id": session_id})
 
-    async def sweep(self, connection: AsyncConnection, user_id: str) -> None:
+    async def delete_expired_sessions(self, connection: AsyncConnection, user_id: str) -> None:
         """Delete the user's sessions that are past their end, with all their tokens."""
-        await connection.execute(SWEEP, {"of_user": user_id})
+        await connection.execute(DELETE_EXPIRED, {"of_user": user_id})

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from services.auth.tokens.model import Discovery, PublicKey
 
 
-def jwks_response(keys: Sequence[PublicKey]) -> pb.GetJwksResponse:
+def get_jwks_response(keys: Sequence[PublicKey]) -> pb.GetJwksResponse:
     """Return the keys as a JSON Web Key Set."""
     return pb.GetJwksResponse(keys=[pb.Jwk(**key.jwk()) for key in keys])
 
 
-def configuration_response(discovery: Discovery) -> pb.GetOpenIdConfigurationResponse:
+def get_open_id_configuration_response(discovery: Discovery) -> pb.GetOpenIdConfigurationResponse:
     """Return the discovery document."""
     return pb.GetOpenIdConfigurationResponse(
         issuer=discovery.issuer,

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from services.auth.tokens.store import SigningKeyStore
     from services.shared.db import Database
-    from services.shared.seal import Seal
+    from services.shared.encryption import Encryption
 
 SIGNER_SECONDS = 60.0
 """How long the signing key is remembered. Keys are published longer than that before they sign, and kept after."""
 COORDINATE_BYTES = 32
 
 
-class Tokens:
+class TokenOperations:
     """Signs access tokens with the active key of the database, which all replicas share; makes the first one."""
 
     def __init__(
@@ -36,14 +36,14 @@ class Tokens:
         *,
         database: Database,
         store: SigningKeyStore,
-        seal: Seal,
+        encryption: Encryption,
         issuer: str,
         audience: str,
         lifetime_seconds: int,
     ) -> None:
         self._database = database
         self._store = store
-        self._seal = seal
+        self._encryption = encryption
         self._issuer = issuer
         self._audience = audience
         self._lifetime_seconds = lifetime_seconds
@@ -66,16 +66,16 @@ class Tokens:
         }
         return AccessToken(tokens.sign(signer.private_key_pem, signer.key_id, claims), self._lifetime_seconds)
 
-    async def public_keys(self) -> Sequence[PublicKey]:
+    async def get_jwks(self) -> Sequence[PublicKey]:
         """Return the keys that may have signed a good token, and the next one."""
         async with self._database.reading() as connection:
-            return await self._store.published(connection)
+            return await self._store.list_published_keys(connection)
 
-    async def jwks(self) -> Sequence[Mapping[str, str]]:
+    async def verification_keys(self) -> Sequence[Mapping[str, str]]:
         """Return the same keys as JSON Web Keys."""
-        return [key.jwk() for key in await self.public_keys()]
+        return [key.jwk() for key in await self.get_jwks()]
 
-    def discovery(self) -> Discovery:
+    def get_open_id_configuration(self) -> Discovery:
         """Return what OpenID Connect Discovery 1.0 calls the provider's configuration."""
         return Discovery(self._issuer, f"{self._issuer.rstrip('/')}/.well-known/jwks.json", (tokens.ALGORITHM,))
 
@@ -90,15 +90,15 @@ class Tokens:
     async def _active(self) -> Signer:
         if self._signer is None or time.monotonic() - self._signer_read_at > SIGNER_SECONDS:
             key = await self._database.transaction(self._find_or_make)
-            self._signer = Signer(key.public.id, self._seal.open(key.private_key_sealed, row_id=key.public.id))
+            self._signer = Signer(key.public.id, self._encryption.decrypt(key.private_key_sealed, row_id=key.public.id))
             self._signer_read_at = time.monotonic()
         return self._signer
 
     async def _find_or_make(self, connection: AsyncConnection) -> SigningKey:
-        key = await self._store.active(connection)
+        key = await self._store.find_active_key(connection)
         while key is None:
-            await self._store.add_active(connection, self._new_key())
-            key = await self._store.active(connection)
+            await self._store.insert_active_key(connection, self._new_key())
+            key = await self._store.find_active_key(connection)
         return key
 
     def _new_key(self) -> SigningKey:
@@ -106,7 +106,7 @@ class Tokens:
         pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         point = private_key.public_key().public_numbers()
         public = PublicKey(id=new_id(), x=_base64url(point.x), y=_base64url(point.y))
-        return SigningKey(public, self._seal.close(pem, row_id=public.id))
+        return SigningKey(public, self._encryption.encrypt(pem, row_id=public.id))
 
 
 def _base64url(coordinate: int) -> str:

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.auth.v1.token_service_pb2_grpc import TokenServiceServicer
+from azora.auth.v1 import token_service_pb2_grpc
 
 from services.auth.tokens import convert
 
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias
-
     from azora.auth.v1 import token_service_pb2 as pb
-    from grpc.aio import ServicerContext
 
-    from services.auth.tokens.operations import Tokens
-
-    Context: TypeAlias = ServicerContext[Any, Any]
+    from interceptors.base import Context
+    from services.auth.tokens.operations import TokenOperations
 
 
-class TokenServicer(TokenServiceServicer):
-    """What anyone needs in order to verify access tokens."""
+class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
+    """The keys and metadata that access tokens are verified with."""
 
-    def __init__(self, operations: Tokens) -> None:
+    def __init__(self, operations: TokenOperations) -> None:
         self._operations = operations
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: Context) -> pb.GetJwksResponse:
-        return convert.jwks_response(await self._operations.public_keys())
+        return convert.get_jwks_response(await self._operations.get_jwks())
 
     async def GetOpenIdConfiguration(
         self, request: pb.GetOpenIdConfigurationRequest, context: Context
     ) -> pb.GetOpenIdConfigurationResponse:
-        return convert.configuration_response(self._operations.discovery())
+        return convert.get_open_id_configuration_response(self._operations.get_open_id_configuration())

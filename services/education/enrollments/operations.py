@@ -88,7 +88,7 @@ class EnrollmentOperations:
             answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
             if not isinstance(answer, Enrollment):
                 return answer
-            await self._settlements.settle(answer)
+            await self._settlements.settle(enrollment=answer)
         raise DependencyUnavailable(retry_after_seconds=1)
 
     async def list_enrollments(self, *, principal: Principal, page_size: int, page_token: str) -> Page[Enrollment]:
@@ -224,7 +224,7 @@ class SettlementOperations:
         self._refund_limit_basis_points = refund_limit_basis_points
         self._sweep_after = sweep_after
 
-    async def settle(self, enrollment: Enrollment) -> None:
+    async def settle(self, *, enrollment: Enrollment) -> None:
         """Go on from where the enrolment stands until it is paid or cancelled. Raises DependencyUnavailable."""
         current = enrollment
         if current.lapsed(datetime.now(UTC)):
@@ -242,7 +242,7 @@ class SettlementOperations:
         async with self._database.reading() as connection:
             enrollment = await self._store.find_enrollment(connection, job.enrollment_id)
         if enrollment is not None and enrollment.attempt == job.attempt and enrollment.unsettled:
-            await self.settle(enrollment)
+            await self.settle(enrollment=enrollment)
 
     async def sweep_enrollments(self) -> None:
         """Enqueue the settlement of enrolments that are unpaid although their job is over."""

@@ -45,7 +45,9 @@ class HoldOperations:
         check_currency(order.amount.currency)
 
         async def work(connection: AsyncConnection) -> Hold:
-            payer = await self._wallets.to_spend_from(connection, principal.user_id, order.amount.currency)
+            payer = await self._wallets.lock_payer(
+                connection, user_id=principal.user_id, currency=order.amount.currency
+            )
             source, _ = order.accounts(payer)
             await self._ledger.set_aside(connection, source, order.amount.amount_minor)
             return await self._store.insert_hold(
@@ -84,6 +86,6 @@ class HoldOperations:
         await self._ledger.lock(connection, *seen.order.accounts(seen.payer))
         return await self._store.find_hold(connection, hold_id) or seen
 
-    async def settle(self, connection: AsyncConnection, hold: Hold) -> None:
+    async def settle(self, connection: AsyncConnection, *, hold: Hold) -> None:
         """Note how a locked hold ended."""
         await self._store.update_hold(connection, hold)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Interval, bindparam, case, cast, func, insert, select, update
 
 from services.payment.holds.model import Hold, HoldState, Order, PaymentType
-from services.payment.tables import holds, wallets
+from services.payment.ledger.store import holds
 from services.payment.wallets.model import Payer
+from services.payment.wallets.store import wallets
 from services.shared.ids import new_id
 from services.shared.money import Money
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, case, cast, func, insert, select, update
+from sqlalchemy import ARRAY, BigInteger, Column, Table, Text, any_, bindparam, case, cast, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.payment.ledger.model import Account, CurrencyTotal
-from services.payment.tables import Id, Time, accounts, entries, holds, memos, transactions
+from services.shared import db
+from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,64 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.payment.ledger.model import AccountKey, Entry, Transaction
+
+TABLES = db.metadata()
+
+accounts = Table(
+    "accounts",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("owner_id", Id, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("posted", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("post_time", Time),
+)
+transactions = Table(
+    "transactions",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("payment_id", Id),
+    Column("reference", Text),
+    Column("create_time", Time, nullable=False),
+)
+memos = Table(
+    "memos",
+    TABLES,
+    Column("transaction_id", Id, primary_key=True),
+    Column("description", Text, nullable=False),
+)
+entries = Table(
+    "entries",
+    TABLES,
+    Column("account_id", Id, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("transaction_id", Id, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("balance_after", BigInteger, nullable=False),
+)
+holds = Table(
+    "holds",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("wallet_id", Id, nullable=False),
+    Column("account_id", Id, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("captured", BigInteger, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("course_id", Id),
+    Column("payment_id", Id),
+    Column("expire_time", Time, nullable=False),
+    Column("create_time", Time, nullable=False),
+)
 
 IDS = cast(bindparam("ids"), ARRAY(Id))
 
@@ -98,7 +157,9 @@ TOTALS = (
 class LedgerStore:
     """Accounts, transactions and entries."""
 
-    async def lock(self, connection: AsyncConnection, keys: Iterable[AccountKey]) -> Mapping[AccountKey, Account]:
+    async def lock_accounts(
+        self, connection: AsyncConnection, keys: Iterable[AccountKey]
+    ) -> Mapping[AccountKey, Account]:
         """Lock accounts, in the order of their ids, until the transaction ends; open those that are not there yet.
 
         Their expired holds are given back first: under the lock, `available_minor` is exact.
@@ -114,7 +175,7 @@ class LedgerStore:
             found = await self._lock(connection, by_id)
         return {account.key: account for account in found.values()}
 
-    async def record(
+    async def insert_transaction(
         self, connection: AsyncConnection, transaction: Transaction, *, not_before: datetime | None
     ) -> datetime | None:
         """Record a transaction of locked accounts, without its entries; return its time, or None for a used reference.
@@ -135,7 +196,7 @@ class LedgerStore:
             await connection.execute(DESCRIBE, memo)
         return post_time
 
-    async def append(self, connection: AsyncConnection, transaction_id: str, posted: Sequence[Entry]) -> None:
+    async def insert_entries(self, connection: AsyncConnection, transaction_id: str, posted: Sequence[Entry]) -> None:
         """Write the entries of a recorded transaction, and the balances after them."""
         rows = [
             {
@@ -149,9 +210,9 @@ class LedgerStore:
             for entry in posted
         ]
         await connection.execute(APPEND, rows)
-        await self.save(connection, [entry.account for entry in posted])
+        await self.update_accounts(connection, [entry.account for entry in posted])
 
-    async def save(self, connection: AsyncConnection, locked: Sequence[Account]) -> None:
+    async def update_accounts(self, connection: AsyncConnection, locked: Sequence[Account]) -> None:
         """Write the balances of locked accounts."""
         rows = [
             {
@@ -165,7 +226,7 @@ class LedgerStore:
         ]
         await connection.execute(SET_BALANCE, rows)
 
-    async def totals(self, connection: AsyncConnection) -> Sequence[CurrencyTotal]:
+    async def list_totals(self, connection: AsyncConnection) -> Sequence[CurrencyTotal]:
         """Return the sums of all entries, by currency."""
         return [
             CurrencyTotal(row.currency, int(row.debit), int(row.credit), row.agrees)

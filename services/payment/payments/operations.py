@@ -86,7 +86,9 @@ class PaymentOperations:
         check_currency(order.amount.currency)
 
         async def work(connection: AsyncConnection) -> Payment:
-            payer = await self._wallets.to_spend_from(connection, principal.user_id, order.amount.currency)
+            payer = await self._wallets.lock_payer(
+                connection, user_id=principal.user_id, currency=order.amount.currency
+            )
             return await self._pay(connection, payer, order, creator=principal.service)
 
         return await self._records.run(idempotent, work)
@@ -121,7 +123,7 @@ class PaymentOperations:
             captured = replace(
                 hold, state=HoldState.CAPTURED, captured_minor=order.amount.amount_minor, payment_id=payment.id
             )
-            await self._holds.settle(connection, captured)
+            await self._holds.settle(connection, hold=captured)
             return captured, payment
 
         return await self._records.run(idempotent, work)
@@ -295,9 +297,9 @@ class RefundOperations:
         transaction = Transaction(refund.id, TransactionType.REFUND, payment_id=payment.id, description=refund.reason)
         source, destination = payment.order.accounts(payment.payer)
         minor = refund.amount.amount_minor
-        await self._ledger.post(connection, transaction, Leg(destination, -minor), Leg(source, minor))
-        completed = replace(refund, state=RefundState.COMPLETED)
-        completed = replace(completed, decide_time=await self._store.update_refund(connection, completed))
+        post_time = await self._ledger.post(connection, transaction, Leg(destination, -minor), Leg(source, minor))
+        completed = replace(refund, state=RefundState.COMPLETED, decide_time=post_time)
+        await self._store.update_refund(connection, completed)
         in_full = payment.refunded_minor + minor == payment.order.amount.amount_minor
         await self._outbox.publish(connection, PaymentRefunded(payment.id, in_full))
         return completed
@@ -318,7 +320,7 @@ class EarningOperations:
         """
 
         async def work(connection: AsyncConnection) -> Movement:
-            wallet = await self._wallets.open(connection, earning.user_id)
+            wallet = await self._wallets.insert_wallet(connection, earning.user_id)
             currency, amount_minor = earning.amount.currency, earning.amount.amount_minor
             transaction = Transaction(
                 new_id(), TransactionType.EARN, reference=earning.reference, description=earning.description
@@ -326,7 +328,7 @@ class EarningOperations:
             treasury = AccountKey.system(AccountKind.TREASURY, wallet.id, currency)
             earner = AccountKey.wallet(wallet.id, currency)
             await self._ledger.post(connection, transaction, Leg(treasury, -amount_minor), Leg(earner, amount_minor))
-            movement = await self._wallets.movement_by_reference(connection, wallet.id, earning.reference)
+            movement = await self._wallets.find_movement(connection, wallet.id, earning.reference)
             if movement is None or movement.amount != earning.amount:
                 raise ReferenceUsed
             return movement

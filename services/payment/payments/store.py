@@ -25,9 +25,10 @@ from sqlalchemy import (
 )
 
 from services.payment.holds.model import Order, PaymentType
+from services.payment.ledger.store import TABLES
 from services.payment.payments.model import Payment, Refund, RefundState, SettleRefund
-from services.payment.tables import metadata, wallets
 from services.payment.wallets.model import Payer
+from services.payment.wallets.store import wallets
 from services.shared.db import Id, Time
 from services.shared.ids import new_id
 from services.shared.money import Money
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 payments = Table(
     "payments",
-    metadata,
+    TABLES,
     Column("id", Id, primary_key=True),
     Column("wallet_id", Id, nullable=False),
     Column("creator", Text, nullable=False),
@@ -58,7 +59,7 @@ payments = Table(
 
 refunds = Table(
     "refunds",
-    metadata,
+    TABLES,
     Column("id", Id, primary_key=True),
     Column("payment_id", Id, nullable=False),
     Column("amount", BigInteger, nullable=False),
@@ -117,8 +118,11 @@ LIST_PENDING_REFUNDS = (
 UPDATE_REFUND = (
     update(refunds)
     .where(refunds.c.id == bindparam("refund_id"))
-    .values(state=bindparam("new_state"), rejection=bindparam("why"), decide_time=func.clock_timestamp())
-    .returning(refunds.c.decide_time)
+    .values(
+        state=bindparam("new_state"),
+        rejection=bindparam("why"),
+        decide_time=func.coalesce(bindparam("decided", type_=Time), func.clock_timestamp()),
+    )
 )
 SETTLE_RESERVATION = (
     update(payments)
@@ -220,18 +224,22 @@ class PaymentStore:
         rows = await connection.execute(LIST_PENDING_REFUNDS, {"age": age, "count": limit})
         return [SettleRefund(row.id) for row in rows]
 
-    async def update_refund(self, connection: AsyncConnection, refund: Refund) -> datetime:
+    async def update_refund(self, connection: AsyncConnection, refund: Refund) -> None:
         """Write the decision on a pending refund, whose payment is locked, and settle its reservation.
 
-        Return the time of the decision.
+        Its time is now, unless given.
         """
-        values = {"refund_id": refund.id, "new_state": refund.state, "why": refund.rejection or None}
-        decide_time: datetime = (await connection.execute(UPDATE_REFUND, values)).scalar_one()
+        values = {
+            "refund_id": refund.id,
+            "new_state": refund.state,
+            "why": refund.rejection or None,
+            "decided": refund.decide_time,
+        }
+        await connection.execute(UPDATE_REFUND, values)
         reserved = refund.amount.amount_minor
         paid_back = reserved if refund.state is RefundState.COMPLETED else 0
         settled = {"payment_id": refund.payment_id, "reserved": reserved, "paid_back": paid_back}
         await connection.execute(SETTLE_RESERVATION, settled)
-        return decide_time
 
 
 def _payment(row: Row[*tuple[Any, ...]], user_id: str) -> Payment:

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 class WalletOperations:
     """Reads wallets, and finds the one that is to be spent from."""
 
-    def __init__(self, database: Database, store: WalletStore, pages: PageTokens) -> None:
+    def __init__(self, *, database: Database, store: WalletStore, pages: PageTokens) -> None:
         self._database = database
         self._store = store
         self._pages = pages
 
-    async def get_wallet(self, principal: Principal) -> Wallet:
+    async def get_wallet(self, *, principal: Principal) -> Wallet:
         """Return the caller's wallet; AZR stands first among its balances, always."""
         async with self._database.reading() as connection:
-            wallet = await self._store.read(connection, principal.user_id)
+            wallet = await self._store.find_wallet(connection, principal.user_id)
         earned = [balance for balance in wallet.balances if balance.currency == EARNED_TOKEN]
         others = [balance for balance in wallet.balances if balance.currency != EARNED_TOKEN]
         return replace(wallet, balances=(*(earned or [Balance(EARNED_TOKEN)]), *others))
 
     async def list_transactions(
-        self, principal: Principal, *, currency: str, page_size: int, page_token: str
+        self, *, principal: Principal, currency: str, page_size: int, page_token: str
     ) -> Page[Movement]:
         """Return a page of the caller's movements, newest first. Raises CurrencyUnknown, PageTokenInvalid.
 
@@ -47,14 +47,17 @@ class WalletOperations:
         request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
         (before,) = request.cursor or (INT64_MAX,)
         async with self._database.reading() as connection:
-            found = await self._store.movements(
+            found = await self._store.list_movements(
                 connection, principal.user_id, currency, before=before, most=request.limit
             )
         return request.page(found, lambda movement: [movement.sequence])
 
-    async def to_spend_from(self, connection: AsyncConnection, user_id: str, currency: str) -> Payer:
-        """Return who pays. Raises InsufficientFunds for one that has not opened yet, WalletFrozen."""
-        wallet = await self._store.find(connection, user_id)
+    async def lock_payer(self, connection: AsyncConnection, *, user_id: str, currency: str) -> Payer:
+        """Return the payer, whose wallet's state stands still until the transaction ends.
+
+        Raises InsufficientFunds for a wallet that has not opened yet, WalletFrozen.
+        """
+        wallet = await self._store.lock_wallet(connection, user_id)
         if not wallet.id:
             raise InsufficientFunds(currency=currency)
         if wallet.state is WalletState.FROZEN:

@@ -24,13 +24,13 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
         self._operations = operations
 
     async def GetWallet(self, request: pb.GetWalletRequest, context: Context) -> pb.GetWalletResponse:
-        return convert.get_wallet_response(await self._operations.get_wallet(current_principal()))
+        return convert.get_wallet_response(await self._operations.get_wallet(principal=current_principal()))
 
     async def ListTransactions(
         self, request: pb.ListTransactionsRequest, context: Context
     ) -> pb.ListTransactionsResponse:
         page = await self._operations.list_transactions(
-            current_principal(),
+            principal=current_principal(),
             currency=request.currency or EARNED_TOKEN,
             page_size=request.page_size,
             page_token=request.page_token,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, bindparam, cast, func, select
+from sqlalchemy import BigInteger, Column, Table, Text, bindparam, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.payment.ledger.model import AccountKind, TransactionType
-from services.payment.tables import accounts, entries, holds, memos, transactions, wallets
+from services.payment.ledger.store import TABLES, accounts, entries, holds, memos, transactions
 from services.payment.wallets.model import Balance, Movement, Wallet, WalletState
+from services.shared.db import Id, Time
 from services.shared.ids import new_id
 from services.shared.money import INT64_MAX, Money
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+wallets = Table(
+    "wallets",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("create_time", Time, nullable=False),
+)
 
 OPEN = insert(wallets).on_conflict_do_nothing(index_elements=["user_id"])
 # Shared: spending waits for whoever changes the wallet's state, and not for other spending.
@@ -84,20 +94,20 @@ FIND_BY_REFERENCE = MOVEMENTS.join(accounts, accounts.c.id == entries.c.account_
 class WalletStore:
     """Wallets and their movements."""
 
-    async def open(self, connection: AsyncConnection, user_id: str) -> Wallet:
+    async def insert_wallet(self, connection: AsyncConnection, user_id: str) -> Wallet:
         """Return the user's wallet, opened if need be; its state stands still until the transaction ends."""
-        wallet = await self.find(connection, user_id)
+        wallet = await self.lock_wallet(connection, user_id)
         if not wallet.id:
             await connection.execute(OPEN, {"id": new_id(), "user_id": user_id, "state": WalletState.ACTIVE})
-            wallet = await self.find(connection, user_id)
+            wallet = await self.lock_wallet(connection, user_id)
         return wallet
 
-    async def find(self, connection: AsyncConnection, user_id: str) -> Wallet:
+    async def lock_wallet(self, connection: AsyncConnection, user_id: str) -> Wallet:
         """Return the user's wallet without balances; its state stands still until the transaction ends."""
         row = (await connection.execute(FIND, {"user_id": user_id})).first()
         return Wallet(row.id, WalletState(row.state), row.create_time) if row else Wallet()
 
-    async def read(self, connection: AsyncConnection, user_id: str) -> Wallet:
+    async def find_wallet(self, connection: AsyncConnection, user_id: str) -> Wallet:
         """Return the user's wallet with its balances."""
         rows = (await connection.execute(READ, {"user_id": user_id})).all()
         if not rows:
@@ -105,16 +115,14 @@ class WalletStore:
         balances = tuple(Balance(row.currency, row.posted, row.held) for row in rows if row.currency)
         return Wallet(rows[0].id, WalletState(rows[0].state), rows[0].create_time, balances)
 
-    async def movements(
+    async def list_movements(
         self, connection: AsyncConnection, user_id: str, currency: str, *, most: int, before: int = INT64_MAX
     ) -> Sequence[Movement]:
         """Return the newest movements of a currency whose sequence is below `before`, newest first."""
         values = {"user_id": user_id, "of_currency": currency, "most": most, "before": before}
         return [_movement(row) for row in await connection.execute(LIST, values)]
 
-    async def movement_by_reference(
-        self, connection: AsyncConnection, wallet_id: str, reference: str
-    ) -> Movement | None:
+    async def find_movement(self, connection: AsyncConnection, wallet_id: str, reference: str) -> Movement | None:
         """Return what the reference earned, if it was this wallet that earned it."""
         values = {"wallet_id": wallet_id, "the_reference": reference}
         row = (await connection.execute(FIND_BY_REFERENCE, values)).first()

@@ -16,8 +16,9 @@ from azora.policy.v1 import permission_pb2
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.auth.admin import ensure_account
+from services.auth.admin import create_administrator, ensure_account
 from services.auth.errors import EmailInvalid, EmailTaken, PasswordRefused
+from services.shared.errors import ValidationFailed
 from tests.support.auth import SECRET_KEY, RunningAuth, auth_settings
 from tests.support.serving import channel_to, short_folder
 from tests.support.waiting import eventually
@@ -44,6 +45,21 @@ async def test_an_account_needs_an_address_and_a_role_that_exist(auth_database: 
         await ensure_account(auth_settings(auth_database.app_url), **{**ADMIN, "email": "admin"})
     with pytest.raises(ValueError, match="ROLE_KING"):
         await ensure_account(auth_settings(auth_database.app_url), **{**ADMIN, "role": "ROLE_KING"})
+
+
+async def test_every_way_in_keeps_names_alike(auth: RunningAuth, auth_database: Clone) -> None:
+    settings = auth_settings(auth_database.app_url)
+    administrator = {"email": "ada@azora.world", "password": "a long walk to the library"}
+    for name in ("\N{ZERO WIDTH SPACE}", "Ada\nAdmin", "Ada\N{RIGHT-TO-LEFT OVERRIDE}"):
+        with pytest.raises(ValidationFailed) as caught:
+            await create_administrator(settings, **administrator, name=name)
+        assert [violation.field for violation in caught.value.violations] == ["name"]
+        with pytest.raises(ValidationFailed):
+            await ensure_account(settings, **{**ADMIN, "name": name})
+    await create_administrator(settings, **administrator, name=" Ada\N{COMBINING ACUTE ACCENT} ")
+    await ensure_account(settings, **{**ADMIN, "name": " Ada\N{COMBINING ACUTE ACCENT} "})
+    names = await auth.sql("SELECT name FROM users")
+    assert [row["name"] for row in names] == ["Ad\N{LATIN SMALL LETTER A WITH ACUTE}"] * 2
 
 
 async def run_admin_create(auth_database: Clone, email: str, password: str) -> tuple[int | None, str]:
@@ -73,7 +89,7 @@ async def test_the_first_administrator_is_made_by_command(auth: RunningAuth, aut
     assert "\n  password: must be at least 8 characters" in said
     code, said = await run_admin_create(auth_database, "ada@azora.world", "ada@azora.world")
     assert code == 1
-    assert PasswordRefused().message in said
+    assert PasswordRefused(rule="").message in said
     code, user_id = await run_admin_create(auth_database, "ada@azora.world", password)
     assert code == 0
     session = await auth.login("ada@azora.world", password)

@@ -96,6 +96,12 @@ async def test_a_mask_names_what_may_change_and_nothing_else(
         (user_pb2.User(timezone="../etc/passwd"), [], "user.timezone"),
         (user_pb2.User(avatar_url="http://example.com"), [], "user.avatarUrl"),
         (user_pb2.User(bio="x" * 1001), [], "user.bio"),
+        (user_pb2.User(bio="nul\0"), [], "user.bio"),
+        (user_pb2.User(bio="red \x1b[31m"), [], "user.bio"),
+        (user_pb2.User(name="\N{ZERO WIDTH SPACE}"), [], "user.name"),
+        (user_pb2.User(name="Thandi\N{RIGHT-TO-LEFT OVERRIDE}"), [], "user.name"),
+        (user_pb2.User(location="Durban\r\nBcc: all"), [], "user.location"),
+        (user_pb2.User(avatar_url="https://example.com/\x01"), [], "user.avatarUrl"),
     ],
 )
 async def test_values_that_break_a_rule_are_refused(

@@ -60,7 +60,9 @@ async def test_an_address_that_mail_cannot_reach_is_refused(auth: RunningAuth, e
     assert (refused.code, refused.reason, refused.fields) == ("INVALID_ARGUMENT", reason, ("email",))
 
 
-@pytest.mark.parametrize("name", [" ", "\n", "Tha\0ndi", "Tha\nndi"])
+@pytest.mark.parametrize(
+    "name", [" ", "\n", "Tha\0ndi", "Tha\nndi", "\N{ZERO WIDTH SPACE}", "\N{RIGHT-TO-LEFT OVERRIDE}"]
+)
 async def test_a_name_needs_something_to_see(auth: RunningAuth, name: str) -> None:
     refused = await refusal(auth.register("thandi@example.com", name=name))
     assert (refused.code, refused.reason, refused.fields) == ("INVALID_ARGUMENT", "VALIDATION_FAILED", ("name",))
@@ -73,6 +75,9 @@ async def test_a_name_needs_something_to_see(auth: RunningAuth, name: str) -> No
         ("I am NomVula, really", "contains_email"),
         ("nomvula@example.com", "contains_email"),
         ("xXmathebeXx", "contains_name"),
+        ("azoramesh", "contains_product"),
+        ("aaaaaaaa", "repeated"),
+        (" " * 8, "blank"),
     ],
 )
 async def test_a_password_that_is_easy_to_guess_is_refused(auth: RunningAuth, password: str, rule: str) -> None:

@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.auth.app import assemble
-from services.shared.seal import Seal, SecretKeyChanged
+from services.shared.encryption import Encryption, SecretKeyChanged
 from services.shared.tokens import sign
 from tests.support.auth import RunningAuth, auth_settings, running_auth
 from tests.support.refusals import refusal
@@ -50,7 +50,7 @@ async def test_the_discovery_document_says_where_the_keys_are(auth_database: Clo
 async def test_replicas_that_start_at_once_share_one_key(auth_database: Clone) -> None:
     replicas = [assemble(auth_settings(auth_database.app_url)) for _ in range(5)]
     assert await asyncio.gather(*(replica.ready() for replica in replicas)) == [True] * 5
-    keys = await asyncio.gather(*(replica.tokens.public_keys() for replica in replicas))
+    keys = await asyncio.gather(*(replica.tokens.get_jwks() for replica in replicas))
     assert len(keys[0]) == 1
     assert all(found == keys[0] for found in keys)
     async with (
@@ -85,7 +85,9 @@ async def test_the_signing_key_is_read_again_after_a_while(auth: RunningAuth, mo
 async def test_an_expired_token_says_so(auth: RunningAuth) -> None:
     session = await auth.register("thandi@example.com")
     [row] = await auth.sql("SELECT id, private_key_sealed FROM signing_keys")
-    pem = Seal(auth.settings.derive_key("signing-keys")).open(row["private_key_sealed"], row_id=str(row["id"]))
+    pem = Encryption(auth.settings.derive_keys("signing-keys")).decrypt(
+        row["private_key_sealed"], row_id=str(row["id"])
+    )
     claims = jwt.decode(session.access_token, options={"verify_signature": False})
     token = sign(pem, str(row["id"]), claims | {"exp": int(time.time()) - 60})
     refused = await refusal(auth.profile(token))
@@ -99,6 +101,27 @@ async def test_another_secret_key_does_not_start_and_says_why(auth_database: Clo
     with pytest.raises(SecretKeyChanged, match="AZORA_SECRET_KEY"):
         async with running_auth(auth_database.owner_url, auth_database.app_url, secret_key=changed):
             pass
+
+
+async def test_after_a_change_of_the_secret_key_everyone_stays_signed_in(auth_database: Clone) -> None:
+    urls = (auth_database.owner_url, auth_database.app_url)
+    async with running_auth(*urls) as before:
+        session = await before.register("thandi@example.com")
+    previous = before.settings.secret_key.get_secret_value()
+    changed = {"secret_key": base64.b64encode(os.urandom(32)).decode(), "previous_secret_keys": previous}
+    async with running_auth(*urls, **changed) as after:
+        assert (await after.profile(session.access_token)).user == session.user
+        refreshed = await after.refresh(session.refresh_token)
+        assert (await after.refresh(session.refresh_token)).refresh_token == refreshed.refresh_token
+        await after.sql("UPDATE signing_keys SET state = 'RETIRING'")
+        async with running_auth(*urls, **changed) as replica:
+            fresh = await replica.login("thandi@example.com")
+    kids = {jwt.get_unverified_header(token)["kid"] for token in (session.access_token, fresh.access_token)}
+    assert len(kids) == 2
+    # What was encrypted since needs the new key alone.
+    await after.sql("DELETE FROM signing_keys WHERE state = 'RETIRING'")
+    async with running_auth(*urls, secret_key=changed["secret_key"]) as later:
+        assert (await later.refresh(fresh.refresh_token)).user == session.user
 
 
 async def test_without_its_database_auth_serves_and_is_not_healthy() -> None:

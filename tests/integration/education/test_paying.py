@@ -145,6 +145,23 @@ async def test_the_job_runs_by_itself(education_database: Clone) -> None:
         await eventually(paid, within_seconds=20)
 
 
+async def test_one_whose_job_is_lost_is_swept_up(education: RunningEducation) -> None:
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.silent.add("capture")
+    await unreachable(learner, course, "k")
+    education.payments.silent.clear()
+    await education.sql("DELETE FROM pgqueuer")
+    await education.replica.settlements.sweep_enrollments()
+    assert await education.sql("SELECT id FROM pgqueuer") == [], "it is young"
+    await education.sql("UPDATE enrollments SET open_time = open_time - interval '11 minutes'")
+    await education.replica.settlements.sweep_enrollments()
+    await eventually(lambda: _true(education.payments.states() == ["CAPTURED"]), within_seconds=20)
+    free = await learner.enroll((await education.educator().published()).id)
+    await education.sql("UPDATE enrollments SET open_time = open_time - interval '1 hour'")
+    await education.replica.settlements.sweep_enrollments()
+    assert await education.sql("SELECT id FROM pgqueuer WHERE payload::text LIKE $1", f"%{free.id}%") == []
+
+
 async def test_the_job_ends_a_refused_one_not_enrolled(education: RunningEducation) -> None:
     course, learner = await education.educator().published(price=azr(PRICE)), education.person()
     education.payments.silent.add("hold")

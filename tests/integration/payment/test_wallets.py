@@ -51,7 +51,7 @@ async def test_the_history_shows_each_movement_as_the_wallet_saw_it(payment: Run
 
     assert (newest.id, newest.type, newest.payment_id) == (refund.id, wallet_pb2.TRANSACTION_TYPE_REFUND, paid.id)
     assert (newest.amount, newest.balance_after) == (azr(100), azr(800))
-    assert (newest.description, newest.create_time) == ("changed my mind", refund.create_time)
+    assert (newest.description, newest.create_time) == ("changed my mind", refund.decide_time)
     assert (middle.type, middle.payment_id) == (wallet_pb2.TRANSACTION_TYPE_PAYMENT, paid.id)
     assert (middle.amount, middle.balance_after, middle.reference) == (azr(-300), azr(700), "")
     assert (oldest.amount, oldest.balance_after) == (azr(1000), azr(1000))

@@ -110,6 +110,12 @@ async def test_one_connection_serves_both_ways_in_turn(database: Database) -> No
             assert (await connection.execute(select(notes.c.label))).scalars().all() == [None]
 
 
+async def test_no_row_has_no_value(database: Database) -> None:
+    for _ in range(3):
+        async with database.reading() as connection:
+            assert (await connection.execute(BY_LABEL, {"label": "x"})).scalar_one_or_none() is None
+
+
 async def test_a_parameter_without_a_value_is_our_mistake_and_nul_the_callers(database: Database) -> None:
     for _ in range(3):
         with pytest.raises(Exception, match="id"):

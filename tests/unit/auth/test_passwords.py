@@ -9,7 +9,7 @@ import pytest
 
 from services.auth.errors import PasswordChecksBusy, PasswordRefused
 from services.auth.passwords.model import Flaw, find_flaw
-from services.auth.passwords.operations import Passwords
+from services.auth.passwords.operations import PasswordOperations
 from services.shared.principal import Request, serve_request
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ COMMON = frozenset({"password1", "superman"})
 
 
 @pytest.fixture
-async def passwords() -> AsyncIterator[Passwords]:
-    passwords = Passwords(cost=4, threads=1)
+async def passwords() -> AsyncIterator[PasswordOperations]:
+    passwords = PasswordOperations(cost=4, threads=1)
     yield passwords
     await passwords.close()
 
@@ -42,12 +42,33 @@ def test_a_password_holds_no_long_part_of_the_name_and_no_address(password: str,
     assert find_flaw(password, local_part="Thandi", name="Dr. Nkosi-Mathebe", common=COMMON) == flaw
 
 
+@pytest.mark.parametrize(
+    ("password", "flaw"),
+    [
+        ("aaaaaaaa", Flaw.REPEATED),
+        ("abababab", Flaw.REPEATED),
+        ("ABcdabCDab", Flaw.REPEATED),
+        ("\N{GRINNING FACE}" * 8, Flaw.REPEATED),
+        ("xy" * 64, Flaw.REPEATED),
+        (" " * 8, Flaw.BLANK),
+        (" \t\n\N{ZERO WIDTH SPACE}" * 2, Flaw.BLANK),
+        ("AzoraMesh", Flaw.CONTAINS_PRODUCT),
+        ("azora mesh 2024!", Flaw.CONTAINS_PRODUCT),
+        ("aaaaaaab", None),
+        ("a b c d e f", None),
+        ("\N{ELEPHANT} and \N{ELEPHANT}", None),
+    ],
+)
+def test_a_password_is_neither_blank_nor_one_pattern_nor_our_name(password: str, flaw: Flaw | None) -> None:
+    assert find_flaw(password, local_part="thandi", name="Thandi", common=COMMON) == flaw
+
+
 def test_a_local_part_of_two_letters_is_in_too_many_passwords() -> None:
     assert find_flaw("an open door", local_part="an", name="", common=COMMON) is None
     assert find_flaw("ann opens a door", local_part="ann", name="", common=COMMON) is Flaw.CONTAINS_EMAIL
 
 
-async def test_the_3000_commonest_passwords_are_refused(passwords: Passwords) -> None:
+async def test_the_3000_commonest_passwords_are_refused(passwords: PasswordOperations) -> None:
     assert len(passwords._common) == 3000
     assert all(len(password) >= 8 and password == password.lower() for password in passwords._common)
     for password in ("12345678", "Password", "qwertyuiop", "iLoveYou"):
@@ -56,7 +77,7 @@ async def test_the_3000_commonest_passwords_are_refused(passwords: Passwords) ->
     passwords.refuse_guessable("correct horse battery staple", local_part="thandi", name="Thandi")
 
 
-async def test_a_hash_belongs_to_one_password(passwords: Passwords) -> None:
+async def test_a_hash_belongs_to_one_password(passwords: PasswordOperations) -> None:
     password_hash = await passwords.hash("caf\N{LATIN SMALL LETTER E WITH ACUTE} au lait")
     assert password_hash.startswith("$2b$04$")
     assert await passwords.matches("cafe\N{COMBINING ACUTE ACCENT} au lait", password_hash)
@@ -66,7 +87,7 @@ async def test_a_hash_belongs_to_one_password(passwords: Passwords) -> None:
     assert passwords.is_outdated(password_hash.replace("$04$", "$05$"))
 
 
-async def test_a_check_that_cannot_end_before_the_deadline_is_refused_at_once(passwords: Passwords) -> None:
+async def test_a_check_that_cannot_end_before_the_deadline_is_refused_at_once(passwords: PasswordOperations) -> None:
     passwords._seconds_each = 2.0
     loop = asyncio.get_running_loop()
 
@@ -84,8 +105,8 @@ async def test_a_check_that_cannot_end_before_the_deadline_is_refused_at_once(pa
     assert [round(refused.retry_after_seconds or 0) for refused in busy] == [1, 5]
 
 
-async def test_who_gives_up_makes_room(passwords: Passwords) -> None:
-    slow = Passwords(cost=10, threads=1)
+async def test_who_gives_up_makes_room(passwords: PasswordOperations) -> None:
+    slow = PasswordOperations(cost=10, threads=1)
     waiting = [asyncio.create_task(slow.matches("password", None)) for _ in range(10)]
     first = await waiting[0]
     for task in waiting[1:]:

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 from interceptors.errors import to_status
-from services.shared.errors import DomainError, FieldViolation, RateLimited, ValidationFailed
+from services.shared.errors import DomainError, FieldViolation, Overloaded, ValidationFailed
 from services.shared.server import Registration
 from tests.support.serving import Signer, channel_to, serving
 
@@ -40,7 +40,7 @@ def listed(status: status_pb2.Status) -> Any:
                 FieldViolation(f"modules[{n}].lessons[3].title", "value is required", "required") for n in range(1010)
             ]
         ),
-        RateLimited(metadata={LONG + str(n): LONG for n in range(100)}, retry_after_seconds=5),
+        Overloaded(metadata={LONG + str(n): LONG for n in range(100)}, retry_after_seconds=5),
         ValidationFailed(
             metadata={str(n): LONG for n in range(100)},
             violations=[FieldViolation(LONG, LONG, LONG)] * 3,

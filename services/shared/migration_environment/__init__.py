@@ -1,0 +1,1 @@
+"""Alembic's script location, common to the migrations of all services."""
