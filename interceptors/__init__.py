@@ -3,15 +3,16 @@
 | order | interceptor | why here |
 |---|---|---|
 | 1 | Tracing | everything after it logs and answers under the call's ids |
-| 2 | AccessLog | sees how the call ended, refusals included |
-| 3 | Errors | turns whatever is raised inside into the answer |
-| 4 | Deadline | even the checks end in time |
-| 5 | Authentication | limits and rights need to know who is calling |
-| 6 | RateLimit | before anything that costs more, and before the caller learns what it may not do |
-| 7 | Authorization | before the message is looked at: who may not call learns nothing (AIP-211) |
-| 8 | Validation | parses and checks the message |
-| 9 | ActingUser | needs the message |
-| 10 | AccountRateLimit | needs the message |
+| 2 | Metrics | counts how the call ended, as the log has it |
+| 3 | AccessLog | sees how the call ended, refusals included |
+| 4 | Errors | turns whatever is raised inside into the answer |
+| 5 | Deadline | even the checks end in time |
+| 6 | Authentication | limits and rights need to know who is calling |
+| 7 | RateLimit | before anything that costs more, and before the caller learns what it may not do |
+| 8 | Authorization | before the message is looked at: who may not call learns nothing (AIP-211) |
+| 9 | Validation | parses and checks the message |
+| 10 | ActingUser | needs the message |
+| 11 | AccountRateLimit | needs the message |
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from interceptors.base import Chain
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
+from interceptors.metrics import Metrics
 from interceptors.rate_limit import AccountRateLimit, RateLimit
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
@@ -30,15 +32,29 @@ from interceptors.validation import Validation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.trace import Tracer
+    from prometheus_client import CollectorRegistry
+
     from interceptors.rate_limit import Limiter
     from services.shared.policy import MethodPolicy
     from services.shared.principal import TokenVerifier
 
 
-def chain(policies: Mapping[str, MethodPolicy], *, verifier: TokenVerifier, limiter: Limiter) -> Chain:
-    """Return the chain of a server that serves the methods of `policies`."""
+def chain(
+    policies: Mapping[str, MethodPolicy],
+    *,
+    verifier: TokenVerifier,
+    limiter: Limiter,
+    registry: CollectorRegistry | None = None,
+    tracer: Tracer | None = None,
+) -> Chain:
+    """Return the chain of a server that serves the methods of `policies`.
+
+    `registry` offers the metrics of the calls. Without a `tracer` there are no spans of them.
+    """
     interceptors = (
-        Tracing(),
+        Tracing(tracer),
+        Metrics(registry),
         AccessLog(),
         Errors(),
         Deadline(),

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from interceptors.base import Interceptor
 from services.shared.errors import AccessDenied, TokenInvalid, TokenMissing, ValidationFailed
+from services.shared.policy import METRICS
 from services.shared.principal import TRUST_DOMAIN, Principal, TokenVerifier
 
 if TYPE_CHECKING:
     from interceptors.base import Call, Proceed
 
-GATEWAY = f"{TRUST_DOMAIN}/envoy"
+ENVOY, GATEWAY = f"{TRUST_DOMAIN}/envoy".encode(), f"{TRUST_DOMAIN}/gateway".encode()
 HEALTH = "grpc.health.v1.Health"
 ANYONE = Principal()
 CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
@@ -21,16 +22,17 @@ CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
 class Authentication(Interceptor):
     """Finds the principal: the user of the access token, the service of the mesh certificate, or anyone.
 
-    Only the gateway can call (its certificate, or a unix socket of this user's), so what it says of the client's
+    Only Envoy can call (its certificate, or a unix socket of this user's), so what it says of the client's
     address and of the caller's certificate is true; it strips both headers from what clients send. Health alone may be
-    asked by every part of the mesh: a probe must learn of this process, not of the way to it.
+    asked by every part of the mesh: a probe must learn of this process, not of the way to it. Metrics are for the
+    gateway to collect; Envoy routes nobody to them.
     """
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
     async def around(self, call: Call, proceed: Proceed) -> None:
-        """Set the principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not the gateway."""
+        """Set the principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not Envoy."""
         _refuse_other_peers(call)
         certificate = call.value("x-forwarded-client-cert")
         service = CALLER.search(certificate) if certificate else None
@@ -88,5 +90,6 @@ class ActingUser(Interceptor):
 
 def _refuse_other_peers(call: Call) -> None:
     identities = call.context.peer_identities()
-    if identities and GATEWAY.encode() not in identities and call.policy.service_path != HEALTH:
+    expected = GATEWAY if call.policy.path == METRICS else ENVOY
+    if identities and expected not in identities and call.policy.service_path != HEALTH:
         raise AccessDenied

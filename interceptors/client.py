@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from azora import client
 from grpc import aio
+from opentelemetry.trace import SpanKind, use_span
 
+from interceptors.tracing import PROPAGATOR, describe, rpc_attributes
 from services.shared.errors import DeadlinePassed, DependencyUnavailable, Refused
 from services.shared.principal import current_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from opentelemetry.trace import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +38,12 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
     """Makes a call part of the one being served: its trace, its request id, and what is left of its time.
 
     A call may ask for less time than `max_seconds`, never for more. Outside of a call (in a job) only that bound holds.
-    Raises Refused for a verdict of the other service, DependencyUnavailable for anything else that fails,
-    DeadlinePassed if no time is left to call at all.
+    With a tracer the call is a span. Raises Refused for a verdict of the other service, DependencyUnavailable for
+    anything else that fails, DeadlinePassed if no time is left to call at all.
     """
 
-    def __init__(self, max_seconds: float = MAX_CALL_SECONDS) -> None:
+    def __init__(self, *, tracer: Tracer | None = None, max_seconds: float = MAX_CALL_SECONDS) -> None:
+        self._tracer = tracer
         self._max_seconds = max_seconds
 
     async def intercept_unary_unary(
@@ -48,12 +53,13 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
         request: Any,
     ) -> Any:
         """Make the call and await its response."""
-        call = await continuation(self._joined(client_call_details), request)
+        details = self._joined(client_call_details)
         try:
-            await call
+            if self._tracer is None:
+                return await _made(continuation, details, request)
+            return await _recorded(self._tracer, continuation, details, request)
         except aio.AioRpcError as error:
-            raise _failure(client_call_details.method, error) from error
-        return call
+            raise _failure(_path(details), error) from error
 
     def _joined(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:
         served = current_request()
@@ -64,14 +70,48 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
             if timeout <= 0:
                 raise DeadlinePassed
             metadata["traceparent"] = served.traceparent
+            if served.tracestate:
+                metadata["tracestate"] = served.tracestate
             metadata["x-request-id"] = served.id
         return aio.ClientCallDetails(details.method, timeout, metadata, details.credentials, details.wait_for_ready)
 
 
-def _failure(method: str | bytes, error: aio.AioRpcError) -> Refused | DependencyUnavailable:
+async def _made(
+    continuation: Callable[[aio.ClientCallDetails, Any], Any], details: aio.ClientCallDetails, request: Any
+) -> Any:
+    call = await continuation(details, request)
+    await call
+    return call
+
+
+async def _recorded(
+    tracer: Tracer,
+    continuation: Callable[[aio.ClientCallDetails, Any], Any],
+    details: aio.ClientCallDetails,
+    request: Any,
+) -> Any:
+    method = _path(details)[1:]
+    span = tracer.start_span(method, kind=SpanKind.CLIENT, attributes=rpc_attributes(method))
+    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        PROPAGATOR.inject(details.metadata)
+        try:
+            call = await _made(continuation, details, request)
+        except aio.AioRpcError as error:
+            verdict = error.code() in VERDICTS
+            describe(span, error.code(), client.error_reason(error), fault=not verdict)
+            raise
+        describe(span, grpc.StatusCode.OK, "", fault=False)
+        return call
+
+
+def _path(details: aio.ClientCallDetails) -> str:
+    method: str | bytes = details.method
+    return method.decode() if isinstance(method, bytes) else method
+
+
+def _failure(path: str, error: aio.AioRpcError) -> Refused | DependencyUnavailable:
     if error.code() in VERDICTS:
         info = client.error_info(error)
         return Refused(info.reason, error.code().name, info.metadata)
-    path = method.decode() if isinstance(method, bytes) else method
     logger.warning("call to another service failed", extra={"called": path, "status": error.code().name})
     return DependencyUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)

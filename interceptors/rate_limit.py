@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from prometheus_client import Counter
 
 from interceptors.base import Interceptor
 from interceptors.windows import Windows
 from services.shared.errors import RateLimited
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from interceptors.base import Call, Proceed
     from services.shared.policy import Tier
 
@@ -34,8 +37,13 @@ class Limiter:
     guessing passwords must stay slow, and everything else must stay up.
     """
 
-    def __init__(self, *, scale: float = 1.0, redis_url: str = "") -> None:
+    def __init__(self, *, scale: float = 1.0, redis_url: str = "", registry: CollectorRegistry | None = None) -> None:
+        """Multiply every limit by `scale`. `registry` offers the metrics of what was decided."""
         self._scale = scale
+        self._decisions = Counter(
+            "azora_rate_limit_decisions", "Decisions of the rate limits.", ("tier", "decision"), registry=registry
+        )
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._local = Windows()
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._shared_again_at = float("-inf")
@@ -65,8 +73,10 @@ class Limiter:
         else:
             used = await self._hit_shared(self._shared, key, limit, strict=tier.name == "CREDENTIALS")
         if used is None:
+            self._decided(tier, "unchecked")
             return
         allowed, remaining, reset_seconds = used
+        self._decided(tier, "allowed" if allowed else "refused")
         headers = call.served.initial_metadata
         if remaining <= limit // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
             headers |= {
@@ -76,6 +86,12 @@ class Limiter:
             }
         if not allowed:
             raise RateLimited(tier=tier.name, retry_after_seconds=reset_seconds)
+
+    def _decided(self, tier: Tier, decision: str) -> None:
+        counter = self._counters.get((tier.name, decision))
+        if counter is None:
+            counter = self._counters[tier.name, decision] = self._decisions.labels(tier.name, decision)
+        counter.inc()
 
     async def _hit_shared(
         self, shared: SlidingWindowCounterRateLimiter, key: tuple[str, ...], limit: int, *, strict: bool

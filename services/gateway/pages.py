@@ -47,9 +47,14 @@ def make_app(parts: Parts) -> Starlette:
 async def serve_pages(settings: GatewaySettings, parts: Parts) -> None:
     """Serve the HTTP app until cancelled."""
     over_tcp = not settings.http_listen.startswith("unix:")
-    certificate, key, authority = (settings.mutual_tls if over_tcp else None) or (None, None, None)
+    await serve(make_app(parts), settings.http_listen, settings.mutual_tls if over_tcp else None)
+
+
+async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path] | None = None) -> None:
+    """Serve an HTTP app until cancelled, on a unix socket for this user alone or on a TCP address."""
+    certificate, key, authority = mutual_tls or (None, None, None)
     config = uvicorn.Config(
-        make_app(parts),
+        app,
         lifespan="off",
         log_config=None,
         access_log=False,  # Envoy's covers it.
@@ -59,7 +64,7 @@ async def serve_pages(settings: GatewaySettings, parts: Parts) -> None:
         ssl_ca_certs=str(authority) if authority else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED,  # Over TCP, only parts of the mesh may ask.
     )
-    with _listening(settings.http_listen) as listener:
+    with _listening(address) as listener:
         await _Uvicorn(config).serve(sockets=[listener])
 
 

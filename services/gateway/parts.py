@@ -15,7 +15,7 @@ from services.compiler.contract import CHECKED_SERVICE, HEALTH
 from services.compiler.envoy.profiles import ENVOY, GATEWAY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from services.compiler.contract import Contract
@@ -53,6 +53,11 @@ class Parts:
         self._reachable = False
         self._healthy = dict.fromkeys(contract.owners, False)
         self._own = [name for name in contract.names if name not in itertools.chain(*self._names.values())]
+
+    @property
+    def channels(self) -> Mapping[str, Sequence[aio.Channel]]:
+        """The connections to the replicas of each service."""
+        return self._channels
 
     @property
     def healthy(self) -> Mapping[str, bool]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.local.errors import SettingInvalid
-from services.shared.settings import Environment, SettingsError, load
+from services.shared.settings import Environment, OtlpEndpoint, Ratio, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,10 @@ class SystemSettings(BaseSettings):
     """Must be development: `azora up` refuses to start in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
     """Multiplier for every rate limit, Envoy's flood guard included."""
+    otlp_endpoint: OtlpEndpoint = ""
+    """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
+    trace_sample_ratio: Ratio = 1.0
+    """Fraction of traces to record, from 0 to 1."""
 
     @property
     def edge(self) -> str:

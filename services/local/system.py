@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from services.local.postgres import Cluster
     from services.local.settings import SystemSettings
 
+METRICS = "metrics"
+"""The socket of the page of all metrics."""
+
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -57,6 +60,7 @@ class System:
         """Return how Envoy is run, on a bootstrap written now."""
         # Not before it is needed: the compiler imports for as long as everything else here, while services start.
         from services.compiler.envoy import LocalSettings, local, write_bootstrap  # noqa: PLC0415
+        from services.compiler.envoy.profiles import collector  # noqa: PLC0415
 
         profile = local(
             LocalSettings(
@@ -65,6 +69,8 @@ class System:
                 port=self.settings.port,
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
+                otlp=collector(self.settings.otlp_endpoint),
+                trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
         write_bootstrap(profile, self.layout.bootstrap)
@@ -118,6 +124,9 @@ class System:
         if service == GATEWAY:
             http = self.layout.socket(f"{GATEWAY}-http", replica)
             environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
+            metrics = f"unix:{self.layout.socket(METRICS, replica)}"
+            listen = environment.get("AZORA_METRICS_LISTEN")
+            environment["AZORA_METRICS_LISTEN"] = metrics if replica or not listen else listen
             environment["AZORA_MESH_TARGET"] = self.layout.target("mesh")
         return ProcessSpec(
             name=path.stem,

@@ -14,21 +14,26 @@ from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
 from services.shared import idempotency, inbox, retention
 from services.shared.db import Database
+from services.shared.dead_letters import backlog
+from services.shared.errors import DomainError
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
+from services.shared.metrics import ProcessMetrics
 from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
 from services.shared.server import Registration, Server, connect_to_mesh
 from services.shared.settings import ServiceSettings
+from services.shared.telemetry import tracer
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from grpc import aio
+    from opentelemetry.trace import Tracer
 
-    from services.shared.errors import DomainError
+    from services.shared.dead_letters import Backlog
     from services.shared.jobs import Job, Periodic
     from services.shared.outbox import Outbox, Send
     from services.shared.retention import Retention
@@ -45,11 +50,14 @@ class Infrastructure(Generic[Settings]):
     database: Database
     records: IdempotencyRecords
     pages: PageTokens
+    metrics: ProcessMetrics
+    tracer: Tracer | None
+    """Makes spans; None where they are not exported."""
 
     @cached_property
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
-        return connect_to_mesh(self.settings, [OutgoingCalls()])
+        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer)])
 
     @classmethod
     def of(
@@ -59,14 +67,20 @@ class Infrastructure(Generic[Settings]):
 
         `constraints` names the domain error behind a violated constraint, as in `Database`.
         """
+        traces = tracer()
         database = Database(
-            settings.database_url.get_secret_value(), pool_size=settings.database_pool_size, constraints=constraints
+            settings.database_url.get_secret_value(),
+            pool_size=settings.database_pool_size,
+            constraints=constraints,
+            tracer=traces,
         )
         return cls(
             settings=settings,
             database=database,
             records=IdempotencyRecords(database),
             pages=PageTokens(settings.derive_key("page-tokens")),
+            metrics=_metrics(database),
+            tracer=traces,
         )
 
     def server(
@@ -95,17 +109,19 @@ class Infrastructure(Generic[Settings]):
             audience=self.settings.audience,
             permissions=role_permissions(),
         )
-        limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url)
+        registry = self.metrics.registry
+        limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url, registry=registry)
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
         worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,
-            interceptor=partial(chain, verifier=verifier, limiter=limiter),
+            interceptor=partial(chain, verifier=verifier, limiter=limiter, registry=registry, tracer=self.tracer),
             services=registrations,
             ready=ready or self.database.ready,
             background=[worker.run, *delivering],
             close=[limiter.close, *close, self.close],
+            metrics=self.metrics.text,
         )
 
     async def close(self) -> None:
@@ -124,3 +140,24 @@ class Infrastructure(Generic[Settings]):
             inbox.retention(timedelta(days=settings.event_retention_days)),
             *([idempotency.retention(timedelta(hours=settings.idempotency_retention_hours))] if keyed else []),
         ]
+
+
+def _metrics(database: Database) -> ProcessMetrics:
+    metrics = ProcessMetrics()
+    metrics.gauge("azora_database_connections_in_use", "Connections in use.", lambda: database.connections_in_use)
+    metrics.gauge(
+        "azora_database_waiting", "Transactions and reads waiting for a connection.", lambda: database.work_waiting
+    )
+
+    async def read_backlog() -> Backlog | None:
+        try:
+            async with database.reading() as connection:
+                return await backlog(connection)
+        except DomainError:
+            return None  # The database does not answer; the other metrics do.
+
+    jobs = {"due": "jobs", "deferred": "deferred_jobs", "failed": "failed_jobs"}
+    events = {"due": "events", "dead": "dead_events"}
+    metrics.gauges("azora_jobs", "Background jobs of the service, counted in its database.", jobs, read_backlog)
+    metrics.gauges("azora_events", "Undelivered events of the service, by subscriber.", events, read_backlog)
+    return metrics

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import asyncpg
 from sqlalchemy import DateTime, MetaData, Uuid, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 from services.shared.reading import Queries, ReadConnection
+from services.shared.telemetry import trace_statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
+
+    from opentelemetry.trace import Tracer
 
 Result = TypeVar("Result")
 
@@ -54,10 +58,25 @@ class StatementFailed(Exception):
         super().__init__(f"{type(error).__name__}, SQLSTATE {_sqlstate(error) or 'none'}{where and f', {where}'}")
 
 
+class Gate(asyncio.Semaphore):
+    """A semaphore that says how many wait for it."""
+
+    waiting = 0
+
+    async def acquire(self) -> Literal[True]:
+        """Wait for a turn."""
+        self.waiting += 1
+        try:
+            return await super().acquire()
+        finally:
+            self.waiting -= 1
+
+
 class Database:
     """One service's database. Work is a closure that may run again after a deadlock, so it holds nothing but SQL.
 
-    `constraints` names the domain error behind a violated constraint: {"users_email_key": EmailTaken}.
+    `constraints` names the domain error behind a violated constraint: {"users_email_key": EmailTaken}. With a `tracer`
+    statements within a recorded trace are spans.
     """
 
     def __init__(
@@ -66,10 +85,11 @@ class Database:
         *,
         pool_size: int = 10,
         constraints: Mapping[str, type[DomainError]] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._constraints = dict(constraints or {})
         # SQLAlchemy's pool wakes its waiters in no order; this gate in front of it is first come, first served.
-        self._gate = asyncio.Semaphore(pool_size)
+        self._gate = Gate(pool_size)
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -86,8 +106,21 @@ class Database:
                 },
             },
         )
+        if tracer is not None:
+            trace_statements(self._engine, tracer)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._queries = Queries(self._engine.dialect)
+
+    @property
+    def connections_in_use(self) -> int:
+        """Connections that work has taken from the pool."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+    @property
+    def work_waiting(self) -> int:
+        """Transactions and reads that wait for a connection."""
+        return self._gate.waiting
 
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction and commit it; a DomainError rolls it back.

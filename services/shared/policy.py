@@ -31,6 +31,9 @@ INFRASTRUCTURE_STREAMS = {
 INFRASTRUCTURE = frozenset(path.split("/")[1] for path in INFRASTRUCTURE_STREAMS)
 """The services they belong to."""
 
+METRICS = "/azora.telemetry.v1.MetricsService/GetMetrics"
+"""Where a process shows its metrics to the gateway. No part of the contract: Envoy knows nothing of it."""
+
 
 class PolicyError(Exception):
     """An RPC has no policy, or one that cannot be enforced. Nothing starts with it: deny by default."""
@@ -94,8 +97,9 @@ def compile_policies(
 
 
 def infrastructure_policies() -> dict[str, MethodPolicy]:
-    """Return the policies of gRPC's own methods: health and reflection."""
-    return {path: _infrastructure(path, streams=streams) for path, streams in INFRASTRUCTURE_STREAMS.items()}
+    """Return the policies of gRPC's own methods, health and reflection, and of the one that shows metrics."""
+    streaming = INFRASTRUCTURE_STREAMS | {METRICS: False}
+    return {path: _infrastructure(path, streams=streams) for path, streams in streaming.items()}
 
 
 def role_permissions() -> Mapping[str, frozenset[str]]:

@@ -79,6 +79,8 @@ class Request:
     """The edge's request id: the same over the gateway's own retries."""
     traceparent: str = ""
     """W3C Trace Context, to be sent along with calls to other services."""
+    tracestate: str = ""
+    """What other tracing systems sent along with it."""
     idempotency_key: str = ""
     """The header Idempotency-Key, or empty."""
     principal: Principal = field(default_factory=Principal)

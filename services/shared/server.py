@@ -17,16 +17,18 @@ import grpc
 import uvloop
 from azora import client
 from google.protobuf import descriptor_pool
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.wrappers_pb2 import BytesValue
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
-from services.shared import logs
+from services.shared import logs, telemetry
 from services.shared.background import Background
 from services.shared.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
-from services.shared.policy import compile_policies, infrastructure_policies
+from services.shared.policy import METRICS, compile_policies, infrastructure_policies
 from services.shared.reflection import SymbolPool
 from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
 
@@ -111,6 +113,8 @@ class Server:
     """What runs beside the server until it ends. A task that keeps crashing makes health say NOT_SERVING."""
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     """What is closed after the last call."""
+    metrics: Callable[[], Awaitable[bytes]] | None = None
+    """Returns this process's metrics for the gateway to collect; unset offers none."""
     pool: DescriptorPool | None = None
     """The descriptors that reflection shows; unset means all that this process knows."""
     reflected: Sequence[str] = ()
@@ -139,6 +143,8 @@ class Server:
         for registration in self.services:
             registration.add(registration.servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        if self.metrics is not None:
+            self._serve_metrics(self.metrics)
         if self.settings.serves_reflection:
             self._serve_reflection()
         await self._report(serving=await self.ready())
@@ -186,6 +192,16 @@ class Server:
                 os.umask(mask)
         else:
             self._server.add_secure_port(address, _credentials(self.settings))
+
+    def _serve_metrics(self, text: Callable[[], Awaitable[bytes]]) -> None:
+        async def get_metrics(_request: Any, _context: Any) -> BytesValue:
+            return BytesValue(value=await text())
+
+        handler = grpc.unary_unary_rpc_method_handler(
+            get_metrics, request_deserializer=Empty.FromString, response_serializer=BytesValue.SerializeToString
+        )
+        _, service, method = METRICS.split("/")
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
 
     def _serve_reflection(self) -> None:
         served = [registration.descriptor.full_name for registration in self.services]
@@ -263,6 +279,7 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
     except SettingsError as error:
         sys.exit(f"{service} failed to start: {error}")
     logs.configure(service, settings.log_level)
+    telemetry.configure(service, settings)
     if sys.argv[1:] == ["migrate"]:
         owner = getattr(settings, "migration_database_url", None)
         if owner is None:

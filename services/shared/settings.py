@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound=BaseSettings)
 SECRET_BYTES = 32
+OtlpEndpoint = Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9.-]+:[0-9]{1,5})?$")]
+Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
 class Environment(StrEnum):
@@ -51,6 +53,10 @@ class ServerSettings(BaseSettings):
     """URL of the Redis-compatible server for shared rate-limit counters. Counters are in-process if unset."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Minimum log level."""
+    otlp_endpoint: OtlpEndpoint = ""
+    """OTLP endpoint for traces, over gRPC without TLS: `http://127.0.0.1:4317`. Traces are not recorded if unset."""
+    trace_sample_ratio: Ratio = 1.0
+    """Fraction of traces to record, from 0 to 1. Calls that are part of a trace follow its sampling decision."""
     max_concurrent_rpcs: Annotated[int, Field(ge=1)] = 256
     """Maximum number of concurrent calls. Excess calls fail with RESOURCE_EXHAUSTED."""
     drain_seconds: Annotated[float, Field(ge=0)] = 3.0

@@ -162,11 +162,12 @@ def test_every_text_field_of_a_request_has_a_limit() -> None:
     assert unlimited == []
 
 
-def test_grpcs_own_methods_are_public_and_known() -> None:
+def test_methods_without_a_contract_are_known() -> None:
     assert {path.split("/")[1] for path in infrastructure_policies()} == {
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "azora.telemetry.v1.MetricsService",
     }
 
 

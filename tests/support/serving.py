@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from grpc import aio
+from prometheus_client import CollectorRegistry
 
 from interceptors import chain
 from interceptors.rate_limit import Limiter
@@ -23,6 +24,10 @@ from services.shared.settings import Environment, ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from opentelemetry.trace import Tracer
+
+    from services.shared.metrics import ProcessMetrics
 
 ISSUER, AUDIENCE, KEY_ID = "https://azora.local", "azora", "test-key"
 
@@ -67,17 +72,26 @@ async def short_folder() -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def serving(
-    services: Sequence[Registration], signer: Signer, *, scale: float = 1.0, redis_url: str = "", **settings: Any
+    services: Sequence[Registration],
+    signer: Signer,
+    *,
+    scale: float = 1.0,
+    redis_url: str = "",
+    tracer: Tracer | None = None,
+    metrics: ProcessMetrics | None = None,
+    **settings: Any,
 ) -> AsyncIterator[str]:
     """Serve `services` behind the real chain; give the target to connect to."""
-    limiter = Limiter(scale=scale, redis_url=redis_url)
+    registry = metrics.registry if metrics else CollectorRegistry()
+    limiter = Limiter(scale=scale, redis_url=redis_url, registry=registry)
     async with short_folder() as folder:
         server = Server(
             ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0, **settings),
-            partial(chain, verifier=signer.verifier(), limiter=limiter),
+            partial(chain, verifier=signer.verifier(), limiter=limiter, registry=registry, tracer=tracer),
             services,
             _always,
             close=[limiter.close],
+            metrics=metrics.text if metrics else None,
         )
         await server.start()
         try:

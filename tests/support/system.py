@@ -16,12 +16,15 @@ import httpx
 import pytest
 
 from services.local.processes import Identity
+from tests.support.collector import running_collector
 from tests.support.ports import free_port
 from tests.support.postgres import passable_folder
 from tests.support.waiting import eventually_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from tests.support.collector import Collector
 
 AZORA = Path(sys.executable).with_name("azora")
 START_SECONDS = 90.0
@@ -164,9 +167,21 @@ def fresh_system() -> Iterator[LocalSystem]:
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[LocalSystem]:
+def collector() -> Iterator[Collector]:
+    """Run the collector of the session's traces."""
+    with running_collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def system(collector: Collector) -> Iterator[LocalSystem]:
     """Run the whole system for the session, seeded; check at the end that Ctrl-C leaves nothing of it."""
-    with local_system() as running:
+    observed = {
+        "AZORA_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
+        "AZORA_OTLP_ENDPOINT": collector.endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "500",  # Milliseconds between exports.
+    }
+    with local_system(**observed) as running:
         running.start()
         yield running
         running.stop()

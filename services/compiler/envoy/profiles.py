@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from services.compiler.contract import DESCRIPTORS, load_contract
 
@@ -133,6 +134,12 @@ class LocalSettings:
     trace_sample_ratio: float = 1.0
 
 
+def collector(endpoint: str) -> Tcp | None:
+    """Return the address of an OTLP endpoint, `http://collector:4317`; None for an empty one."""
+    url = urlsplit(endpoint)
+    return Tcp(url.hostname, url.port) if url.hostname and url.port else None
+
+
 def socket_path(runtime: Path, service: str, replica: int = 0) -> Path:
     """Return where a replica of a service listens locally: payment.sock, then payment-1.sock, payment-2.sock, ..."""
     return runtime / (f"{service}-{replica}.sock" if replica else f"{service}.sock")
@@ -187,13 +194,12 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
 
 def _chosen(settings: EnvoySettings) -> dict[str, Any]:
     """Return the fields of compose's profile that are settings."""
-    host, _, port = settings.otlp_endpoint.rpartition(":")
     tls = settings.public_certificate is not None
     return {
         "public_certificate": Certificate("/run/secrets/public.crt", "/run/secrets/public.key") if tls else None,
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
         "cors_localhost": settings.development,
-        "otlp": Tcp(host, int(port)) if settings.otlp_endpoint else None,
+        "otlp": collector(settings.otlp_endpoint),
         "trace_sample_ratio": settings.trace_sample_ratio,
     }

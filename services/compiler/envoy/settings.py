@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.shared.settings import Environment
+from services.shared.settings import Environment, OtlpEndpoint, Ratio
 
 
 class EnvoySettings(BaseSettings):
@@ -26,18 +26,15 @@ class EnvoySettings(BaseSettings):
     """Private key of the public port's certificate (PEM, path on the host)."""
     cors_origins: str = ""
     """Web origins allowed by CORS, separated by commas: `https://app.example.com`."""
-    otlp_endpoint: str = ""
-    """OpenTelemetry collector for Envoy's spans, OTLP over gRPC: `collector:4317`. Unset disables export."""
-    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    otlp_endpoint: OtlpEndpoint = ""
+    """OTLP endpoint for Envoy's spans, over gRPC without TLS: `http://collector:4317`. Unset disables export."""
+    trace_sample_ratio: Ratio = 1.0
     """Share of new traces that are sampled when an OTLP endpoint is set."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if (self.public_certificate is None) != (self.public_key is None):
             raise ValueError("AZORA_PUBLIC_CERTIFICATE and AZORA_PUBLIC_KEY must be set together")
-        host, _, port = self.otlp_endpoint.rpartition(":")
-        if self.otlp_endpoint and not (host and port.isdecimal()):
-            raise ValueError("AZORA_OTLP_ENDPOINT must have the form collector:4317")
         return self
 
     @property

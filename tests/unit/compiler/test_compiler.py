@@ -78,7 +78,7 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
         "AZORA_PUBLIC_CERTIFICATE": "/etc/tls/site.crt",
         "AZORA_PUBLIC_KEY": "/etc/tls/site.key",
         "AZORA_CORS_ORIGINS": "https://app.example.com, https://admin.example.com",
-        "AZORA_OTLP_ENDPOINT": "collector:4317",
+        "AZORA_OTLP_ENDPOINT": "http://collector:4317",
         "AZORA_TRACE_SAMPLE_RATIO": "0.1",
     }
     for name, value in settings.items():

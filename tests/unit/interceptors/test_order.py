@@ -12,6 +12,7 @@ CHAIN = interceptors.chain({}, verifier=Signer().verifier(), limiter=Limiter())
 NAMES = [type(interceptor).__name__ for interceptor in CHAIN.interceptors]
 REASONS = [
     ("Tracing", "AccessLog", "the line carries the call's ids"),
+    ("Metrics", "AccessLog", "a cancelled call is counted under the status that the log found for it"),
     ("AccessLog", "Errors", "refusals are logged with their status and reason"),
     ("Errors", "Deadline", "a passed deadline is answered with its rich status"),
     ("Deadline", "Authentication", "fetching keys ends in time"),

@@ -1,0 +1,94 @@
+"""The metrics of all processes on one page, for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.wrappers_pb2 import BytesValue
+from grpc import aio
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.compiler.contract import GATEWAY
+from services.shared.policy import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from services.shared.metrics import ProcessMetrics
+
+logger = logging.getLogger(__name__)
+
+COLLECT_SECONDS = 2.0
+
+
+class MetricsPage:
+    """Collects what every replica counts; each is told apart by the labels `service` and `replica`."""
+
+    def __init__(self, channels: Mapping[str, Sequence[aio.Channel]], own: ProcessMetrics) -> None:
+        """Collect over `channels`, those of each service's replicas, and add this process's `own`."""
+        self._channels = channels
+        self._own = own
+
+    def app(self) -> Starlette:
+        """Return the HTTP app."""
+
+        async def metrics(_request: Request) -> Response:
+            return Response(await self.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+        return Starlette(routes=[Route("/metrics", metrics)])
+
+    async def text(self) -> bytes:
+        """Return the metrics of all processes that answer; `azora_up` says which do."""
+        replicas = [
+            (service, str(number), channel)
+            for service, channels in self._channels.items()
+            for number, channel in enumerate(channels)
+        ]
+        answers = await asyncio.gather(*(_collect(service, channel) for service, _, channel in replicas))
+        page = _Page()
+        for (service, replica, _), answer in zip(replicas, answers, strict=True):
+            page.add(service, replica, answer)
+        page.add(GATEWAY, "0", await self._own.text())
+        return generate_latest(page)
+
+
+class _Page:
+    """The metrics of several processes by family, as Prometheus' format wants them."""
+
+    def __init__(self) -> None:
+        self._up = GaugeMetricFamily(
+            "azora_up", "Whether the process answered with its metrics.", labels=("service", "replica")
+        )
+        self._families: dict[str, Metric] = {}
+
+    def add(self, service: str, replica: str, text: bytes | None) -> None:
+        self._up.add_metric((service, replica), text is not None)
+        families: Iterable[Metric] = text_string_to_metric_families((text or b"").decode())
+        for family in families:
+            known = self._families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                known.add_sample(sample.name, sample.labels | {"service": service, "replica": replica}, sample.value)
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._up
+        yield from self._families.values()
+
+
+async def _collect(service: str, channel: aio.Channel) -> bytes | None:
+    call: Any = channel.unary_unary(METRICS, response_deserializer=BytesValue.FromString)
+    try:
+        answer = await call(b"", timeout=COLLECT_SECONDS)
+    except aio.AioRpcError as error:
+        logger.warning("metrics not collected", extra={"target": service, "status": error.code().name})
+        return None
+    return bytes(answer.value)

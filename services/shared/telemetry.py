@@ -1,0 +1,118 @@
+"""OpenTelemetry's SDK, which is imported where an OTLP endpoint is set and nowhere else, and the spans of SQL."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from sqlalchemy import event
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from services.shared.settings import ServerSettings
+
+INSTRUMENTATION = "azora"
+EXPORT_TIMEOUT_SECONDS = 2.0
+MAX_SQL_CHARACTERS = 2048
+
+
+def configure(service: str, settings: ServerSettings) -> None:
+    """Export this process's spans to the OTLP endpoint of the settings, if there is one."""
+    if not settings.otlp_endpoint:
+        return
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - see above
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415
+
+    provider = TracerProvider(
+        sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio),
+        resource=Resource.create({"service.name": service, "service.namespace": INSTRUMENTATION}),
+    )
+    exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=True, timeout=EXPORT_TIMEOUT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # It warns of every attempt.
+
+
+def tracer() -> Tracer | None:
+    """Return the tracer of this process; None if it exports no spans, so that nothing is done for them."""
+    provider = trace.get_tracer_provider()
+    return None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer(INSTRUMENTATION)
+
+
+def trace_statements(engine: AsyncEngine, tracer: Tracer) -> None:
+    """Make a span of every SQL statement within a recorded trace: its text with placeholders, never its parameters.
+
+    The instrumentation that OpenTelemetry offers does not serve: it knows SQLAlchemy below 2.1 alone, does not see
+    statements on the driver's own connection, and puts the server's messages, which quote rows, into the spans.
+    """
+    statements = _Statements(tracer, engine.url.database or "")
+    event.listen(engine.sync_engine, "before_cursor_execute", statements.begin)
+    event.listen(engine.sync_engine, "after_cursor_execute", statements.end)
+    event.listen(engine.sync_engine, "handle_error", statements.fail)
+    event.listen(engine.sync_engine, "connect", statements.watch)
+
+
+class _Statements:
+    """Listeners of SQLAlchemy, for what it prepares, and of asyncpg, for what runs unprepared: COMMIT, batches."""
+
+    def __init__(self, tracer: Tracer, database: str) -> None:
+        self._tracer = tracer
+        self._database = database
+
+    def begin(
+        self, _connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, executemany: bool
+    ) -> None:
+        """Start a statement's span."""
+        if not executemany and trace.get_current_span().is_recording():  # asyncpg tells of batches.
+            context.azora_span = self._start(statement)
+
+    def end(
+        self, _connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _executemany: bool
+    ) -> None:
+        """End a statement's span."""
+        span: Span | None = getattr(context, "azora_span", None)
+        if span is not None:
+            span.end()
+
+    def fail(self, failure: Any) -> None:
+        """End the span of a statement that failed."""
+        span: Span | None = getattr(failure.execution_context, "azora_span", None)
+        if span is not None and span.is_recording():
+            _describe(span, getattr(failure.original_exception, "driver_exception", failure.original_exception))
+            span.end()
+
+    def watch(self, connection: Any, _record: Any) -> None:
+        """Have a new connection tell of its statements."""
+        connection.driver_connection.add_query_logger(self._ran)
+
+    def _ran(self, ran: Any) -> None:
+        if trace.get_current_span().is_recording():
+            span = self._start(ran.query, time.time_ns() - int(ran.elapsed * 1e9))
+            if ran.exception is not None:
+                _describe(span, ran.exception)
+            span.end()
+
+    def _start(self, sql: str, start_time: int | None = None) -> Span:
+        operation = sql.lstrip()[:32].partition(" ")[0].rstrip(";\n").upper()
+        attributes = {
+            "db.system.name": "postgresql",
+            "db.namespace": self._database,
+            "db.operation.name": operation,
+            "db.query.text": sql[:MAX_SQL_CHARACTERS],
+        }
+        name = f"{operation} {self._database}"
+        return self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_time)
+
+
+def _describe(span: Span, error: BaseException) -> None:
+    """Note what kind of error it was; its message may quote a row."""
+    span.set_attribute("error.type", getattr(error, "sqlstate", None) or type(error).__name__)
+    span.set_status(Status(StatusCode.ERROR))
