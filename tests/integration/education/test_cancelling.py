@@ -57,6 +57,21 @@ async def test_a_free_one_ends_and_comes_back_with_its_progress(education: Runni
     assert (back.id, back.progress.completed_lessons) == (enrollment.id, 1)
 
 
+async def test_those_who_come_back_have_their_own_progress_and_nobody_elses(education: RunningEducation) -> None:
+    course, learner = await education.admin().published(completion_reward=azr(75_00)), education.person()
+    first, *_ = lesson_ids(course)
+    enrollment = await learner.enroll(course.id)
+    await learner.complete(enrollment.id, first)
+    await learner.cancel(enrollment.id)
+    for _ in range(2):
+        other = education.person()
+        others = await other.enroll(course.id)
+        await other.complete(others.id, first)
+        back = await learner.enroll(course.id)
+        assert (back.state, back.progress.completed_lessons) == (pb.ENROLLMENT_STATE_ACTIVE, 1)
+        await learner.cancel(enrollment.id)
+
+
 async def test_what_is_paid_ends_with_a_refund_and_what_is_completed_stays(education: RunningEducation) -> None:
     educator, learner = education.educator(), education.person()
     paid = await learner.enroll((await educator.published(price=azr(PRICE))).id)
