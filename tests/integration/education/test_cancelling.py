@@ -33,6 +33,19 @@ async def test_a_pending_one_is_called_off_and_its_hold_released(education: Runn
     assert (await learner.enroll(course.id, key="another")).state == pb.ENROLLMENT_STATE_ACTIVE, "with the same money"
 
 
+async def test_what_was_called_off_stays_so_after_another_attempt(education: RunningEducation) -> None:
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.silent.add("hold")
+    assert (await refusal(learner.enroll(course.id, key="first"))).code == "UNAVAILABLE"
+    await learner.cancel((await refusal(learner.enroll(course.id))).metadata["enrollmentId"])
+    education.payments.silent.clear()
+    education.payments.frozen.add(learner.id)
+    assert (await refusal(learner.enroll(course.id, key="second"))).reason == "WALLET_FROZEN"
+    education.payments.frozen.clear()
+    assert (await refusal(learner.enroll(course.id, key="first"))).reason == "ENROLLMENT_CANCELLED", "it is not charged"
+    assert not education.payments.paid
+
+
 async def test_calling_off_while_the_price_is_being_held(education: RunningEducation) -> None:
     course, learner = await education.educator().published(price=azr(PRICE)), education.person()
     education.payments.gate.clear()
