@@ -86,7 +86,7 @@ class _Statements:
         """End the span of a statement that failed."""
         span: Span | None = getattr(failure.execution_context, "azora_span", None)
         if span is not None and span.is_recording():
-            _describe(span, getattr(failure.original_exception, "driver_exception", failure.original_exception))
+            _describe(span, failure.original_exception.__cause__ or failure.original_exception)
             span.end()
 
     def watch(self, connection: Any, _record: Any) -> None:
