@@ -181,7 +181,8 @@ def _driver_error(error: Exception) -> Exception:
 def _is_unavailable(driver: Exception) -> bool:
     """Whether the database did not answer, rather than refuse."""
     return (
-        isinstance(driver, OSError | PoolTimeoutError)
+        # The driver's own errors: a connection that was cut within a statement, before the driver has noticed.
+        isinstance(driver, OSError | PoolTimeoutError | asyncpg.InternalClientError)
         # asyncpg's ValueErrors are values of the wrong type, found before anything was sent.
         or (isinstance(driver, asyncpg.InterfaceError) and not isinstance(driver, ValueError))
         or (_sqlstate(driver) or "").startswith(UNAVAILABLE_CLASSES)

@@ -54,6 +54,7 @@ CONNECTION_LOST = (
     TimeoutError,
     FailingListenerError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,

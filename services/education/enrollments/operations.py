@@ -81,8 +81,8 @@ class EnrollmentOperations:
         EnrollmentCancelled, DependencyUnavailable.
         """
 
-        async def work(connection: AsyncConnection) -> Enrollment:
-            return await self._enroll(connection, principal, course_id, idempotent.key)
+        async def work(connection: AsyncConnection, again: bool) -> Enrollment:
+            return await self._enroll(connection, principal, course_id, idempotent.key, again=again)
 
         for _ in range(SETTLEMENTS_PER_CALL):
             answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
@@ -161,11 +161,13 @@ class EnrollmentOperations:
 
         return await self._records.run(idempotent, work)
 
-    async def _enroll(self, connection: AsyncConnection, principal: Principal, course_id: str, key: str) -> Enrollment:
+    async def _enroll(
+        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str, *, again: bool
+    ) -> Enrollment:
         """Enrol, or return what this key made of it before."""
         found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
-        if found is not None and found.refusal and found.key == key:
-            raise REFUSALS[found.refusal]
+        if found is not None and (refusal := found.refusal_of(key, again=again)):
+            raise REFUSALS[refusal]
         if found is None or found.state is EnrollmentState.CANCELLED:
             if opened := await self._open(connection, principal, course_id, key):
                 return opened
@@ -278,11 +280,9 @@ class SettlementOperations:
 
         Raises CourseCompleted, ProgressLimitExceeded where the payer asks.
         """
-
-        async def work(connection: AsyncConnection) -> None:
-            await self._close(connection, payment_id, by_payer=by_payer)
-
-        return await self._records.run(idempotent, work)
+        return await self._records.run(
+            idempotent, lambda connection: self._close(connection, payment_id, by_payer=by_payer)
+        )
 
     async def payment_refunded(self, connection: AsyncConnection, event: PaymentRefunded) -> None:
         """Cancel the enrolment of a payment that was refunded in full, if it was not closed before."""

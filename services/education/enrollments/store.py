@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal_column,
     or_,
     select,
     text,
@@ -116,6 +117,8 @@ LIST_UNSETTLED = (
 )
 
 _new = insert(enrollments)
+# The row that is there: SQLAlchemy correlates nothing here, and of the column would make all rows of the table.
+_existing_id = literal_column("enrollments.id", Id)
 INSERTED = ("course_revision", "state", "key", "open_time", "required_lessons")
 INSERT = _new.on_conflict_do_update(
     index_elements=[e.user_id, e.course_id],
@@ -127,7 +130,7 @@ INSERT = _new.on_conflict_do_update(
         "payment_id": None,
         "refusal": None,
         "completed_lessons": select(func.count())
-        .where(done.enrollment_id == e.id, done.lesson_id == any_(bindparam("required", type_=ARRAY(Id))))
+        .where(done.enrollment_id == _existing_id, done.lesson_id == any_(bindparam("required", type_=ARRAY(Id))))
         .scalar_subquery(),
     },
     where=e.state == CANCELLED,
