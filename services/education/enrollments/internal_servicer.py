@@ -26,7 +26,7 @@ class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
 
     async def CloseEnrollment(self, request: pb.CloseEnrollmentRequest, context: Context) -> pb.CloseEnrollmentResponse:
         return await self._settlements.close_enrollment(
-            payment_id=request.payment_id.lower(),  # As the lock of a payment that is not known has it.
+            payment_id=request.payment_id,
             by_payer=request.by_payer,
             idempotent=idempotent(
                 request, pb.CloseEnrollmentResponse, convert.close_enrollment_response, key_field="refund_id"
