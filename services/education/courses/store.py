@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Integer,
+    MetaData,
     Table,
     Text,
     and_,
@@ -31,7 +32,6 @@ from services.education.courses.model import (
     LessonKind,
     Module,
 )
-from services.shared import db
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.money import Money
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 REMEMBERED_REVISIONS = 256
 
-TABLES = db.metadata()
+TABLES = MetaData()
 
 courses = Table(
     "courses",
