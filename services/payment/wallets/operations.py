@@ -48,7 +48,7 @@ class WalletOperations:
         (before,) = request.cursor or (INT64_MAX,)
         async with self._database.reading() as connection:
             found = await self._store.list_movements(
-                connection, principal.user_id, currency, before=before, most=request.limit
+                connection, principal.user_id, currency, before=before, limit=request.limit
             )
         return request.page(found, lambda movement: [movement.sequence])
 

@@ -84,7 +84,7 @@ _account = (
 LIST = (
     MOVEMENTS.where(entries.c.account_id == _account, entries.c.sequence < bindparam("before"))
     .order_by(entries.c.sequence.desc())
-    .limit(bindparam("most"))
+    .limit(bindparam("count"))
 )
 FIND_BY_REFERENCE = MOVEMENTS.join(accounts, accounts.c.id == entries.c.account_id).where(
     accounts.c.owner_id == bindparam("wallet_id"), transactions.c.reference == bindparam("the_reference")
@@ -116,10 +116,10 @@ class WalletStore:
         return Wallet(rows[0].id, WalletState(rows[0].state), rows[0].create_time, balances)
 
     async def list_movements(
-        self, connection: AsyncConnection, user_id: str, currency: str, *, most: int, before: int = INT64_MAX
+        self, connection: AsyncConnection, user_id: str, currency: str, *, limit: int, before: int = INT64_MAX
     ) -> Sequence[Movement]:
         """Return the newest movements of a currency whose sequence is below `before`, newest first."""
-        values = {"user_id": user_id, "of_currency": currency, "most": most, "before": before}
+        values = {"user_id": user_id, "of_currency": currency, "count": limit, "before": before}
         return [_movement(row) for row in await connection.execute(LIST, values)]
 
     async def find_movement(self, connection: AsyncConnection, wallet_id: str, reference: str) -> Movement | None:
