@@ -1,4 +1,4 @@
-"""What gRPC clients do by themselves: end calls that take too long, and retry those without side effects.
+"""The gRPC service config of clients: timeouts, and retries of methods without side effects.
 
 The format is gRPC's service config (grpc.service_config.ServiceConfig). It promises no retries of methods that take an
 idempotency key: a client that sends none would have each attempt count as a call of its own. azora.client sets keys,

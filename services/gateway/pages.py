@@ -1,4 +1,4 @@
-"""What the gateway serves over HTTP itself."""
+"""The gateway's HTTP app."""
 
 from __future__ import annotations
 

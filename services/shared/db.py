@@ -1,4 +1,4 @@
-"""The way to the database: transactions as closures, reads without one, driver errors named at one border."""
+"""Database access: transactions as closures, reads without one, driver errors translated in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between the model of accounts and its messages."""
+"""Conversion between accounts and their messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Envoy itself answers: the same google.rpc.Status with ErrorInfo as the services', in JSON and in gRPC.
+"""Envoy's own responses: the same google.rpc.Status with ErrorInfo as the services', in JSON and in gRPC.
 
 Envoy tells why it refused a request by its status and its "response code details"; the table below turns those into
 the errors of the contract. The first line that fits answers.

@@ -1,4 +1,4 @@
-"""Where everything is in one kind of deployment. The same compiler makes every deployment's Envoy from its profile."""
+"""Deployment profiles: addresses, certificates and settings from which Envoy's bootstrap is compiled."""
 
 from __future__ import annotations
 

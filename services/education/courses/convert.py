@@ -1,4 +1,4 @@
-"""Between the contract's messages and the model of courses."""
+"""Conversion between courses and their messages."""
 
 from __future__ import annotations
 

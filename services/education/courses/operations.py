@@ -50,7 +50,7 @@ class Readers(Protocol):
 
 
 class CourseOperations:
-    """Creates, publishes and reads courses.
+    """Course creation, publication and retrieval.
 
     What everyone is shown alike is answered from memory, encoded. Whoever may write courses reads the database, and so
     sees every change at once; all others see it after a second at most.

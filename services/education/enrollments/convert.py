@@ -1,4 +1,4 @@
-"""Between the contract's messages and the model of enrolments."""
+"""Conversion between enrolments and their messages."""
 
 from __future__ import annotations
 

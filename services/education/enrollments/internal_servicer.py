@@ -1,4 +1,4 @@
-"""InternalService."""
+"""InternalService over gRPC."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
-    """Calls of other services."""
+    """Enrolment closing and event delivery, for other services."""
 
     def __init__(self, settlements: SettlementOperations, inbox: Inbox) -> None:
         self._settlements = settlements

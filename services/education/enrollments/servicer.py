@@ -1,4 +1,4 @@
-"""EnrollmentService."""
+"""EnrollmentService over gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All SQL of the ledger."""
+"""The SQL of the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people may do with their wallet, and what payments and holds need of it."""
+"""Wallet operations, and the lock of a wallet that is to be debited."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class WalletOperations:
-    """Reads wallets, and finds the one that is to be spent from."""
+    """Reads wallets and their transactions, and locks payers' wallets."""
 
     def __init__(self, *, database: Database, store: WalletStore, pages: PageTokens) -> None:
         self._database = database

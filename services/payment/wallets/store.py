@@ -1,4 +1,4 @@
-"""All SQL of wallets."""
+"""The SQL of wallets."""
 
 from __future__ import annotations
 
