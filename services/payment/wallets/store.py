@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.shared.pagination import PageRequest
+
 wallets = Table(
     "wallets",
     TABLES,
@@ -116,10 +118,11 @@ class WalletStore:
         return Wallet(rows[0].id, WalletState(rows[0].state), rows[0].create_time, balances)
 
     async def list_movements(
-        self, connection: AsyncConnection, user_id: str, currency: str, *, limit: int, before: int = INT64_MAX
+        self, connection: AsyncConnection, request: PageRequest, user_id: str, currency: str
     ) -> Sequence[Movement]:
-        """Return the newest movements of a currency whose sequence is below `before`, newest first."""
-        values = {"user_id": user_id, "of_currency": currency, "count": limit, "before": before}
+        """Return one movement of a currency more than the page holds, newest first."""
+        before = request.cursor[0] if request.cursor else INT64_MAX
+        values = {"user_id": user_id, "of_currency": currency, "count": request.limit, "before": before}
         return [_movement(row) for row in await connection.execute(LIST, values)]
 
     async def find_movement(self, connection: AsyncConnection, wallet_id: str, reference: str) -> Movement | None:
