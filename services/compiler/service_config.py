@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 LEEWAY_SECONDS = 2
-"""How much longer a client waits than the gateway lets the call run.
+"""How much longer a client waits than Envoy lets the call run.
 
-The gateway's answer, which says why, should be there first. And gRPC's C core, Python's with it, ends calls one to two
+Envoy's response, which says why, should be there first. And gRPC's C core, Python's with it, ends calls one to two
 seconds before a service config's timeout (grpc/grpc#34547): a call of two seconds could end at once.
 """
 RETRY_POLICY = {

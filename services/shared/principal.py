@@ -76,7 +76,7 @@ class Request:
     """What is known of the call being served, beside its message."""
 
     id: str = ""
-    """The edge's request id: the same over the gateway's own retries."""
+    """The request ID that Envoy assigned: the same over Envoy's own retries."""
     traceparent: str = ""
     """W3C Trace Context, to be sent along with calls to other services."""
     tracestate: str = ""
