@@ -1,4 +1,4 @@
-"""What happens to every call before and after its handler, and in which order.
+"""The interceptors of every call, in their order.
 
 | order | interceptor | why here |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""What every service is built on, put together in one place: database, mesh, jobs, events, interceptors, server."""
+"""The infrastructure of every service: database, mesh channel, jobs, events, interceptors, server."""
 
 from __future__ import annotations
 

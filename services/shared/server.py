@@ -241,18 +241,17 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
 
 def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
     """Return the channel to the other services, with this service's identity where it has one."""
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
-    identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
+    identity = client.MeshIdentity(*settings.mutual_tls) if settings.mutual_tls else None
     return client.connect(settings.mesh_target, identity=identity, interceptors=interceptors)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     """Mutual TLS that picks up renewed certificates by itself."""
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
-    if certificate is None or key is None or authority is None:
+    if settings.mutual_tls is None:
         raise ValueError(
             "a TCP listen address requires a certificate, its private key and the mesh certificate authority"
         )
+    certificate, key, authority = settings.mutual_tls
 
     def read() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration(

@@ -66,14 +66,20 @@ class ServerSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _insecure_is_for_development(self) -> Self:
-        over_tcp = not self.listen.startswith("unix:")
-        if over_tcp and not (self.tls_certificate and self.tls_key and self.tls_authority):
+        if not self.listen.startswith("unix:") and self.mutual_tls is None:
             raise ValueError("AZORA_LISTEN is a TCP address, which requires AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
         if self.production and self.rate_limit_scale != 1:
             raise ValueError("AZORA_RATE_LIMIT_SCALE must be 1 in production")
         if self.production and self.reflection:
             raise ValueError("AZORA_REFLECTION must not be enabled in production")
         return self
+
+    @property
+    def mutual_tls(self) -> tuple[Path, Path, Path] | None:
+        """Paths of the certificate, its private key and the mesh certificate authority; None without TLS."""
+        if self.tls_certificate and self.tls_key and self.tls_authority:
+            return self.tls_certificate, self.tls_key, self.tls_authority
+        return None
 
     @property
     def counters_url(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.compiler.envoy.profiles import GATEWAY
+from services.compiler.contract import GATEWAY
 from services.compiler.envoy.typed import Json, extension
 from services.shared.policy import INFRASTRUCTURE
 

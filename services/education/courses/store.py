@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Integer,
+    MetaData,
     Table,
     Text,
     and_,
@@ -32,7 +33,6 @@ from services.education.courses.model import (
     Module,
     Seats,
 )
-from services.shared import db
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.money import Money
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 REMEMBERED_REVISIONS = 256
 
-TABLES = db.metadata()
+TABLES = MetaData()
 
 courses = Table(
     "courses",

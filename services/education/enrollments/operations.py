@@ -1,4 +1,4 @@
-"""Enrolling, completing lessons, reading progress; and what has to agree with Payment about money."""
+"""Enrolment operations, and the settlement of paid enrolments with Payment."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REFUSALS = {
 
 
 class EnrollmentOperations:
-    """What learners can do."""
+    """Enrolment, lesson completion and progress of the caller."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""All SQL of enrolments."""
+"""The SQL of enrolments."""
 
 from __future__ import annotations
 
