@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from interceptors.base import Chain
+from interceptors.concurrency import ConcurrencyLimit
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
@@ -35,6 +36,7 @@ def build(settings: GatewaySettings) -> Server:
         Metrics(metrics.registry),
         AccessLog(),
         Errors(),
+        ConcurrencyLimit(settings.max_concurrent_rpcs),
         Deadline(),
         Validation(),
     )
