@@ -55,7 +55,7 @@ async def test_a_full_process_refuses_with_a_reason_and_still_answers_for_its_he
 
 
 async def test_the_health_of_an_unknown_service_is_refused_with_a_reason(caplog: pytest.LogCaptureFixture) -> None:
-    """The package aborted the call by itself: a bare status, and an "unhandled error" in the log, for anyone's asking."""
+    """The package aborted the call by itself: a bare status, and an "unhandled error" in the log, for anyone."""
     async with serving([], Signer()) as target, channel_to(target) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         with pytest.raises(aio.AioRpcError) as caught:
