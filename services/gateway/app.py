@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from interceptors.base import Chain
+from interceptors.concurrency import ConcurrencyLimit
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
@@ -38,6 +39,7 @@ def build(settings: GatewaySettings) -> Server:
         Metrics(metrics.registry),
         AccessLog(),
         Errors(),
+        ConcurrencyLimit(settings.max_concurrent_rpcs),
         Deadline(),
         Validation(),
     )

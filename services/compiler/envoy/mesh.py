@@ -67,7 +67,7 @@ def _health_of(service: str, check: MethodPolicy) -> Json:
     """Return the route on which the gateway asks for a service's health: as others reach it, or UNAVAILABLE."""
     header = {"name": CHECKED_SERVICE, "string_match": {"exact": service}}
     route = rpc_route(check)
-    route["match"]["headers"] = [header]
+    route["match"]["headers"].append(header)
     route["route"]["cluster"] = service
     return route
 
