@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 import interceptors
@@ -35,3 +38,9 @@ def test_every_interceptor_of_the_chain_has_a_reason_and_a_row_in_the_table() ->
     assert set(NAMES) == {name for outer, inner, _ in REASONS for name in (outer, inner)}
     table = [line.split("|")[2].strip() for line in str(interceptors.__doc__).splitlines() if line.startswith("|")]
     assert table[2:] == NAMES
+
+
+def test_the_page_on_architecture_has_the_same_order() -> None:
+    page = (Path(__file__).parents[3] / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| \d+ \| ([a-z ]+) \|", page, re.MULTILINE)
+    assert [name.title().replace(" ", "") for name in rows] == NAMES
