@@ -1,4 +1,4 @@
-"""The way to the database: transactions as closures, reads without one, driver errors named at one border."""
+"""Database access: transactions as closures, reads without one, driver errors translated in one place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import DateTime, MetaData, Uuid, text
+from sqlalchemy import DateTime, Uuid, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -42,11 +42,6 @@ Id = Uuid(as_uuid=False)
 Time = DateTime(timezone=True)
 ID_MAX = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 """Not below any id: where a list that runs backwards begins."""
-
-
-def metadata() -> MetaData:
-    """Return the MetaData of a service's tables."""
-    return MetaData()
 
 
 class StatementFailed(Exception):
@@ -181,7 +176,8 @@ def _driver_error(error: Exception) -> Exception:
 def _is_unavailable(driver: Exception) -> bool:
     """Whether the database did not answer, rather than refuse."""
     return (
-        isinstance(driver, OSError | PoolTimeoutError)
+        # The driver's own errors: a connection that was cut within a statement, before the driver has noticed.
+        isinstance(driver, OSError | PoolTimeoutError | asyncpg.InternalClientError)
         # asyncpg's ValueErrors are values of the wrong type, found before anything was sent.
         or (isinstance(driver, asyncpg.InterfaceError) and not isinstance(driver, ValueError))
         or (_sqlstate(driver) or "").startswith(UNAVAILABLE_CLASSES)

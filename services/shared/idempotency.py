@@ -85,26 +85,28 @@ class IdempotencyRecords:
         A concurrent twin waits on the record's row and replays. Raises IdempotencyKeyReused for another request under
         the key, and whatever DomainError the effect raised, now or then.
         """
-        return cast("Response", await self.advance(call, effect, decided=lambda _: True))
+        answer = await self.advance(call, lambda connection, _: effect(connection), decided=lambda _: True)
+        return cast("Response", answer)
 
     async def advance(
         self,
         call: Idempotent[Effect, Response],
-        effect: Callable[[AsyncConnection], Awaitable[Effect]],
+        effect: Callable[[AsyncConnection, bool], Awaitable[Effect]],
         *,
         decided: Callable[[Effect], bool],
     ) -> Response | Effect:
         """As `run`, for an effect of several transactions: one that is not `decided` is committed and returned itself.
 
         The key is then claimed and has no answer; the next call under it runs `effect` again, which goes on from what
-        it finds, until there is an answer to keep.
+        it finds, until there is an answer to keep. `effect` is told whether it has run under this key before.
         """
 
         async def attempt(connection: AsyncConnection) -> Response | Effect | DomainError:
             identity = {"principal_id": call.principal_id, "method": call.method, "key": call.key}
             claimed = await connection.execute(self._claim, {**identity, "fingerprint": call.fingerprint})
             where = {f"the_{name}": value for name, value in identity.items()}
-            if claimed.first() is None:
+            again = claimed.first() is None
+            if again:
                 fingerprint, response, rejection = (await connection.execute(self._find, where)).one()
                 if fingerprint != call.fingerprint:
                     raise IdempotencyKeyReused
@@ -112,7 +114,7 @@ class IdempotencyRecords:
                     return self._replay(call, response, rejection)
             try:
                 async with connection.begin_nested():
-                    done = await effect(connection)
+                    done = await effect(connection, again)
             except DomainError as refused:
                 if not refused.stored:
                     raise

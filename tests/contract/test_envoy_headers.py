@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from azora.client import error_reason
+from google.rpc import error_details_pb2, status_pb2
 
 from services.shared.limits import MAX_HEADERS_KIB
 from tests.support.edge import Edge, error_info, failure
@@ -69,6 +71,31 @@ async def test_headers_of_servers_and_of_grpc_itself_are_removed(
     assert answer.status_code == 200
     (call,) = edge.received("education")
     assert name not in call.headers
+
+
+@pytest.mark.parametrize("te", [{}, {"te": "TRAILERS"}])
+async def test_a_grpc_call_without_te_arrives(http: httpx.AsyncClient, edge: Edge, te: dict[str, str]) -> None:
+    """The core reset it, which was repeated three times and then answered UNAVAILABLE."""
+    answer = await http.post(LIST, content=EMPTY_FRAME, headers={"content-type": "application/grpc"} | te)
+    assert answer.status_code == 200
+    assert len(edge.received("education")) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [*((method, LIST) for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")), ("POST", f"{LIST}?a=1")],
+)
+async def test_what_the_core_takes_for_no_call_is_refused_by_the_edge(
+    http: httpx.AsyncClient, edge: Edge, method: str, path: str
+) -> None:
+    """The core answered "Error parsing ':method' metadata" and "Method not found!", without ErrorInfo."""
+    answer = await http.request(method, path, content=EMPTY_FRAME, headers=GRPC)
+    assert (answer.status_code, answer.headers["grpc-status"]) == (200, "12")
+    details = status_pb2.Status.FromString(b64decode(answer.headers["grpc-status-details-bin"] + "=="))
+    info = error_details_pb2.ErrorInfo()
+    assert details.details[0].Unpack(info)
+    assert info.reason == "ROUTE_NOT_FOUND"
+    assert not edge.received("education")
 
 
 @pytest.mark.parametrize("encoding", ["foo", "identity, gzip", ""])

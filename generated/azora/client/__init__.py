@@ -67,7 +67,7 @@ def connect(
         credentials = grpc.ssl_channel_credentials(
             identity.authority.read_bytes(), identity.key.read_bytes(), identity.certificate.read_bytes()
         )
-        # Certificates name identities (SPIFFE), not addresses; the gateway's also carries this DNS name.
+        # Certificates name identities (SPIFFE), not addresses; Envoy's also carries this DNS name.
         options.append(("grpc.ssl_target_name_override", "envoy"))
     if credentials is None:
         return aio.insecure_channel(target, options=options, interceptors=inner)

@@ -158,6 +158,15 @@ class Enrollment:
         """Whether the price is still to be paid."""
         return self.state is not EnrollmentState.CANCELLED and self.paid_course and self.payment_id is None
 
+    def refusal_of(self, key: str, *, again: bool) -> Refusal | None:
+        """Return why a call under `key` is refused; `again` says that an attempt, this or an earlier one, was its own.
+
+        A key whose attempt another key's has followed does not begin anew: its own may have been paid, or called off.
+        """
+        if self.key == key:
+            return self.refusal
+        return Refusal.ENROLLMENT_CANCELLED if again and self.state is EnrollmentState.CANCELLED else None
+
     def lapsed(self, now: datetime) -> bool:
         """Whether its time to become active is over."""
         return self.state is EnrollmentState.PENDING and now >= self.open_time + HOLD_LIFETIME

@@ -1,4 +1,4 @@
-"""Enrolling, completing lessons, reading progress; and what has to agree with Payment about money."""
+"""Enrolment operations, and the settlement of paid enrolments with Payment."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REFUSALS = {
 
 
 class EnrollmentOperations:
-    """What learners can do."""
+    """Enrolment, lesson completion and progress of the caller."""
 
     def __init__(
         self,
@@ -81,8 +81,8 @@ class EnrollmentOperations:
         EnrollmentCancelled, DependencyUnavailable.
         """
 
-        async def work(connection: AsyncConnection) -> Enrollment:
-            return await self._enroll(connection, principal, course_id, idempotent.key)
+        async def work(connection: AsyncConnection, again: bool) -> Enrollment:
+            return await self._enroll(connection, principal, course_id, idempotent.key, again=again)
 
         for _ in range(SETTLEMENTS_PER_CALL):
             answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
@@ -161,11 +161,13 @@ class EnrollmentOperations:
 
         return await self._records.run(idempotent, work)
 
-    async def _enroll(self, connection: AsyncConnection, principal: Principal, course_id: str, key: str) -> Enrollment:
+    async def _enroll(
+        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str, *, again: bool
+    ) -> Enrollment:
         """Enrol, or return what this key made of it before."""
         found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
-        if found is not None and found.refusal and found.key == key:
-            raise REFUSALS[found.refusal]
+        if found is not None and (refusal := found.refusal_of(key, again=again)):
+            raise REFUSALS[refusal]
         if found is None or found.state is EnrollmentState.CANCELLED:
             if opened := await self._open(connection, principal, course_id, key):
                 return opened
@@ -182,7 +184,7 @@ class EnrollmentOperations:
             raise errors.CourseNotFound
         if course.state is not CourseState.PUBLISHED:
             raise errors.CourseNotOpen
-        if await _is_full(connection, self._courses, self._store, course):
+        if await _is_full(connection, self._courses, course):
             raise errors.CourseFull
         content = await self._courses.find_content(connection, course.id, course.revision)
         opened = await self._store.insert_enrollment(
@@ -278,11 +280,9 @@ class SettlementOperations:
 
         Raises CourseCompleted, ProgressLimitExceeded where the payer asks.
         """
-
-        async def work(connection: AsyncConnection) -> None:
-            await self._close(connection, payment_id, by_payer=by_payer)
-
-        return await self._records.run(idempotent, work)
+        return await self._records.run(
+            idempotent, lambda connection: self._close(connection, payment_id, by_payer=by_payer)
+        )
 
     async def payment_refunded(self, connection: AsyncConnection, event: PaymentRefunded) -> None:
         """Cancel the enrolment of a payment that was refunded in full, if it was not closed before."""
@@ -372,7 +372,7 @@ class SettlementOperations:
         async def work(connection: AsyncConnection) -> Enrollment:
             # Whoever locks a course and an enrolment locks the course first.
             course = await self._courses.find_course(connection, enrollment.course_id) if if_full else None
-            full = await _is_full(connection, self._courses, self._store, course)
+            full = await _is_full(connection, self._courses, course)
             before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
             if before.attempt != enrollment.attempt or not before.unsettled:
                 return before
@@ -383,14 +383,9 @@ class SettlementOperations:
         return await self._database.transaction(work)
 
 
-async def _is_full(
-    connection: AsyncConnection, courses: CourseStore, store: EnrollmentStore, course: Course | None
-) -> bool:
+async def _is_full(connection: AsyncConnection, courses: CourseStore, course: Course | None) -> bool:
     """Whether all seats of the course are taken; if not, one stays free until the transaction ends."""
-    if course is None or course.capacity is None:
-        return False
-    capacity = await courses.lock_capacity(connection, course.id)
-    return capacity is not None and await store.count_seats(connection, course.id) >= capacity
+    return course is not None and course.capacity is not None and (await courses.lock_seats(connection, course.id)).full
 
 
 def _existing(enrollment: Enrollment | None, principal: Principal | None = None) -> Enrollment:

@@ -1,4 +1,4 @@
-"""All SQL of enrolments."""
+"""The SQL of enrolments."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal_column,
     or_,
     select,
     text,
@@ -105,9 +106,6 @@ FIND_READER = select(
     GENERATION.scalar_subquery().label("generation"),
 )
 # The conditions of partial indexes, word for word: a parameter would keep the index from being used.
-COUNT_SEATS = select(func.count()).where(
-    e.course_id == bindparam("course_id"), text("state IN ('ACTIVE', 'COMPLETED')")
-)
 LIST_UNSETTLED = (
     select(e.id, e.attempt)
     .where(
@@ -119,6 +117,8 @@ LIST_UNSETTLED = (
 )
 
 _new = insert(enrollments)
+# The row that is there: SQLAlchemy correlates nothing here, and of the column would make all rows of the table.
+_existing_id = literal_column("enrollments.id", Id)
 INSERTED = ("course_revision", "state", "key", "open_time", "required_lessons")
 INSERT = _new.on_conflict_do_update(
     index_elements=[e.user_id, e.course_id],
@@ -130,7 +130,7 @@ INSERT = _new.on_conflict_do_update(
         "payment_id": None,
         "refusal": None,
         "completed_lessons": select(func.count())
-        .where(done.enrollment_id == e.id, done.lesson_id == any_(bindparam("required", type_=ARRAY(Id))))
+        .where(done.enrollment_id == _existing_id, done.lesson_id == any_(bindparam("required", type_=ARRAY(Id))))
         .scalar_subquery(),
     },
     where=e.state == CANCELLED,
@@ -221,11 +221,6 @@ class EnrollmentStore:
         """Return the attempts that have been unpaid for longer than `age`, oldest first."""
         rows = await connection.execute(LIST_UNSETTLED, {"age": age, "count": limit})
         return [SettleEnrollment(row.id, row.attempt) for row in rows]
-
-    async def count_seats(self, connection: AsyncConnection, course_id: str) -> int:
-        """Return how many seats of the course are taken: by those who are, or were, active."""
-        taken: int = (await connection.execute(COUNT_SEATS, {"course_id": course_id})).scalar_one()
-        return taken
 
     async def update_enrollment(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
         """Write a change of a locked enrolment, and enqueue in the same transaction the work that follows from it."""

@@ -1,4 +1,4 @@
-"""Payments, refunds and earnings. Each posting is one transaction of the ledger and of the database."""
+"""Payment, refund and earning operations. Each posting is one transaction of the ledger and of the database."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class RefundOperations:
         """
         digest = _digest(idempotent)
 
-        async def work(connection: AsyncConnection) -> Refund:
+        async def work(connection: AsyncConnection, _: bool) -> Refund:
             found = await self._store.find_refund_of_call(connection, digest)
             if found is None:
                 payment = _visible(principal, await self._store.lock_payment(connection, payment_id))

@@ -33,6 +33,19 @@ async def test_a_pending_one_is_called_off_and_its_hold_released(education: Runn
     assert (await learner.enroll(course.id, key="another")).state == pb.ENROLLMENT_STATE_ACTIVE, "with the same money"
 
 
+async def test_what_was_called_off_stays_so_after_another_attempt(education: RunningEducation) -> None:
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.silent.add("hold")
+    assert (await refusal(learner.enroll(course.id, key="first"))).code == "UNAVAILABLE"
+    await learner.cancel((await refusal(learner.enroll(course.id))).metadata["enrollmentId"])
+    education.payments.silent.clear()
+    education.payments.frozen.add(learner.id)
+    assert (await refusal(learner.enroll(course.id, key="second"))).reason == "WALLET_FROZEN"
+    education.payments.frozen.clear()
+    assert (await refusal(learner.enroll(course.id, key="first"))).reason == "ENROLLMENT_CANCELLED", "it is not charged"
+    assert not education.payments.paid
+
+
 async def test_calling_off_while_the_price_is_being_held(education: RunningEducation) -> None:
     course, learner = await education.educator().published(price=azr(PRICE)), education.person()
     education.payments.gate.clear()
@@ -55,6 +68,21 @@ async def test_a_free_one_ends_and_comes_back_with_its_progress(education: Runni
     await education.sql("UPDATE courses SET capacity = 2")
     back = await learner.enroll(course.id)
     assert (back.id, back.progress.completed_lessons) == (enrollment.id, 1)
+
+
+async def test_those_who_come_back_have_their_own_progress_and_nobody_elses(education: RunningEducation) -> None:
+    course, learner = await education.admin().published(completion_reward=azr(75_00)), education.person()
+    first, *_ = lesson_ids(course)
+    enrollment = await learner.enroll(course.id)
+    await learner.complete(enrollment.id, first)
+    await learner.cancel(enrollment.id)
+    for _ in range(2):
+        other = education.person()
+        others = await other.enroll(course.id)
+        await other.complete(others.id, first)
+        back = await learner.enroll(course.id)
+        assert (back.state, back.progress.completed_lessons) == (pb.ENROLLMENT_STATE_ACTIVE, 1)
+        await learner.cancel(enrollment.id)
 
 
 async def test_what_is_paid_ends_with_a_refund_and_what_is_completed_stays(education: RunningEducation) -> None:

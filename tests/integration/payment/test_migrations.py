@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -13,6 +14,7 @@ from services.payment.ledger.model import AccountKey, AccountKind
 from services.shared.ids import new_id
 from services.shared.migrations import migrate
 from tests.support.payment import Person, azr, running_payment
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.support.postgres import Databases
@@ -38,6 +40,11 @@ INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, bal
     ('{treasury}', 1, '{earned}', 'AZR', -1000, -1000), ('{purse}', 1, '{earned}', 'AZR', 1000, 1000),
     ('{purse}', 2, '{paid}', 'AZR', -600, 400), ('{revenue}', 1, '{paid}', 'AZR', 600, 600),
     ('{revenue}', 2, '{refund}', 'AZR', -100, 500), ('{purse}', 3, '{refund}', 'AZR', 100, 500);
+"""
+JOBS = """
+INSERT INTO pgqueuer (priority, created, updated, execute_after, entrypoint, payload, status, headers) VALUES
+    (0, now(), now(), now(), 'deliver_event', '{whole}', 'queued', '{{}}'),
+    (0, now(), now(), now() + interval '1 minute', 'deliver_event', '{part}', 'queued', '{{}}');
 """
 
 
@@ -71,3 +78,28 @@ async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Dat
             assert payment.education.asked, "it bought a course"
             assert await person.balance() == (1000, 0, 1000)
             assert (await payment.trial_balance()).balanced
+
+
+async def test_refunds_that_older_versions_had_not_told_yet_are_told(databases: Databases) -> None:
+    told = [(new_id(), new_id(), True), (new_id(), new_id(), False)]
+    time = "2026-01-02T03:04:05.678901+00:00"
+    whole, part = (
+        json.dumps({"id": event_id, "occur_time": time, "payment_id": payment_id, "in_full": in_full})
+        for event_id, payment_id, in_full in told
+    )
+    async with databases.old("payment", "0001") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(JOBS.format(whole=whole, part=part))
+        await owner.close()
+        await asyncio.to_thread(migrate, "payment", clone.owner_url)
+        async with running_payment(clone.app_url, clone.owner_url) as payment:
+
+            async def delivered() -> bool:
+                return len(payment.education.received) == len(told)
+
+            await eventually(delivered)
+            received = payment.education.received
+            assert {event.id for event in received} == {event_id for event_id, _, _ in told}
+            assert {event.occur_time.ToJsonString() for event in received} == {"2026-01-02T03:04:05.678901Z"}
+            assert set(payment.education.refunds()) == {(payment_id, in_full) for _, payment_id, in_full in told}
+            assert not await payment.sql("SELECT FROM pgqueuer WHERE entrypoint = 'deliver_event'")

@@ -158,3 +158,29 @@ async def test_it_recovers_when_its_connections_were_cut(database: Database, pay
         except DependencyUnavailable:
             continue
     assert await total(database) == 0
+
+
+async def test_a_transaction_whose_connection_is_cut_ends_as_unavailable(
+    database: Database, payment_database: Clone
+) -> None:
+    """Wherever it is cut: the driver may notice in the middle of the statement after."""
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+
+    async def rounds() -> list[object]:
+        begun = asyncio.Event()
+
+        async def work(connection: AsyncConnection) -> None:
+            async with connection.begin_nested():
+                while True:
+                    await connection.execute(text("SELECT 1"))
+                    begun.set()
+
+        tasks = [asyncio.create_task(database.transaction(work)) for _ in range(4)]
+        await begun.wait()
+        async with payment_database.server.connection("postgres") as connection:
+            await connection.execute(cut, payment_database.name)
+        await asyncio.wait(tasks)
+        return [type(task.exception()) for task in tasks]
+
+    for _ in range(10):
+        assert set(await rounds()) == {DependencyUnavailable}

@@ -14,6 +14,8 @@ REASONS = [
     ("Tracing", "AccessLog", "the line carries the call's ids"),
     ("Metrics", "AccessLog", "a cancelled call is counted under the status that the log found for it"),
     ("AccessLog", "Errors", "refusals are logged with their status and reason"),
+    ("Errors", "ConcurrencyLimit", "a refusal has its rich status, and is logged"),
+    ("ConcurrencyLimit", "Deadline", "no timer is set for a call that is refused"),
     ("Errors", "Deadline", "a passed deadline is answered with its rich status"),
     ("Deadline", "Authentication", "fetching keys ends in time"),
     ("Authentication", "RateLimit", "calls are counted per user"),
