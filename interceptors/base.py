@@ -119,24 +119,21 @@ class Chain(aio.ServerInterceptor):
             run = _link(interceptor, run)
         deserialize = handler.request_deserializer or bytes
 
-        async def handle(requests: AsyncIterator[bytes], context: Context) -> Any:
+        async def handle(request: Any, context: Context) -> Any:
+            raw = None if handler.request_streaming else request
             metadata: Any = context.invocation_metadata() or ()
-            if handler.request_streaming:
-                call = Call(policy, context, metadata, None, deserialize)
-                call.request = _parsed(call, requests)
-            else:
-                raw = await anext(requests, None)
-                call = Call(policy, context, metadata, raw or b"", _no_message if raw is None else deserialize)
+            call = Call(policy, context, metadata, raw, deserialize)
+            if raw is None:
+                call.request = _parsed(call, request)
             await run(call)
             return call.response
 
-        # Requests are a stream for gRPC in all shapes: a unary handler's call that ends without a message it never
-        # answers, and the client's stream stays open until its deadline.
-        make: Any = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.response_streaming
-            else grpc.stream_unary_rpc_method_handler
-        )
+        make: Any = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
         wrapped: Handler = make(
             handle, request_deserializer=None, response_serializer=_serializer(handler.response_serializer or bytes)
         )
@@ -178,10 +175,6 @@ def _streaming(handler: Callable[[Any, Context], Any]) -> Step:
             await call.send_headers()
 
     return respond
-
-
-def _no_message(_: bytes) -> Any:
-    raise DecodeError
 
 
 def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:

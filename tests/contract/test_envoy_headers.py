@@ -27,6 +27,14 @@ EMPTY_FRAME = bytes(5)
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
 
 
+def reason(answer: httpx.Response) -> str:
+    """Return the ErrorInfo.reason of a gRPC answer that is all headers."""
+    details = status_pb2.Status.FromString(b64decode(answer.headers["grpc-status-details-bin"] + "=="))
+    info = error_details_pb2.ErrorInfo()
+    assert details.details[0].Unpack(info)
+    return str(info.reason)
+
+
 @pytest.mark.parametrize(
     "value", ["!!", "a", "YQ=", "YR==", "_-8=", "YQ==,YQ==", "AAAAA", "=", "YQ==YQ=="], ids=str.encode
 )
@@ -91,10 +99,31 @@ async def test_what_the_core_takes_for_no_call_is_refused_by_the_edge(
     """The core answered "Error parsing ':method' metadata" and "Method not found!", without ErrorInfo."""
     answer = await http.request(method, path, content=EMPTY_FRAME, headers=GRPC)
     assert (answer.status_code, answer.headers["grpc-status"]) == (200, "12")
-    details = status_pb2.Status.FromString(b64decode(answer.headers["grpc-status-details-bin"] + "=="))
-    info = error_details_pb2.ErrorInfo()
-    assert details.details[0].Unpack(info)
-    assert info.reason == "ROUTE_NOT_FOUND"
+    assert reason(answer) == "ROUTE_NOT_FOUND"
+    assert not edge.received("education")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\0\0\0",
+        b"\0\0\0\0\x09abc",
+        b"\0\xff\xff\xff\xffabc",
+        EMPTY_FRAME + EMPTY_FRAME,
+        EMPTY_FRAME + b"a",
+        b"\1\0\0\0\0",
+        b"\2\0\0\0\0",
+    ],
+    ids=bytes.hex,
+)
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc-web+proto"])
+async def test_a_call_whose_body_is_not_one_message_is_refused_at_once(
+    http: httpx.AsyncClient, edge: Edge, content_type: str, body: bytes
+) -> None:
+    """The core never answered one that is not whole: 1,024 of them kept everyone out of a service for 5 seconds."""
+    answer = await http.post(LIST, content=body, headers=GRPC | {"content-type": content_type})
+    assert (answer.headers["grpc-status"], reason(answer)) == ("3", "MALFORMED_REQUEST")
     assert not edge.received("education")
 
 

@@ -102,6 +102,7 @@ REPLIES = (
         HTTPStatus.BAD_REQUEST,
         explained=True,
     ),
+    LocalReply("response.code == 422", errors.MalformedRequest(), HTTPStatus.BAD_REQUEST),
     LocalReply("response.code >= 400", HttpRequestInvalid(), HTTPStatus.BAD_REQUEST),
 )
 

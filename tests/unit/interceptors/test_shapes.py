@@ -159,21 +159,3 @@ async def test_a_handler_that_writes_to_the_context_goes_through_the_chain() -> 
         call = opened(channel, "unary_stream")(StringValue(value="w"))
         assert [message.value async for message in call] == ["w"]
     assert len(parse.ended) == 1
-
-
-@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
-async def test_a_call_that_ends_without_a_message_is_refused_at_once(kind: str) -> None:
-    """A handler of one request never answered it: it held its place at Envoy until its deadline, and 1,024 held all."""
-
-    async def answer(request: StringValue, context: Any) -> StringValue:
-        return request
-
-    async def nothing() -> AsyncIterator[StringValue]:
-        return
-        yield
-
-    behaviours: dict[str, Any] = {"unary_unary": answer, "unary_stream": counting}
-    handler = shape(getattr(grpc, f"{kind}_rpc_method_handler"), behaviours[kind])
-    async with served(handler, [Parse({})]) as channel:
-        call = opened(channel, "stream_unary" if kind == "unary_unary" else "stream_stream")(nothing(), timeout=5)
-        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
