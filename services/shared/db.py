@@ -120,7 +120,8 @@ class Database:
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction and commit it; a DomainError rolls it back.
 
-        Runs again, at most five times, when PostgreSQL chose it as the victim of a deadlock.
+        Runs again, at most five times, when PostgreSQL chose it as the victim of a deadlock, or a migration changed
+        what a prepared statement returns.
         Raises DependencyUnavailable when the database does not answer, Overloaded when it kept losing.
         """
         for attempt in range(ATTEMPTS):
@@ -128,7 +129,7 @@ class Database:
                 async with self._gate, self._engine.begin() as connection:
                     return await work(connection)
             except (DBAPIError, OSError, PoolTimeoutError) as error:
-                if _sqlstate(_driver_error(error)) not in TRANSIENT:
+                if not _may_run_again(_driver_error(error)):
                     raise self._named(error) from None
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise Overloaded(retry_after_seconds=1)
@@ -170,7 +171,13 @@ class Database:
 
 
 def _driver_error(error: Exception) -> Exception:
-    return error.driver_exception if isinstance(error, DBAPIError) else error
+    # Not SQLAlchemy's `driver_exception`, which raises ValueError for an InvalidCachedStatementError.
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
+    return cause if isinstance(cause, Exception) else error
+
+
+def _may_run_again(driver: Exception) -> bool:
+    return _sqlstate(driver) in TRANSIENT or isinstance(driver, asyncpg.InvalidCachedStatementError)
 
 
 def _is_unavailable(driver: Exception) -> bool:

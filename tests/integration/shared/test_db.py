@@ -104,6 +104,19 @@ async def test_the_victims_of_deadlocks_run_again(database: Database) -> None:
     assert await total(database) == 2 * len(runs)
 
 
+async def test_a_migration_meanwhile_costs_no_call(database: Database, payment_database: Clone) -> None:
+    async def counted() -> None:
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(text("SELECT n FROM boxes"))
+
+        await asyncio.gather(*(database.transaction(work) for _ in range(8)))
+
+    await counted()
+    async with payment_database.server.connection(payment_database.name) as connection:
+        await connection.execute("ALTER TABLE boxes ALTER n TYPE bigint")
+    await counted()
+
+
 async def test_more_callers_than_connections_all_get_their_turn(database: Database) -> None:
     assert await asyncio.gather(*(total(database) for _ in range(50))) == [0] * 50
 
