@@ -13,8 +13,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-SYSTEM, EDGE, START, OTHERS = range(4)
-"""What takes longest begins first."""
+SHARED = ("system", "edge", "composed", "kept_system", "fresh_system")
+"""Fixtures that take long to start; tests with those that take longest begin first."""
+UNSHARED = "fresh_system"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,23 +27,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for `--dist loadgroup`."""
+    """Group the tests for `--dist loadgroup`: those of a fixture, or those of a file."""
     for item in items:
-        kind = _kind(item)
-        if kind is not START:  # Each start of a whole system is a unit of its own.
-            group = f"{item.path.parent.name}/{item.path.stem}" if kind is OTHERS else ("system", "edge")[kind]
-            item.add_marker(pytest.mark.xdist_group(group))
+        shared = _shared(item)
+        if shared != UNSHARED:
+            item.add_marker(pytest.mark.xdist_group(shared or f"{item.path.parent.name}/{item.path.stem}"))
     if hasattr(config, "workerinput"):
-        items.sort(key=_kind)
+        items.sort(key=lambda item: (*SHARED, "").index(_shared(item)))
 
 
-def _kind(item: pytest.Item) -> int:
-    fixtures = set(getattr(item, "fixturenames", ()))
-    if "system" in fixtures:
-        return SYSTEM
-    if "fresh_system" in fixtures:
-        return START
-    return EDGE if "edge" in fixtures else OTHERS
+def _shared(item: pytest.Item) -> str:
+    fixtures = getattr(item, "fixturenames", ())
+    return next((name for name in SHARED if name in fixtures), "")
 
 
 class Turns:
