@@ -11,6 +11,8 @@ BIN := .venv/bin
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 # The authorities that the machine trusts, as pip does: a proxy that inspects TLS has one of its own.
 export UV_SYSTEM_CERTS ?= 1
+# How `make test` spreads over the cores; PARALLEL= runs one test after another.
+PARALLEL ?= -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help
 help: ## List the targets
@@ -55,7 +57,7 @@ reset: .venv/.run ## Delete the local system's data
 .PHONY: test
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; coverage must reach 90 %
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --ignore=tests/tools $(ARGS)
+	$(BIN)/coverage run -m pytest $(PARALLEL) --ignore=tests/tools $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
 

@@ -32,7 +32,7 @@ SMALL = b"x" * 100
 LIST_COURSES = "/azora.education.v1.CourseService/ListCourses"
 GET_COURSE = "/azora.education.v1.CourseService/GetCourse"
 GET_PROFILE = "/azora.auth.v1.AuthService/GetProfile"
-PEER_BYTES_LEAST = 0.9
+MIN_PEER_BYTES_RATIO = 0.9
 """Of the bytes of our answer: what the peer leaves out must not be why it is quick."""
 
 
@@ -123,7 +123,7 @@ class Stage:
             answers = {subject.name: await client.call(subject.request) for subject in comparison.subjects}
             if FASTAPI in answers:
                 ours, theirs = answers[OURS], answers[FASTAPI]
-                if len(theirs) < PEER_BYTES_LEAST * len(ours):
+                if len(theirs) < MIN_PEER_BYTES_RATIO * len(ours):
                     raise WrongAnswer(f"{comparison.name}: the peer leaves out too much: {theirs!r}")
                 check_part(orjson.loads(theirs), orjson.loads(ours), comparison.name)
             for echo in (ENVOY_ECHO, CHAIN_ECHO):

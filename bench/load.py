@@ -41,9 +41,9 @@ async def load(request: Request, callers: int, seconds: float) -> Load:
     expected = len(await client.call(request)) + FRAME_BYTES * request.grpc
     seen = await (_h2load(request, callers, seconds) if H2LOAD else client.load(request, callers, seconds))
     # h2load counts the bytes of answers that its end cut off, and not their calls: up to one for each caller.
-    least = expected * seen.calls * (1 - BODY_TOLERANCE)
-    most = expected * (seen.calls + callers) * (1 + BODY_TOLERANCE)
-    if not least <= seen.body_bytes <= most:
+    minimum = expected * seen.calls * (1 - BODY_TOLERANCE)
+    maximum = expected * (seen.calls + callers) * (1 + BODY_TOLERANCE)
+    if not minimum <= seen.body_bytes <= maximum:
         raise WrongAnswer(
             f"{request.path}: {seen.body_bytes} bytes in {seen.calls} answers, where one has {expected}: some failed"
         )

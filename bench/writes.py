@@ -17,6 +17,9 @@ from bench.load import load
 from bench.processes import cpu_seconds
 from bench.statistics import Round, throughput_ratio
 from bench.system import STUDENT
+from services.compiler.contract import load_contract
+from services.shared import dead_letters
+from services.shared.db import Database
 
 if TYPE_CHECKING:
     from bench.compare import Rounds
@@ -29,8 +32,6 @@ PASSWORD = STUDENT["password"].encode()
 CORES = os.cpu_count() or 1
 LOGIN, BCRYPT = "azora login", "bare bcrypt"
 DRAIN_SECONDS = 5
-DATABASES = ("auth", "education", "payment")
-DUE = "SELECT count(*) FROM pgqueuer WHERE status IN ('queued', 'picked') AND execute_after <= now()"
 
 
 def payments(system: System, people: People) -> Comparison:
@@ -106,14 +107,18 @@ async def backlog_after_load(system: System, people: People, *, callers: int, se
             group.create_task(caller())
     await asyncio.sleep(DRAIN_SECONDS)
     what = f"events and jobs that wait {DRAIN_SECONDS} s after a load of refunds"
-    return Result(what, await backlog(system), "jobs", 0, 0)
+    return Result(what, await backlog(system), "due", 0, 0)
 
 
 async def backlog(system: System) -> int:
-    """Return how many jobs are due and not done, over all services."""
+    """Return how many events and due jobs are not done, over all services."""
     waiting = 0
-    for database in DATABASES:
-        async with system.connection(database) as connection:
-            if await connection.fetchval("SELECT to_regclass('pgqueuer')"):
-                waiting += await connection.fetchval(DUE)
+    for service in load_contract().owners:
+        database = Database(system.database_url(service), pool_size=1)
+        try:
+            async with database.reading() as connection:
+                counts = await dead_letters.backlog(connection)
+        finally:
+            await database.close()
+        waiting += counts.events + counts.jobs
     return waiting

@@ -1,4 +1,4 @@
-"""What happens to every call before and after its handler, and in which order.
+"""The interceptors of every call, in their order.
 
 | order | interceptor | why here |
 |---|---|---|
@@ -6,13 +6,14 @@
 | 2 | Metrics | counts how the call ended, as the log has it |
 | 3 | AccessLog | sees how the call ended, refusals included |
 | 4 | Errors | turns whatever is raised inside into the answer |
-| 5 | Deadline | even the checks end in time |
-| 6 | Authentication | limits and rights need to know who is calling |
-| 7 | RateLimit | before anything that costs more, and before the caller learns what it may not do |
-| 8 | Authorization | before the message is looked at: who may not call learns nothing (AIP-211) |
-| 9 | Validation | parses and checks the message |
-| 10 | ActingUser | needs the message |
-| 11 | AccountRateLimit | needs the message |
+| 5 | ConcurrencyLimit | before anything that waits: a call that is refused costs next to nothing |
+| 6 | Deadline | even the checks end in time |
+| 7 | Authentication | limits and rights need to know who is calling |
+| 8 | RateLimit | before anything that costs more, and before the caller learns what it may not do |
+| 9 | Authorization | before the message is looked at: who may not call learns nothing (AIP-211) |
+| 10 | Validation | parses and checks the message |
+| 11 | ActingUser | needs the message |
+| 12 | AccountRateLimit | needs the message |
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from interceptors.auth import ActingUser, Authentication, Authorization
 from interceptors.base import Chain
+from interceptors.concurrency import ConcurrencyLimit
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
@@ -28,6 +30,7 @@ from interceptors.metrics import Metrics
 from interceptors.rate_limit import AccountRateLimit, RateLimit
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
+from services.shared.limits import MAX_CONCURRENT_RPCS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +48,7 @@ def chain(
     *,
     verifier: TokenVerifier,
     limiter: Limiter,
+    max_concurrent_rpcs: int = MAX_CONCURRENT_RPCS,
     registry: CollectorRegistry | None = None,
     tracer: Tracer | None = None,
 ) -> Chain:
@@ -57,6 +61,7 @@ def chain(
         Metrics(registry),
         AccessLog(),
         Errors(),
+        ConcurrencyLimit(max_concurrent_rpcs),
         Deadline(),
         Authentication(verifier),
         RateLimit(limiter),

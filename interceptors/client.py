@@ -1,4 +1,4 @@
-"""The way out: what every call of a service to another one carries, and what its failures become."""
+"""The client interceptor of all calls between services: trace, request ID, deadline, typed errors."""
 
 from __future__ import annotations
 

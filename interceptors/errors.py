@@ -116,10 +116,10 @@ def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
     return bounded
 
 
-def _cut(text: str, most_bytes: int = MAX_TEXT_BYTES) -> str:
-    if len(text) * 4 <= most_bytes:  # Whatever its characters are.
+def _cut(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    if len(text) * 4 <= max_bytes:  # Whatever its characters are.
         return text
-    return text.encode(errors="replace")[:most_bytes].decode(errors="ignore")
+    return text.encode(errors="replace")[:max_bytes].decode(errors="ignore")
 
 
 async def _answer(call: Call, error: errors.DomainError) -> None:

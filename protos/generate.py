@@ -20,7 +20,7 @@ from protovalidate._gen.buf.validate import validate_pb
 
 PROTOS = Path(__file__).parent
 VALIDATE = "buf/validate/validate.proto"
-# Types that an error's details may hold: the gateway prints details as JSON only if it knows their types.
+# Types that an error's details may hold: Envoy prints details as JSON only if it knows their types.
 DETAILS = ("google/rpc/error_details.proto", "google/rpc/status.proto", "google/api/httpbody.proto")
 
 

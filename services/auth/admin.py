@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from azora.auth.v1 import auth_service_pb2
 
-from interceptors.validation import validate
 from services.auth.accounts.model import Role
 from services.auth.app import assemble
+from services.shared.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

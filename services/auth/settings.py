@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from services.shared.settings import ServiceSettings
 
-BCRYPT_COST_LEAST = 10
+MIN_BCRYPT_COST = 10
 """OWASP Password Storage Cheat Sheet: a work factor of 10 or more."""
 
 
@@ -26,6 +26,6 @@ class AuthSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _passwords_are_slow_to_guess(self) -> Self:
-        if self.production and self.bcrypt_cost < BCRYPT_COST_LEAST:
-            raise ValueError(f"AZORA_BCRYPT_COST must be at least {BCRYPT_COST_LEAST} in production")
+        if self.production and self.bcrypt_cost < MIN_BCRYPT_COST:
+            raise ValueError(f"AZORA_BCRYPT_COST must be at least {MIN_BCRYPT_COST} in production")
         return self

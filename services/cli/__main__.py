@@ -16,7 +16,7 @@ from services.local.errors import LocalError, NoSuchLog, NotRunning
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REPLICAS_MAX = 8
+MAX_REPLICAS = 8
 """Of a service: PostgreSQL has connections for so many."""
 
 
@@ -100,9 +100,9 @@ def _replicas(text: str) -> dict[str, int]:
     replicas = {}
     for entry in text.split(","):
         name, _, count = entry.partition("=")
-        if name not in served() or not count.isdecimal() or not 1 <= int(count) <= REPLICAS_MAX:
+        if name not in served() or not count.isdecimal() or not 1 <= int(count) <= MAX_REPLICAS:
             raise argparse.ArgumentTypeError(
-                f"{entry!r} is not NAME=COUNT with one of {', '.join(served())} and a number from 1 to {REPLICAS_MAX}"
+                f"{entry!r} is not NAME=COUNT with one of {', '.join(served())} and a number from 1 to {MAX_REPLICAS}"
             )
         replicas[name] = int(count)
     return replicas

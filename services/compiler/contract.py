@@ -28,6 +28,8 @@ CHECKED_SERVICE = "azora-service"
 """The metadata key by which the gateway tells Envoy whose health it asks for."""
 GATEWAY = "gateway"
 """The process beside the services, which serves no contract of its own."""
+ENVOY = "envoy"
+"""Name of Envoy, as in its identity on the mesh."""
 DESCRIPTORS = files("azora") / "descriptors.binpb"
 
 

@@ -1,4 +1,4 @@
-"""What gRPC clients do by themselves: end calls that take too long, and retry those without side effects.
+"""The gRPC service config of clients: timeouts, and retries of methods without side effects.
 
 The format is gRPC's service config (grpc.service_config.ServiceConfig). It promises no retries of methods that take an
 idempotency key: a client that sends none would have each attempt count as a call of its own. azora.client sets keys,
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 LEEWAY_SECONDS = 2
-"""How much longer a client waits than the gateway lets the call run.
+"""How much longer a client waits than Envoy lets the call run.
 
-The gateway's answer, which says why, should be there first. And gRPC's C core, Python's with it, ends calls one to two
+Envoy's response, which says why, should be there first. And gRPC's C core, Python's with it, ends calls one to two
 seconds before a service config's timeout (grpc/grpc#34547): a call of two seconds could end at once.
 """
 RETRY_POLICY = {

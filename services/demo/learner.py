@@ -1,4 +1,4 @@
-"""What the story needs of a client, however it speaks to the system."""
+"""The client that the demo plays, over JSON or over typed stubs."""
 
 from __future__ import annotations
 

@@ -35,9 +35,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _connect(settings: ServerSettings) -> grpc.Channel:
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
-    if settings.listen.startswith("unix:") or certificate is None or key is None or authority is None:
+    if settings.listen.startswith("unix:") or settings.mutual_tls is None:
         return grpc.insecure_channel(settings.listen)
+    certificate, key, authority = settings.mutual_tls
     credentials = grpc.ssl_channel_credentials(authority.read_bytes(), key.read_bytes(), certificate.read_bytes())
     port = settings.listen.rpartition(":")[2]
     return grpc.secure_channel(f"localhost:{port}", credentials)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.compiler.contract import GATEWAY, load_contract
+from services.compiler.contract import ENVOY, GATEWAY, load_contract
 from services.deployment.files import write_private
 from services.shared.principal import TRUST_DOMAIN
 
@@ -31,7 +31,7 @@ Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 def identities() -> tuple[str, ...]:
     """Return the names of all that has an identity on the mesh."""
-    return (*load_contract().owners, GATEWAY, "envoy")
+    return (*load_contract().owners, GATEWAY, ENVOY)
 
 
 def ensure_pki(folder: Path, names: Sequence[str] | None = None) -> list[str]:

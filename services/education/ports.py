@@ -1,4 +1,4 @@
-"""What Education needs of other services."""
+"""Ports of Education: the other services that it calls."""
 
 from __future__ import annotations
 

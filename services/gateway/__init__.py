@@ -1,1 +1,1 @@
-"""The gateway: the compiler of what Envoy runs, and a small process for what Envoy cannot do itself."""
+"""The gateway: a small process for what Envoy cannot do itself."""

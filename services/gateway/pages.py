@@ -1,4 +1,4 @@
-"""What the gateway serves over HTTP itself."""
+"""The gateway's HTTP app."""
 
 from __future__ import annotations
 
@@ -18,36 +18,34 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from interceptors.errors import to_status
-from services.gateway.errors import RouteNotFound
+from services.compiler.envoy.errors import RouteNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starlette.requests import Request
 
-    from services.gateway.parts import Parts
+    from services.gateway.health import MeshHealth
     from services.gateway.settings import GatewaySettings
 
 
-def make_app(parts: Parts) -> Starlette:
+def make_app(mesh: MeshHealth) -> Starlette:
     """Return the HTTP app."""
 
     async def health(_request: Request) -> JSONResponse:
-        healthy = parts.healthy
-        whole = parts.whole
         body = {
-            "status": "healthy" if whole else "degraded",
-            "services": {name: "healthy" if serves else "unhealthy" for name, serves in healthy.items()},
+            "status": "healthy" if mesh.all_healthy else "degraded",
+            "services": {name: "healthy" if serves else "unhealthy" for name, serves in mesh.healthy.items()},
         }
-        return JSONResponse(body, HTTPStatus.OK if whole else HTTPStatus.SERVICE_UNAVAILABLE)
+        return JSONResponse(body, HTTPStatus.OK if mesh.all_healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
     return Starlette(routes=[Route("/health", health)], exception_handlers={HTTPException: _refuse})
 
 
-async def serve_pages(settings: GatewaySettings, parts: Parts) -> None:
+async def serve_pages(settings: GatewaySettings, mesh: MeshHealth) -> None:
     """Serve the HTTP app until cancelled."""
     over_tcp = not settings.http_listen.startswith("unix:")
-    await serve(make_app(parts), settings.http_listen, settings.mutual_tls if over_tcp else None)
+    await serve(make_app(mesh), settings.http_listen, settings.mutual_tls if over_tcp else None)
 
 
 async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path] | None = None) -> None:
@@ -62,7 +60,7 @@ async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path
         ssl_certfile=certificate,
         ssl_keyfile=key,
         ssl_ca_certs=str(authority) if authority else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED,  # Over TCP, only parts of the mesh may ask.
+        ssl_cert_reqs=ssl.CERT_REQUIRED,  # Over TCP, only members of the mesh may ask.
     )
     with _listening(address) as listener:
         await _Uvicorn(config).serve(sockets=[listener])
@@ -77,7 +75,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:
-    """Answer unknown paths and methods like the gateway's other refusals."""
+    """Answer unknown paths and methods like Envoy's own refusals."""
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
     return JSONResponse(MessageToDict(to_status(RouteNotFound())), status)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 from pydantic import field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from services.shared.settings import ServerSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Targets = dict[str, tuple[str, ...]]
 
@@ -55,10 +52,3 @@ class GatewaySettings(ServerSettings):
                 "AZORA_HTTP_LISTEN is a TCP address, which requires AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY"
             )
         return self
-
-    @property
-    def mutual_tls(self) -> tuple[Path, Path, Path] | None:
-        """Paths of the certificate, its private key and the mesh certificate authority; None without TLS."""
-        if self.tls_certificate and self.tls_key and self.tls_authority:
-            return self.tls_certificate, self.tls_key, self.tls_authority
-        return None

@@ -1,4 +1,4 @@
-"""What can go wrong with the local system, each said in a sentence that says what to do.
+"""Errors of the local system. Each message says what to do.
 
     LocalError
     ├── the machine: ProductionRefused · PythonTooOld · BinaryMissing · UserUnnamed · DiskFull · PortTaken · PortRefused

@@ -1,4 +1,4 @@
-"""Where things lie: the home of what is kept, and a short private folder for the sockets of a run."""
+"""Directories and files of the local system: its home, and a short private folder for sockets."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-LOG_BYTES_MAX = 16 * 1024 * 1024
+MAX_LOG_BYTES = 16 * 1024 * 1024
 """A log that exceeds this is rotated; with the one before it, a process keeps at most about twice as much."""
 ROTATION_SECONDS = 2.0
 FOLLOW_SECONDS = 0.2
@@ -48,7 +48,7 @@ def rotate(log: Path) -> None:
     Its process has the file open to append, so it is emptied and not replaced; lines written meanwhile are lost.
     """
     with suppress(OSError):
-        if log.stat().st_size <= LOG_BYTES_MAX:
+        if log.stat().st_size <= MAX_LOG_BYTES:
             return
         with suppress(OSError):  # A full disk has no space for a copy, and emptying the log makes some.
             shutil.copyfile(log, log.with_suffix(".log.old"))

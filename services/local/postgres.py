@@ -42,7 +42,7 @@ PORT = 5432
 """Only in the socket's name: nothing listens on TCP."""
 SYSTEM_FOLDER = Path("/var/db" if sys.platform == "darwin" else "/var/lib")
 """Where root's data goes when its home is closed to others; only root can write there."""
-CONNECTIONS_MAX = 300
+MAX_CONNECTIONS = 300
 ANSWER_SECONDS = 2.0
 STOP_SECONDS = 20.0
 
@@ -62,7 +62,7 @@ SETTINGS = {
     "listen_addresses": "",
     "port": PORT,
     "unix_socket_permissions": "0700",
-    "max_connections": CONNECTIONS_MAX,
+    "max_connections": MAX_CONNECTIONS,
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

@@ -1,4 +1,4 @@
-"""What `azora` prints: progress, the table of a system that is up, and what went wrong."""
+"""Output of `azora`: progress, the table of a running system, failures."""
 
 from __future__ import annotations
 

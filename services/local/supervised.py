@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 QUICK_SECONDS = 5.0
 """A process that ends sooner than this after it was ready has failed quickly."""
-QUICK_FAILURES_MAX = 5
+MAX_QUICK_FAILURES = 5
 GIVE_UP_SECONDS = 10.0
 """Minimum time of quick failures before a process counts as failed: what a killed one left may need as long to end."""
 BACKOFF_SECONDS = 0.25
 """Pause before the first restart; doubled by each quick failure."""
-BACKOFF_MAX_SECONDS = 4.0
+MAX_BACKOFF_SECONDS = 4.0
 
 
 class State(StrEnum):
@@ -107,9 +107,9 @@ class SupervisedProcess:
             quick = clock.time() - since < QUICK_SECONDS
             failures, failing_since = (failures + 1, failing_since) if failures and quick else (1, clock.time())
             self.state = State.BROKEN
-            if failures >= QUICK_FAILURES_MAX and clock.time() - failing_since >= GIVE_UP_SECONDS:
+            if failures >= MAX_QUICK_FAILURES and clock.time() - failing_since >= GIVE_UP_SECONDS:
                 raise self._failed(f"ended {failures} times in a row (the last time: {ended})")
-            pause_seconds = min(BACKOFF_SECONDS * 2 ** (failures - 1), BACKOFF_MAX_SECONDS)
+            pause_seconds = min(BACKOFF_SECONDS * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
             self._say(f"{self.spec.name} ended ({ended}); restarting in {pause_seconds:.2g} s")
             await asyncio.sleep(pause_seconds)
             with suppress(ProcessFailed):  # It has ended again then, which the next round counts.

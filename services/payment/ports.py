@@ -1,4 +1,4 @@
-"""What Payment needs of other services."""
+"""Ports of Payment: the other services that it calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every service is built on, put together in one place: database, mesh, jobs, events, interceptors, server."""
+"""The infrastructure of every service: database, mesh channel, jobs, events, interceptors, server."""
 
 from __future__ import annotations
 
@@ -116,7 +116,14 @@ class Infrastructure(Generic[Settings]):
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,
-            interceptor=partial(chain, verifier=verifier, limiter=limiter, registry=registry, tracer=self.tracer),
+            interceptor=partial(
+                chain,
+                verifier=verifier,
+                limiter=limiter,
+                max_concurrent_rpcs=self.settings.max_concurrent_rpcs,
+                registry=registry,
+                tracer=self.tracer,
+            ),
             services=registrations,
             ready=ready or self.database.ready,
             background=[worker.run, *delivering],

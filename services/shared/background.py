@@ -72,7 +72,7 @@ class Background:
             crashes = self._count(number, started)
             if crashed is not None:
                 await self._run(name, crashed, restarts=False)
-            await asyncio.sleep(backoff_seconds(crashes, most=MAX_RESTART_SECONDS))
+            await asyncio.sleep(backoff_seconds(crashes, max_seconds=MAX_RESTART_SECONDS))
 
     async def _run(self, name: str, work: Callable[[], Awaitable[None]], *, restarts: bool = True) -> None:
         try:

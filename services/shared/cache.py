@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -52,5 +52,5 @@ class EncodedAnswers:
             self.bytes -= _size(dropped)
 
 
-def _size(answer: Any) -> int:
+def _size(answer: bytes) -> int:
     return len(answer) + ENTRY_OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""Between the types that all services share and their messages."""
+"""Conversion between money, time and their messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to the database: transactions as closures, reads without one, driver errors named at one border."""
+"""Database access: transactions as closures, reads without one, driver errors translated in one place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import DateTime, MetaData, Uuid, text
+from sqlalchemy import DateTime, Uuid, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -42,11 +42,6 @@ Id = Uuid(as_uuid=False)
 Time = DateTime(timezone=True)
 ID_MAX = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 """Not below any id: where a list that runs backwards begins."""
-
-
-def metadata() -> MetaData:
-    """Return the MetaData of a service's tables."""
-    return MetaData()
 
 
 class StatementFailed(Exception):

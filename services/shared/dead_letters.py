@@ -1,4 +1,4 @@
-"""What a service's background work has left to do, and what it gave up: for operators, benchmarks and metrics."""
+"""Backlog and dead letters of a service's background work: for operators, benchmarks and metrics."""
 
 from __future__ import annotations
 

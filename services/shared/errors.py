@@ -4,7 +4,7 @@
     ├── InvalidArgument ── ValidationFailed · MalformedRequest · UpdateMaskInvalid · CurrencyUnknown · …
     ├── Unauthenticated ── TokenMissing · TokenInvalid · TokenExpired
     ├── PermissionDenied ── AccessDenied
-    ├── NotFound
+    ├── NotFound ── ServiceUnknown
     ├── AlreadyExists
     ├── FailedPrecondition
     ├── Aborted
@@ -129,6 +129,10 @@ class NotFound(DomainError):
     """Not found."""
 
     stored = True
+
+
+class ServiceUnknown(NotFound):
+    """Unknown service: use the full name of a gRPC service."""
 
 
 class AlreadyExists(DomainError):

@@ -6,14 +6,14 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import protovalidate
 from azora.event.v1 import event_pb2
 from google.protobuf.message import DecodeError, Message
 from sqlalchemy import text
 
-from services.shared.errors import DomainError, InternalError
+from services.shared.errors import DomainError, InternalError, ValidationFailed
 from services.shared.events import declared_events
 from services.shared.retention import Retention
+from services.shared.validation import validate
 from services.shared.verdicts import is_verdict
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ class Inbox:
             wrong = ", ".join(sorted(declared.keys() ^ self._subscriptions.keys()))
             raise ValueError(f"{service}: the contract's subscriptions and the inbox's handlers differ in {wrong}")
         self._publishers = declared
-        self._validator = protovalidate.Validator()
 
     async def receive(self, publisher: str, events: Iterable[event_pb2.Event]) -> list[event_pb2.Result]:
         """Handle the events of a publishing service, by its mesh identity; return a result for each.
@@ -92,8 +91,8 @@ class Inbox:
             return event_pb2.Refusal(reason="EVENT_TYPE_UNKNOWN", retryable=True)
         try:
             message = subscription.message.FromString(event.what.value)
-            self._validator.validate(message)
-        except (DecodeError, protovalidate.ValidationError) as error:
+            validate(message)
+        except (DecodeError, ValidationFailed) as error:
             logger.error("event refused: it is invalid", extra=details | {"error": str(error)})  # noqa: TRY400
             return event_pb2.Refusal(reason="EVENT_INVALID")
         try:

@@ -231,9 +231,9 @@ def _outcome(job: Job[Any], queued: QueuedJob, error: Exception) -> Exception:
     attempt, reason = queued.attempts + 1, reason_of(error)
     details = {"job": job.name, "id": queued.id, "attempt": attempt, "reason": reason}
     defect = not (isinstance(error, TRANSIENT) or is_verdict(error))
-    most = min(job.max_attempts, MAX_DEFECT_ATTEMPTS) if defect else job.max_attempts
+    max_attempts = min(job.max_attempts, MAX_DEFECT_ATTEMPTS) if defect else job.max_attempts
     traceback = error if defect else None
-    if is_verdict(error) or attempt >= most:
+    if is_verdict(error) or attempt >= max_attempts:
         logger.error("job failed; it is not retried", extra=details, exc_info=traceback)
         return JobFailed(reason)
     seconds = backoff_seconds(attempt)

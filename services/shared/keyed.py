@@ -29,8 +29,8 @@ def idempotent(
 ) -> Idempotent[Effect, Response]:
     """Return the keyed call that `request` makes.
 
-    The key is its field `key_field`, or the header Idempotency-Key, or for a call through the edge the edge's request
-    id, which stays the same over the gateway's retries. Raises IdempotencyKeyConflict where both are given and differ,
+    The key is its field `key_field`, or the header Idempotency-Key, or for a call through the edge Envoy's request ID,
+    which stays the same over Envoy's retries. Raises IdempotencyKeyConflict where both are given and differ,
     IdempotencyKeyInvalid where a service sent none.
     """
     call = current_request()

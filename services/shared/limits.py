@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Maximum size of a request message."""
+MAX_CONCURRENT_RPCS = 256
+"""Maximum number of calls that a process serves at once, unless set."""
 MAX_HEADERS_KIB = 16
 """Maximum size of a request's headers at the edge and on the mesh, as Envoy counts them."""
 MAX_HEADERS = 64

@@ -156,7 +156,7 @@ class Delivery:
                 logger.warning("outbox is not available", extra={"error": error.reason})
                 claimed = 0
             if self._failures:
-                await asyncio.sleep(backoff_seconds(self._failures, most=MAX_UNREACHABLE_SECONDS))
+                await asyncio.sleep(backoff_seconds(self._failures, max_seconds=MAX_UNREACHABLE_SECONDS))
             elif claimed < self._batch:
                 pause = MIN_POLL_SECONDS if claimed else min(pause * 2, MAX_POLL_SECONDS)
                 if await self._woken(pause):

@@ -76,7 +76,7 @@ class Request:
     """What is known of the call being served, beside its message."""
 
     id: str = ""
-    """The edge's request id: the same over the gateway's own retries."""
+    """The request ID that Envoy assigned: the same over Envoy's own retries."""
     traceparent: str = ""
     """W3C Trace Context, to be sent along with calls to other services."""
     tracestate: str = ""
@@ -94,11 +94,11 @@ class Request:
         """The trace id, 32 hexadecimal digits."""
         return self.traceparent.split("-")[1]
 
-    def remaining_seconds(self, most: float) -> float:
-        """How long a call made on behalf of this one may take: at most `most` seconds."""
+    def remaining_seconds(self, max_seconds: float) -> float:
+        """How long a call made on behalf of this one may take: at most `max_seconds`."""
         if self.deadline is None:
-            return most
-        return max(0.0, min(most, self.deadline - asyncio.get_running_loop().time()))
+            return max_seconds
+        return max(0.0, min(max_seconds, self.deadline - asyncio.get_running_loop().time()))
 
 
 _current: ContextVar[Request] = ContextVar("azora_request")

@@ -1,4 +1,4 @@
-"""What gRPC reflection looks symbols up in."""
+"""The descriptor pool of gRPC reflection."""
 
 from __future__ import annotations
 

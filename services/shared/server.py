@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs, telemetry
 from services.shared.background import Background
+from services.shared.errors import ServiceUnknown
 from services.shared.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import METRICS, compile_policies, infrastructure_policies
 from services.shared.reflection import SymbolPool
@@ -78,7 +79,7 @@ class Registration:
 
 
 class Health(health_aio.HealthServicer):
-    """The package's health servicer, with the method that it leaves out."""
+    """The package's health servicer, with the method that it leaves out, and refusals as typed errors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +90,12 @@ class Health(health_aio.HealthServicer):
         if service not in self._listed:
             self._listed.append(service)
         await super().set(service, status)
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the RPC's name
+        """Return the status of a service. Raises ServiceUnknown for one that is not known, as the protocol asks."""
+        if request.service not in self._listed:
+            raise ServiceUnknown
+        return await super().Check(request, context)
 
     async def List(self, _request: Any, context: Any) -> Any:  # noqa: N802 - the RPC's name
         """Return the status of every service by name."""
@@ -131,7 +138,6 @@ class Server:
         )
         self._server = aio.server(
             interceptors=[self.interceptor(policies)],
-            maximum_concurrent_rpcs=self.settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_metadata_size", MAX_METADATA_BYTES),
@@ -241,18 +247,17 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
 
 def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
     """Return the channel to the other services, with this service's identity where it has one."""
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
-    identity = client.MeshIdentity(certificate, key, authority) if certificate and key and authority else None
+    identity = client.MeshIdentity(*settings.mutual_tls) if settings.mutual_tls else None
     return client.connect(settings.mesh_target, identity=identity, interceptors=interceptors)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     """Mutual TLS that picks up renewed certificates by itself."""
-    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_authority
-    if certificate is None or key is None or authority is None:
+    if settings.mutual_tls is None:
         raise ValueError(
             "a TCP listen address requires a certificate, its private key and the mesh certificate authority"
         )
+    certificate, key, authority = settings.mutual_tls
 
     def read() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration(

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.shared.limits import MAX_CONCURRENT_RPCS
+
 S = TypeVar("S", bound=BaseSettings)
 SECRET_BYTES = 32
 OtlpEndpoint = Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9.-]+:[0-9]{1,5})?$")]
@@ -57,8 +59,8 @@ class ServerSettings(BaseSettings):
     """OTLP endpoint for traces, over gRPC without TLS: `http://127.0.0.1:4317`. Traces are not recorded if unset."""
     trace_sample_ratio: Ratio = 1.0
     """Fraction of traces to record, from 0 to 1. Calls that are part of a trace follow its sampling decision."""
-    max_concurrent_rpcs: Annotated[int, Field(ge=1)] = 256
-    """Maximum number of concurrent calls. Excess calls fail with RESOURCE_EXHAUSTED."""
+    max_concurrent_rpcs: Annotated[int, Field(ge=1)] = MAX_CONCURRENT_RPCS
+    """Maximum number of concurrent calls, health checks excluded. Excess calls fail with RESOURCE_EXHAUSTED."""
     drain_seconds: Annotated[float, Field(ge=0)] = 3.0
     """Delay between health status NOT_SERVING and shutdown, in seconds. Must exceed Envoy's health check interval."""
     grace_seconds: Annotated[float, Field(ge=0)] = 10.0
@@ -66,14 +68,20 @@ class ServerSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _insecure_is_for_development(self) -> Self:
-        over_tcp = not self.listen.startswith("unix:")
-        if over_tcp and not (self.tls_certificate and self.tls_key and self.tls_authority):
+        if not self.listen.startswith("unix:") and self.mutual_tls is None:
             raise ValueError("AZORA_LISTEN is a TCP address, which requires AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
         if self.production and self.rate_limit_scale != 1:
             raise ValueError("AZORA_RATE_LIMIT_SCALE must be 1 in production")
         if self.production and self.reflection:
             raise ValueError("AZORA_REFLECTION must not be enabled in production")
         return self
+
+    @property
+    def mutual_tls(self) -> tuple[Path, Path, Path] | None:
+        """Paths of the certificate, its private key and the mesh certificate authority; None without TLS."""
+        if self.tls_certificate and self.tls_key and self.tls_authority:
+            return self.tls_certificate, self.tls_key, self.tls_authority
+        return None
 
     @property
     def counters_url(self) -> str:

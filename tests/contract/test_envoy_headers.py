@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from azora.client import error_reason
+from google.rpc import error_details_pb2, status_pb2
 
 from services.shared.limits import MAX_HEADERS_KIB
 from tests.support.edge import Edge, error_info, failure
@@ -23,6 +25,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 LIST = "/azora.education.v1.CourseService/ListCourses"
 EMPTY_FRAME = bytes(5)
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
+
+
+def reason(answer: httpx.Response) -> str:
+    """Return the ErrorInfo.reason of a gRPC answer that is all headers."""
+    details = status_pb2.Status.FromString(b64decode(answer.headers["grpc-status-details-bin"] + "=="))
+    info = error_details_pb2.ErrorInfo()
+    assert details.details[0].Unpack(info)
+    return str(info.reason)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +79,52 @@ async def test_headers_of_servers_and_of_grpc_itself_are_removed(
     assert answer.status_code == 200
     (call,) = edge.received("education")
     assert name not in call.headers
+
+
+@pytest.mark.parametrize("te", [{}, {"te": "TRAILERS"}])
+async def test_a_grpc_call_without_te_arrives(http: httpx.AsyncClient, edge: Edge, te: dict[str, str]) -> None:
+    """The core reset it, which was repeated three times and then answered UNAVAILABLE."""
+    answer = await http.post(LIST, content=EMPTY_FRAME, headers={"content-type": "application/grpc"} | te)
+    assert answer.status_code == 200
+    assert len(edge.received("education")) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [*((method, LIST) for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")), ("POST", f"{LIST}?a=1")],
+)
+async def test_what_the_core_takes_for_no_call_is_refused_by_the_edge(
+    http: httpx.AsyncClient, edge: Edge, method: str, path: str
+) -> None:
+    """The core answered "Error parsing ':method' metadata" and "Method not found!", without ErrorInfo."""
+    answer = await http.request(method, path, content=EMPTY_FRAME, headers=GRPC)
+    assert (answer.status_code, answer.headers["grpc-status"]) == (200, "12")
+    assert reason(answer) == "ROUTE_NOT_FOUND"
+    assert not edge.received("education")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\0\0\0",
+        b"\0\0\0\0\x09abc",
+        b"\0\xff\xff\xff\xffabc",
+        EMPTY_FRAME + EMPTY_FRAME,
+        EMPTY_FRAME + b"a",
+        b"\1\0\0\0\0",
+        b"\2\0\0\0\0",
+    ],
+    ids=bytes.hex,
+)
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc-web+proto"])
+async def test_a_call_whose_body_is_not_one_message_is_refused_at_once(
+    http: httpx.AsyncClient, edge: Edge, content_type: str, body: bytes
+) -> None:
+    """The core never answered one that is not whole: 1,024 of them kept everyone out of a service for 5 seconds."""
+    answer = await http.post(LIST, content=body, headers=GRPC | {"content-type": content_type})
+    assert (answer.headers["grpc-status"], reason(answer)) == ("3", "MALFORMED_REQUEST")
+    assert not edge.received("education")
 
 
 @pytest.mark.parametrize("encoding", ["foo", "identity, gzip", ""])

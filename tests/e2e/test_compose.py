@@ -34,7 +34,7 @@ PASSWORD = "a long enough passphrase"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def system() -> AsyncIterator[Processes]:
+async def composed() -> AsyncIterator[Processes]:
     with tempfile.TemporaryDirectory(prefix="azt", dir="/tmp") as name:
         folder = Path(name)
         make_secrets(folder / "secrets")
@@ -62,17 +62,17 @@ def serve(processes: Processes, cluster: Cluster, service: str) -> SupervisedPro
     return processes.service(service, AZORA_DRAIN_SECONDS="0", **database)
 
 
-async def test_the_whole_system_says_that_it_is_healthy(system: Processes) -> None:
-    async with edge(system) as client:
+async def test_the_whole_system_says_that_it_is_healthy(composed: Processes) -> None:
+    async with edge(composed) as client:
         answer = await client.get("/health")
     assert answer.status_code == httpx.codes.OK
     assert answer.json()["services"] == dict.fromkeys(SERVICES, "healthy")
 
 
-async def test_services_learn_of_each_other_through_the_mesh(system: Processes) -> None:
+async def test_services_learn_of_each_other_through_the_mesh(composed: Processes) -> None:
     """Education and Payment fetch Auth's keys over Envoy's internal listener before they believe a token."""
     person = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
-    async with edge(system) as client:
+    async with edge(composed) as client:
         registered = await client.post("/v1/auth/register", json=person)
         token = {"authorization": f"Bearer {registered.json()['accessToken']}"}
         for path in ("/v1/auth/profile", "/v1/enrollments", "/v1/wallet"):
@@ -81,34 +81,36 @@ async def test_services_learn_of_each_other_through_the_mesh(system: Processes) 
 
 
 @pytest.mark.parametrize("service", SERVED)
-async def test_nobody_without_a_certificate_of_the_mesh_reaches_a_service(system: Processes, service: str) -> None:
-    port = system.port(service, 50051)
+async def test_nobody_without_a_certificate_of_the_mesh_reaches_a_service(composed: Processes, service: str) -> None:
+    port = composed.port(service, 50051)
     assert await health(aio.insecure_channel(f"localhost:{port}")) == grpc.StatusCode.UNAVAILABLE
-    ensure_pki(system.folder / "stranger")
-    stranger = identity(system.folder / "stranger", "envoy", authority=system.made / "ca.crt")
+    ensure_pki(composed.folder / "stranger")
+    stranger = identity(composed.folder / "stranger", "envoy", authority=composed.made / "ca.crt")
     assert await health(aio.secure_channel(f"localhost:{port}", stranger)) == grpc.StatusCode.UNAVAILABLE
 
 
-async def test_parts_of_the_mesh_may_ask_for_health_and_for_nothing_else(system: Processes) -> None:
-    target = f"localhost:{system.port('auth', 50051)}"
-    education = identity(system.made, "education")
+async def test_parts_of_the_mesh_may_ask_for_health_and_for_nothing_else(composed: Processes) -> None:
+    target = f"localhost:{composed.port('auth', 50051)}"
+    education = identity(composed.made, "education")
     assert await health(aio.secure_channel(target, education)) == grpc.StatusCode.OK
     assert await keys(aio.secure_channel(target, education)) == grpc.StatusCode.PERMISSION_DENIED
-    envoy = identity(system.made, "envoy")
+    envoy = identity(composed.made, "envoy")
     assert await health(aio.secure_channel(target, envoy)) == grpc.StatusCode.OK
     assert await keys(aio.secure_channel(target, envoy)) == grpc.StatusCode.OK
 
 
-async def test_the_internal_listener_wants_a_certificate(system: Processes) -> None:
-    target = f"localhost:{system.port('envoy', 9443)}"
+async def test_the_internal_listener_wants_a_certificate(composed: Processes) -> None:
+    target = f"localhost:{composed.port('envoy', 9443)}"
     assert await keys(aio.insecure_channel(target)) == grpc.StatusCode.UNAVAILABLE
     name = [("grpc.ssl_target_name_override", "envoy")]
-    assert await keys(aio.secure_channel(target, identity(system.made, "payment"), options=name)) == grpc.StatusCode.OK
+    assert (
+        await keys(aio.secure_channel(target, identity(composed.made, "payment"), options=name)) == grpc.StatusCode.OK
+    )
 
 
-async def test_guessing_passwords_ends_with_a_time_to_wait(system: Processes) -> None:
+async def test_guessing_passwords_ends_with_a_time_to_wait(composed: Processes) -> None:
     """The real limits: ten attempts a minute from one address, on whatever accounts."""
-    async with edge(system) as client:
+    async with edge(composed) as client:
         for attempt in range(11):
             guess = {"email": f"{attempt}@example.com", "password": PASSWORD}
             answer = await client.post("/v1/auth/login", json=guess)
@@ -122,25 +124,21 @@ async def test_guessing_passwords_ends_with_a_time_to_wait(system: Processes) ->
     assert status["details"][1]["@type"].endswith("google.rpc.RetryInfo")
 
 
-async def test_reflection_is_off_in_production(system: Processes) -> None:
-    async with aio.insecure_channel(f"127.0.0.1:{system.port('envoy', 8080)}") as channel:
+async def test_reflection_is_off_in_production(composed: Processes) -> None:
+    async with aio.insecure_channel(f"127.0.0.1:{composed.port('envoy', 8080)}") as channel:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]
         call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         assert await call.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_health_check_says_what_is_wrong(system: Processes) -> None:
+async def test_a_health_check_says_what_is_wrong(composed: Processes) -> None:
     """Auth's check: where nobody listens, of a service that there is not, with a bad setting, without its key."""
-    for changes, arguments, complaint in (
-        ({"AZORA_LISTEN": "127.0.0.1:1"}, [], "UNAVAILABLE"),
-        ({}, ["azora.nothing.v1.Nothing"], "NOT_FOUND"),
-        ({"AZORA_LOG_LEVEL": "LOUD"}, [], "AZORA_LOG_LEVEL"),
-        ({"AZORA_TLS_KEY": "/nowhere"}, [], "/nowhere"),
-    ):
+
+    async def complains(complaint: str, *arguments: str, **changes: str) -> None:
         process = await asyncio.create_subprocess_exec(
-            *system.check("auth"),
+            *composed.check("auth"),
             *arguments,
-            env=system.environment("auth", **changes),
+            env=composed.environment("auth", **changes),
             cwd=ROOT,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -149,9 +147,16 @@ async def test_a_health_check_says_what_is_wrong(system: Processes) -> None:
         assert said.decode().startswith("not healthy: ")
         assert complaint in said.decode()
 
+    await asyncio.gather(
+        complains("UNAVAILABLE", AZORA_LISTEN="127.0.0.1:1"),
+        complains("NOT_FOUND", "azora.nothing.v1.Nothing"),
+        complains("AZORA_LOG_LEVEL", AZORA_LOG_LEVEL="LOUD"),
+        complains("/nowhere", AZORA_TLS_KEY="/nowhere"),
+    )
 
-def edge(system: Processes) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{system.port('envoy', 8080)}", trust_env=False)
+
+def edge(composed: Processes) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{composed.port('envoy', 8080)}", trust_env=False)
 
 
 def identity(folder: Path, name: str, authority: Path | None = None) -> grpc.ChannelCredentials:

@@ -27,7 +27,13 @@ def _healthy(system: LocalSystem) -> bool:
     return status == httpx.codes.OK and ALL_HEALTHY.items() <= services.items()
 
 
-def test_it_starts_seeded_keeps_its_data_and_stops_without_a_trace(fresh_system: LocalSystem) -> None:
+def test_in_a_deep_and_private_home_it_starts_seeded_keeps_its_data_and_stops_without_a_trace(
+    fresh_system: LocalSystem, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    fresh_system.home = private.joinpath(*["a-folder-with-a-long-name"] * 12) / "home"
+    fresh_system.home.parent.mkdir(parents=True)
     fresh_system.start()
     assert _healthy(fresh_system)
     assert set(fresh_system.processes()) == PROCESSES
@@ -41,28 +47,29 @@ def test_it_starts_seeded_keeps_its_data_and_stops_without_a_trace(fresh_system:
     fresh_system.start("--no-seed")
     assert httpx.get(f"{fresh_system.edge}/v1/courses", trust_env=False).json()["courses"] == courses
     fresh_system.stop()
+    assert private.stat().st_mode & 0o777 == 0o700
     assert fresh_system.azora("reset").returncode == 0
     assert not fresh_system.home.exists()
 
 
-def test_what_is_killed_comes_back_and_what_was_in_the_way_is_told(fresh_system: LocalSystem) -> None:
-    fresh_system.start("--no-seed", "--replicas", "payment=2")
-    assert set(fresh_system.processes()) == PROCESSES | {"payment-1"}
-    _freeze_and_half_stop(fresh_system)
+def test_what_is_killed_comes_back_and_what_was_in_the_way_is_told(kept_system: LocalSystem) -> None:
+    kept_system.start("--no-seed", "--replicas", "payment=2")
+    assert set(kept_system.processes()) == PROCESSES | {"payment-1"}
+    _freeze_and_half_stop(kept_system)
     for name in ("payment", "gateway", "envoy", "postgres"):
-        killed = fresh_system.processes()[name]
+        killed = kept_system.processes()[name]
         killed.send(signal.SIGKILL)
-        assert eventually_sync(lambda name=name: f"{name} restarted" in fresh_system.output, within_seconds=30)  # type: ignore[misc]
-        assert f"{name} ended (killed by SIGKILL); restarting" in fresh_system.output
-        assert fresh_system.processes()[name] != killed
-        assert eventually_sync(lambda: _healthy(fresh_system), within_seconds=20)
+        assert eventually_sync(lambda name=name: f"{name} restarted" in kept_system.output, within_seconds=30)  # type: ignore[misc]
+        assert f"{name} ended (killed by SIGKILL); restarting" in kept_system.output
+        assert kept_system.processes()[name] != killed
+        assert eventually_sync(lambda: _healthy(kept_system), within_seconds=20)
 
-    second = fresh_system.azora("up")
+    second = kept_system.azora("up")
     assert second.returncode == 1
-    assert f"already running on {fresh_system.home}" in second.stderr
-    assert fresh_system.azora("reset").returncode == 1
-    assert _healthy(fresh_system)
-    fresh_system.stop()
+    assert f"already running on {kept_system.home}" in second.stderr
+    assert kept_system.azora("reset").returncode == 1
+    assert _healthy(kept_system)
+    kept_system.stop()
 
 
 def _freeze_and_half_stop(system: LocalSystem) -> None:
@@ -77,17 +84,17 @@ def _freeze_and_half_stop(system: LocalSystem) -> None:
     assert eventually_sync(lambda: said in system.output, within_seconds=20)
 
 
-def test_a_killed_run_leaves_nothing_that_hinders_the_next(fresh_system: LocalSystem) -> None:
-    fresh_system.start("--no-seed")
-    processes = fresh_system.processes()
-    assert fresh_system.process
-    fresh_system.process.kill()
-    fresh_system.wait()
+def test_a_killed_run_leaves_nothing_that_hinders_the_next(kept_system: LocalSystem) -> None:
+    kept_system.start("--no-seed")
+    processes = kept_system.processes()
+    assert kept_system.process
+    kept_system.process.kill()
+    kept_system.wait()
     # At once, while what it left may still be ending.
-    fresh_system.start("--no-seed")
+    kept_system.start("--no-seed")
     assert [name for name, identity in processes.items() if identity.alive] == []
-    assert _healthy(fresh_system)
-    _interrupt_twice(fresh_system)
+    assert _healthy(kept_system)
+    _interrupt_twice(kept_system)
 
 
 def _interrupt_twice(system: LocalSystem) -> None:
@@ -124,15 +131,3 @@ def test_a_part_that_fails_is_named_with_the_end_of_its_log(fresh_system: LocalS
     assert "failed (exit code 1)" in failed.stderr
     assert re.search(r"  \| \w+ failed to start: AZORA_LOG_LEVEL", failed.stderr)
     assert fresh_system.processes() == {}
-
-
-def test_a_deep_and_private_home_will_do(fresh_system: LocalSystem, tmp_path: Path) -> None:
-    private = tmp_path / "private"
-    private.mkdir(mode=0o700)
-    fresh_system.home = private.joinpath(*["a-folder-with-a-long-name"] * 12) / "home"
-    fresh_system.home.parent.mkdir(parents=True)
-    fresh_system.start("--no-seed")
-    assert _healthy(fresh_system)
-    fresh_system.stop()
-    assert private.stat().st_mode & 0o777 == 0o700
-    assert fresh_system.azora("reset").returncode == 0

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.system import LocalSystem
 
+pytestmark = pytest.mark.alone
 LOGIN = {"email": "student@azora.world", "password": "Student@2024!"}
 
 

@@ -8,7 +8,11 @@ import os
 import socket
 
 FIRST, SPREAD, LAST = 20_000, 10_000, 32_000
-_candidates = itertools.chain(range(FIRST + os.getpid() % SPREAD, LAST), range(FIRST, LAST))
+WORKERS = 8
+"""Tests that run side by side in so many workers never take each other's ports."""
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+_start = FIRST + os.getpid() % SPREAD // WORKERS * WORKERS
+_candidates = itertools.chain(range(_start + _worker, LAST, WORKERS), range(FIRST + _worker, LAST, WORKERS))
 
 
 def free_port() -> int:

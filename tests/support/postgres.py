@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +28,9 @@ DEFAULT_RIGHTS = """
 ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {service}_app;
 ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT USAGE, SELECT ON SEQUENCES TO {service}_app;
 """
+
+ROOM_BYTES = 2 * 1024**3
+"""Ten times what a session's server holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class Databases:
     @asynccontextmanager
     async def _created(self, service: str, template: str) -> AsyncIterator[Clone]:
         name = f"{service}_{new_id().replace('-', '')}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {service}_owner")
+        # Copied as files, which costs half of what copying through the log does.
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {service}_owner STRATEGY FILE_COPY")
         try:
             urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
             yield Clone(name, self.server, *urls)
@@ -80,10 +86,18 @@ class Databases:
             await connection.execute(statement)
 
 
+def memory_or_disk() -> str:
+    """Return a folder in memory if there is one with room for databases and programs: a clone is 300 files."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK | os.X_OK) or os.statvfs(memory).f_flag & os.ST_NOEXEC:
+        return "/tmp"
+    return str(memory) if shutil.disk_usage(memory).free > ROOM_BYTES else "/tmp"
+
+
 @contextmanager
-def passable_folder() -> Iterator[Path]:
+def passable_folder(parent: str = "/tmp") -> Iterator[Path]:
     """Give a short folder that, where the tests run as root, the server's own user can pass through."""
-    with tempfile.TemporaryDirectory(prefix="azt", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="azt", dir=parent) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
 
@@ -91,7 +105,7 @@ def passable_folder() -> Iterator[Path]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def databases() -> AsyncIterator[Databases]:
     """Run a PostgreSQL for the session."""
-    with passable_folder() as folder:
+    with passable_folder(memory_or_disk()) as folder:
         async with postgres.running(folder, SERVICES) as server:
             yield Databases(server)
 

@@ -18,6 +18,7 @@ from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.shared import tokens
 from services.shared.ids import new_id
+from services.shared.limits import MAX_CONCURRENT_RPCS
 from services.shared.policy import role_permissions
 from services.shared.server import Registration, Server
 from services.shared.settings import Environment, ServerSettings
@@ -79,6 +80,7 @@ async def serving(
     redis_url: str = "",
     tracer: Tracer | None = None,
     metrics: ProcessMetrics | None = None,
+    max_concurrent_rpcs: int = MAX_CONCURRENT_RPCS,
     **settings: Any,
 ) -> AsyncIterator[str]:
     """Serve `services` behind the real chain; give the target to connect to."""
@@ -87,7 +89,14 @@ async def serving(
     async with short_folder() as folder:
         server = Server(
             ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0, **settings),
-            partial(chain, verifier=signer.verifier(), limiter=limiter, registry=registry, tracer=tracer),
+            partial(
+                chain,
+                verifier=signer.verifier(),
+                limiter=limiter,
+                registry=registry,
+                tracer=tracer,
+                max_concurrent_rpcs=max_concurrent_rpcs,
+            ),
             services,
             _always,
             close=[limiter.close],

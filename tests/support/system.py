@@ -16,6 +16,8 @@ import httpx
 import pytest
 
 from services.local.processes import Identity
+from services.local.reset import reset
+from services.local.settings import SystemSettings
 from tests.support.collector import running_collector
 from tests.support.ports import free_port
 from tests.support.postgres import passable_folder
@@ -125,6 +127,12 @@ class LocalSystem:
         assert not _in_session(session)
         assert self.health() == (0, {})
 
+    def end(self) -> None:
+        """Stop it if it runs, however it does."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.wait()
+
     def _ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
@@ -153,10 +161,8 @@ def local_system(**environment: str) -> Iterator[LocalSystem]:
         try:
             yield system
         finally:
-            if system.process and system.process.poll() is None:
-                system.process.send_signal(signal.SIGTERM)
-                system.wait()
-            system.azora("reset")
+            system.end()
+            reset(SystemSettings(home=system.home, port=system.port))
 
 
 @pytest.fixture
@@ -164,6 +170,20 @@ def fresh_system() -> Iterator[LocalSystem]:
     """Give a system of the test's own, not started yet."""
     with local_system() as system:
         yield system
+
+
+@pytest.fixture(scope="module")
+def kept_home() -> Iterator[LocalSystem]:
+    """Give a system that keeps its data from one test to the next, so that only the first waits for migrations."""
+    with local_system() as system:
+        yield system
+
+
+@pytest.fixture
+def kept_system(kept_home: LocalSystem) -> Iterator[LocalSystem]:
+    """Give a stopped system, which may have run before."""
+    yield kept_home
+    kept_home.end()
 
 
 @pytest.fixture(scope="session")

@@ -59,15 +59,16 @@ def connect(
     Without a deadline of its own a call ends by the timeout that its contract declares. Reads are retried while the
     server is UNAVAILABLE, and so are methods that take an idempotency key: a call that has none, in `request_id` or as
     the metadata `idempotency-key`, is given one. `identity` is for services of the mesh; `tls` for a public port with
-    TLS, verified by the system's authorities; `interceptors` see a call before its key is added.
+    TLS, verified by the system's authorities; `interceptors` see a call with its key, so that one that
+    retries sends the same key again.
     """
     options, credentials = _options(), _credentials(tls=tls)
-    inner = [*interceptors, AsyncKeys()]
+    inner = [AsyncKeys(), *interceptors]
     if identity is not None:
         credentials = grpc.ssl_channel_credentials(
             identity.authority.read_bytes(), identity.key.read_bytes(), identity.certificate.read_bytes()
         )
-        # Certificates name identities (SPIFFE), not addresses; the gateway's also carries this DNS name.
+        # Certificates name identities (SPIFFE), not addresses; Envoy's also carries this DNS name.
         options.append(("grpc.ssl_target_name_override", "envoy"))
     if credentials is None:
         return aio.insecure_channel(target, options=options, interceptors=inner)

@@ -1,4 +1,4 @@
-"""Between the model of accounts and its messages."""
+"""Conversion between accounts and their messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.auth.accounts.model import SignedIn, User
 
 MUTABLE = tuple(field.name for field in fields(ProfileChanges))
-PATH_CHARACTERS_MAX = 100
+MAX_PATH_CHARACTERS = 100
 """Of a path that is told back in the answer's trailers, which have limits of their own."""
 
 
@@ -73,7 +73,7 @@ def profile_changes(request: pb.UpdateProfileRequest) -> ProfileChanges:
     paths = request.update_mask.paths or present
     for path in paths:
         if path not in MUTABLE:
-            raise UpdateMaskInvalid(path=path[:PATH_CHARACTERS_MAX])
+            raise UpdateMaskInvalid(path=path[:MAX_PATH_CHARACTERS])
     return ProfileChanges(**{path: _kept(path, getattr(request.user, path)) for path in paths})
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-EMAIL_CHARACTERS_MAX = 254
-LOCAL_PART_CHARACTERS_MAX = 64
+MAX_EMAIL_CHARACTERS = 254
+MAX_LOCAL_PART_CHARACTERS = 64
 WORD = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DELIVERABLE = re.compile(rf"{WORD}(?:\.{WORD})*@(?:{LABEL}\.)+(?![0-9]+\Z){LABEL}")
@@ -48,8 +48,8 @@ class EmailAddress:
         local_part, _, domain = unicodedata.normalize("NFC", text.strip()).rpartition("@")
         address = f"{local_part}@{domain.lower()}"
         deliverable = (
-            len(address) <= EMAIL_CHARACTERS_MAX
-            and len(local_part) <= LOCAL_PART_CHARACTERS_MAX
+            len(address) <= MAX_EMAIL_CHARACTERS
+            and len(local_part) <= MAX_LOCAL_PART_CHARACTERS
             and DELIVERABLE.fullmatch(address)
         )
         return cls(address) if deliverable else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, DateTime, Table, Text, Uuid, and_, bindparam, func, select, update
+from sqlalchemy import Column, Table, Text, and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionStatus, User
-from services.auth.sessions.store import OPEN, sessions
-from services.shared.db import metadata
+from services.auth.sessions.store import OPEN, TABLES, sessions
+from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
     from services.auth.accounts.model import EmailAddress, NewUser
 
-Time = DateTime(timezone=True)
-
 users = Table(
     "users",
-    metadata(),
-    Column("id", Uuid(as_uuid=False), primary_key=True),
+    TABLES,
+    Column("id", Id, primary_key=True),
     Column("email", Text, nullable=False),
     Column("email_folded", Text, nullable=False),
     Column("password_hash", Text, nullable=False),

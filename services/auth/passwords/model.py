@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-LOCAL_PART_CHARACTERS_LEAST = 3
+MIN_LOCAL_PART_CHARACTERS = 3
 """Nearly every password contains some letter or two."""
-NAME_PART_CHARACTERS_LEAST = 6
-PATTERN_CHARACTERS_MOST = 4
+MIN_NAME_PART_CHARACTERS = 6
+MAX_PATTERN_CHARACTERS = 4
 PRODUCT = "azora"
 """A context-specific word (ASVS 6.2.11), alone and as part of others: azoramesh."""
 
@@ -39,12 +39,12 @@ def find_flaw(password: str, *, local_part: str, name: str, common: AbstractSet[
     name_parts = re.split(r"[\W\d_]+", _folded(name))
     flaws = {
         Flaw.COMMON: folded in common,
-        Flaw.CONTAINS_EMAIL: len(folded_local_part) >= LOCAL_PART_CHARACTERS_LEAST and folded_local_part in folded,
-        Flaw.CONTAINS_NAME: any(len(part) >= NAME_PART_CHARACTERS_LEAST and part in folded for part in name_parts),
+        Flaw.CONTAINS_EMAIL: len(folded_local_part) >= MIN_LOCAL_PART_CHARACTERS and folded_local_part in folded,
+        Flaw.CONTAINS_NAME: any(len(part) >= MIN_NAME_PART_CHARACTERS and part in folded for part in name_parts),
         Flaw.CONTAINS_PRODUCT: PRODUCT in folded,
         Flaw.BLANK: not any(unicodedata.category(character)[0] in "LMNPS" for character in folded),
         Flaw.REPEATED: any(
-            folded[length:] == folded[:-length] for length in range(1, min(len(folded), PATTERN_CHARACTERS_MOST + 1))
+            folded[length:] == folded[:-length] for length in range(1, min(len(folded), MAX_PATTERN_CHARACTERS + 1))
         ),
     }
     return next((flaw for flaw, found in flaws.items() if found), None)

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 COST_12_SECONDS = 0.3
 """What one hash of cost 12 takes, about; corrected by what is measured."""
-WAIT_SECONDS_MAX = 10.0
+MAX_WAIT_SECONDS = 10.0
 MEASURE_WEIGHT = 0.2
 
 
@@ -82,7 +82,7 @@ class PasswordOperations:
 
     def _refuse_if_too_late(self) -> None:
         request = current_request()
-        remaining = request.remaining_seconds(WAIT_SECONDS_MAX) if request else WAIT_SECONDS_MAX
+        remaining = request.remaining_seconds(MAX_WAIT_SECONDS) if request else MAX_WAIT_SECONDS
         rounds = self._pending // self._threads + 1
         late = rounds * self._seconds_each - remaining
         if late > 0:

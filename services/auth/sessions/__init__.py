@@ -1,1 +1,1 @@
-"""Sessions, and the refresh tokens that prolong them."""
+"""Sessions and their refresh tokens."""

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     Column,
-    DateTime,
     Interval,
     LargeBinary,
+    MetaData,
     Table,
-    Uuid,
     and_,
     bindparam,
     delete,
@@ -22,20 +21,18 @@ from sqlalchemy import (
 )
 
 from services.auth.sessions.model import Session, UsedToken
-from services.shared.db import metadata
+from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 REPEAT_WINDOW = timedelta(seconds=30)
 
-Id = Uuid(as_uuid=False)
-Time = DateTime(timezone=True)
-METADATA = metadata()
+TABLES = MetaData()
 
 sessions = Table(
     "sessions",
-    METADATA,
+    TABLES,
     Column("id", Id, primary_key=True),
     Column("user_id", Id, nullable=False),
     Column("family_secret_sealed", LargeBinary, nullable=False),
@@ -45,7 +42,7 @@ sessions = Table(
 )
 refresh_tokens = Table(
     "refresh_tokens",
-    METADATA,
+    TABLES,
     Column("digest", LargeBinary, primary_key=True),
     Column("parent_digest", LargeBinary),
     Column("session_id", Id, nullable=False),

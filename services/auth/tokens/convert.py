@@ -1,4 +1,4 @@
-"""Between the model of tokens and its messages."""
+"""Conversion between signing keys, discovery metadata and their messages."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key pair; the private half is sealed for the row of its id."""
+    """A key pair; the private half is encrypted for the row of its id."""
 
     public: PublicKey
     private_key_sealed: bytes
@@ -53,7 +53,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The key that signs now, opened."""
+    """The active signing key, decrypted."""
 
     key_id: str
     private_key_pem: bytes
@@ -61,7 +61,7 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A signed access token and how long it is good."""
+    """A signed access token and its lifetime."""
 
     text: str
     expires_in_seconds: int
@@ -69,7 +69,7 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Where the keys are and how tokens are signed."""
+    """Provider metadata: issuer, location of the keys, signing algorithms."""
 
     issuer: str
     jwks_uri: str

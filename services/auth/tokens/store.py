@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, DateTime, LargeBinary, Table, Text, Uuid, select
+from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.auth.tokens.model import KeyState, PublicKey, SigningKey
-from services.shared.db import metadata
+from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 signing_keys = Table(
     "signing_keys",
-    metadata(),
-    Column("id", Uuid(as_uuid=False), primary_key=True),
+    MetaData(),
+    Column("id", Id, primary_key=True),
     Column("state", Text, nullable=False),
     Column("x", Text, nullable=False),
     Column("y", Text, nullable=False),
     Column("private_key_sealed", LargeBinary, nullable=False),
-    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("create_time", Time, nullable=False),
 )
 
 FIND_ACTIVE = select(signing_keys).where(signing_keys.c.state == KeyState.ACTIVE)

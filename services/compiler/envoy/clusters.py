@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import HEALTH
+from services.compiler.contract import GATEWAY, HEALTH
 from services.compiler.envoy import tls
-from services.compiler.envoy.profiles import GATEWAY, GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError
+from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError
 from services.compiler.envoy.telemetry import OTLP
 from services.compiler.envoy.typed import Json, typed
 

@@ -19,7 +19,13 @@ from services.compiler.envoy.headers import (
 )
 from services.compiler.envoy.local_replies import CONTENT_TYPE_RULE, ENCODING_RULE, local_replies
 from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION
-from services.compiler.envoy.request_headers import header_rules, no_trailers, unknown_encoding
+from services.compiler.envoy.request_headers import (
+    any_messages,
+    header_rules,
+    message_rules,
+    no_trailers,
+    unknown_encoding,
+)
 from services.compiler.envoy.routes import rpc_route, seconds
 from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.transcoding import (
@@ -69,7 +75,7 @@ def edge_listener(profile: Profile, contract: Contract) -> Json:
 def _filters(profile: Profile, contract: Contract) -> list[Json]:
     """Return the filters in order. Those after the transcoder see every call as gRPC, whatever the client speaks.
 
-    Bodies are held last: by then the call is counted, and has a token if it needs one.
+    Bodies are held and read last: by then the call is counted, and has a token if it needs one.
     """
     return [
         cors(),
@@ -82,6 +88,7 @@ def _filters(profile: Profile, contract: Contract) -> list[Json]:
         flood_guard(profile.rate_limit_scale),
         authentication.token_verifier(profile),
         _whole_requests(),
+        message_rules(),
     ]
 
 
@@ -191,7 +198,7 @@ def _reflection(policy: MethodPolicy) -> Json:
     }
     route["metadata"] = in_tier(REFLECTION)
     unbuffered = {BUFFER: typed(f"{BUFFER_MESSAGES}.BufferPerRoute", disabled=True)}
-    route["typed_per_filter_config"] = unbuffered | authentication.no_token()
+    route["typed_per_filter_config"] = unbuffered | any_messages() | authentication.no_token()
     return route
 
 

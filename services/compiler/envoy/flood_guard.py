@@ -45,9 +45,9 @@ def flood_guard(scale: float) -> Json:
             {
                 # An entry without a value makes a bucket for each value: for each address.
                 "entries": [{"key": "tier", "value": name}, {"key": "masked_remote_address"}],
-                "token_bucket": _bucket(min(UNLIMITED, int(at_most * scale))),
+                "token_bucket": _bucket(min(UNLIMITED, int(limit * scale))),
             }
-            for name, at_most in _per_minute().items()
+            for name, limit in _per_minute().items()
         ],
     )
 
@@ -71,9 +71,9 @@ def _tier_of_route() -> Json:
     return {"metadata": {"descriptor_key": "tier", "metadata_key": key, "source": "ROUTE_ENTRY"}}
 
 
-def _bucket(per_minute_at_most: int) -> Json:
+def _bucket(max_per_minute: int) -> Json:
     return {
-        "max_tokens": max(1, per_minute_at_most),
-        "tokens_per_fill": max(1, per_minute_at_most // REFILLS_PER_MINUTE),
+        "max_tokens": max(1, max_per_minute),
+        "tokens_per_fill": max(1, max_per_minute // REFILLS_PER_MINUTE),
         "fill_interval": f"{REFILL_SECONDS}s",
     }

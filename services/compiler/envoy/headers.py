@@ -45,8 +45,14 @@ def untrusted_headers() -> Json:
 
 
 def request_headers() -> list[Json]:
-    """Return what is added for the services: the client's address as Envoy found it, in place of what was claimed."""
-    return [_header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", ALWAYS)]
+    """Return what is set for the services: the client's address as Envoy found it, in place of what was claimed.
+
+    gRPC's core resets calls without `te: trailers`, which Envoy would take for a failure of the service, and repeat.
+    """
+    return [
+        _header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", ALWAYS),
+        _header("te", "trailers", ALWAYS),
+    ]
 
 
 def response_headers(*, tls: bool) -> list[Json]:

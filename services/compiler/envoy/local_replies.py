@@ -1,4 +1,4 @@
-"""What Envoy itself answers: the same google.rpc.Status with ErrorInfo as the services', in JSON and in gRPC.
+"""Envoy's own responses: the same google.rpc.Status with ErrorInfo as the services', in JSON and in gRPC.
 
 Envoy tells why it refused a request by its status and its "response code details"; the table below turns those into
 the errors of the contract. The first line that fits answers.
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from google.protobuf.json_format import MessageToDict
 
 from interceptors.errors import to_status
-from services.compiler.envoy.flood_guard import REFILL_SECONDS
-from services.compiler.envoy.typed import Json, extension
-from services.gateway.errors import (
+from services.compiler.envoy.errors import (
     ContentTypeUnsupported,
     EncodingUnsupported,
     HttpRequestInvalid,
     RequestTooLarge,
     RouteNotFound,
 )
+from services.compiler.envoy.flood_guard import REFILL_SECONDS
+from services.compiler.envoy.typed import Json, extension
 from services.shared import errors
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ REPLIES = (
         HTTPStatus.BAD_REQUEST,
         explained=True,
     ),
+    LocalReply("response.code == 422", errors.MalformedRequest(), HTTPStatus.BAD_REQUEST),
     LocalReply("response.code >= 400", HttpRequestInvalid(), HTTPStatus.BAD_REQUEST),
 )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import CHECKED_SERVICE, HEALTH_CHECK
+from services.compiler.contract import CHECKED_SERVICE, GATEWAY, HEALTH_CHECK
 from services.compiler.envoy import tls
 from services.compiler.envoy.clusters import listening
 from services.compiler.envoy.connections import http_listener
 from services.compiler.envoy.local_replies import local_replies
-from services.compiler.envoy.profiles import GATEWAY
 from services.compiler.envoy.routes import rpc_route
 from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.typed import Json, extension
@@ -68,7 +67,7 @@ def _health_of(service: str, check: MethodPolicy) -> Json:
     """Return the route on which the gateway asks for a service's health: as others reach it, or UNAVAILABLE."""
     header = {"name": CHECKED_SERVICE, "string_match": {"exact": service}}
     route = rpc_route(check)
-    route["match"]["headers"] = [header]
+    route["match"]["headers"].append(header)
     route["route"]["cluster"] = service
     return route
 

@@ -1,4 +1,4 @@
-"""Where everything is in one kind of deployment. The same compiler makes every deployment's Envoy from its profile."""
+"""Deployment profiles: addresses, certificates and settings from which Envoy's bootstrap is compiled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from services.compiler.contract import DESCRIPTORS, load_contract
+from services.compiler.contract import DESCRIPTORS, ENVOY, GATEWAY, load_contract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
     from services.compiler.envoy.settings import EnvoySettings
 
-GATEWAY = "gateway"
 GATEWAY_HTTP = "gateway-http"
 GATEWAY_REFLECTION = "gateway-reflection"
 """The gateway as the cluster of reflection, whose streams take nothing from health."""
-ENVOY = "envoy"
 
 MAX_SOCKET_PATH_BYTES = 107
 

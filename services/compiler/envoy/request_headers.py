@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from services.compiler.envoy.typed import Json, extension
+from services.compiler.envoy.typed import Json, extension, typed
 from services.shared.limits import MAX_HEADERS_KIB
 
+LUA = "envoy.extensions.filters.http.lua.v3"
+MESSAGE_FILTER = "azora.message_rules"
+"""A name of its own: routes configure a filter by it."""
 # What only servers, or gRPC itself, say: no service of ours reads them, and the core parses them.
 REMOVED = (
     "endpoint-load-metrics-bin",
@@ -47,6 +50,22 @@ function envoy_on_request(handle)
 end
 """
 
+MESSAGE_RULES = """\
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local type = headers:get("content-type")
+  if not type or type:sub(1, 16) ~= "application/grpc" or headers:get("x-envoy-original-path") then return end
+  local encoding = headers:get("grpc-encoding") or "identity"
+  local body = handle:body()
+  if body and body:length() >= 5 then
+    local compressed, a, b, c, d = body:getBytes(0, 5):byte(1, 5)
+    if ((a * 256 + b) * 256 + c) * 256 + d == body:length() - 5
+      and (compressed == 0 or compressed == 1 and encoding ~= "identity") then return end
+  end
+  handle:respond({[":status"] = "422"}, "")
+end
+"""
+
 
 def header_rules() -> Json:
     """Return the refusal of `-bin` headers that are not base64 (RFC 4648 section 4, padded or not) and of long headers.
@@ -55,9 +74,26 @@ def header_rules() -> Json:
     """
     return extension(
         "envoy.filters.http.lua",
-        "envoy.extensions.filters.http.lua.v3.Lua",
+        f"{LUA}.Lua",
         default_source_code={"inline_string": HEADER_RULES},
     )
+
+
+def message_rules() -> Json:
+    """Return the refusal of calls of one request whose body is not one whole message. Stands after the buffer.
+
+    gRPC's core never answers a call whose message does not come, and Envoy has a place for only so many.
+    """
+    return extension(
+        MESSAGE_FILTER,
+        f"{LUA}.Lua",
+        default_source_code={"inline_string": MESSAGE_RULES},
+    )
+
+
+def any_messages() -> Json:
+    """Return what a route needs whose requests are a stream."""
+    return {MESSAGE_FILTER: typed(f"{LUA}.LuaPerRoute", disabled=True)}
 
 
 def no_trailers() -> Json:

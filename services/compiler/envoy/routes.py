@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.compiler.envoy.profiles import GATEWAY
+from services.compiler.contract import GATEWAY
 from services.compiler.envoy.typed import Json, extension
 from services.shared.policy import INFRASTRUCTURE
 
@@ -31,7 +31,10 @@ def rpc_route(policy: MethodPolicy) -> Json:
         action["idle_timeout"] = limit
     if _hedged(policy):
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}  # The first answer counts, whoever gives it.
-    return {"match": {"path": policy.path}, "route": action}
+    # All of what gRPC's core accepts, which answers anything else by itself: without ErrorInfo, limits or a log.
+    exact = {":method": "POST", ":path": policy.path}
+    headers = [{"name": name, "string_match": {"exact": value}} for name, value in exact.items()]
+    return {"match": {"path": policy.path, "headers": headers}, "route": action}
 
 
 def cluster_of(policy: MethodPolicy) -> str:

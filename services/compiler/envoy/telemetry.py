@@ -33,7 +33,10 @@ def tracing(profile: Profile) -> Json:
 
 
 def access_log() -> list[Json]:
-    """Return a log of one JSON line per request, on standard output. Queries are left out: they may hold anything."""
+    """Return a log of one JSON line per request, on standard output.
+
+    Queries are left out: they may hold anything. Paths are cut: a client chooses how long they are.
+    """
     return [
         extension(
             "envoy.access_loggers.stdout",
@@ -44,8 +47,8 @@ def access_log() -> list[Json]:
                     "service": SERVICE_NAME,
                     "message": "request",
                     "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
-                    "path": "%PATH(NQ:ORIG)%",
-                    "rpc": "%PATH(NQ:PATH)%",
+                    "path": "%PATH(NQ:ORIG):256%",
+                    "rpc": "%PATH(NQ:PATH):256%",
                     "status": "%RESPONSE_CODE%",
                     "grpc_status": "%GRPC_STATUS(SNAKE_STRING)%",
                     "duration_ms": "%DURATION%",

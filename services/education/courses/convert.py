@@ -1,4 +1,4 @@
-"""Between the contract's messages and the model of courses."""
+"""Conversion between courses and their messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def new_course(request: pb.CreateCourseRequest) -> NewCourse:
     """Return the course that the request describes, with ids for its modules and lessons."""
     return NewCourse(
-        educator_id=request.educator_id.lower() or None,
+        educator_id=request.educator_id or None,
         title=request.title,
         description=request.description,
         price=to_money(request.price) if request.HasField("price") else Money(0),

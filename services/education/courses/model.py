@@ -148,3 +148,16 @@ class Reader:
     """The revision of the reader's active or completed enrolment; None without one."""
     generation: int
     """Of the catalogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """How many enrolments a course takes, and has: counted where there is a capacity."""
+
+    capacity: int | None
+    taken: int
+
+    @property
+    def full(self) -> bool:
+        """Whether all seats are taken."""
+        return self.capacity is not None and self.taken >= self.capacity

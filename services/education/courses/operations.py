@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MANAGE = "PERMISSION_COURSES_MANAGE"
 WRITE = "PERMISSION_COURSES_WRITE"
-STALE_SECONDS_MAX = 1.0
+MAX_STALE_SECONDS = 1.0
 """Maximum age of what readers who cannot write courses are shown."""
 
 Shown = TypeVar("Shown")
@@ -50,7 +50,7 @@ class Readers(Protocol):
 
 
 class CourseOperations:
-    """Creates, publishes and reads courses.
+    """Course creation, publication and retrieval.
 
     What everyone is shown alike is answered from memory, encoded. Whoever may write courses reads the database, and so
     sees every change at once; all others see it after a second at most.
@@ -187,7 +187,7 @@ class CourseOperations:
     async def _refresh(self) -> None:
         """Drop what is kept if a course has changed since, asking the database once a second at most."""
         now = time.monotonic()
-        if now - self._checked_at > STALE_SECONDS_MAX:
+        if now - self._checked_at > MAX_STALE_SECONDS:
             async with self._database.reading() as connection:
                 self._answers.advance(await self._store.find_generation(connection))
             self._checked_at = max(self._checked_at, now)

@@ -34,7 +34,7 @@ class CourseServicer(course_service_pb2_grpc.CourseServiceServicer):
     async def GetCourse(self, request: pb.GetCourseRequest, context: Context) -> pb.GetCourseResponse:
         return await self._operations.get_course(
             principal=current_principal(),
-            course_id=request.course_id.lower(),
+            course_id=request.course_id,
             revision=request.revision,
             encode=convert.get_course_response,
         )

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Integer,
+    MetaData,
     Table,
     Text,
     and_,
@@ -30,8 +31,8 @@ from services.education.courses.model import (
     Lesson,
     LessonKind,
     Module,
+    Seats,
 )
-from services.shared import db
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.money import Money
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 REMEMBERED_REVISIONS = 256
 
-TABLES = db.metadata()
+TABLES = MetaData()
 
 courses = Table(
     "courses",
@@ -59,6 +60,7 @@ courses = Table(
     Column("price_currency", Text, nullable=False),
     Column("reward_minor", BigInteger, nullable=False),
     Column("capacity", Integer),
+    Column("seats_taken", Integer, nullable=False),
     Column("lesson_count", Integer, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("version", Integer, nullable=False),
@@ -134,7 +136,7 @@ FIND_REVISION = (
     .where(c.id == bindparam("course_id"), r.number == bindparam("number"))
 )
 LOCK_DRAFT = AS_DRAFTED.where(c.id == bindparam("course_id")).with_for_update()
-LOCK_SEATS = select(c.capacity).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
+LOCK_SEATS = select(c.capacity, c.seats_taken).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
 CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
 CONTENT_OF_DRAFT = (
     select(modules.c.id, modules.c.title, lessons)
@@ -240,10 +242,9 @@ class CourseStore:
         row = (await connection.execute(LOCK_DRAFT, {"course_id": course_id})).first()
         return _course(row) if row else None
 
-    async def lock_capacity(self, connection: AsyncConnection, course_id: str) -> int | None:
-        """Return how many may be enrolled, and keep others from counting who is until the transaction ends."""
-        capacity: int | None = (await connection.execute(LOCK_SEATS, {"course_id": course_id})).scalar_one()
-        return capacity
+    async def lock_seats(self, connection: AsyncConnection, course_id: str) -> Seats:
+        """Return the seats of the course, and keep others from taking one until the transaction ends."""
+        return Seats(*(await connection.execute(LOCK_SEATS, {"course_id": course_id})).one())
 
     async def find_draft_content(self, connection: AsyncConnection, course_id: str) -> CourseContent:
         """Return the modules as they stand."""

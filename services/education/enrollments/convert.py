@@ -1,4 +1,4 @@
-"""Between the contract's messages and the model of enrolments."""
+"""Conversion between enrolments and their messages."""
 
 from __future__ import annotations
 
@@ -89,4 +89,4 @@ def close_enrollment_response(_: None) -> internal_service_pb2.CloseEnrollmentRe
 
 def payment_refunded(message: events_pb2.PaymentRefunded) -> PaymentRefunded:
     """Return the event."""
-    return PaymentRefunded(message.payment_id.lower(), message.in_full)
+    return PaymentRefunded(message.payment_id, message.in_full)

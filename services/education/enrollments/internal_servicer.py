@@ -1,4 +1,4 @@
-"""InternalService."""
+"""InternalService over gRPC."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
-    """Calls of other services."""
+    """Enrolment closing and event delivery, for other services."""
 
     def __init__(self, settlements: SettlementOperations, inbox: Inbox) -> None:
         self._settlements = settlements
@@ -26,7 +26,7 @@ class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
 
     async def CloseEnrollment(self, request: pb.CloseEnrollmentRequest, context: Context) -> pb.CloseEnrollmentResponse:
         return await self._settlements.close_enrollment(
-            payment_id=request.payment_id.lower(),  # As the lock of a payment that is not known has it.
+            payment_id=request.payment_id,
             by_payer=request.by_payer,
             idempotent=idempotent(
                 request, pb.CloseEnrollmentResponse, convert.close_enrollment_response, key_field="refund_id"

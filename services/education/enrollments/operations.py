@@ -1,4 +1,4 @@
-"""Enrolling, completing lessons, reading progress; and what has to agree with Payment about money."""
+"""Enrolment operations, and the settlement of paid enrolments with Payment."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REFUSALS = {
 
 
 class EnrollmentOperations:
-    """What learners can do."""
+    """Enrolment, lesson completion and progress of the caller."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class EnrollmentOperations:
             raise errors.CourseNotFound
         if course.state is not CourseState.PUBLISHED:
             raise errors.CourseNotOpen
-        if await _is_full(connection, self._courses, self._store, course):
+        if await _is_full(connection, self._courses, course):
             raise errors.CourseFull
         content = await self._courses.find_content(connection, course.id, course.revision)
         opened = await self._store.insert_enrollment(
@@ -372,7 +372,7 @@ class SettlementOperations:
         async def work(connection: AsyncConnection) -> Enrollment:
             # Whoever locks a course and an enrolment locks the course first.
             course = await self._courses.find_course(connection, enrollment.course_id) if if_full else None
-            full = await _is_full(connection, self._courses, self._store, course)
+            full = await _is_full(connection, self._courses, course)
             before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
             if before.attempt != enrollment.attempt or not before.unsettled:
                 return before
@@ -383,14 +383,9 @@ class SettlementOperations:
         return await self._database.transaction(work)
 
 
-async def _is_full(
-    connection: AsyncConnection, courses: CourseStore, store: EnrollmentStore, course: Course | None
-) -> bool:
+async def _is_full(connection: AsyncConnection, courses: CourseStore, course: Course | None) -> bool:
     """Whether all seats of the course are taken; if not, one stays free until the transaction ends."""
-    if course is None or course.capacity is None:
-        return False
-    capacity = await courses.lock_capacity(connection, course.id)
-    return capacity is not None and await store.count_seats(connection, course.id) >= capacity
+    return course is not None and course.capacity is not None and (await courses.lock_seats(connection, course.id)).full
 
 
 def _existing(enrollment: Enrollment | None, principal: Principal | None = None) -> Enrollment:

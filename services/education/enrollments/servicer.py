@@ -1,4 +1,4 @@
-"""EnrollmentService."""
+"""EnrollmentService over gRPC."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class EnrollmentServicer(enrollment_service_pb2_grpc.EnrollmentServiceServicer):
         return await self._operations.complete_lesson(
             principal=current_principal(),
             enrollment_id=request.enrollment_id,
-            lesson_id=request.lesson_id.lower(),  # As ids are written; those of other fields PostgreSQL compares.
+            lesson_id=request.lesson_id,
             idempotent=idempotent(request, pb.CompleteLessonResponse, convert.complete_lesson_response),
         )
 

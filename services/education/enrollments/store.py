@@ -1,4 +1,4 @@
-"""All SQL of enrolments."""
+"""The SQL of enrolments."""
 
 from __future__ import annotations
 
@@ -106,9 +106,6 @@ FIND_READER = select(
     GENERATION.scalar_subquery().label("generation"),
 )
 # The conditions of partial indexes, word for word: a parameter would keep the index from being used.
-COUNT_SEATS = select(func.count()).where(
-    e.course_id == bindparam("course_id"), text("state IN ('ACTIVE', 'COMPLETED')")
-)
 LIST_UNSETTLED = (
     select(e.id, e.attempt)
     .where(
@@ -224,11 +221,6 @@ class EnrollmentStore:
         """Return the attempts that have been unpaid for longer than `age`, oldest first."""
         rows = await connection.execute(LIST_UNSETTLED, {"age": age, "count": limit})
         return [SettleEnrollment(row.id, row.attempt) for row in rows]
-
-    async def count_seats(self, connection: AsyncConnection, course_id: str) -> int:
-        """Return how many seats of the course are taken: by those who are, or were, active."""
-        taken: int = (await connection.execute(COUNT_SEATS, {"course_id": course_id})).scalar_one()
-        return taken
 
     async def update_enrollment(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
         """Write a change of a locked enrolment, and enqueue in the same transaction the work that follows from it."""

@@ -1,1 +1,1 @@
-"""Holds: money set aside, to be taken or given back."""
+"""Holds: reserved amounts, to be captured or released."""

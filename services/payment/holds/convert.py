@@ -1,4 +1,4 @@
-"""Between holds and their messages."""
+"""Conversion between holds and their messages."""
 
 from __future__ import annotations
 

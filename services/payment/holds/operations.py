@@ -1,4 +1,4 @@
-"""Creating and releasing holds, and locking one for its capture."""
+"""Hold operations, and the lock of a hold for its capture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class HoldOperations:
-    """Holds of users, and of services that act for them."""
+    """Creates and releases holds of users, and of services that act for them."""
 
     def __init__(
         self, *, records: IdempotencyRecords, store: HoldStore, wallets: WalletOperations, ledger: Ledger

@@ -1,4 +1,4 @@
-"""All SQL of holds, but for what the ledger does when it locks their account: it gives back those that expired.
+"""The SQL of holds. Expired holds are released by the ledger, when it locks their account.
 
 A hold is guarded by the lock of its account: what changes a hold holds that lock.
 """

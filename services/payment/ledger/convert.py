@@ -1,4 +1,4 @@
-"""Between the ledger's model and its messages."""
+"""Conversion between the ledger's totals and their messages."""
 
 from __future__ import annotations
 

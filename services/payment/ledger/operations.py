@@ -1,4 +1,4 @@
-"""Posting, the one place where balances change, and the trial balance, which proves that it was done right."""
+"""Ledger posting, the one place where balances change, and the trial balance."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Ledger:
 
 
 class LedgerOperations:
-    """What administrators ask of the ledger."""
+    """Ledger verification for administrators."""
 
     def __init__(self, *, database: Database, store: LedgerStore) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""LedgerService."""
+"""LedgerService over gRPC."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
-    """Proofs that money is conserved."""
+    """Ledger verification."""
 
     def __init__(self, operations: LedgerOperations) -> None:
         self._operations = operations

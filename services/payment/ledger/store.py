@@ -1,14 +1,28 @@
-"""All SQL of the ledger."""
+"""The SQL of the ledger."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ARRAY, BigInteger, Column, Table, Text, any_, bindparam, case, cast, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    MetaData,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.payment.ledger.model import Account, CurrencyTotal
-from services.shared import db
 from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
@@ -19,7 +33,7 @@ if TYPE_CHECKING:
 
     from services.payment.ledger.model import AccountKey, Entry, Transaction
 
-TABLES = db.metadata()
+TABLES = MetaData()
 
 accounts = Table(
     "accounts",

@@ -1,4 +1,4 @@
-"""Between payments and their messages."""
+"""Conversion between payments, refunds, earnings and their messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from azora.payment.v1 import payment_service_pb2 as pb
 from services.payment.holds.convert import hold, payment_type, to_payment_type
 from services.payment.holds.model import Order
 from services.payment.payments.model import Earning
-from services.payment.wallets import convert
+from services.payment.wallets.convert import transaction
 from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
 
@@ -94,7 +94,7 @@ def get_refund_response(refunded: Refund) -> pb.GetRefundResponse:
 
 def earn_response(movement: Movement) -> pb.EarnResponse:
     """Return the answer of Earn."""
-    return pb.EarnResponse(transaction=convert.transaction(movement))
+    return pb.EarnResponse(transaction=transaction(movement))
 
 
 def payment_refunded(event: PaymentRefunded) -> events_pb2.PaymentRefunded:

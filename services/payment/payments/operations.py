@@ -1,4 +1,4 @@
-"""Payments, refunds and earnings. Each posting is one transaction of the ledger and of the database."""
+"""Payment, refund and earning operations. Each posting is one transaction of the ledger and of the database."""
 
 from __future__ import annotations
 

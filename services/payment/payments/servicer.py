@@ -1,4 +1,4 @@
-"""PaymentService."""
+"""PaymentService over gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All SQL of payments and refunds.
+"""The SQL of payments and refunds.
 
 A payment's refunds are guarded by the lock of its row: what adds or decides one holds that lock.
 """

@@ -1,1 +1,1 @@
-"""Wallets: what people have, and how it came and went."""
+"""Wallets: balances and transaction history."""

@@ -1,4 +1,4 @@
-"""Between wallets, money and time, and their messages."""
+"""Conversion between wallets, their transactions and messages."""
 
 from __future__ import annotations
 

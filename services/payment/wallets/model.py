@@ -1,4 +1,4 @@
-"""What a person has, and one movement of it."""
+"""Wallets, their balances, and their transactions as one wallet sees them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Whose money it is, and where it is."""
+    """User and wallet that are debited."""
 
     user_id: str
     wallet_id: str
@@ -59,7 +59,7 @@ class Movement:
     """A transaction as one wallet sees it."""
 
     id: str
-    """The transaction's."""
+    """ID of the transaction."""
     sequence: int
     """Counts the wallet's movements of this currency, from 1."""
     type: TransactionType
@@ -69,6 +69,6 @@ class Movement:
     create_time: datetime
     description: str
     payment_id: str
-    """Empty for earnings."""
+    """ID of the payment that was made or refunded; empty for earnings."""
     reference: str
-    """Empty but for earnings."""
+    """Reference of an earning; empty otherwise."""

@@ -1,4 +1,4 @@
-"""What people may do with their wallet, and what payments and holds need of it."""
+"""Wallet operations, and the lock of a wallet that is to be debited."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.payment.errors import InsufficientFunds, WalletFrozen
 from services.payment.wallets.model import Balance, Payer, Wallet, WalletState
-from services.shared.money import EARNED_TOKEN, INT64_MAX, check_currency
+from services.shared.money import EARNED_TOKEN, check_currency
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class WalletOperations:
-    """Reads wallets, and finds the one that is to be spent from."""
+    """Reads wallets and their transactions, and locks payers' wallets."""
 
     def __init__(self, *, database: Database, store: WalletStore, pages: PageTokens) -> None:
         self._database = database
@@ -45,11 +45,8 @@ class WalletOperations:
         check_currency(currency)
         bound_to = {"method": "ListTransactions", "user": principal.user_id, "currency": currency}
         request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
-        (before,) = request.cursor or (INT64_MAX,)
         async with self._database.reading() as connection:
-            found = await self._store.list_movements(
-                connection, principal.user_id, currency, before=before, most=request.limit
-            )
+            found = await self._store.list_movements(connection, request, principal.user_id, currency)
         return request.page(found, lambda movement: [movement.sequence])
 
     async def lock_payer(self, connection: AsyncConnection, *, user_id: str, currency: str) -> Payer:

@@ -1,4 +1,4 @@
-"""WalletService."""
+"""WalletService over gRPC."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
-    """One's own wallet and its history."""
+    """The caller's wallet and its transactions."""
 
     def __init__(self, operations: WalletOperations) -> None:
         self._operations = operations

@@ -1,4 +1,4 @@
-"""All SQL of wallets."""
+"""The SQL of wallets."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.shared.pagination import PageRequest
 
 wallets = Table(
     "wallets",
@@ -84,7 +86,7 @@ _account = (
 LIST = (
     MOVEMENTS.where(entries.c.account_id == _account, entries.c.sequence < bindparam("before"))
     .order_by(entries.c.sequence.desc())
-    .limit(bindparam("most"))
+    .limit(bindparam("count"))
 )
 FIND_BY_REFERENCE = MOVEMENTS.join(accounts, accounts.c.id == entries.c.account_id).where(
     accounts.c.owner_id == bindparam("wallet_id"), transactions.c.reference == bindparam("the_reference")
@@ -116,10 +118,11 @@ class WalletStore:
         return Wallet(rows[0].id, WalletState(rows[0].state), rows[0].create_time, balances)
 
     async def list_movements(
-        self, connection: AsyncConnection, user_id: str, currency: str, *, most: int, before: int = INT64_MAX
+        self, connection: AsyncConnection, request: PageRequest, user_id: str, currency: str
     ) -> Sequence[Movement]:
-        """Return the newest movements of a currency whose sequence is below `before`, newest first."""
-        values = {"user_id": user_id, "of_currency": currency, "most": most, "before": before}
+        """Return one movement of a currency more than the page holds, newest first."""
+        before = request.cursor[0] if request.cursor else INT64_MAX
+        values = {"user_id": user_id, "of_currency": currency, "count": request.limit, "before": before}
         return [_movement(row) for row in await connection.execute(LIST, values)]
 
     async def find_movement(self, connection: AsyncConnection, wallet_id: str, reference: str) -> Movement | None:

@@ -233,3 +233,23 @@ async def test_coming_back_keeps_the_row_and_the_progress(education: RunningEduc
 
 async def _true(value: object) -> bool:
     return bool(value)
+
+
+async def test_seats_are_counted_as_they_are_taken_and_freed(education: RunningEducation) -> None:
+    """Also those that were taken while the course had no capacity."""
+    course = await education.educator().published()
+    learners = [education.person() for _ in range(5)]
+    first = await learners[0].enroll(course.id)
+    await learners[1].enroll(course.id)
+    await education.sql("UPDATE courses SET capacity = 3")
+    await learners[2].enroll(course.id)
+    assert (await refusal(learners[3].enroll(course.id))).reason == "COURSE_FULL"
+    await learners[0].cancel(first.id)
+    await learners[3].enroll(course.id)
+    assert (await refusal(learners[4].enroll(course.id))).reason == "COURSE_FULL"
+    await education.sql("DELETE FROM enrollments WHERE user_id = $1", learners[1].id)
+    await learners[0].enroll(course.id)
+    ((taken, counted),) = await education.sql(
+        "SELECT seats_taken, (SELECT count(*) FROM enrollments WHERE state IN ('ACTIVE', 'COMPLETED')) FROM courses"
+    )
+    assert (taken, counted) == (3, 3)

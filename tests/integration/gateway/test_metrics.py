@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.deployment.pki import ensure_pki
-from services.gateway.__main__ import build
+from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from services.shared.metrics import ProcessMetrics
 from services.shared.policy import METRICS

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from services.compiler.contract import load_contract
 from services.compiler.envoy import LocalSettings, local
 from services.deployment.pki import ensure_pki
-from services.gateway.__main__ import build
+from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from tests.support.edge import Replica, running_envoy
 from tests.support.ports import free_port

@@ -28,7 +28,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from services.shared.db import Database, StatementFailed
 from services.shared.errors import ValidationFailed
-from services.shared.ids import new_id
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ notes = Table(
     Column("create_time", DateTime(timezone=True)),
     Column("label", Text),
 )
-ID = new_id()
+ID, UNKNOWN = "0197f3c0-0000-7000-8000-000000000001", "0197f3c0-0000-7000-8000-000000000002"
 ROW = {"id": ID, "body": {"a": [1]}, "size": 3, "create_time": datetime(2026, 1, 2, tzinfo=UTC), "label": None}
 FIND = select(notes.c.id, notes.c.body, notes.c.size, notes.c.create_time, notes.c.label).where(
     notes.c.id == bindparam("id")
@@ -81,7 +80,7 @@ async def read(database: Database, statement: Select[Any], **parameters: Any) ->
     ("statement", "parameters"),
     [
         (FIND, {"id": ID}),
-        (FIND, {"id": new_id()}),
+        (FIND, {"id": UNKNOWN}),
         (select(notes.c.id, TWIN.c.id).join_from(notes, TWIN, notes.c.id == TWIN.c.id), {}),
         (select(notes.c.id.is_not(None).label("there"), literal("x").label("x"), notes.c.body["a"]), {}),
         (select(notes.c.size).where(notes.c.size.in_(bindparam("sizes", expanding=True))), {"sizes": [1, 3]}),

@@ -90,6 +90,21 @@ async def test_what_has_side_effects_and_no_key_is_not_retried() -> None:
     assert handler.attempts == ["Logout"]
 
 
+class Repeats(aio.UnaryUnaryClientInterceptor):
+    """Makes every call twice, as an interceptor that retries does."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        await (await continuation(client_call_details, request))
+        return await continuation(client_call_details, request)
+
+
+async def test_an_interceptor_that_retries_sends_the_same_key_again() -> None:
+    async with edge() as (target, handler), connect(target, interceptors=[Repeats()]) as channel:
+        await payment_service_pb2_grpc.PaymentServiceStub(channel).CreatePayment(pb.CreatePaymentRequest())
+    assert (len(handler.keys), handler.booked) == (2, 1)
+    assert handler.keys[0] == handler.keys[1] != ""
+
+
 async def test_a_key_of_the_callers_own_stays_and_other_methods_get_none() -> None:
     async with edge() as (target, handler), connect(target) as channel:
         payments = payment_service_pb2_grpc.PaymentServiceStub(channel)

@@ -111,9 +111,11 @@ async def test_a_verdict_is_refused_with_its_reason(kind: type[DomainError]) -> 
     assert caught.value.code == caught.value.__cause__.code().name
 
 
-@pytest.mark.parametrize("kind", [InternalError, Aborted, DependencyUnavailable])
-async def test_whatever_leaves_open_what_happened_is_a_dependency_that_is_unavailable(kind: type[DomainError]) -> None:
-    async with calling(Called(kind())) as call:
+@pytest.mark.parametrize(
+    "error", [InternalError(request_id="r"), Aborted(), DependencyUnavailable()], ids=lambda error: error.reason
+)
+async def test_whatever_leaves_open_what_happened_is_a_dependency_that_is_unavailable(error: DomainError) -> None:
+    async with calling(Called(error)) as call:
         with pytest.raises(DependencyUnavailable):
             await call(StringValue())
 

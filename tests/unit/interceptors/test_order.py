@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 import interceptors
@@ -14,6 +17,8 @@ REASONS = [
     ("Tracing", "AccessLog", "the line carries the call's ids"),
     ("Metrics", "AccessLog", "a cancelled call is counted under the status that the log found for it"),
     ("AccessLog", "Errors", "refusals are logged with their status and reason"),
+    ("Errors", "ConcurrencyLimit", "a refusal has its rich status, and is logged"),
+    ("ConcurrencyLimit", "Deadline", "no timer is set for a call that is refused"),
     ("Errors", "Deadline", "a passed deadline is answered with its rich status"),
     ("Deadline", "Authentication", "fetching keys ends in time"),
     ("Authentication", "RateLimit", "calls are counted per user"),
@@ -33,3 +38,9 @@ def test_every_interceptor_of_the_chain_has_a_reason_and_a_row_in_the_table() ->
     assert set(NAMES) == {name for outer, inner, _ in REASONS for name in (outer, inner)}
     table = [line.split("|")[2].strip() for line in str(interceptors.__doc__).splitlines() if line.startswith("|")]
     assert table[2:] == NAMES
+
+
+def test_the_page_on_architecture_has_the_same_order() -> None:
+    page = (Path(__file__).parents[3] / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| \d+ \| ([a-z ]+) \|", page, re.MULTILINE)
+    assert [name.title().replace(" ", "") for name in rows] == NAMES

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(logs, "LOG_BYTES_MAX", 10)
+    monkeypatch.setattr(logs, "MAX_LOG_BYTES", 10)
     return tmp_path / "auth.log"
 
 

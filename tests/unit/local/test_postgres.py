@@ -151,7 +151,7 @@ async def test_a_server_that_is_killed_while_a_session_holds_its_memory_comes_ba
 
         async def failed_often() -> bool:
             log = (home / "postgres.log").read_text()
-            return log.count("pre-existing shared memory block") > supervised.QUICK_FAILURES_MAX
+            return log.count("pre-existing shared memory block") > supervised.MAX_QUICK_FAILURES
 
         assert await eventually(failed_often)
         os.kill(backend, signal.SIGCONT)

@@ -70,7 +70,7 @@ class Workshop:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     monkeypatch.setattr(supervised, "BACKOFF_SECONDS", 0.01)
-    monkeypatch.setattr(supervised, "BACKOFF_MAX_SECONDS", 0.02)
+    monkeypatch.setattr(supervised, "MAX_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(supervised, "GIVE_UP_SECONDS", 0.0)
     return Workshop(tmp_path)
 
@@ -124,7 +124,7 @@ async def test_one_that_was_well_for_long_starts_its_count_anew(
     stage: Workshop, kept: SupervisedProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervised, "QUICK_SECONDS", 0.0)
-    for times in range(1, supervised.QUICK_FAILURES_MAX + 2):
+    for times in range(1, supervised.MAX_QUICK_FAILURES + 2):
         assert kept.pid
         os.kill(kept.pid, signal.SIGKILL)
 
@@ -148,7 +148,7 @@ async def test_five_quick_failures_in_a_row_are_the_end(stage: Workshop) -> None
     ) as failure:
         await process.watch()
     assert failure.value.last_lines.endswith("no table")
-    assert len(stage.said) >= supervised.QUICK_FAILURES_MAX - 1
+    assert len(stage.said) >= supervised.MAX_QUICK_FAILURES - 1
     await process.stop()
 
 
@@ -163,7 +163,7 @@ async def test_failures_are_the_end_only_after_ten_seconds(stage: Workshop, monk
     watcher = asyncio.create_task(process.watch())
 
     async def failed_often() -> bool:
-        return len(stage.said) > 2 * supervised.QUICK_FAILURES_MAX
+        return len(stage.said) > 2 * supervised.MAX_QUICK_FAILURES
 
     assert await eventually(failed_often)
     process.spec = healthy

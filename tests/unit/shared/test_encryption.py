@@ -36,7 +36,9 @@ def test_a_new_key_encrypts_and_the_previous_one_still_decrypts() -> None:
     assert Encryption([NEW]).decrypt(after.encrypt(b"secret", row_id="1"), row_id="1") == b"secret"
 
 
-@pytest.mark.parametrize("nonce", [os.urandom(12), Encryption([OLD]).encrypt(b"", row_id="1")[:12]])
+@pytest.mark.parametrize(
+    "nonce", [os.urandom(12), Encryption([OLD]).encrypt(b"", row_id="1")[:12]], ids=["any", "like the second format"]
+)
 def test_the_first_format_decrypts_whatever_its_nonce_looks_like(nonce: bytes) -> None:
     first = nonce + AESGCM(OLD).encrypt(nonce, b"secret", b"1")
     assert Encryption([NEW, OLD]).decrypt(first, row_id="1") == b"secret"

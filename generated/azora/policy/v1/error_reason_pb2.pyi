@@ -67,7 +67,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency."""
     ERROR_REASON_ENCODING_UNSUPPORTED: _ErrorReason.ValueType  # 22
-    """INVALID_ARGUMENT (UNIMPLEMENTED in gRPC): the gateway cannot read this compression or transfer coding."""
+    """INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported."""
+    ERROR_REASON_SERVICE_UNKNOWN: _ErrorReason.ValueType  # 23
+    """NOT_FOUND: the health check names a gRPC service that is not known here."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons that any RPC can return, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain
@@ -119,5 +121,7 @@ ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
 ERROR_REASON_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency."""
 ERROR_REASON_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 22
-"""INVALID_ARGUMENT (UNIMPLEMENTED in gRPC): the gateway cannot read this compression or transfer coding."""
+"""INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported."""
+ERROR_REASON_SERVICE_UNKNOWN: ErrorReason.ValueType  # 23
+"""NOT_FOUND: the health check names a gRPC service that is not known here."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,4 +1,4 @@
-"""The health of every part of the mesh, asked of each, and of the whole."""
+"""The health of every service of the mesh, and of the mesh as a whole."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.compiler.contract import CHECKED_SERVICE, HEALTH
-from services.compiler.envoy.profiles import ENVOY, GATEWAY
+from services.compiler.contract import CHECKED_SERVICE, ENVOY, GATEWAY, HEALTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.8
-"""How long a part may take to answer: less than the second between two rounds."""
+"""Maximum time of a service's answer: less than the second between two rounds."""
 OPTIONS = [
-    # A part that comes back is noticed within about a second; the default waits up to two minutes.
+    # A service that comes back is noticed within about a second; the default waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.min_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -37,7 +36,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class Parts:
+class MeshHealth:
     """Knows which services can do their work, and tells the health servicer under their gRPC names."""
 
     def __init__(self, settings: GatewaySettings, contract: Contract, health: Health) -> None:
@@ -65,12 +64,12 @@ class Parts:
         return dict(self._healthy)
 
     @property
-    def whole(self) -> bool:
+    def all_healthy(self) -> bool:
         """Whether all services serve, and Envoy reaches them and this process."""
         return self._reachable and all(self._healthy.values())
 
     async def ready(self) -> bool:
-        """Ask all parts, publish what they answered, and return whether all of them serve."""
+        """Ask all services, publish what they answered, and return whether all of them serve."""
         *answers, self._reachable = await asyncio.gather(*map(self._serves, self._channels), self._through(GATEWAY))
         for owner, serves in zip(self._channels, answers, strict=True):
             if serves != self._healthy[owner]:
@@ -81,7 +80,7 @@ class Parts:
                 await self._health.set(name, SERVING if serves else NOT_SERVING)
         for name in self._own:
             await self._health.set(name, SERVING)
-        return self.whole
+        return self.all_healthy
 
     async def close(self) -> None:
         """Close all connections."""
