@@ -119,7 +119,7 @@ class ServiceSettings(ServerSettings):
     """Issuer of access tokens (`iss` claim)."""
     audience: str = "azora"
     """Audience of access tokens (`aud` claim)."""
-    idempotency_retention_hours: Annotated[float, Field(gt=0)] = 24
+    idempotency_retention_hours: Annotated[float, Field(ge=24)] = 24
     """Retention of idempotency keys and their answers."""
     job_log_retention_days: Annotated[float, Field(gt=0)] = 7
     """Retention of the job queue's log and statistics."""

@@ -111,7 +111,8 @@ class CourseOperations:
             enrolled_revision = reader.enrolled_revision
         else:
             await self._refresh()
-        shown, enrolled = revision or enrolled_revision, enrolled_revision is not None
+        shown = revision or enrolled_revision
+        enrolled = enrolled_revision is not None and shown == enrolled_revision
 
         async def load(connection: AsyncConnection) -> ReadCourse:
             course, content = await self._found(connection, course_id, shown)

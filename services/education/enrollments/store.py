@@ -99,7 +99,7 @@ FIND_READER = select(
     .where(
         e.user_id == bindparam("user_id"),
         e.course_id == bindparam("course_id"),
-        e.state.in_((EnrollmentState.ACTIVE, EnrollmentState.COMPLETED)),
+        text("enrollments.state IN ('ACTIVE', 'COMPLETED')"),  # Literals: the statement is compiled once.
     )
     .scalar_subquery()
     .label("enrolled_revision"),

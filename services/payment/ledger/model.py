@@ -18,6 +18,10 @@ NAMESPACE = UUID("6f1f8b0e-5c0a-5d0f-9a53-0d5f7a1c2b44")
 """Of the ids of accounts (RFC 9562, version 5)."""
 
 
+ADMINISTRATORS = "administrators"
+"""Owner of the references by which administrators issue tokens."""
+
+
 class AccountKind(StrEnum):
     """Whose money an account counts. Only a wallet can never owe."""
 
@@ -120,7 +124,9 @@ class Transaction:
     payment_id: str | None = None
     """The payment that is made or refunded."""
     reference: str | None = None
-    """What was earned by, unique for all time."""
+    """What was earned by, unique for its owner and for all time."""
+    reference_owner: str | None = None
+    """Name of the service that earns by the reference, or ADMINISTRATORS."""
     description: str = ""
 
 

@@ -54,6 +54,7 @@ transactions = Table(
     Column("type", Text, nullable=False),
     Column("payment_id", Id),
     Column("reference", Text),
+    Column("reference_owner", Text),
     Column("create_time", Time, nullable=False),
 )
 memos = Table(
@@ -127,7 +128,7 @@ GIVE_BACK_EXPIRED = (
 RECORD = (
     upsert(transactions)
     .values(create_time=func.greatest(func.clock_timestamp(), bindparam("not_before", type_=Time)))
-    .on_conflict_do_nothing(index_elements=["reference"])
+    .on_conflict_do_nothing(index_elements=["reference_owner", "reference"])
     .returning(transactions.c.create_time)
 )
 DESCRIBE = insert(memos)
@@ -202,6 +203,7 @@ class LedgerStore:
             "type": transaction.type,
             "payment_id": transaction.payment_id,
             "reference": transaction.reference,
+            "reference_owner": transaction.reference_owner,
             "not_before": not_before,
         }
         post_time: datetime | None = (await connection.execute(RECORD, values)).scalar()

@@ -22,7 +22,7 @@ from services.payment.errors import (
     RefundWindowClosed,
 )
 from services.payment.holds.model import HoldState
-from services.payment.ledger.model import AccountKey, AccountKind, Leg, Transaction, TransactionType
+from services.payment.ledger.model import ADMINISTRATORS, AccountKey, AccountKind, Leg, Transaction, TransactionType
 from services.payment.ledger.operations import last_time
 from services.payment.payments.model import PaymentRefunded, Refund, RefundState, SettleRefund
 from services.shared.errors import DependencyUnavailable, Refused
@@ -313,22 +313,32 @@ class EarningOperations:
         self._wallets = wallets
         self._ledger = ledger
 
-    async def earn(self, *, earning: Earning, idempotent: Idempotent[Movement, Response]) -> Response:
+    async def earn(
+        self, *, principal: Principal, earning: Earning, idempotent: Idempotent[Movement, Response]
+    ) -> Response:
         """Credit the earning, once per reference for all time: earning it again returns the same movement.
 
-        Raises ReferenceUsed for a reference that earned another amount, or another person.
+        Each service has references of its own, and administrators share theirs. Raises ReferenceUsed for one that
+        earned another amount, or another person.
         """
+        owner = principal.service or ADMINISTRATORS
 
         async def work(connection: AsyncConnection) -> Movement:
             wallet = await self._wallets.insert_wallet(connection, earning.user_id)
             currency, amount_minor = earning.amount.currency, earning.amount.amount_minor
             transaction = Transaction(
-                new_id(), TransactionType.EARN, reference=earning.reference, description=earning.description
+                new_id(),
+                TransactionType.EARN,
+                reference=earning.reference,
+                reference_owner=owner,
+                description=earning.description,
             )
             treasury = AccountKey.system(AccountKind.TREASURY, wallet.id, currency)
             earner = AccountKey.wallet(wallet.id, currency)
             await self._ledger.post(connection, transaction, Leg(treasury, -amount_minor), Leg(earner, amount_minor))
-            movement = await self._wallets.find_movement(connection, wallet.id, earning.reference)
+            movement = await self._wallets.find_movement(
+                connection, wallet.id, reference_owner=owner, reference=earning.reference
+            )
             if movement is None or movement.amount != earning.amount:
                 raise ReferenceUsed
             return movement

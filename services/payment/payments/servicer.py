@@ -83,5 +83,7 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
 
     async def Earn(self, request: pb.EarnRequest, context: Context) -> pb.EarnResponse:
         return await self._earnings.earn(
-            earning=convert.earning(request), idempotent=idempotent(request, pb.EarnResponse, convert.earn_response)
+            principal=current_principal(),
+            earning=convert.earning(request),
+            idempotent=idempotent(request, pb.EarnResponse, convert.earn_response),
         )

@@ -89,7 +89,9 @@ LIST = (
     .limit(bindparam("count"))
 )
 FIND_BY_REFERENCE = MOVEMENTS.join(accounts, accounts.c.id == entries.c.account_id).where(
-    accounts.c.owner_id == bindparam("wallet_id"), transactions.c.reference == bindparam("the_reference")
+    accounts.c.owner_id == bindparam("wallet_id"),
+    transactions.c.reference_owner == bindparam("the_owner"),
+    transactions.c.reference == bindparam("the_reference"),
 )
 
 
@@ -125,9 +127,11 @@ class WalletStore:
         values = {"user_id": user_id, "of_currency": currency, "count": request.limit, "before": before}
         return [_movement(row) for row in await connection.execute(LIST, values)]
 
-    async def find_movement(self, connection: AsyncConnection, wallet_id: str, reference: str) -> Movement | None:
+    async def find_movement(
+        self, connection: AsyncConnection, wallet_id: str, *, reference_owner: str, reference: str
+    ) -> Movement | None:
         """Return what the reference earned, if it was this wallet that earned it."""
-        values = {"wallet_id": wallet_id, "the_reference": reference}
+        values = {"wallet_id": wallet_id, "the_owner": reference_owner, "the_reference": reference}
         row = (await connection.execute(FIND_BY_REFERENCE, values)).first()
         return _movement(row) if row else None
 

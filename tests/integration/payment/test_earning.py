@@ -57,6 +57,16 @@ async def test_an_administrator_may_grant_and_nobody_else(payment: RunningPaymen
     assert await person.balance() == (100_000, 0, 100_000)
 
 
+async def test_what_an_administrator_writes_takes_nothing_from_a_services_rewards(payment: RunningPayment) -> None:
+    person, admin = payment.person(), payment.admin()
+    request = pb.EarnRequest(user_id=person.id, amount=azr(1), reference="course-completion:7")
+    await payment.payments.Earn(request, metadata=admin.metadata)
+
+    await payment.earn(person, 7500, reference="course-completion:7")
+    assert await person.balance() == (7501, 0, 7501)
+    assert (await payment.trial_balance()).balanced
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

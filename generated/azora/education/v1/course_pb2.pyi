@@ -223,8 +223,8 @@ class Lesson(_message.Message):
     required: _builtins.bool
     """Whether the lesson must be completed to complete the course."""
     content: _builtins.str
-    """Lesson content, at most 50,000 characters. Empty unless the caller is enrolled, owns the course or is an
-    administrator.
+    """Lesson content, at most 50,000 characters. Empty unless the caller is enrolled in this revision, owns the course or
+    is an administrator.
     """
     def __init__(
         self,
