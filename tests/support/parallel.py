@@ -6,16 +6,19 @@ import fcntl
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-SHARED = ("system", "edge", "composed", "kept_system", "fresh_system")
-"""Fixtures that take long to start; tests with those that take longest begin first."""
-UNSHARED = "fresh_system"
+STARTS = ("e2e/test_compose.py", "e2e/test_up.py")
+"""Files whose tests start systems of their own; all others of their folder, and the performance tests, share one."""
+SYSTEM = "the session's system"
+FIRST = (SYSTEM, *(f"tests/{file}" for file in STARTS))
+"""What takes longest begins first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,20 +28,30 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Turns())
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for `--dist loadgroup`: those of a fixture, or those of a file."""
-    for item in items:
-        shared = _shared(item)
-        if shared != UNSHARED:
-            item.add_marker(pytest.mark.xdist_group(shared or f"{item.path.parent.name}/{item.path.stem}"))
+    """Let the workers begin with what takes longest."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (*SHARED, "").index(_shared(item)))
+        order = {unit: number for number, unit in enumerate(FIRST)}
+        items.sort(key=lambda item: order.get(_unit(item.nodeid), len(FIRST)))
 
 
-def _shared(item: pytest.Item) -> str:
-    fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in SHARED if name in fixtures), "")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return the scheduler of `--dist loadfile`, with the tests of the session's system as if of one file."""
+    return ByUnit(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class ByUnit(LoadFileScheduling):  # type: ignore[misc] # xdist has no types.
+    """Gives the workers whole files, and to one of them all that shares the running system."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _unit(nodeid)
+
+
+def _unit(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    shares = file.startswith(("tests/e2e/", "tests/performance/")) and not file.endswith(STARTS)
+    return SYSTEM if shares else file
 
 
 class Turns:
