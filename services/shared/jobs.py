@@ -22,6 +22,7 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.errors import FailingListenerError, RetryRequested
 from pgqueuer.queries import Queries
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.shared.backoff import backoff_seconds
 from services.shared.verdicts import TRANSIENT, is_verdict, reason_of
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule, TracebackRecord
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
 Payload = TypeVar("Payload")
 
@@ -110,7 +110,7 @@ async def enqueue(
     `once` names the job: while one of that name is queued, another changes nothing. Transactions that enqueue the same
     name wait for one another.
     """
-    if connection.sync_connection is None or connection.get_transaction() is None or _autocommits(connection):
+    if not isinstance(connection, AsyncConnection) or connection.get_transaction() is None or _autocommits(connection):
         raise RuntimeError("a job is enqueued inside the transaction of its change")
     encoded = _adapter(type(payload)).dump_json(payload)
     values = ([0], [job_name(type(payload))], [encoded], [delay], [once], ["{}"])

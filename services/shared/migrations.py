@@ -20,16 +20,11 @@ LOCK = 0x617A6F7261
 
 def migrate(service: str, url: str, revision: str = "head") -> None:
     """Upgrade the database at `url` to a revision of services/<service>/migrations, the newest unless given."""
-    asyncio.run(_migrate(service, url, revision))
+    asyncio.run(upgrade(service, url, revision))
 
 
-def run_script(script: str) -> None:
-    """Run any number of statements, within a migration: `op.execute` prepares, and so takes one only."""
-    connection: Any = op.get_bind().connection.dbapi_connection
-    connection.run_async(lambda driver: driver.execute(script))
-
-
-async def _migrate(service: str, url: str, revision: str) -> None:
+async def upgrade(service: str, url: str, revision: str = "head") -> None:
+    """Do the same within an event loop."""
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:
@@ -37,6 +32,12 @@ async def _migrate(service: str, url: str, revision: str) -> None:
             await connection.run_sync(_upgrade, service, revision)
     finally:
         await engine.dispose()
+
+
+def run_script(script: str) -> None:
+    """Run any number of statements, within a migration: `op.execute` prepares, and so takes one only."""
+    connection: Any = op.get_bind().connection.dbapi_connection
+    connection.run_async(lambda driver: driver.execute(script))
 
 
 def _upgrade(connection: Connection, service: str, revision: str) -> None:

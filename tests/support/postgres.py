@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ import pytest_asyncio
 
 from services.local import postgres
 from services.shared.ids import new_id
-from services.shared.migrations import migrate
+from services.shared.migrations import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -58,14 +57,14 @@ class Databases:
         async with self._created(service, "template1") as clone:
             async with self.server.connection(clone.name) as connection:
                 await connection.execute(DEFAULT_RIGHTS.format(service=service))
-            await asyncio.to_thread(migrate, service, clone.owner_url, revision)
+            await upgrade(service, clone.owner_url, revision)
             yield clone
 
     @asynccontextmanager
     async def clone(self, service: str) -> AsyncIterator[Clone]:
         """Give a database with the newest schema of the service, and drop it afterwards."""
         if service not in self._migrated:
-            await asyncio.to_thread(migrate, service, self.server.url(service, f"{service}_owner"))
+            await upgrade(service, self.server.url(service, f"{service}_owner"))
             self._migrated.add(service)
         async with self._created(service, service) as clone:
             yield clone

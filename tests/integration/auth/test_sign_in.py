@@ -141,6 +141,7 @@ async def test_a_sign_in_sweeps_away_sessions_past_their_end(auth: RunningAuth) 
     assert [str(row["id"]) for row in await auth.sql("SELECT id FROM sessions")] == [claims["sid"]]
 
 
+@pytest.mark.alone
 async def test_more_sign_ins_than_can_be_checked_in_time_are_refused_at_once(auth_database: Clone) -> None:
     async with running_auth(auth_database.owner_url, auth_database.app_url, bcrypt_cost=11) as auth:
         await auth.register("thandi@example.com")
@@ -166,6 +167,7 @@ async def test_more_sign_ins_than_can_be_checked_in_time_are_refused_at_once(aut
     assert statistics.median(seconds for *_, seconds in busy) < last_checked_seconds
 
 
+@pytest.mark.alone
 async def test_reading_profiles_stays_quick_while_others_sign_in(auth_database: Clone) -> None:
     async with running_auth(auth_database.owner_url, auth_database.app_url, bcrypt_cost=10) as auth:
         session = await auth.register("thandi@example.com")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from services.shared.ids import new_id
-from services.shared.migrations import migrate
+from services.shared.migrations import upgrade
 
 if TYPE_CHECKING:
     from tests.support.postgres import Databases
@@ -31,7 +30,7 @@ async def test_refusals_and_refunded_payments_of_older_versions_are_kept(databas
     async with databases.old("education", "0005") as clone:
         owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
         await owner.execute(ROWS.format(**ids))
-        await asyncio.to_thread(migrate, "education", clone.owner_url)
+        await upgrade("education", clone.owner_url)
         refusals = await owner.fetch("SELECT id, refusal FROM enrollments")
         closed = await owner.fetch("SELECT payment_id FROM closed_payments WHERE close_time <= now()")
         await owner.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from azora.payment.v1 import payment_pb2
 
 from services.payment.ledger.model import AccountKey, AccountKind
 from services.shared.ids import new_id
-from services.shared.migrations import migrate
+from services.shared.migrations import upgrade
 from tests.support.payment import Person, azr, running_payment
 from tests.support.waiting import eventually
 
@@ -61,7 +60,7 @@ async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Dat
         owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
         await owner.execute(rows)
         await owner.close()
-        await asyncio.to_thread(migrate, "payment", clone.owner_url)
+        await upgrade("payment", clone.owner_url)
         async with running_payment(clone.app_url, clone.owner_url) as payment:
             person = Person(ids["user"], bearer(payment.signer.token(ids["user"])), payment)
             before = await person.read(ids["payment"])
@@ -91,7 +90,7 @@ async def test_refunds_that_older_versions_had_not_told_yet_are_told(databases: 
         owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
         await owner.execute(JOBS.format(whole=whole, part=part))
         await owner.close()
-        await asyncio.to_thread(migrate, "payment", clone.owner_url)
+        await upgrade("payment", clone.owner_url)
         async with running_payment(clone.app_url, clone.owner_url) as payment:
 
             async def delivered() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from services.local.system import newest_revision
-from services.shared.migrations import migrate
+from services.shared.migrations import upgrade
 from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ async def test_replicas_that_start_at_once_migrate_one_after_another(databases: 
     async with databases.server.connection("postgres") as connection:
         await connection.execute(f"CREATE DATABASE {name} OWNER {owner}")
         try:
-            await asyncio.gather(*(asyncio.to_thread(migrate, service, url) for _ in range(3)))
+            await asyncio.gather(*(upgrade(service, url) for _ in range(3)))
             async with databases.server.connection(name) as migrated:
                 revisions = await migrated.fetch("SELECT version_num FROM alembic_version")
         finally:
