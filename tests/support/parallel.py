@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import coverage
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -71,6 +72,16 @@ class Turns:
             return (yield)
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> None:
+        """Stop measuring coverage before the session is torn down.
+
+        The tracer follows greenlets; where threads end that it has seen, the last teardown never comes back.
+        """
+        measured = coverage.Coverage.current()
+        if nextitem is None and measured is not None:
+            measured.stop()
 
 
 @contextmanager
