@@ -22,15 +22,13 @@ async def edge() -> AsyncIterator[Edge]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(edge: Edge) -> AsyncIterator[httpx.AsyncClient]:
-    for group in edge.replicas.values():
-        for replica in group:
-            replica.answers.clear()
-            replica.received.clear()
+    edge.forget()
     async with httpx.AsyncClient(base_url=edge.url, timeout=10) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def channel(edge: Edge) -> AsyncIterator[aio.Channel]:
+    edge.forget()
     async with aio.insecure_channel(edge.target) as opened:
         yield opened

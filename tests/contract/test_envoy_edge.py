@@ -171,7 +171,7 @@ async def test_a_replica_that_hangs_costs_time_and_not_the_call(http: httpx.Asyn
 
 async def test_a_replica_that_goes_away_is_not_missed(http: httpx.AsyncClient, edge: Edge) -> None:
     async with running_edge(replicas={"education": 2}) as other:
-        await other.replicas["education"][0].server.stop(None)
+        await other.stop(other.replicas["education"][0])
         answers = [await http.get(f"{other.url}/v1/courses") for _ in range(20)]
     assert {answer.status_code for answer in answers} == {200}
 

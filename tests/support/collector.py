@@ -61,33 +61,14 @@ def running_collector() -> Iterator[Collector]:
     """Serve a collector on a port of 127.0.0.1."""
     port = free_port()
     collector = Collector(f"http://127.0.0.1:{port}")
-    with _untraced():
-        pool, begun = ThreadPoolExecutor(2), threading.Barrier(3)
-        for _ in range(2):
-            pool.submit(begun.wait)
-        begun.wait()
-        server = grpc.server(pool)
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
-        server.add_insecure_port(f"127.0.0.1:{port}")
-        server.start()
+    server = grpc.server(ThreadPoolExecutor(2))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
     try:
         yield collector
     finally:
         server.stop(0).wait()
-
-
-@contextmanager
-def _untraced() -> Iterator[None]:
-    """Start threads without coverage's tracer.
-
-    It follows greenlets, and where such a thread ends while a session is torn down, it never comes back.
-    """
-    hook = threading.gettrace()
-    threading.settrace(None)
-    try:
-        yield
-    finally:
-        threading.settrace(hook)
 
 
 def _kept(service: str, span: Any) -> KeptSpan:

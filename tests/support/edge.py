@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+import threading
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from tests.support.serving import KEY_ID, Signer, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
     from pathlib import Path
 
 ORIGIN = "https://app.example.com"
@@ -99,6 +100,8 @@ class Edge:
     folder: Path
     signer: Signer
     replicas: Mapping[str, list[Replica]]
+    loop: asyncio.AbstractEventLoop
+    """That of the replicas."""
 
     @property
     def url(self) -> str:
@@ -112,9 +115,35 @@ class Edge:
         """Return the header of a signed-in user."""
         return {"authorization": f"Bearer {self.signer.token(**claims)}"}
 
+    def forget(self) -> None:
+        """Drop what arrived at the services, and what they were told to answer."""
+        for group in self.replicas.values():
+            for replica in group:
+                replica.answers.clear()
+                replica.received.clear()
+
     def received(self, service: str) -> list[Received]:
         """Return all calls that arrived at a service, but for those of Envoy itself."""
         return [call for replica in self.replicas[service] for call in replica.received if call.path != GET_JWKS]
+
+    async def start(self) -> None:
+        """Start all replicas."""
+        for name, group in self.replicas.items():
+            for number, replica in enumerate(group):
+                await self._in_loop(replica.start(socket_path(self.folder, name, number)))
+
+    async def stop(self, replica: Replica) -> None:
+        """Stop a replica at once."""
+        await self._in_loop(replica.server.stop(None))
+
+    async def close(self) -> None:
+        """Stop all replicas."""
+        for group in self.replicas.values():
+            for replica in group:
+                await self.stop(replica)
+
+    async def _in_loop(self, call: Coroutine[Any, Any, None]) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self.loop))
 
 
 @asynccontextmanager
@@ -127,17 +156,28 @@ async def running_edge(*, replicas: Mapping[str, int] | None = None, **settings:
         options = {"rate_limit_scale": UNLIMITED} | settings
         profile = local(LocalSettings(runtime=folder, pki=folder / "pki", port=free_port(), replicas=counts, **options))
         signer = Signer()
-        edge = Edge(profile, folder, signer, {name: [Replica(signer) for _ in range(n)] for name, n in counts.items()})
-        for name, group in edge.replicas.items():
-            for number, replica in enumerate(group):
-                await replica.start(socket_path(folder, name, number))
-                stack.push_async_callback(replica.server.stop, None)
+        parts = {name: [Replica(signer) for _ in range(count)] for name, count in counts.items()}
+        edge = Edge(profile, folder, signer, parts, stack.enter_context(_running_loop()))
+        await edge.start()
+        stack.push_async_callback(edge.close)
         await stack.enter_async_context(running_envoy(profile, folder))
         await eventually(lambda: _takes_tokens(edge))
-        for group in edge.replicas.values():
-            for replica in group:
-                replica.received.clear()
+        edge.forget()
         yield edge
+
+
+@contextmanager
+def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread: where the tests' own stands still between two tests, Envoy's checks go on."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @asynccontextmanager

@@ -90,8 +90,7 @@ class CourseOperations:
             return request.page(found, lambda course: [course.id])
 
         if mine or principal.may(WRITE):
-            async with self._database.reading() as connection:
-                return encode(await load(connection))
+            return await self._read(load, encode)
         after = request.cursor[0] if request.cursor else None
         await self._refresh()
         return await self._answer(("page", request.size, after), load, encode)
@@ -121,8 +120,7 @@ class CourseOperations:
             return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
 
         if principal.may(WRITE):
-            async with self._database.reading() as connection:
-                return encode(await load(connection))
+            return await self._read(load, encode)
         # All who are alike in what the key names get the same answer: nobody here may edit.
         return await self._answer((course_id, shown, enrolled), load, encode)
 
@@ -170,6 +168,13 @@ class CourseOperations:
         self._answers.advance(generation)
         return published
 
+    async def _read(
+        self, load: Callable[[AsyncConnection], Awaitable[Shown]], encode: Callable[[Shown], Response]
+    ) -> Response:
+        """Load and encode an answer."""
+        async with self._database.reading() as connection:
+            return encode(await load(connection))
+
     async def _answer(
         self,
         key: Hashable,
@@ -180,8 +185,7 @@ class CourseOperations:
         answer = self._answers.find(key)
         if answer is None:
             generation = self._answers.generation
-            async with self._database.reading() as connection:
-                answer = encode(await load(connection)).SerializeToString()
+            answer = (await self._read(load, encode)).SerializeToString()
             self._answers.keep(key, answer, generation=generation)
         return Encoded[Response](answer).as_response()
 
