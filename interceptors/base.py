@@ -78,7 +78,7 @@ class Call:
 class Interceptor(abc.ABC):
     """Wraps every RPC, unary or streaming, in `around`. Subclasses need write nothing else."""
 
-    def applies(self, _policy: MethodPolicy) -> bool:
+    def applies(self, policy: MethodPolicy) -> bool:  # noqa: ARG002 - for subclasses
         """Whether there is anything to do for calls of the policy's method: asked once, not for every call."""
         return True
 

@@ -29,7 +29,7 @@ class ConcurrencyLimit(Interceptor):
         """Whether it is neither a check of health nor the metrics; a watch of health takes its place like any other."""
         return policy.tier is not None or policy.server_streaming
 
-    async def around(self, call: Call, proceed: Proceed) -> None:
+    async def around(self, _call: Call, proceed: Proceed) -> None:
         """Serve the call if there is room. Raises Overloaded."""
         if self._serving >= self._max:
             raise Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
