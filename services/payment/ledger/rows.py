@@ -5,7 +5,7 @@ Resources add the kinds of rows that their commands read and write as a `Kind`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ class Kind(Generic[AnyRow]):
     """
 
     type: type[AnyRow]
-    table: str
-    columns: Mapping[str, str]
-    """PostgreSQL types of the columns that are inserted, by name. The first is the primary key."""
+    select: str
+    """SELECT of the rows of the keys."""
+    read: Callable[[Any], AnyRow]
+    """Makes a row of the values that `select` returns."""
+    table: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """PostgreSQL types of the columns that are inserted, by name; the first is the primary key. Empty if read only."""
     mutable: tuple[str, ...] = ()
     """Columns that are updated."""
-    values: Callable[[AnyRow], Sequence[Any]]
+    values: Callable[[AnyRow], Sequence[Any]] = lambda _: ()
     """Returns a row's values, in the order of `columns`."""
-    select: str = ""
-    """SELECT of one ROW(...) for each row of the keys."""
-    read: Callable[[Any], AnyRow] | None = None
-    """Makes a row of what `select` returns."""
     accounts: str = ""
     """SELECT of key, wallet ID and currency, which never change, of the rows of the keys."""
     expired: str = ""
