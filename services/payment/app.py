@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS)
+"""The rows that commands of the ledger read and write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """Payment's operations over their infrastructure."""
@@ -52,7 +56,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     database = infrastructure.database
     outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
     payment_store = PaymentStore()
-    writer = Writer(database, (HOLDS, PAYMENTS, CAPTURED, REFUNDS), outbox)
+    writer = Writer(database, KINDS, outbox)
     return Container(
         infrastructure=infrastructure,
         wallets=WalletOperations(database=database, store=WalletStore(), pages=infrastructure.pages),

@@ -104,8 +104,7 @@ class Database:
         )
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
         self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
-        if tracer is not None:
-            trace_statements(self._engine, tracer)
+        self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._queries = Queries(self._engine.dialect)
 
@@ -164,6 +163,8 @@ class Database:
         except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
             raise self.named(error) from None
         self._dedicated.add(connection)
+        if self._watch is not None:
+            self._watch(connection)
         return connection
 
     async def ready(self) -> bool:

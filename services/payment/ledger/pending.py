@@ -11,6 +11,8 @@ from services.shared.idempotency import encode_rejection
 if TYPE_CHECKING:
     import asyncio
 
+    from opentelemetry.trace import Span
+
     from services.payment.ledger.book import Book, Command
     from services.payment.ledger.model import AccountKey
     from services.shared.idempotency import Idempotent
@@ -53,6 +55,8 @@ class Pending:
     command: Command[Any]
     call: Idempotent[Any, Any] | None
     submit_time: float
+    span: Span | None
+    """The call's span, if it is recorded."""
     quote: bool = False
     """Whether it is decided and not written."""
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)

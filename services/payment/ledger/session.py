@@ -26,6 +26,8 @@ TAKE_STRIPE = """
 SELECT stripe FROM unnest($2::integer[]) AS stripe WHERE pg_try_advisory_lock($1, stripe) LIMIT 1
 """
 
+WAIT = "SELECT FROM accounts WHERE id = $1::uuid FOR NO KEY UPDATE"
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -55,13 +57,10 @@ class Session:
 
     async def begin(self, account_id: str | None = None, *, timeout_seconds: float = 1) -> None:
         """Begin a transaction, and wait for the lock of an account for at most `timeout_seconds`."""
-        wait = (
-            f"SET LOCAL lock_timeout = '{timeout_seconds:.3f}s';"
-            f"SELECT FROM accounts WHERE id = '{account_id}' FOR NO KEY UPDATE"
-            if account_id
-            else ""
-        )
-        await self.connection.execute(f"BEGIN;{wait}")
+        await self.connection.execute("BEGIN")
+        if account_id:
+            await self.connection.execute(f"SET LOCAL lock_timeout = '{timeout_seconds:.3f}s'")
+            await self.connection.execute(WAIT, account_id)
 
     async def commit(self) -> None:
         """Commit."""

@@ -7,8 +7,8 @@ locked; these wait for the lock in lanes, on connections of their own, one accou
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from services.payment.ledger.session import Session
 from services.shared.db import DRIVER_ERRORS
 from services.shared.errors import DependencyUnavailable, DomainError, IdempotencyKeyReused, Overloaded
 from services.shared.idempotency import replay
+from services.shared.telemetry import recorded_span, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 Effect = TypeVar("Effect")
 Response = TypeVar("Response", bound="Message")
-
-logger = logging.getLogger(__name__)
 
 MAX_GROUP = 512
 """Postings in a group."""
@@ -116,7 +115,7 @@ class Writer:
         """Return the answer or the effect, and whether it is the answer."""
         loop = asyncio.get_running_loop()
         while True:
-            pending = Pending(command, call, loop.time(), quote)
+            pending = Pending(command, call, loop.time(), recorded_span(), quote)
             first = self._keys.get(pending.identity) if pending.identity else None
             if first is None:
                 self._enqueue(pending)
@@ -149,7 +148,8 @@ class Writer:
 
     def _wake(self) -> None:
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="ledger writer")
+            # In a context of its own: it outlives the call that begins it.
+            self._task = asyncio.create_task(self._run(), name="ledger writer", context=Context())
 
     async def _run(self) -> None:
         try:
@@ -198,10 +198,12 @@ class Writer:
                 self._settle(group, Outcome(error=error))
                 return []
             try:
-                await self._committer.resolve(session, group)
-                group = self._divert(group) if lane is None else group
-                wait_for = lane.account_id if lane else None
-                result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
+                # The statements of a group are spans of one of its calls.
+                with within(next((pending.span for pending in group if pending.span), None)):
+                    await self._committer.resolve(session, group)
+                    group = self._divert(group) if lane is None else group
+                    wait_for = lane.account_id if lane else None
+                    result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
             except asyncpg.LockNotAvailableError:
                 await self._end(session)
                 return [(pending, "") for pending in group if not pending.abandoned]
@@ -269,7 +271,7 @@ class Writer:
 
     def _open_lane(self, key: str, account_id: str | None, pending: Pending) -> None:
         lane = self._lanes[key] = Lane(account_id, deque([pending]))
-        lane.task = asyncio.create_task(self._run_lane(key, lane), name="ledger lane")
+        lane.task = asyncio.create_task(self._run_lane(key, lane), name="ledger lane", context=Context())
 
     async def _acquire(self) -> Session:
         while self._sessions:
