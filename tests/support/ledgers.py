@@ -26,6 +26,7 @@ from services.shared.idempotency import Idempotent
 from services.shared.ids import new_id
 from services.shared.money import Money
 from services.shared.outbox import Outbox
+from tests.support.chains import broken_chains
 from tests.support.serving import short_folder
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ class Ledgers:
             SELECT a.id FROM accounts a LEFT JOIN holds h ON h.account_id = a.id AND h.state = 'ACTIVE'
             GROUP BY a.id HAVING a.held <> coalesce(sum(h.amount), 0)
         """)
+        async with self.owner() as connection:
+            assert not await broken_chains(connection)
 
 
 def replica(url: str) -> LedgerReplica:

@@ -33,6 +33,8 @@ class Result:
     """What is committed, or refused."""
     skipped: list[tuple[Pending, str]] = field(default_factory=list)
     """Commands that were left out, with the account that someone else holds locked."""
+    dropped: list[Pending] = field(default_factory=list)
+    """Commands whose callers had gone away when the locks were held."""
 
 
 class Committer:
@@ -57,10 +59,12 @@ class Committer:
         result, committed = Result(), []
         for pending in group:
             locked_out = next((account_id for account_id in pending.accounts if account_id in loaded.unlocked), None)
-            if locked_out is None:
-                committed.append(pending)
-            else:
+            if pending.abandoned:
+                result.dropped.append(pending)
+            elif locked_out is not None:
                 result.skipped.append((pending, locked_out))
+            else:
+                committed.append(pending)
         book = Book(
             loaded.changes,
             now=loaded.now,
@@ -90,9 +94,9 @@ class Committer:
         if not statement:
             await session.rollback()
             return
-        await session.connection.execute(statement, *parameters)
+        await session.write(statement, parameters)
         for job in changed.jobs:
-            await session.connection.execute(ENQUEUE, *enqueue_values(job.payload, delay=job.delay, once=job.once))
+            await session.write(ENQUEUE, enqueue_values(job.payload, delay=job.delay, once=job.once))
         await session.commit()
         self._outbox.wake(published)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.payment.ledger.model import STRIPES
 from services.shared.db import DRIVER_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import asyncpg
 
     from services.shared.db import Database
@@ -29,7 +31,7 @@ SELECT stripe FROM unnest($2::integer[]) AS stripe WHERE pg_try_advisory_lock($1
 WAIT = "SELECT FROM accounts WHERE id = $1::uuid FOR NO KEY UPDATE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Session:
     """A connection and its stripe. The stripe is lost with the connection."""
 
@@ -37,6 +39,8 @@ class Session:
     stripe: int
     shared: bool
     """Whether every stripe was taken, so that this one is another writer's too."""
+    wrote: bool = False
+    """Whether the transaction has written anything: without an answer its outcome is then unknown."""
 
     @classmethod
     async def open(cls, database: Database) -> Session:
@@ -57,10 +61,16 @@ class Session:
 
     async def begin(self, account_id: str | None = None, *, timeout_seconds: float = 1) -> None:
         """Begin a transaction, and wait for the lock of an account for at most `timeout_seconds`."""
+        self.wrote = False
         await self.connection.execute("BEGIN")
         if account_id:
             await self.connection.execute(f"SET LOCAL lock_timeout = '{timeout_seconds:.3f}s'")
             await self.connection.execute(WAIT, account_id)
+
+    async def write(self, statement: str, parameters: Sequence[Any]) -> None:
+        """Execute a statement that writes."""
+        self.wrote = True
+        await self.connection.execute(statement, *parameters)
 
     async def commit(self) -> None:
         """Commit."""
@@ -74,7 +84,7 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the connection was lost."""
-        return self.connection.is_closed()
+        return bool(self.connection.is_closed())
 
     def close(self) -> None:
         """Give the connection up, whatever it is doing."""

@@ -178,7 +178,7 @@ class Writer:
         postings = 0
         while queue:
             if queue[0].abandoned:
-                self._forget(queue.popleft())
+                self._drop([queue.popleft()])
                 continue
             postings += queue[0].command.needs.postings
             if group and postings > MAX_GROUP:
@@ -210,12 +210,13 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
                 await self._end(session)
                 failure = error
-                if not isinstance(error, RUNS_AGAIN):
+                if not (isinstance(error, RUNS_AGAIN) or _was_closed(session, error)):
                     break
             else:
                 self._sessions.append(session)
                 for pending, outcome in result.outcomes:
                     self._settle([pending], outcome)
+                self._drop(result.dropped)
                 return result.skipped
         return await self._refused(group, failure, lane)
 
@@ -289,6 +290,14 @@ class Writer:
         if not session.closed:
             self._sessions.append(session)
 
+    def _drop(self, group: Iterable[Pending]) -> None:
+        for pending in group:
+            if pending.abandoned:
+                self._forget(pending)
+            else:  # A caller with the same key has come meanwhile.
+                self._queue.append(pending)
+                self._wake()
+
     def _settle(self, group: Iterable[Pending], outcome: Outcome) -> None:
         for pending in group:
             self._forget(pending)
@@ -298,3 +307,8 @@ class Writer:
         self.waiting -= 1
         if pending.identity:
             self._keys.pop(pending.identity, None)
+
+
+def _was_closed(session: Session, error: Exception) -> bool:
+    """Whether the connection was lost before anything was written: so nothing has happened."""
+    return session.closed and not session.wrote and not isinstance(error, OUT_OF_TIME)

@@ -361,7 +361,7 @@ async def test_twenty_writers_find_stripes_of_their_own_and_lose_them_with_their
         session.close()
 
     async def free() -> bool:
-        return (await ledgers.sql("SELECT count(*) FROM pg_locks WHERE classid = $1", STRIPE_LOCK))[0][0] <= 1
+        return len(await ledgers.sql("SELECT FROM pg_locks WHERE classid = $1::bigint::oid", STRIPE_LOCK)) <= 1
 
     await eventually(free)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -153,11 +154,14 @@ def test_a_refused_command_has_changed_nothing() -> None:
 def test_part_of_a_command_can_be_refused_alone() -> None:
     book = book_of(purse(ADA, 1000))
 
+    def spend_one(amount: int, part: Book) -> Posting:
+        return move(part, Leg(PURSE, -amount), Leg(TREASURY, amount))
+
     def spend(overlay: Book) -> list[bool]:
         verdicts = []
         for amount in (600, 600, 400):
             try:
-                overlay.attempt(lambda part, amount=amount: move(part, Leg(PURSE, -amount), Leg(TREASURY, amount)))
+                overlay.attempt(partial(spend_one, amount))
                 verdicts.append(True)
             except InsufficientFunds:
                 verdicts.append(False)
