@@ -41,7 +41,7 @@ async def test_three_wallets_locked_for_six_seconds_slow_down_nobody_else(paymen
         locked, free = users[:3], users[3:]
         await load(ledgers, users, 1)
         before = await load(ledgers, free, 3)
-        async with ledgers.owner() as connection, connection.transaction():
+        async with ledgers.connection() as connection, connection.transaction():
             await connection.execute(
                 "SELECT FROM accounts WHERE owner_id IN (SELECT id FROM wallets WHERE user_id = ANY($1)) FOR UPDATE",
                 locked,

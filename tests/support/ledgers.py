@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 WINDOW = timedelta(days=14)
 FINAL = b"Z"
 """Of the answer to COMMIT: ready for the next statement."""
+SESSIONS = "pid FROM pg_stat_activity WHERE application_name = 'azora-ledger' AND datname = current_database()"
+"""Backends of writers."""
 
 
 def keyed(key: str = "", *, principal: str = "user:1", request: str = "") -> Idempotent[Any, StringValue]:
@@ -121,16 +123,17 @@ class Ledgers:
         )
         return int(row[0])
 
-    async def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run a statement as the database's owner."""
-        async with self.owner() as connection:
+    async def sql(self, statement: str, *arguments: object, app: bool = False) -> list[asyncpg.Record]:
+        """Run a statement as the database's owner, or as the writers do."""
+        async with self.connection(app=app) as connection:
             rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
             return rows
 
     @asynccontextmanager
-    async def owner(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """Give a connection of the owner's."""
-        connection = await asyncpg.connect(self.clone.owner_url.replace("+asyncpg", ""))
+    async def connection(self, *, app: bool = False) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """Give a connection of the owner's, or of the writers' role."""
+        url = self.clone.app_url if app else self.clone.owner_url
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
         try:
             yield connection
         finally:
@@ -139,18 +142,17 @@ class Ledgers:
     @asynccontextmanager
     async def stalled(self, lock: str = "LOCK TABLE idempotency_records IN EXCLUSIVE MODE") -> AsyncIterator[None]:
         """Hold a lock that groups wait for when they write."""
-        async with self.owner() as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             await connection.execute(lock)
             yield
 
     async def waiting(self) -> bool:
         """Whether a writer waits for a lock."""
-        return bool(
-            await self.sql(
-                "SELECT FROM pg_stat_activity WHERE application_name = 'azora-ledger' AND wait_event_type = 'Lock'"
-                " AND datname = current_database()"
-            )
-        )
+        return bool(await self.sql(f"SELECT {SESSIONS} AND wait_event_type = 'Lock'", app=True))
+
+    async def terminate(self) -> None:
+        """End the sessions of all writers."""
+        await self.sql(f"SELECT pg_terminate_backend(pid) FROM (SELECT {SESSIONS}) AS writers", app=True)  # noqa: S608
 
     async def sound(self) -> None:
         """Check what must hold at any time, by SQL of the test's own."""
@@ -165,7 +167,7 @@ class Ledgers:
             SELECT a.id FROM accounts a LEFT JOIN holds h ON h.account_id = a.id AND h.state = 'ACTIVE'
             GROUP BY a.id HAVING a.held <> coalesce(sum(h.amount), 0)
         """)
-        async with self.owner() as connection:
+        async with self.connection() as connection:
             assert not await broken_chains(connection)
 
 

@@ -17,7 +17,7 @@ from services.payment.ledger.session import STRIPE_LOCK, Session
 from services.payment.ledger.writer import LARGE, MAX_LANES, MAX_WAITING
 from services.shared.errors import DependencyUnavailable, DomainError, IdempotencyKeyReused, Overloaded
 from services.shared.ids import new_id
-from tests.support.ledgers import Ledgers, Scripted, keyed, proxied, running_ledgers
+from tests.support.ledgers import SESSIONS, Ledgers, Scripted, keyed, proxied, running_ledgers
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -112,10 +112,8 @@ async def test_twins_in_a_process_are_one_command(ledgers: Ledgers) -> None:
 
 async def test_a_key_in_flight_belongs_to_its_request(ledgers: Ledgers) -> None:
     user = await ledgers.rich()
-    first, other = asyncio.create_task(ledgers.one.pay(user, key="k")), ledgers.one.pay(user, key="k", request="other")
-    with pytest.raises(IdempotencyKeyReused):
-        await other
-    await first
+    calls = [ledgers.one.pay(user, key="k"), ledgers.one.pay(user, key="k", request="other")]
+    assert await verdicts(*calls) == {"OK": 1, "IDEMPOTENCY_KEY_REUSED": 1}
     with pytest.raises(IdempotencyKeyReused):
         await ledgers.two.pay(user, key="k", request="other")
     assert await ledgers.posted(user) == 999
@@ -239,10 +237,7 @@ async def test_a_connection_lost_before_the_commit_is_unknown_and_the_key_tells(
     async with ledgers.stalled():
         call = asyncio.create_task(ledgers.one.pay(user, 10, key="k"))
         await eventually(ledgers.waiting)
-        await ledgers.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'azora-ledger' AND datname = current_database()"
-        )
+        await ledgers.terminate()
         with pytest.raises(DependencyUnavailable):
             await call
     await ledgers.one.pay(user, 10, key="k")
@@ -293,7 +288,7 @@ async def test_more_than_may_wait_is_refused_at_once(ledgers: Ledgers) -> None:
 async def test_accounts_that_are_locked_hold_up_nobody_else(ledgers: Ledgers) -> None:
     users = [await ledgers.rich() for _ in range(MAX_LANES + 3)]
     locked, free = users[:-1], users[-1]
-    async with ledgers.owner() as connection:
+    async with ledgers.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(
@@ -325,11 +320,7 @@ async def test_a_large_command_has_a_group_of_its_own(ledgers: Ledgers) -> None:
         await eventually(lambda: _value(ledgers.one.writer.waiting == 2))
     await large
     assert await waited == "OK"
-    (row,) = await ledgers.sql(
-        "SELECT count(DISTINCT pid) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'azora-ledger'"
-    )
-    assert row[0] >= 2, "each on a connection of its own"
+    assert len(await ledgers.sql(f"SELECT {SESSIONS}", app=True)) > 1, "each on a connection of its own"
 
 
 async def test_two_processes_share_one_wallet_fairly(ledgers: Ledgers) -> None:
@@ -367,7 +358,7 @@ async def test_twenty_writers_find_stripes_of_their_own_and_lose_them_with_their
 
 
 async def test_writers_without_a_stripe_share_one(payment_database: Clone) -> None:
-    async with running_ledgers(payment_database) as ledgers, ledgers.owner() as connection:
+    async with running_ledgers(payment_database) as ledgers, ledgers.connection() as connection:
         await connection.execute(
             "SELECT pg_advisory_lock($1, s) FROM generate_series(0, $2 - 1) s", STRIPE_LOCK, STRIPES
         )
