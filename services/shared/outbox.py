@@ -19,7 +19,7 @@ from services.shared.events import declared_events
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from google.protobuf.message import Message
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 Send: TypeAlias = "Callable[[str, Sequence[event_pb2.Event]], Awaitable[Sequence[event_pb2.Result]]]"
 """Delivers events to the subscriber of this name and returns its results. Raises any exception for a failed call."""
+
+OutboxRow: TypeAlias = tuple[str, str, str, bytes]
+"""Values of COLUMNS."""
+COLUMNS = {"event_id": "uuid", "subscriber": "text", "type": "text", "payload": "bytea"}
+"""PostgreSQL types of the columns of a published event, by name."""
 
 logger = logging.getLogger(__name__)
 
@@ -108,18 +113,26 @@ class Outbox:
 
         Any number of events is one statement. An event without subscribers writes nothing.
         """
-        rows = [
-            (event_id, subscriber, message.DESCRIPTOR.full_name, message.SerializeToString())
-            for event_id, message in ((new_id(), self._encoders[type(event)](event)) for event in events)
-            for subscriber in self._subscribers[message.DESCRIPTOR.full_name]
-        ]
+        rows = self.rows(events)
         if not rows:
             return
         ids, subscribers, types, payloads = map(list, zip(*rows, strict=True))
         await connection.execute(
             PUBLISH, {"ids": ids, "subscribers": subscribers, "types": types, "payloads": payloads}
         )
-        for subscriber in set(subscribers):
+        self.wake(rows)
+
+    def rows(self, events: Iterable[object]) -> list[OutboxRow]:
+        """Return the rows that publish events, for an insertion of the caller's own; `wake` follows it."""
+        return [
+            (event_id, subscriber, message.DESCRIPTOR.full_name, message.SerializeToString())
+            for event_id, message in ((new_id(), self._encoders[type(event)](event)) for event in events)
+            for subscriber in self._subscribers[message.DESCRIPTOR.full_name]
+        ]
+
+    def wake(self, rows: Iterable[OutboxRow]) -> None:
+        """Have what was published delivered at once."""
+        for subscriber in {row[1] for row in rows}:
             self.wakes[subscriber].set()
 
 
