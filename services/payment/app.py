@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HOLDS
+from services.payment.ledger.debits import VelocityLimits
 from services.payment.ledger.operations import LedgerOperations
 from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
@@ -18,6 +19,11 @@ from services.payment.payments.model import PaymentRefunded
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
+from services.payment.transfers.commands import TransferLimits
+from services.payment.transfers.convert import transfer_completed
+from services.payment.transfers.model import TransferCompleted
+from services.payment.transfers.operations import TransferOperations
+from services.payment.transfers.store import TARGET_WALLETS, TransferStore
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
@@ -25,6 +31,10 @@ from services.shared.assembly import Infrastructure
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from google.protobuf.message import Message
+
     from services.payment.ports import Education
     from services.payment.settings import PaymentSettings
     from services.shared.outbox import Send
@@ -32,8 +42,13 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
-KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS)
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS)
 """The rows that commands of the ledger read and write."""
+EVENTS: Mapping[type, Callable[[Any], Message]] = {
+    PaymentRefunded: convert.payment_refunded,
+    TransferCompleted: transfer_completed,
+}
+"""The encoders of the events that Payment publishes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,7 @@ class Container:
     infrastructure: Infrastructure[PaymentSettings]
     wallets: WalletOperations
     payments: PaymentOperations
+    transfers: TransferOperations
     refunds: RefundOperations
     outbox: Outbox
     holds: HoldOperations
@@ -54,7 +70,8 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
+    outbox = Outbox("payment", EVENTS)
+    limits = _limits(settings)
     payment_store = PaymentStore()
     writer = Writer(database, KINDS, outbox)
     return Container(
@@ -65,6 +82,14 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             store=payment_store,
             writer=writer,
             refund_window=timedelta(days=settings.refund_window_days),
+            limits=limits.limits,
+        ),
+        transfers=TransferOperations(
+            database=database,
+            store=TransferStore(),
+            writer=writer,
+            limits=limits,
+            require_verified_email=settings.requires_verified_email,
         ),
         refunds=RefundOperations(
             database=database,
@@ -74,9 +99,22 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
         ),
         outbox=outbox,
-        holds=HoldOperations(writer=writer),
+        holds=HoldOperations(writer=writer, limits=limits.limits),
         earnings=EarningOperations(writer=writer),
         ledger=LedgerOperations(database=database, store=LedgerStore()),
+    )
+
+
+def _limits(settings: PaymentSettings) -> TransferLimits:
+    scale, new_wallets = settings.rate_limit_scale, settings.new_wallets_transfer
+    return TransferLimits(
+        VelocityLimits(
+            window=timedelta(hours=settings.velocity_window_hours),
+            max_amount=settings.velocity_max_amount * scale,
+            max_count=settings.velocity_max_debits * scale,
+        ),
+        new_wallet_age=timedelta(days=settings.new_wallet_days),
+        new_wallet_max_amount=None if new_wallets is None else new_wallets * scale,
     )
 
 
@@ -93,6 +131,7 @@ def build(
         WalletServicer(container.wallets),
         PaymentServicer(
             payments=container.payments,
+            transfers=container.transfers,
             refunds=container.refunds,
             holds=container.holds,
             earnings=container.earnings,
