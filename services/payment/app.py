@@ -110,11 +110,11 @@ def _limits(settings: PaymentSettings) -> TransferLimits:
     return TransferLimits(
         VelocityLimits(
             window=timedelta(hours=settings.velocity_window_hours),
-            max_amount=settings.velocity_max_amount * scale,
-            max_count=settings.velocity_max_debits * scale,
+            max_amount=max(1, int(settings.velocity_max_amount * scale)),
+            max_count=max(1, int(settings.velocity_max_debits * scale)),
         ),
         new_wallet_age=timedelta(days=settings.new_wallet_days),
-        new_wallet_max_amount=None if new_wallets is None else new_wallets * scale,
+        new_wallet_max_amount=None if new_wallets is None else int(new_wallets * scale),
     )
 
 

@@ -39,14 +39,14 @@ class VelocityLimits:
     """Maximum of the debits by a wallet's owner, per currency and window. A window begins with its first debit."""
 
     window: timedelta
-    max_amount: float
+    max_amount: int
     """Sum of the debits, in whole units of the currency."""
-    max_count: float
+    max_count: int
     """Number of debits."""
 
     def max_minor(self, currency: str) -> int:
         """Maximum sum of the debits in minor units."""
-        return min(int(self.max_amount * 10 ** EXPONENTS[currency]), INT64_MAX)
+        return min(self.max_amount * int(10 ** EXPONENTS[currency]), INT64_MAX)
 
     def counted(self, velocity: Velocity, amount_minor: int, *, currency: str, now: datetime) -> Velocity:
         """Return the velocity after one more debit. Raises VelocityExceeded."""
@@ -55,7 +55,7 @@ class VelocityLimits:
         started = velocity.window_time or now
         left_seconds = (started + self.window - now).total_seconds()
         debit_minor, count = velocity.debit_minor + amount_minor, velocity.count + 1
-        max_minor, max_count = self.max_minor(currency), min(int(self.max_count), INT32_MAX)
+        max_minor, max_count = self.max_minor(currency), min(self.max_count, INT32_MAX)
         if debit_minor > max_minor or count > max_count:
             raise VelocityExceeded(
                 currency=currency,

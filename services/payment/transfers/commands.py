@@ -35,7 +35,7 @@ class TransferLimits:
     limits: VelocityLimits
     new_wallet_age: timedelta
     """Age, from its opening, below which a wallet is new."""
-    new_wallet_max_amount: float | None = None
+    new_wallet_max_amount: int | None = None
     """Maximum that the debits of a new wallet may sum to after a transfer, per window; None for no lower limit."""
 
     def of_wallet(self, age: timedelta) -> VelocityLimits:

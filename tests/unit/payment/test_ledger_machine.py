@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 USERS = [wallet(number).user_id for number in (1, 2, 3)]
 WINDOW = timedelta(days=14)
-UNLIMITED = TransferLimits(VelocityLimits(WINDOW, max_amount=1e9, max_count=1e9), new_wallet_age=WINDOW)
+UNLIMITED = TransferLimits(VelocityLimits(WINDOW, max_amount=10**9, max_count=10**9), new_wallet_age=WINDOW)
 AMOUNTS = st.integers(1, 1000)
 users = st.sampled_from(USERS)
 

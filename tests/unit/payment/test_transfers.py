@@ -213,7 +213,7 @@ def test_payments_and_holds_of_the_owner_count_and_what_nobody_may_refuse_does_n
 
 def test_limits_are_in_whole_units_of_each_currency_and_never_beyond_what_is_stored() -> None:
     assert [VELOCITY.max_minor(currency) for currency in ("AZR", "JPY", "KWD")] == [1000, 10, 10_000]
-    assert replace(VELOCITY, max_amount=1e30).max_minor("AZR") == INT64_MAX
+    assert replace(VELOCITY, max_amount=10**30).max_minor("AZR") == INT64_MAX
 
 
 @pytest.mark.parametrize(
