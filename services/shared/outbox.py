@@ -62,11 +62,15 @@ CREATE INDEX outbox_dead_idx ON outbox (dead_time) WHERE dead_time IS NOT NULL;
 """
 """For a migration of a service that publishes events. Delivered events leave no row."""
 
-PUBLISH = text("""
+WEBHOOKS = "webhooks"
+"""The subscriber of the events that webhooks carry: a consumer within the service that publishes them."""
+
+PUBLISH = """
 INSERT INTO outbox (event_id, subscriber, type, payload)
 SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:subscribers AS text[]), CAST(:types AS text[]),
-                     CAST(:payloads AS bytea[]))
-""")
+                     CAST(:payloads AS bytea[])) AS published (event_id, subscriber, type, payload)
+WHERE subscriber <> '{webhooks}' OR {wanted}
+"""
 CLAIM = text("""
 UPDATE outbox SET attempt_time = now() + CAST(:lease AS interval)
 WHERE subscriber = :subscriber AND event_id IN (
@@ -86,16 +90,34 @@ WHERE outbox.subscriber = :subscriber AND outbox.event_id = refused.event_id
 """)
 
 
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """The consumer of events that webhooks carry."""
+
+    wanted: str
+    """SQL condition, evaluated as an event is published: whether any webhook may take it."""
+    send: Send
+
+
 class Outbox:
     """Publishes the events of one service.
 
     `encoders` give the contract's message for each dataclass that operations publish; both bear the event's name.
-    Raises ValueError if they are not those of the events that the contract declares for the service.
+    Raises ValueError if they are not those of the events that the contract declares for the service. Without `webhooks`
+    no webhook carries an event.
     """
 
-    def __init__(self, service: str, encoders: Mapping[type, Callable[[Any], Message]]) -> None:
+    def __init__(
+        self, service: str, encoders: Mapping[type, Callable[[Any], Message]], *, webhooks: Webhooks | None = None
+    ) -> None:
         self._encoders = dict(encoders)
-        self._subscribers = {event.name: event.subscribers for event in declared_events() if event.publisher == service}
+        self.webhooks = webhooks
+        self._publish = text(PUBLISH.format(webhooks=WEBHOOKS, wanted=webhooks.wanted if webhooks else "false"))
+        self._subscribers = {
+            event.name: (*event.subscribers, WEBHOOKS) if webhooks and event.webhook else event.subscribers
+            for event in declared_events()
+            if event.publisher == service
+        }
         declared = {name.rpartition(".")[2] for name in self._subscribers}
         differing = declared ^ {kind.__name__ for kind in self._encoders}
         if differing:
@@ -117,7 +139,7 @@ class Outbox:
             return
         ids, subscribers, types, payloads = map(list, zip(*rows, strict=True))
         await connection.execute(
-            PUBLISH, {"ids": ids, "subscribers": subscribers, "types": types, "payloads": payloads}
+            self._publish, {"ids": ids, "subscribers": subscribers, "types": types, "payloads": payloads}
         )
         for subscriber in set(subscribers):
             self.wakes[subscriber].set()
@@ -302,4 +324,8 @@ def over_mesh(channel: Channel) -> Send:
 
 def deliveries(database: Database, outbox: Outbox, send: Send) -> list[Callable[[], Any]]:
     """Return the background tasks that drain the outbox, one for each subscriber."""
-    return [Delivery(database, subscriber, wake, send).run for subscriber, wake in outbox.wakes.items()]
+    sends = {WEBHOOKS: outbox.webhooks.send} if outbox.webhooks else {}
+    return [
+        Delivery(database, subscriber, wake, sends.get(subscriber, send)).run
+        for subscriber, wake in outbox.wakes.items()
+    ]

@@ -301,7 +301,8 @@ class RefundOperations:
         completed = replace(refund, state=RefundState.COMPLETED, decide_time=post_time)
         await self._store.update_refund(connection, completed)
         in_full = payment.refunded_minor + minor == payment.order.amount.amount_minor
-        await self._outbox.publish(connection, PaymentRefunded(payment.id, in_full))
+        event = PaymentRefunded(payment.id, in_full, payment.payer.user_id, refund.id, refund.amount)
+        await self._outbox.publish(connection, event)
         return completed
 
 
