@@ -31,7 +31,7 @@ INSERT INTO webhooks (id, user_id, url, description, event_types, state, secret_
 """
 MANY_DELIVERIES = """
 INSERT INTO webhook_deliveries (id, webhook_id, event_id, event_type, payload, occur_time, state)
-    SELECT uuidv7(), $1, gen_random_uuid(), 't', '{}', now(), (ARRAY['DELIVERED', 'FAILED'])[1 + n % 2]
+    SELECT uuidv7(), $1, gen_random_uuid(), 't', '{}', now(), CASE n % 100 WHEN 0 THEN 'FAILED' ELSE 'DELIVERED' END
     FROM generate_series(1, 5000) AS n
 """
 
