@@ -344,8 +344,8 @@ class DeliveryOperations:
             pause=timedelta(seconds=backoff_seconds(failures)) if failed else timedelta(0),
             disable_after=self._disable_after,
         )
-        for outcome in outcomes:
-            await self._store.update_delivery(connection, outcome)
+        if outcomes:
+            await self._store.update_deliveries(connection, outcomes)
         gone = any(outcome.attempt.response_status == GONE for outcome in outcomes)
         if gone or failed_for_long:
             current = await self._webhooks.lock_webhook(connection, webhook.id)

@@ -89,7 +89,6 @@ deliveries = Table(
 
 WANTED = "EXISTS (SELECT FROM webhooks WHERE state = 'ENABLED')"
 """Whether events are to be written for webhooks at all."""
-
 NO_PREVIOUS_SECRET = {"previous_secret_sealed": None, "previous_secret_expire_time": None}
 
 _now = func.statement_timestamp()
@@ -131,14 +130,14 @@ ORDER BY event.occur_time
 ON CONFLICT (webhook_id, event_id) DO NOTHING
 """)
 
-# For each webhook one look into the index of due deliveries, however many are due.
+# One look into the index for each webhook, however much is due: the order within `due` keeps the planner to it.
 CLAIM = text("""
 UPDATE webhooks SET lease_expire_time = now() + CAST(:lease AS interval)
 WHERE id IN (
     SELECT webhooks.id FROM webhooks CROSS JOIN LATERAL (
         SELECT FROM webhook_deliveries delivery
         WHERE delivery.webhook_id = webhooks.id AND delivery.state = 'PENDING' AND delivery.attempt_time <= now()
-        LIMIT 1
+        ORDER BY delivery.attempt_time LIMIT 1
     ) due
     WHERE webhooks.state = 'ENABLED' AND webhooks.lease_expire_time <= now() AND webhooks.pause_expire_time <= now()
     ORDER BY webhooks.lease_expire_time LIMIT :count FOR UPDATE OF webhooks SKIP LOCKED
@@ -325,15 +324,18 @@ class DeliveryStore:
         rows = await connection.execute(LIST_DUE, {"webhook_id": webhook_id, "count": limit})
         return [_delivery(row) for row in rows]
 
-    async def update_delivery(self, connection: AsyncConnection, outcome: Outcome) -> None:
-        """Note an attempt and what follows from it."""
-        values = {
-            "delivery_id": outcome.delivery_id,
-            "attempt": json.dumps(outcome.attempt.record()),
-            "state": outcome.state.value,
-            "delay": outcome.delay,
-            "kept": MAX_ATTEMPTS_KEPT,
-        }
+    async def update_deliveries(self, connection: AsyncConnection, outcomes: Sequence[Outcome]) -> None:
+        """Note attempts and what follows from them."""
+        values = [
+            {
+                "delivery_id": outcome.delivery_id,
+                "attempt": json.dumps(outcome.attempt.record()),
+                "state": outcome.state.value,
+                "delay": outcome.delay,
+                "kept": MAX_ATTEMPTS_KEPT,
+            }
+            for outcome in outcomes
+        ]
         await connection.execute(RECORD, values)
 
     async def update_for_redelivery(

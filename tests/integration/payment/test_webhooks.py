@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from azora.payment.v1 import webhook_pb2
 from azora.payment.v1 import webhook_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
+from sqlalchemy import text
 
-from services.payment.webhooks.store import LIST_DELIVERIES, LIST_DELIVERIES_IN_STATE, LIST_OF_USER
+from services.payment.webhooks.jobs import retentions
+from services.payment.webhooks.model import Occurrence
+from services.payment.webhooks.store import CLAIM, LIST_DELIVERIES, LIST_DELIVERIES_IN_STATE, LIST_OF_USER
 from services.shared.db import ID_MAX
+from services.shared.ids import new_id
 from services.shared.migrations import upgrade
+from services.shared.retention import expire
 from tests.support.payment import RunningPayment, running_payment
 from tests.support.plans import explain
 from tests.support.refusals import outcome, refusal
@@ -162,6 +168,40 @@ async def test_a_webhook_is_disabled_enabled_and_deleted(payment: RunningPayment
     assert await payment.sql("SELECT FROM webhooks") == []
 
 
+async def test_a_webhook_takes_the_types_that_it_names_or_all(payment: RunningPayment) -> None:
+    person, admin = payment.person(), payment.admin()
+    named = {"event_types": ["payment.refunded"]}
+    expected = {
+        (await hook(payment, person, URL)).id: 2,
+        (await hook(payment, person, URL, **named)).id: 1,
+        (await hook(payment, admin, URL, all_users=True)).id: 3,
+        (await hook(payment, admin, URL, all_users=True, **named)).id: 2,
+        (await hook(payment, payment.person(), URL)).id: 0,
+    }
+    await payment.sql("UPDATE webhooks SET pause_expire_time = 'infinity'")
+    events = [
+        Occurrence(new_id(), kind, datetime.now(UTC), users, b"{}")
+        for kind, users in (
+            ("payment.refunded", (person.id, new_id())),
+            ("payment.lost", (new_id(), person.id)),
+            ("payment.refunded", ()),
+        )
+    ]
+    await payment.replica.webhooks.deliveries.take(events=events)
+    rows = await payment.sql("SELECT webhook_id::text FROM webhook_deliveries")
+    counted = Counter(row["webhook_id"] for row in rows)
+    assert {webhook_id: counted[webhook_id] for webhook_id in expected} == expected
+
+
+async def test_deliveries_are_kept_for_as_long_as_is_set(payment: RunningPayment) -> None:
+    mine = await hook(payment, payment.person(), URL)
+    await payment.sql(MANY_DELIVERIES, mine.id)
+    await payment.sql("UPDATE webhook_deliveries SET create_time = now() - interval '8 days' WHERE state = 'FAILED'")
+    (retention,) = retentions(timedelta(days=7))
+    assert await expire(payment.replica.infrastructure.database, retention) == 50
+    assert {row["state"] for row in await payment.sql("SELECT state FROM webhook_deliveries")} == {"DELIVERED"}
+
+
 async def test_a_page_reads_no_more_than_it_shows(payment: RunningPayment) -> None:
     person = payment.person()
     mine = await hook(payment, person, URL)
@@ -176,6 +216,17 @@ async def test_a_page_reads_no_more_than_it_shows(payment: RunningPayment) -> No
         plan = await explain(payment.owner_url, statement, values | page)
         assert plan.rows_read <= 21
         assert not plan.sorts or statement is LIST_OF_USER, "an owner has few"
+
+
+async def test_a_claim_does_not_read_a_backlog(payment: RunningPayment) -> None:
+    """Nor is it slow for webhooks without deliveries, which a scan of all of them would be."""
+    mine = await hook(payment, payment.person(), URL)
+    await payment.sql(MANY, mine.owner.id)
+    await payment.sql("UPDATE webhooks SET lease_expire_time = 'infinity' WHERE id = $1::uuid", mine.id)
+    await payment.sql(MANY_DELIVERIES.replace("'DELIVERED'", "'PENDING'"), mine.id)
+    claim = text(f"WITH claimed AS ({CLAIM.text}) SELECT FROM claimed")
+    plan = await explain(payment.owner_url, claim, {"lease": timedelta(0), "count": 32})
+    assert plan.rows_read <= 5_000
 
 
 async def test_the_schema_of_the_version_before_takes_webhooks(databases: Databases) -> None:

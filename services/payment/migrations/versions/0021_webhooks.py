@@ -30,7 +30,7 @@ CREATE TABLE webhooks (
     CHECK ((state = 'DISABLED') = (disable_reason IS NOT NULL))
 );
 CREATE INDEX webhooks_user_id_idx ON webhooks (user_id, id);
-CREATE INDEX webhooks_lease_idx ON webhooks (lease_expire_time) WHERE state = 'ENABLED';
+CREATE INDEX webhooks_enabled_idx ON webhooks (id) WHERE state = 'ENABLED';
 CREATE INDEX webhooks_deleted_idx ON webhooks (id) WHERE state = 'DELETED';
 """
 
