@@ -263,12 +263,12 @@ def wipe(home: Path) -> None:
 
 
 @asynccontextmanager
-async def running(folder: Path, services: Sequence[str] = ()) -> AsyncIterator[Cluster]:
+async def running(folder: Path, services: Sequence[str] = (), *, durable: bool = False) -> AsyncIterator[Cluster]:
     """Run a throw-away PostgreSQL for tests, with the services' databases, and leave nothing of it behind.
 
-    `folder` exists, and takes its log.
+    `folder` exists, and takes its log. A `durable` one writes as production's does, for measurements.
     """
-    cluster = locate(folder, durable=False)
+    cluster = locate(folder, durable=durable)
     log = folder / "postgres.log"
     process = SupervisedProcess(cluster.process(log), Register(folder / "processes.json"), lambda _: None)
     try:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
-from services.payment.holds.store import HoldStore
-from services.payment.ledger.operations import Ledger, LedgerOperations
+from services.payment.holds.store import HOLDS
+from services.payment.ledger.operations import LedgerOperations
 from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
+from services.payment.ledger.writer import Writer
 from services.payment.payments import convert, jobs
 from services.payment.payments.model import PaymentRefunded
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
-from services.payment.payments.store import PaymentStore
+from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from services.shared.outbox import Send
     from services.shared.server import Server
     from services.shared.tokens import KeySource
+
+
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS)
+"""The rows that commands of the ledger read and write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,42 +71,35 @@ class Container:
 def assemble(settings: PaymentSettings, *, education: Education | None = None) -> Container:
     """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
-    database, records = infrastructure.database, infrastructure.records
+    database = infrastructure.database
     webhooks = _webhooks(infrastructure)
     outbox = Outbox(
         "payment",
         {PaymentRefunded: convert.payment_refunded},
         webhooks=webhook_jobs.consumer(webhooks.deliveries),
     )
-    ledger_store, wallet_store, payment_store = LedgerStore(), WalletStore(), PaymentStore()
-    ledger = Ledger(ledger_store)
-    wallets = WalletOperations(database=database, store=wallet_store, pages=infrastructure.pages)
-    holds = HoldOperations(records=records, store=HoldStore(), wallets=wallets, ledger=ledger)
+    payment_store = PaymentStore()
+    writer = Writer(database, KINDS, outbox)
     return Container(
         infrastructure=infrastructure,
-        wallets=wallets,
+        wallets=WalletOperations(database=database, store=WalletStore(), pages=infrastructure.pages),
         payments=PaymentOperations(
             database=database,
-            records=records,
             store=payment_store,
-            wallets=wallets,
-            holds=holds,
-            ledger=ledger,
+            writer=writer,
             refund_window=timedelta(days=settings.refund_window_days),
         ),
         refunds=RefundOperations(
             database=database,
-            records=records,
             store=payment_store,
-            ledger=ledger,
+            writer=writer,
             education=education or EducationClient(infrastructure.mesh),
-            outbox=outbox,
             settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
         ),
         outbox=outbox,
-        holds=holds,
-        earnings=EarningOperations(records=records, wallets=wallet_store, ledger=ledger),
-        ledger=LedgerOperations(database=database, store=ledger_store),
+        holds=HoldOperations(writer=writer),
+        earnings=EarningOperations(writer=writer),
+        ledger=LedgerOperations(database=database, store=LedgerStore()),
         webhooks=webhooks,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import DateTime, Uuid, text
@@ -101,8 +102,9 @@ class Database:
                 },
             },
         )
-        if tracer is not None:
-            trace_statements(self._engine, tracer)
+        self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
+        self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
+        self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._queries = Queries(self._engine.dialect)
 
@@ -130,7 +132,7 @@ class Database:
                     return await work(connection)
             except (DBAPIError, OSError, PoolTimeoutError) as error:
                 if not _may_run_again(_driver_error(error)):
-                    raise self._named(error) from None
+                    raise self.named(error) from None
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise Overloaded(retry_after_seconds=1)
 
@@ -142,8 +144,28 @@ class Database:
         # Not an AsyncConnection, but all of one that a store's reads need.
         return cast(
             "AbstractAsyncContextManager[AsyncConnection]",
-            ReadConnection(self._reading, self._queries, self._gate, self._named),
+            ReadConnection(self._reading, self._queries, self._gate, self.named),
         )
+
+    async def connect(self, *, timeout_seconds: float, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
+        """Open a connection beside the pool, for work that keeps a session of its own; `close` closes it too.
+
+        Its statements end after `timeout_seconds`, and raise the driver's errors, which `named` translates. Raises
+        DependencyUnavailable.
+        """
+        try:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                command_timeout=timeout_seconds,
+                server_settings={"timezone": "UTC", **server_settings},
+            )
+        except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
+            raise self.named(error) from None
+        self._dedicated.add(connection)
+        if self._watch is not None:
+            self._watch(connection)
+        return connection
 
     async def ready(self) -> bool:
         """Whether the database answers within two seconds."""
@@ -157,8 +179,10 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
+        await asyncio.gather(*(connection.close(timeout=1) for connection in self._dedicated), return_exceptions=True)
 
-    def _named(self, error: Exception) -> Exception:
+    def named(self, error: Exception) -> Exception:
+        """Return what a driver's error is raised as: DependencyUnavailable if the database did not answer."""
         driver = _driver_error(error)
         constraint = getattr(driver, "constraint_name", None)
         if constraint in self._constraints:

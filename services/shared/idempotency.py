@@ -38,6 +38,15 @@ CREATE TABLE idempotency_records (
 CREATE INDEX idempotency_records_create_time_idx ON idempotency_records (create_time);
 """
 """For the first migration of a service that takes idempotency keys."""
+COLUMNS = {
+    "principal_id": "text",
+    "method": "text",
+    "key": "text",
+    "fingerprint": "bytea",
+    "response": "bytea",
+    "rejection": "bytea",
+}
+"""PostgreSQL types of a record's columns, by name. The first three are the primary key."""
 
 
 class Message(Protocol):
@@ -111,15 +120,14 @@ class IdempotencyRecords:
                 if fingerprint != call.fingerprint:
                     raise IdempotencyKeyReused
                 if response is not None or rejection is not None:
-                    return self._replay(call, response, rejection)
+                    return replay(call, response, rejection)
             try:
                 async with connection.begin_nested():
                     done = await effect(connection, again)
             except DomainError as refused:
                 if not refused.stored:
                     raise
-                stored = json.dumps(refused.record(), sort_keys=True).encode()
-                await connection.execute(self._store.values(rejection=stored), where)
+                await connection.execute(self._store.values(rejection=encode_rejection(refused)), where)
                 return refused
             if not decided(done):
                 return done
@@ -132,14 +140,20 @@ class IdempotencyRecords:
             raise outcome
         return outcome
 
-    @staticmethod
-    def _replay(
-        call: Idempotent[Effect, Response], response: bytes | None, rejection: bytes | None
-    ) -> Response | DomainError:
-        request = current_request()
-        if request is not None:
-            request.initial_metadata["idempotent-replayed"] = "true"
-        return revive(json.loads(rejection)) if rejection is not None else call.decode(response or b"")
+
+def encode_rejection(refused: DomainError) -> bytes:
+    """Return a refusal as a record keeps it."""
+    return json.dumps(refused.record(), sort_keys=True).encode()
+
+
+def replay(
+    call: Idempotent[Effect, Response], response: bytes | None, rejection: bytes | None
+) -> Response | DomainError:
+    """Return the answer that a record keeps, and tell the caller that it is a replay."""
+    request = current_request()
+    if request is not None:
+        request.initial_metadata["idempotent-replayed"] = "true"
+    return revive(json.loads(rejection)) if rejection is not None else call.decode(response or b"")
 
 
 def retention(keep: timedelta) -> Retention:

@@ -112,9 +112,13 @@ async def enqueue(
     """
     if not isinstance(connection, AsyncConnection) or connection.get_transaction() is None or _autocommits(connection):
         raise RuntimeError("a job is enqueued inside the transaction of its change")
+    await connection.exec_driver_sql(ENQUEUE, enqueue_values(payload, delay=delay, once=once))
+
+
+def enqueue_values(payload: Any, *, delay: timedelta, once: str | None) -> tuple[list[Any], ...]:
+    """Return the parameters of ENQUEUE, for a transaction on the driver's own connection."""
     encoded = _adapter(type(payload)).dump_json(payload)
-    values = ([0], [job_name(type(payload))], [encoded], [delay], [once], ["{}"])
-    await connection.exec_driver_sql(ENQUEUE, values)
+    return [0], [job_name(type(payload))], [encoded], [delay], [once], ["{}"]
 
 
 def _autocommits(connection: AsyncConnection) -> bool:

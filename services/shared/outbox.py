@@ -19,7 +19,7 @@ from services.shared.events import declared_events
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from google.protobuf.message import Message
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 Send: TypeAlias = "Callable[[str, Sequence[event_pb2.Event]], Awaitable[Sequence[event_pb2.Result]]]"
 """Delivers events to the subscriber of this name and returns its results. Raises any exception for a failed call."""
+
+OutboxRow: TypeAlias = tuple[str, str, str, bytes]
+"""Values of COLUMNS."""
+COLUMNS = {"event_id": "uuid", "subscriber": "text", "type": "text", "payload": "bytea"}
+"""PostgreSQL types of the columns of a published event, by name."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +70,11 @@ CREATE INDEX outbox_dead_idx ON outbox (dead_time) WHERE dead_time IS NOT NULL;
 WEBHOOKS = "webhooks"
 """The subscriber of the events that webhooks carry: a consumer within the service that publishes them."""
 
-PUBLISH = """
+PUBLISH = text("""
 INSERT INTO outbox (event_id, subscriber, type, payload)
 SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:subscribers AS text[]), CAST(:types AS text[]),
-                     CAST(:payloads AS bytea[])) AS published (event_id, subscriber, type, payload)
-WHERE subscriber <> '{webhooks}' OR {wanted}
-"""
+                     CAST(:payloads AS bytea[]))
+""")
 CLAIM = text("""
 UPDATE outbox SET attempt_time = now() + CAST(:lease AS interval)
 WHERE subscriber = :subscriber AND event_id IN (
@@ -90,29 +94,19 @@ WHERE outbox.subscriber = :subscriber AND outbox.event_id = refused.event_id
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Webhooks:
-    """The consumer of events that webhooks carry."""
-
-    wanted: str
-    """SQL condition, evaluated as an event is published: whether any webhook may take it."""
-    send: Send
-
-
 class Outbox:
     """Publishes the events of one service.
 
     `encoders` give the contract's message for each dataclass that operations publish; both bear the event's name.
-    Raises ValueError if they are not those of the events that the contract declares for the service. Without `webhooks`
-    no webhook carries an event.
+    Raises ValueError if they are not those of the events that the contract declares for the service. `webhooks` takes
+    the events that webhooks carry; without it, none does.
     """
 
     def __init__(
-        self, service: str, encoders: Mapping[type, Callable[[Any], Message]], *, webhooks: Webhooks | None = None
+        self, service: str, encoders: Mapping[type, Callable[[Any], Message]], *, webhooks: Send | None = None
     ) -> None:
         self._encoders = dict(encoders)
         self.webhooks = webhooks
-        self._publish = text(PUBLISH.format(webhooks=WEBHOOKS, wanted=webhooks.wanted if webhooks else "false"))
         self._subscribers = {
             event.name: (*event.subscribers, WEBHOOKS) if webhooks and event.webhook else event.subscribers
             for event in declared_events()
@@ -130,18 +124,26 @@ class Outbox:
 
         Any number of events is one statement. An event without subscribers writes nothing.
         """
-        rows = [
-            (event_id, subscriber, message.DESCRIPTOR.full_name, message.SerializeToString())
-            for event_id, message in ((new_id(), self._encoders[type(event)](event)) for event in events)
-            for subscriber in self._subscribers[message.DESCRIPTOR.full_name]
-        ]
+        rows = self.rows(events)
         if not rows:
             return
         ids, subscribers, types, payloads = map(list, zip(*rows, strict=True))
         await connection.execute(
-            self._publish, {"ids": ids, "subscribers": subscribers, "types": types, "payloads": payloads}
+            PUBLISH, {"ids": ids, "subscribers": subscribers, "types": types, "payloads": payloads}
         )
-        for subscriber in set(subscribers):
+        self.wake(rows)
+
+    def rows(self, events: Iterable[object]) -> list[OutboxRow]:
+        """Return the rows that publish events, for an insertion of the caller's own; `wake` follows it."""
+        return [
+            (event_id, subscriber, message.DESCRIPTOR.full_name, message.SerializeToString())
+            for event_id, message in ((new_id(), self._encoders[type(event)](event)) for event in events)
+            for subscriber in self._subscribers[message.DESCRIPTOR.full_name]
+        ]
+
+    def wake(self, rows: Iterable[OutboxRow]) -> None:
+        """Have what was published delivered at once."""
+        for subscriber in {row[1] for row in rows}:
             self.wakes[subscriber].set()
 
 
@@ -324,7 +326,7 @@ def over_mesh(channel: Channel) -> Send:
 
 def deliveries(database: Database, outbox: Outbox, send: Send) -> list[Callable[[], Any]]:
     """Return the background tasks that drain the outbox, one for each subscriber."""
-    sends = {WEBHOOKS: outbox.webhooks.send} if outbox.webhooks else {}
+    sends = {WEBHOOKS: outbox.webhooks} if outbox.webhooks else {}
     return [
         Delivery(database, subscriber, wake, sends.get(subscriber, send)).run
         for subscriber, wake in outbox.wakes.items()

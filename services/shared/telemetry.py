@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -11,6 +12,9 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from sqlalchemy import event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from opentelemetry.trace import Span, Tracer
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -47,8 +51,21 @@ def tracer() -> Tracer | None:
     return None if isinstance(provider, trace.ProxyTracerProvider) else provider.get_tracer(INSTRUMENTATION)
 
 
-def trace_statements(engine: AsyncEngine, tracer: Tracer) -> None:
+def recorded_span() -> Span | None:
+    """Return the current span if it is recorded."""
+    span = trace.get_current_span()
+    return span if span.is_recording() else None
+
+
+def within(span: Span | None) -> AbstractContextManager[object]:
+    """Make what follows part of a span that another task began."""
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False) if span else nullcontext()
+
+
+def trace_statements(engine: AsyncEngine, tracer: Tracer) -> Callable[[Any], None]:
     """Make a span of every SQL statement within a recorded trace: its text with placeholders, never its parameters.
+
+    Return what does the same for a driver's connection that is not of the engine's pool.
 
     The instrumentation that OpenTelemetry offers does not serve: it knows SQLAlchemy below 2.1 alone, does not see
     statements on the driver's own connection, and puts the server's messages, which quote rows, into the spans.
@@ -58,6 +75,7 @@ def trace_statements(engine: AsyncEngine, tracer: Tracer) -> None:
     event.listen(engine.sync_engine, "after_cursor_execute", statements.end)
     event.listen(engine.sync_engine, "handle_error", statements.fail)
     event.listen(engine.sync_engine, "connect", statements.watch)
+    return statements.watch_driver
 
 
 class _Statements:
@@ -91,7 +109,11 @@ class _Statements:
 
     def watch(self, connection: Any, _record: Any) -> None:
         """Have a new connection tell of its statements."""
-        connection.driver_connection.add_query_logger(self._ran)
+        self.watch_driver(connection.driver_connection)
+
+    def watch_driver(self, driver: Any) -> None:
+        """Have a driver's connection tell of its statements."""
+        driver.add_query_logger(self._ran)
 
     def _ran(self, ran: Any) -> None:
         if trace.get_current_span().is_recording():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -38,11 +38,9 @@ class Order:
     course_id: str = ""
     """Empty unless it is for a course."""
 
-    def accounts(self, payer: Payer) -> tuple[AccountKey, AccountKey]:
-        """Return the debited and the credited account."""
-        currency = self.amount.currency
-        paid = AccountKey.system(self.type.destination, payer.wallet_id, currency)
-        return AccountKey.wallet(payer.wallet_id, currency), paid
+    def source(self, payer: Payer) -> AccountKey:
+        """Return the debited account."""
+        return AccountKey.wallet(payer.wallet_id, self.amount.currency)
 
 
 class HoldState(StrEnum):
@@ -65,9 +63,22 @@ class Hold:
     creator: str
     """Name of the service that created it; empty for the wallet's owner."""
     state: HoldState
-    """As of the database's clock when this was read: a hold past its time is EXPIRED before anyone has noted it."""
     captured_minor: int
     expire_time: datetime
     payment_id: str
     """The payment that the capture created; empty before."""
     create_time: datetime
+
+    @property
+    def account(self) -> AccountKey:
+        """The account whose balance it holds."""
+        return self.order.source(self.payer)
+
+    @property
+    def held_minor(self) -> int:
+        """Amount that it holds while it is active."""
+        return self.order.amount.amount_minor
+
+    def expired(self) -> Hold:
+        """Return the hold after its expiry."""
+        return replace(self, state=HoldState.EXPIRED)

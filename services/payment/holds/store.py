@@ -1,104 +1,82 @@
-"""The SQL of holds. Expired holds are released by the ledger, when it locks their account.
-
-A hold is guarded by the lock of its account: what changes a hold holds that lock.
-"""
+"""The SQL of holds. A hold is guarded by the lock of its account: what changes a hold holds that lock."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from sqlalchemy import Interval, bindparam, case, cast, func, insert, select, update
+from typing import Any
 
 from services.payment.holds.model import Hold, HoldState, Order, PaymentType
-from services.payment.ledger.store import holds
+from services.payment.ledger.rows import Kind
 from services.payment.wallets.model import Payer
-from services.payment.wallets.store import wallets
-from services.shared.ids import new_id
 from services.shared.money import Money
 
-if TYPE_CHECKING:
-    from datetime import timedelta
+SELECT = """
+SELECT holds.id, wallets.user_id, holds.wallet_id, holds.type, holds.amount, holds.currency, holds.description,
+    holds.course_id, holds.creator, holds.state, holds.captured, holds.expire_time, holds.payment_id, holds.create_time
+FROM holds JOIN wallets ON wallets.id = holds.wallet_id
+"""
+EXPIRED = """
+WHERE holds.account_id = ANY({accounts}) AND holds.state = 'ACTIVE' AND holds.expire_time <= (SELECT now FROM clock)
+"""
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
-_this = holds.c.id == bindparam("hold_id")
-_past = (holds.c.state == HoldState.ACTIVE.value) & (holds.c.expire_time <= func.now())
-
-INSERT = (
-    insert(holds)
-    .values(
-        state=HoldState.ACTIVE.value, captured=0, expire_time=func.now() + cast(bindparam("expire_after"), Interval)
+def _hold(row: Any) -> Hold:
+    id_, user_id, wallet_id, kind, amount, currency, description, course_id, *rest = row
+    creator, state, captured, expire_time, payment_id, create_time = rest
+    return Hold(
+        id=str(id_),
+        payer=Payer(str(user_id), str(wallet_id)),
+        order=Order(PaymentType(kind), Money(amount, currency), description, str(course_id or "")),
+        creator=creator,
+        state=HoldState(state),
+        captured_minor=captured,
+        expire_time=expire_time,
+        payment_id=str(payment_id or ""),
+        create_time=create_time,
     )
-    .returning(holds.c.expire_time, holds.c.create_time)
+
+
+def _values(hold: Hold) -> tuple[Any, ...]:
+    return (
+        hold.id,
+        hold.payer.wallet_id,
+        hold.account.id,
+        hold.creator,
+        hold.state,
+        hold.order.type,
+        hold.order.amount.amount_minor,
+        hold.order.amount.currency,
+        hold.captured_minor,
+        hold.order.description,
+        hold.order.course_id or None,
+        hold.payment_id or None,
+        hold.expire_time,
+        hold.create_time,
+    )
+
+
+HOLDS = Kind(
+    type=Hold,
+    table="holds",
+    columns={
+        "id": "uuid",
+        "wallet_id": "uuid",
+        "account_id": "uuid",
+        "creator": "text",
+        "state": "label",
+        "type": "label",
+        "amount": "bigint",
+        "currency": "label",
+        "captured": "bigint",
+        "description": "text",
+        "course_id": "uuid",
+        "payment_id": "uuid",
+        "expire_time": "timestamptz",
+        "create_time": "timestamptz",
+    },
+    mutable=("state", "captured", "payment_id"),
+    values=_values,
+    select=f"{SELECT} WHERE holds.id = ANY({{keys}}::uuid[])",
+    read=_hold,
+    accounts="SELECT id, wallet_id, currency FROM holds WHERE id = ANY({keys}::uuid[])",
+    expired=f"{SELECT} {EXPIRED}",
 )
-FIND = (
-    select(holds, case((_past, HoldState.EXPIRED.value), else_=holds.c.state).label("state_now"), wallets.c.user_id)
-    .join_from(holds, wallets, wallets.c.id == holds.c.wallet_id)
-    .where(_this)
-)
-UPDATE = (
-    update(holds)
-    .where(_this)
-    .values(state=bindparam("new_state"), captured=bindparam("taken"), payment_id=bindparam("paid"))
-)
-
-
-class HoldStore:
-    """Holds."""
-
-    async def insert_hold(
-        self, connection: AsyncConnection, payer: Payer, order: Order, *, creator: str, expire_after: timedelta
-    ) -> Hold:
-        """Write a new hold of its creator's, which expires after `expire_after`."""
-        values = {
-            "id": new_id(),
-            "wallet_id": payer.wallet_id,
-            "account_id": order.accounts(payer)[0].id,
-            "creator": creator,
-            "type": order.type,
-            "amount": order.amount.amount_minor,
-            "currency": order.amount.currency,
-            "description": order.description,
-            "course_id": order.course_id or None,
-            "expire_after": expire_after,
-        }
-        times = (await connection.execute(INSERT, values)).one()
-        return Hold(
-            id=str(values["id"]),
-            payer=payer,
-            order=order,
-            creator=creator,
-            state=HoldState.ACTIVE,
-            captured_minor=0,
-            expire_time=times.expire_time,
-            payment_id="",
-            create_time=times.create_time,
-        )
-
-    async def find_hold(self, connection: AsyncConnection, hold_id: str) -> Hold | None:
-        """Return a hold, or None."""
-        row = (await connection.execute(FIND, {"hold_id": hold_id})).first()
-        if row is None:
-            return None
-        amount = Money(row.amount, row.currency)
-        return Hold(
-            id=row.id,
-            payer=Payer(row.user_id, row.wallet_id),
-            order=Order(PaymentType(row.type), amount, row.description, row.course_id or ""),
-            creator=row.creator,
-            state=HoldState(row.state_now),
-            captured_minor=row.captured,
-            expire_time=row.expire_time,
-            payment_id=row.payment_id or "",
-            create_time=row.create_time,
-        )
-
-    async def update_hold(self, connection: AsyncConnection, hold: Hold) -> None:
-        """Write how a hold ended: its state, and what was captured by which payment."""
-        values = {
-            "hold_id": hold.id,
-            "new_state": hold.state,
-            "taken": hold.captured_minor,
-            "paid": hold.payment_id or None,
-        }
-        await connection.execute(UPDATE, values)

@@ -1,76 +1,119 @@
-"""Accounts and what moves between them: arithmetic on integers, and nothing else."""
+"""Accounts, transactions and entries: arithmetic on integers, and nothing else."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
-
-from services.shared.money import INT64_MAX, INT64_MIN
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-STRIPES = 16
-"""How many accounts share the work of one system account, so that not every transaction locks the same row."""
+STRIPES = 64
+"""Accounts that share the work of one system account: each writer posts to a stripe of its own."""
 NAMESPACE = UUID("6f1f8b0e-5c0a-5d0f-9a53-0d5f7a1c2b44")
-"""Of the ids of accounts (RFC 9562, version 5)."""
-
-
+"""Namespace of account IDs (RFC 9562, version 5)."""
+GENESIS = bytes(32)
+"""Head of an account without entries."""
 ADMINISTRATORS = "administrators"
 """Owner of the references by which administrators issue tokens."""
 
 
 class AccountKind(StrEnum):
-    """Whose money an account counts. Only a wallet can never owe."""
+    """Kind of an account. Only a wallet's available balance can never be negative."""
 
     WALLET = "WALLET"
     TREASURY = "TREASURY"
     REVENUE = "REVENUE"
     DONATIONS = "DONATIONS"
+    LIQUIDITY = "LIQUIDITY"
+
+
+class AccountState(StrEnum):
+    """State of an account: that of its wallet. System accounts are always active."""
+
+    ACTIVE = "ACTIVE"
+    FROZEN = "FROZEN"
+    """Credits are accepted, debits and holds are not."""
+    CLOSED = "CLOSED"
+    """Neither credits nor debits are accepted."""
 
 
 class TransactionType(StrEnum):
-    """What a transaction was for."""
+    """Type of a transaction."""
 
     EARN = "EARN"
     PAYMENT = "PAYMENT"
     REFUND = "REFUND"
 
 
-@dataclass(frozen=True, slots=True)
+class SourceKind(StrEnum):
+    """Kind of the resource that a transaction posts."""
+
+    PAYMENT = "PAYMENT"
+
+
+@dataclass(frozen=True)
 class AccountKey:
-    """What an account is of. Its id follows from that, so accounts are locked without being looked up first."""
+    """Identity of an account. The ID follows from it, so accounts are locked without being looked up first."""
 
     kind: AccountKind
     owner_id: str
-    """The wallet's id; for a system account the number of the stripe, as a UUID."""
+    """ID of the wallet; for a system account the number of the stripe, as a UUID."""
     currency: str
 
     @classmethod
+    @lru_cache(maxsize=65_536)
     def wallet(cls, wallet_id: str, currency: str) -> AccountKey:
         """Return the key of a wallet's account."""
         return cls(AccountKind.WALLET, wallet_id, currency)
 
     @classmethod
-    def system(cls, kind: AccountKind, wallet_id: str, currency: str) -> AccountKey:
-        """Return the key of the stripe of a system account that deals with the wallet."""
-        return cls(kind, str(UUID(int=UUID(wallet_id).int % STRIPES)), currency)
+    @lru_cache(maxsize=65_536)
+    def system(cls, kind: AccountKind, stripe: int, currency: str) -> AccountKey:
+        """Return the key of a stripe of a system account."""
+        return cls(kind, str(UUID(int=stripe)), currency)
+
+    @cached_property
+    def id(self) -> str:
+        """The account's ID."""
+        return str(uuid5(NAMESPACE, f"{self.kind}/{self.owner_id}/{self.currency}"))
 
     @property
-    def id(self) -> str:
-        """The account's id."""
-        return str(uuid5(NAMESPACE, f"{self.kind}/{self.owner_id}/{self.currency}"))
+    def stripe(self) -> int | None:
+        """Number of the stripe of a system account."""
+        return None if self.kind is AccountKind.WALLET else UUID(self.owner_id).int
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A user's wallet as the owner of accounts. None of it ever changes."""
+
+    id: str
+    user_id: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Velocity:
+    """What was debited from an account since the start of its current window."""
+
+    window_time: datetime | None = None
+    """Start of the window."""
+    debit_minor: int = 0
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One side of a transaction: what it adds to an account (negative: takes), and to what is held there."""
+    """One side of a transaction: the amount added to an account (negative: taken from it)."""
 
     account: AccountKey
     amount_minor: int
     held_minor: int = 0
+    """Amount added to the held balance (negative: used up by a capture)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +121,23 @@ class Account:
     """An account as it stands under its lock."""
 
     key: AccountKey
+    state: AccountState = AccountState.ACTIVE
     posted_minor: int = 0
     held_minor: int = 0
     sequence: int = 0
-    """How many entries it has."""
+    """Number of its entries."""
+    head: bytes = GENESIS
+    """Hash of its last entry."""
     post_time: datetime | None = None
-    """Of its last entry."""
+    """Time of its last entry."""
+    velocity: Velocity = field(default_factory=Velocity)
+    opened: bool = True
+    """Whether it is stored. The first entry stores it."""
 
     @property
     def available_minor(self) -> int:
-        """What can be spent."""
+        """Amount that can be debited."""
         return self.posted_minor - self.held_minor
-
-    @property
-    def countable(self) -> bool:
-        """Whether the balance is within 64 bits."""
-        return INT64_MIN <= self.posted_minor <= INT64_MAX
-
-    @property
-    def covered(self) -> bool:
-        """Whether it may stand like this: a wallet never owes."""
-        return self.available_minor >= 0 or self.key.kind is not AccountKind.WALLET
-
-    def moved(self, leg: Leg, post_time: datetime) -> Account:
-        """Return the account with one more entry."""
-        return replace(
-            self,
-            posted_minor=self.posted_minor + leg.amount_minor,
-            held_minor=self.held_minor + leg.held_minor,
-            sequence=self.sequence + 1,
-            post_time=post_time,
-        )
-
-    def holding(self, amount_minor: int) -> Account:
-        """Return the account with this much more set aside; a negative amount is given back."""
-        return replace(self, held_minor=self.held_minor + amount_minor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +146,40 @@ class Transaction:
 
     id: str
     type: TransactionType
-    payment_id: str | None = None
-    """The payment that is made or refunded."""
+    source_kind: SourceKind | None = None
+    source_id: str | None = None
+    """ID of the resource that the transaction posts."""
     reference: str | None = None
-    """What was earned by, unique for its owner and for all time."""
+    """Reference that is unique for its owner and for all time."""
     reference_owner: str | None = None
-    """Name of the service that earns by the reference, or ADMINISTRATORS."""
+    """Name of the service that gave the reference, or ADMINISTRATORS."""
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A leg that was posted: its amount, and the account right after."""
+    """A posted leg: the amount, and the account right after it."""
 
+    account: AccountKey
+    sequence: int
     amount_minor: int
-    account: Account
+    balance_after_minor: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A posted transaction."""
+
+    transaction: Transaction
+    create_time: datetime
+    salt: bytes
+    """Salt of the digest by which the hash chain covers the description."""
+    entries: tuple[Entry, ...]
+
+    def entry_of(self, key: AccountKey) -> Entry:
+        """Return the entry of an account. Raises StopIteration for an account that it does not touch."""
+        return next(entry for entry in self.entries if entry.account == key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,9 @@ class Payment:
     pending_minor: int
     """Reserved by a pending refund."""
     refundable_until: datetime
-    refund_window_open: bool
-    """Whether `refundable_until` was still to come when this was read."""
     create_time: datetime
+    pending_refund_id: str = ""
+    """ID of the pending refund; empty if there is none."""
 
     @property
     def bought_course(self) -> bool:
@@ -71,6 +71,15 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
+class Captured:
+    """The payment that a hold was captured into, found by the hold."""
+
+    id: str
+    """ID of the hold."""
+    payment: Payment
+
+
+@dataclass(frozen=True, slots=True)
 class Refund:
     """What is, or was to be, paid back of a payment; the transaction that posts it has its id."""
 
@@ -87,6 +96,13 @@ class Refund:
     """Why Education refused it, as the reason of an error; empty otherwise."""
     create_time: datetime
     decide_time: datetime | None
+    call_digest: bytes | None = None
+    """Digest of the keyed call that asked for it; None for refunds of older versions."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """What else it is found by: the digest of its call, in hexadecimal digits."""
+        return (self.call_digest.hex(),) if self.call_digest else ()
 
     @property
     def pending(self) -> bool:

@@ -1,10 +1,11 @@
 """The SQL of payments and refunds.
 
-A payment's refunds are guarded by the lock of its row: what adds or decides one holds that lock.
+A payment and its refunds are guarded by the lock of the payer's account: what changes them holds that lock.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -18,26 +19,23 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    insert,
     literal_column,
     select,
-    update,
 )
 
 from services.payment.holds.model import Order, PaymentType
+from services.payment.ledger.rows import Kind
 from services.payment.ledger.store import TABLES
-from services.payment.payments.model import Payment, Refund, RefundState, SettleRefund
+from services.payment.payments.model import Captured, Payment, Refund, RefundState, SettleRefund
 from services.payment.wallets.model import Payer
 from services.payment.wallets.store import wallets
 from services.shared.db import Id, Time
-from services.shared.ids import new_id
 from services.shared.money import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
 
-    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 payments = Table(
@@ -72,150 +70,65 @@ refunds = Table(
     Column("decide_time", Time),
 )
 
-# The database's clock decides, which is one for all replicas; a statement's time is read after the locks that earlier
-# statements took, and a transaction's is not.
-_now = func.statement_timestamp()
-_window_open = (payments.c.refundable_until > _now).label("refund_window_open")
-_this = payments.c.id == bindparam("payment_id")
-_pending = refunds.c.state == literal_column("'PENDING'")  # As the partial indexes have it.
-
-_create_time = func.greatest(_now, bindparam("not_before", type_=Time))
-INSERT_PAYMENT = (
-    insert(payments)
-    .values(
-        refunded=0,
-        refunding=0,
-        create_time=_create_time,
-        refundable_until=_create_time + cast(bindparam("refund_window"), Interval),
-    )
-    .returning(payments, _window_open)
+_pending = refunds.c.state == literal_column("'PENDING'")  # As the partial index has it.
+_pending_id = (
+    select(refunds.c.id).where(refunds.c.payment_id == payments.c.id, _pending).scalar_subquery().label("pending_id")
 )
 FIND_PAYMENT = (
-    select(payments, _window_open, wallets.c.user_id)
+    select(payments, _pending_id, wallets.c.user_id)
     .join_from(payments, wallets, wallets.c.id == payments.c.wallet_id)
-    .where(_this)
+    .where(payments.c.id == bindparam("payment_id"))
 )
-LOCK_PAYMENT = select(payments.c.id).where(_this).with_for_update(key_share=True)
-
-INSERT_REFUND = (
-    insert(refunds).values(state=RefundState.PENDING.value, create_time=_now).returning(refunds.c.create_time)
-)
-RESERVE = update(payments).where(_this).values(refunding=payments.c.refunding + bindparam("reserved"))
-REFUNDS = (
+FIND_REFUND = (
     select(refunds, payments.c.currency, wallets.c.user_id)
     .join_from(refunds, payments, payments.c.id == refunds.c.payment_id)
     .join(wallets, wallets.c.id == payments.c.wallet_id)
+    .where(refunds.c.id == bindparam("refund_id"))
 )
-FIND_REFUND = REFUNDS.where(refunds.c.id == bindparam("refund_id"))
-FIND_REFUND_OF_CALL = REFUNDS.where(refunds.c.call_digest == bindparam("digest"))
-FIND_PENDING_REFUND = REFUNDS.where(refunds.c.payment_id == bindparam("payment_id"), _pending)
 LIST_PENDING_REFUNDS = (
     select(refunds.c.id)
-    .where(_pending, refunds.c.create_time < _now - cast(bindparam("age"), Interval))
+    .where(_pending, refunds.c.create_time < func.now() - cast(bindparam("age"), Interval))
     .order_by(refunds.c.create_time)
     .limit(bindparam("count"))
 )
-UPDATE_REFUND = (
-    update(refunds)
-    .where(refunds.c.id == bindparam("refund_id"))
-    .values(
-        state=bindparam("new_state"),
-        rejection=bindparam("why"),
-        decide_time=func.coalesce(bindparam("decided", type_=Time), func.clock_timestamp()),
-    )
+
+_payments = """
+SELECT payments.id, payments.wallet_id, wallets.user_id, payments.creator, payments.type, payments.amount,
+    payments.currency, payments.refunded, payments.refunding, payments.description, payments.course_id,
+    payments.refundable_until, payments.create_time,
+    (SELECT refunds.id FROM refunds WHERE refunds.payment_id = payments.id AND refunds.state = 'PENDING') AS pending_id
+FROM payments JOIN wallets ON wallets.id = payments.wallet_id
+"""
+_refunds = """
+SELECT refunds.id, refunds.payment_id, refunds.amount, refunds.reason, refunds.by_payer, refunds.call_digest,
+    refunds.state, refunds.rejection, refunds.create_time, refunds.decide_time, payments.currency, wallets.user_id
+FROM refunds
+JOIN payments ON payments.id = refunds.payment_id
+JOIN wallets ON wallets.id = payments.wallet_id
+"""
+PAYMENT_COLUMNS = (
+    *("id", "wallet_id", "user_id", "creator", "type", "amount", "currency", "refunded", "refunding", "description"),
+    *("course_id", "refundable_until", "create_time", "pending_id"),
 )
-SETTLE_RESERVATION = (
-    update(payments)
-    .where(_this)
-    .values(
-        refunding=payments.c.refunding - bindparam("reserved"), refunded=payments.c.refunded + bindparam("paid_back")
-    )
+REFUND_COLUMNS = (
+    *("id", "payment_id", "amount", "reason", "by_payer", "call_digest", "state", "rejection", "create_time"),
+    *("decide_time", "currency", "user_id"),
 )
+_ID_LENGTH = 36
 
 
 class PaymentStore:
     """Payments and their refunds."""
 
-    async def insert_payment(
-        self,
-        connection: AsyncConnection,
-        payer: Payer,
-        order: Order,
-        *,
-        creator: str,
-        refund_window: timedelta,
-        not_before: datetime | None,
-    ) -> Payment:
-        """Write a new payment, whose payer can refund it for `refund_window`; its time is `not_before` or later."""
-        values = {
-            "id": new_id(),
-            "wallet_id": payer.wallet_id,
-            "creator": creator,
-            "type": order.type,
-            "amount": order.amount.amount_minor,
-            "currency": order.amount.currency,
-            "description": order.description,
-            "course_id": order.course_id or None,
-            "refund_window": refund_window,
-            "not_before": not_before,
-        }
-        return _payment((await connection.execute(INSERT_PAYMENT, values)).one(), payer.user_id)
-
     async def find_payment(self, connection: AsyncConnection, payment_id: str) -> Payment | None:
         """Return a payment, or None."""
         row = (await connection.execute(FIND_PAYMENT, {"payment_id": payment_id})).first()
-        return _payment(row, row.user_id) if row else None
-
-    async def lock_payment(self, connection: AsyncConnection, payment_id: str) -> Payment | None:
-        """Return a payment, unchanged until the transaction ends, or None."""
-        await connection.execute(LOCK_PAYMENT, {"payment_id": payment_id})
-        return await self.find_payment(connection, payment_id)
-
-    async def insert_refund(
-        self,
-        connection: AsyncConnection,
-        payment: Payment,
-        amount: Money,
-        *,
-        reason: str,
-        by_payer: bool,
-        call_digest: bytes,
-    ) -> Refund:
-        """Write a pending refund of a locked payment, and reserve its amount."""
-        values = {
-            "id": new_id(),
-            "payment_id": payment.id,
-            "amount": amount.amount_minor,
-            "reason": reason,
-            "by_payer": by_payer,
-            "call_digest": call_digest,
-        }
-        create_time = (await connection.execute(INSERT_REFUND, values)).scalar_one()
-        await connection.execute(RESERVE, {"payment_id": payment.id, "reserved": amount.amount_minor})
-        return Refund(
-            id=str(values["id"]),
-            payment_id=payment.id,
-            payer_id=payment.payer.user_id,
-            amount=amount,
-            reason=reason,
-            by_payer=by_payer,
-            state=RefundState.PENDING,
-            rejection="",
-            create_time=create_time,
-            decide_time=None,
-        )
+        return _payment(row) if row else None
 
     async def find_refund(self, connection: AsyncConnection, refund_id: str) -> Refund | None:
         """Return a refund, or None."""
-        return await _refund(connection, FIND_REFUND, refund_id=refund_id)
-
-    async def find_refund_of_call(self, connection: AsyncConnection, call_digest: bytes) -> Refund | None:
-        """Return the refund that the call of this digest asked for, or None."""
-        return await _refund(connection, FIND_REFUND_OF_CALL, digest=call_digest)
-
-    async def find_pending_refund(self, connection: AsyncConnection, payment_id: str) -> Refund | None:
-        """Return the pending refund of a payment, or None."""
-        return await _refund(connection, FIND_PENDING_REFUND, payment_id=payment_id)
+        row = (await connection.execute(FIND_REFUND, {"refund_id": refund_id})).first()
+        return _refund(row) if row else None
 
     async def list_pending_refunds(
         self, connection: AsyncConnection, *, age: timedelta, limit: int
@@ -224,46 +137,26 @@ class PaymentStore:
         rows = await connection.execute(LIST_PENDING_REFUNDS, {"age": age, "count": limit})
         return [SettleRefund(row.id) for row in rows]
 
-    async def update_refund(self, connection: AsyncConnection, refund: Refund) -> None:
-        """Write the decision on a pending refund, whose payment is locked, and settle its reservation.
 
-        Its time is now, unless given.
-        """
-        values = {
-            "refund_id": refund.id,
-            "new_state": refund.state,
-            "why": refund.rejection or None,
-            "decided": refund.decide_time,
-        }
-        await connection.execute(UPDATE_REFUND, values)
-        reserved = refund.amount.amount_minor
-        paid_back = reserved if refund.state is RefundState.COMPLETED else 0
-        settled = {"payment_id": refund.payment_id, "reserved": reserved, "paid_back": paid_back}
-        await connection.execute(SETTLE_RESERVATION, settled)
-
-
-def _payment(row: Row[*tuple[Any, ...]], user_id: str) -> Payment:
+def _payment(row: Any) -> Payment:
     return Payment(
-        id=row.id,
-        payer=Payer(user_id, row.wallet_id),
-        order=Order(PaymentType(row.type), Money(row.amount, row.currency), row.description, row.course_id or ""),
+        id=str(row.id),
+        payer=Payer(str(row.user_id), str(row.wallet_id)),
+        order=Order(PaymentType(row.type), Money(row.amount, row.currency), row.description, str(row.course_id or "")),
         creator=row.creator,
         refunded_minor=row.refunded,
         pending_minor=row.refunding,
         refundable_until=row.refundable_until,
-        refund_window_open=row.refund_window_open,
         create_time=row.create_time,
+        pending_refund_id=str(row.pending_id or ""),
     )
 
 
-async def _refund(connection: AsyncConnection, statement: Any, **bound: object) -> Refund | None:
-    row = (await connection.execute(statement, bound)).first()
-    if row is None:
-        return None
+def _refund(row: Any) -> Refund:
     return Refund(
-        id=row.id,
-        payment_id=row.payment_id,
-        payer_id=row.user_id,
+        id=str(row.id),
+        payment_id=str(row.payment_id),
+        payer_id=str(row.user_id),
         amount=Money(row.amount, row.currency),
         reason=row.reason,
         by_payer=row.by_payer,
@@ -271,4 +164,108 @@ async def _refund(connection: AsyncConnection, statement: Any, **bound: object) 
         rejection=row.rejection or "",
         create_time=row.create_time,
         decide_time=row.decide_time,
+        call_digest=row.call_digest,
     )
+
+
+def _named(columns: Iterable[str], values: Iterable[Any]) -> SimpleNamespace:
+    return SimpleNamespace(**dict(zip(columns, values, strict=True)))
+
+
+def _captured(row: Any) -> Captured:
+    hold_id, *payment = row
+    return Captured(str(hold_id), _payment(_named(PAYMENT_COLUMNS, payment)))
+
+
+def _payment_values(payment: Payment) -> tuple[Any, ...]:
+    order = payment.order
+    return (
+        payment.id,
+        payment.payer.wallet_id,
+        payment.creator,
+        order.type,
+        order.amount.amount_minor,
+        order.amount.currency,
+        payment.refunded_minor,
+        payment.pending_minor,
+        order.description,
+        order.course_id or None,
+        payment.refundable_until,
+        payment.create_time,
+    )
+
+
+def _refund_values(refund: Refund) -> tuple[Any, ...]:
+    return (
+        refund.id,
+        refund.payment_id,
+        refund.amount.amount_minor,
+        refund.reason,
+        refund.by_payer,
+        refund.call_digest,
+        refund.state,
+        refund.rejection or None,
+        refund.create_time,
+        refund.decide_time,
+    )
+
+
+PAYMENTS = Kind(
+    type=Payment,
+    table="payments",
+    columns={
+        "id": "uuid",
+        "wallet_id": "uuid",
+        "creator": "text",
+        "type": "label",
+        "amount": "bigint",
+        "currency": "label",
+        "refunded": "bigint",
+        "refunding": "bigint",
+        "description": "text",
+        "course_id": "uuid",
+        "refundable_until": "timestamptz",
+        "create_time": "timestamptz",
+    },
+    mutable=("refunded", "refunding"),
+    values=_payment_values,
+    select=f"{_payments} WHERE payments.id = ANY({{keys}}::uuid[])",
+    read=lambda row: _payment(_named(PAYMENT_COLUMNS, row)),
+    accounts="SELECT id, wallet_id, currency FROM payments WHERE id = ANY({keys}::uuid[])",
+)
+CAPTURED = Kind(
+    type=Captured,
+    select=f"""
+        SELECT holds.id AS hold_id, paid.*
+        FROM holds JOIN ({_payments}) paid ON paid.id = holds.payment_id
+        WHERE holds.id = ANY({{keys}}::uuid[])
+    """,  # noqa: S608 - SQL from code
+    read=_captured,
+)
+"""The payments of captured holds."""
+REFUNDS = Kind(
+    type=Refund,
+    table="refunds",
+    columns={
+        "id": "uuid",
+        "payment_id": "uuid",
+        "amount": "bigint",
+        "reason": "text",
+        "by_payer": "boolean",
+        "call_digest": "bytea",
+        "state": "label",
+        "rejection": "text",
+        "create_time": "timestamptz",
+        "decide_time": "timestamptz",
+    },
+    mutable=("state", "rejection", "decide_time"),
+    values=_refund_values,
+    select=f"""
+        {_refunds} WHERE refunds.id IN (SELECT key::uuid FROM unnest({{keys}}) key WHERE length(key) = {_ID_LENGTH})
+        UNION
+        {_refunds} WHERE refunds.call_digest IN
+            (SELECT decode(key, 'hex') FROM unnest({{keys}}) key WHERE length(key) <> {_ID_LENGTH})
+    """,  # noqa: S608 - SQL from code
+    read=lambda row: _refund(_named(REFUND_COLUMNS, row)),
+)
+"""Refunds by ID, or by the digest of their call."""

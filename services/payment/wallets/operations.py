@@ -1,17 +1,14 @@
-"""Wallet operations, and the lock of a wallet that is to be debited."""
+"""Wallet operations."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.payment.errors import InsufficientFunds, WalletFrozen
-from services.payment.wallets.model import Balance, Payer, Wallet, WalletState
+from services.payment.wallets.model import Balance, Wallet
 from services.shared.money import EARNED_TOKEN, check_currency
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from services.payment.wallets.model import Movement
     from services.payment.wallets.store import WalletStore
     from services.shared.db import Database
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WalletOperations:
-    """Reads wallets and their transactions, and locks payers' wallets."""
+    """Reads wallets and their transactions."""
 
     def __init__(self, *, database: Database, store: WalletStore, pages: PageTokens) -> None:
         self._database = database
@@ -48,15 +45,3 @@ class WalletOperations:
         async with self._database.reading() as connection:
             found = await self._store.list_movements(connection, request, principal.user_id, currency)
         return request.page(found, lambda movement: [movement.sequence])
-
-    async def lock_payer(self, connection: AsyncConnection, *, user_id: str, currency: str) -> Payer:
-        """Return the payer, whose wallet's state stands still until the transaction ends.
-
-        Raises InsufficientFunds for a wallet that has not opened yet, WalletFrozen.
-        """
-        wallet = await self._store.lock_wallet(connection, user_id)
-        if not wallet.id:
-            raise InsufficientFunds(currency=currency)
-        if wallet.state is WalletState.FROZEN:
-            raise WalletFrozen
-        return Payer(user_id, wallet.id)

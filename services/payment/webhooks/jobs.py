@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from azora.event.v1 import event_pb2
 
 from services.payment.webhooks import convert
-from services.payment.webhooks.store import WANTED
 from services.shared.errors import DomainError
 from services.shared.jobs import Periodic
-from services.shared.outbox import Webhooks
 from services.shared.retention import Retention
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
     from services.payment.webhooks.model import Lease
     from services.payment.webhooks.operations import DeliveryOperations
+    from services.shared.outbox import Send
 
 MAX_LEASES = 32
 """Webhooks that a process sends for at once."""
@@ -33,14 +32,14 @@ PURGE_SCHEDULE = "* * * * *"
 logger = logging.getLogger(__name__)
 
 
-def consumer(deliveries: DeliveryOperations) -> Webhooks:
+def consumer(deliveries: DeliveryOperations) -> Send:
     """Return the consumer of the outbox that writes deliveries."""
 
     async def send(_: str, events: Sequence[event_pb2.Event]) -> Sequence[event_pb2.Result]:
         await deliveries.take(events=[convert.occurrence(event) for event in events])
         return [event_pb2.Result(id=event.id) for event in events]
 
-    return Webhooks(WANTED, send)
+    return send
 
 
 def periodic(deliveries: DeliveryOperations) -> Sequence[Periodic]:

@@ -87,8 +87,6 @@ deliveries = Table(
     Column("create_time", Time, nullable=False),
 )
 
-WANTED = "EXISTS (SELECT FROM webhooks WHERE state = 'ENABLED')"
-"""Whether events are to be written for webhooks at all."""
 NO_PREVIOUS_SECRET = {"previous_secret_sealed": None, "previous_secret_expire_time": None}
 
 _now = func.statement_timestamp()

@@ -12,6 +12,7 @@ from azora.payment.v1 import payment_pb2
 from services.payment.ledger.model import AccountKey, AccountKind
 from services.shared.ids import new_id
 from services.shared.migrations import upgrade
+from tests.support.chains import broken_chains
 from tests.support.payment import Person, azr, running_payment
 from tests.support.waiting import eventually
 
@@ -50,7 +51,7 @@ INSERT INTO pgqueuer (priority, created, updated, execute_after, entrypoint, pay
 async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Databases) -> None:
     ids = {name: new_id() for name in ["wallet", "user", "payment", "course", "hold", "earned", "paid", "refund"]}
     stripes = {
-        name: AccountKey.system(kind, ids["wallet"], "AZR")
+        name: AccountKey.system(kind, 7, "AZR")
         for name, kind in (("treasury", AccountKind.TREASURY), ("revenue", AccountKind.REVENUE))
     }
     accounts = {name: key.id for name, key in stripes.items()}
@@ -77,6 +78,67 @@ async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Dat
             assert payment.education.asked, "it bought a course"
             assert await person.balance() == (1000, 0, 1000)
             assert (await payment.trial_balance()).balanced
+
+
+LEDGER = """
+INSERT INTO wallets (id, user_id, state) VALUES ('{wallet}', '{user}', 'FROZEN'), ('{other}', '{stranger}', 'ACTIVE');
+INSERT INTO accounts (id, kind, owner_id, currency, posted, held, sequence) VALUES
+    ('{purse}', 'WALLET', '{wallet}', 'AZR', 400, 150, 3), ('{empty}', 'WALLET', '{other}', 'AZR', 0, 0, 0),
+    ('{treasury}', 'TREASURY', '{stripe}', 'AZR', -1000, 0, 1), ('{revenue}', 'REVENUE', '{stripe}', 'AZR', 600, 0, 2);
+INSERT INTO payments (id, wallet_id, type, amount, currency, refunded, description, refundable_until)
+    VALUES ('{payment}', '{wallet}', 'SUBSCRIPTION', 700, 'AZR', 100, 'Brød', now() + interval '1 day');
+INSERT INTO refunds (id, payment_id, amount, reason, by_payer, state, create_time, decide_time)
+    VALUES ('{refund}', '{payment}', 100, 'Too dry', true, 'COMPLETED', now(), now());
+INSERT INTO holds (id, wallet_id, account_id, type, amount, currency, description, expire_time)
+    VALUES ('{hold}', '{wallet}', '{purse}', 'DONATION', 150, 'AZR', '', now() + interval '1 day');
+INSERT INTO transactions (id, type, payment_id, reference_owner, reference, create_time) VALUES
+    ('{earned}', 'EARN', NULL, 'education', 'r', now() - interval '2 hours'),
+    ('{paid}', 'PAYMENT', '{payment}', NULL, NULL, now() - interval '1 hour'),
+    ('{refund}', 'REFUND', '{payment}', NULL, NULL, now() - interval '90 minutes');
+INSERT INTO memos VALUES ('{paid}', 'Brød'), ('{refund}', 'Too dry');
+INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, balance_after) VALUES
+    ('{treasury}', 1, '{earned}', 'AZR', -1000, -1000), ('{purse}', 1, '{earned}', 'AZR', 1000, 1000),
+    ('{purse}', 2, '{paid}', 'AZR', -700, 300), ('{revenue}', 1, '{paid}', 'AZR', 700, 700),
+    ('{revenue}', 2, '{refund}', 'AZR', -100, 600), ('{purse}', 3, '{refund}', 'AZR', 100, 400);
+"""
+
+
+async def test_the_ledger_of_older_versions_is_carried_over_whole(databases: Databases) -> None:
+    names = ["wallet", "user", "other", "stranger", "payment", "hold", "earned", "paid", "refund"]
+    ids = {name: new_id() for name in names}
+    treasury, revenue = (AccountKey.system(kind, 11, "AZR") for kind in (AccountKind.TREASURY, AccountKind.REVENUE))
+    purse, empty = (AccountKey.wallet(ids[name], "AZR").id for name in ("wallet", "other"))
+    rows = LEDGER.format(
+        **ids, purse=purse, empty=empty, treasury=treasury.id, revenue=revenue.id, stripe=revenue.owner_id
+    )
+    async with databases.old("payment", "0012") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(rows)
+        await upgrade("payment", clone.owner_url)
+        assert not await broken_chains(owner)
+        accounts = {str(row["id"]): row for row in await owner.fetch("SELECT * FROM accounts")}
+        assert (accounts[purse]["stripe"], accounts[treasury.id]["stripe"]) == (None, 11)
+        assert (accounts[purse]["state"], accounts[empty]["state"]) == ("FROZEN", "ACTIVE")
+        assert (accounts[purse]["debit"], accounts[purse]["credit"]) == (700, 1100)
+        sources = await owner.fetch("SELECT id, source_kind, source_id FROM transactions ORDER BY create_time")
+        expected: list[tuple[str, str | None, str | None]] = [(ids["earned"], None, None)]
+        expected += [(ids[name], "PAYMENT", ids["payment"]) for name in ("refund", "paid")]
+        assert [(str(id_), kind, source and str(source)) for id_, kind, source in sources] == expected
+        assert not await owner.fetch(
+            "SELECT FROM (SELECT create_time, lag(create_time) OVER (PARTITION BY account_id ORDER BY sequence)"
+            " AS before FROM entries) AS e WHERE create_time < before"
+        )
+        await owner.execute("UPDATE wallets SET state = 'ACTIVE'")
+        async with running_payment(clone.app_url, clone.owner_url) as payment:
+            person = Person(ids["user"], bearer(payment.signer.token(ids["user"])), payment)
+            assert await person.balance() == (400, 150, 250)
+            await person.capture(ids["hold"])
+            await person.refund(ids["payment"])
+            assert (await payment.earn(person, 1000, reference="r")).id == ids["earned"]
+            assert await person.balance() == (850, 0, 850)
+            assert (await payment.trial_balance()).balanced
+            assert not await broken_chains(owner)
+        await owner.close()
 
 
 async def test_refunds_that_older_versions_had_not_told_yet_are_told(databases: Databases) -> None:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 LONG_HISTORY = """
 ALTER TABLE transactions DISABLE TRIGGER USER;
 ALTER TABLE entries DISABLE TRIGGER USER;
-INSERT INTO transactions (id, type, reference_owner, reference)
-    SELECT gen_random_uuid(), 'EARN', 'administrators', 'history:' || n FROM generate_series(1, 20000) AS n;
-INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, balance_after)
-    SELECT accounts.id, 1 + numbered.n, numbered.id, 'AZR', 1, 1
+INSERT INTO transactions (id, type, reference_owner, reference, legs)
+    SELECT gen_random_uuid(), 'EARN', 'administrators', 'history:' || n, 2 FROM generate_series(1, 20000) AS n;
+INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, balance_after, create_time, hash)
+    SELECT accounts.id, 1 + numbered.n, numbered.id, 'AZR', 1, 1, now(), accounts.head
     FROM accounts, (SELECT id, row_number() OVER () AS n FROM transactions WHERE reference LIKE 'history:%') AS numbered
     WHERE accounts.kind = 'WALLET';
 """

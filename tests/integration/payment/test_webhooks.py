@@ -230,7 +230,7 @@ async def test_a_claim_does_not_read_a_backlog(payment: RunningPayment) -> None:
 
 
 async def test_the_schema_of_the_version_before_takes_webhooks(databases: Databases) -> None:
-    async with databases.old("payment", "0012") as clone:
+    async with databases.old("payment", "0020") as clone:
         await upgrade("payment", clone.owner_url)
         async with running_payment(clone.app_url, clone.owner_url) as payment:
             assert (await (await hook(payment, payment.person(), URL)).read()).url == URL

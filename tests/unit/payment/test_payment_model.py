@@ -41,17 +41,16 @@ def test_the_state_follows_from_what_was_refunded(refunded: int, pending: int, s
         refunded_minor=refunded,
         pending_minor=pending,
         refundable_until=NOW,
-        refund_window_open=True,
         create_time=NOW,
     )
     assert (payment.state, payment.refundable) == (state, Money(left))
 
 
 def test_an_order_goes_from_the_payers_account_to_that_of_its_type() -> None:
-    payer = Payer(new_id(), new_id())
-    source, destination = Order(PaymentType.SUBSCRIPTION, Money(5, "ZAR")).accounts(payer)
+    payer, order = Payer(new_id(), new_id()), Order(PaymentType.SUBSCRIPTION, Money(5, "ZAR"))
+    source = order.source(payer)
     assert (source.kind, source.owner_id, source.currency) == (AccountKind.WALLET, payer.wallet_id, "ZAR")
-    assert (destination.kind, destination.currency) == (AccountKind.REVENUE, "ZAR")
+    assert order.type.destination is AccountKind.REVENUE
 
 
 def test_available_is_what_is_posted_less_what_is_held() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0021"
-down_revision = "0012"
+down_revision = "0020"
 
 WEBHOOKS = """
 CREATE TABLE webhooks (
@@ -55,7 +55,20 @@ CREATE INDEX webhook_deliveries_state_idx ON webhook_deliveries (webhook_id, sta
 CREATE INDEX webhook_deliveries_create_time_idx ON webhook_deliveries (create_time);
 """
 
+# While no webhook is enabled, an event that webhooks carry costs no row, whoever writes it.
+UNWANTED = """
+CREATE FUNCTION drop_unwanted_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM webhooks WHERE state = 'ENABLED') THEN
+        RETURN NEW;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER outbox_webhooks BEFORE INSERT ON outbox
+    FOR EACH ROW WHEN (NEW.subscriber = 'webhooks') EXECUTE FUNCTION drop_unwanted_event();
+"""
+
 
 def upgrade() -> None:
-    for script in (WEBHOOKS, DELIVERIES):
+    for script in (WEBHOOKS, DELIVERIES, UNWANTED):
         run_script(script)

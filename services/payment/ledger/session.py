@@ -1,0 +1,96 @@
+"""A writer's connection: a session of its own, which holds a stripe of the system accounts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from services.payment.ledger.model import STRIPES
+from services.shared.db import DRIVER_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from services.shared.db import Database
+
+STATEMENT_TIMEOUT_SECONDS = 2
+COMMAND_TIMEOUT_SECONDS = 3.0
+"""When a database that does not answer is given up: after it would have ended the statement itself."""
+LOCK_TIMEOUT_SECONDS = 0.5
+"""How long a lane waits at once. It counts twice, behind another one that waits and then for whoever holds the lock."""
+IDLE_TIMEOUT_SECONDS = 1
+"""When the database ends the session of a writer that stopped within a transaction: it holds the locks of others."""
+LOOK_UPS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Every statement looks up by key. A plan is kept, and one made while the tables were small would read them whole."""
+STRIPE_LOCK = 0x617A7374
+"""First key of the advisory locks of stripes ("azst"); the second is the stripe."""
+
+TAKE_STRIPE = """
+SELECT stripe FROM unnest($2::integer[]) AS stripe WHERE pg_try_advisory_lock($1, stripe) LIMIT 1
+"""
+
+WAIT = "SELECT FROM accounts WHERE id = $1::uuid FOR NO KEY UPDATE"
+
+
+@dataclass(slots=True)
+class Session:
+    """A connection and its stripe. The stripe is lost with the connection."""
+
+    connection: asyncpg.Connection[asyncpg.Record]
+    stripe: int
+    shared: bool
+    """Whether every stripe was taken, so that this one is another writer's too."""
+    wrote: bool = False
+    """Whether the transaction has written anything: without an answer its outcome is then unknown."""
+
+    @classmethod
+    async def open(cls, database: Database) -> Session:
+        """Connect and take a stripe. Raises DependencyUnavailable."""
+        connection = await database.connect(
+            timeout_seconds=COMMAND_TIMEOUT_SECONDS,
+            application_name="azora-ledger",
+            statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+            idle_in_transaction_session_timeout=f"{IDLE_TIMEOUT_SECONDS}s",
+            **LOOK_UPS,
+        )
+        stripes = random.sample(range(STRIPES), STRIPES)
+        try:
+            stripe: int | None = await connection.fetchval(TAKE_STRIPE, STRIPE_LOCK, stripes)
+        except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
+            connection.terminate()
+            raise database.named(error) from None
+        return cls(connection, stripes[0] if stripe is None else stripe, shared=stripe is None)
+
+    async def begin(self, account_id: str | None = None) -> None:
+        """Begin a transaction, and wait for a while for the lock of an account. Raises LockNotAvailableError."""
+        self.wrote = False
+        await self.connection.execute("BEGIN")
+        if account_id:
+            await self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+            await self.connection.execute(WAIT, account_id)
+
+    async def write(self, statement: str, parameters: Sequence[Any]) -> None:
+        """Execute a statement that writes."""
+        self.wrote = True
+        await self.connection.execute(statement, *parameters)
+
+    async def commit(self) -> None:
+        """Commit."""
+        await self.connection.execute("COMMIT")
+
+    async def rollback(self) -> None:
+        """End the transaction without a trace, if the connection is still there."""
+        if not self.connection.is_closed():
+            await self.connection.execute("ROLLBACK")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was lost."""
+        return bool(self.connection.is_closed())
+
+    def close(self) -> None:
+        """Give the connection up, whatever it is doing."""
+        self.connection.terminate()

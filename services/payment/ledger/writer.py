@@ -1,0 +1,314 @@
+"""The writer of a process: takes the commands that wait, and commits them in groups.
+
+While one group commits, the next gathers. A group goes on without the commands whose accounts another writer holds
+locked; these wait for the lock in lanes, on connections of their own, one account in each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import asyncpg
+
+from services.payment.ledger.group import Committer, Result
+from services.payment.ledger.pending import Outcome, Pending
+from services.payment.ledger.session import Session
+from services.shared.db import DRIVER_ERRORS
+from services.shared.errors import DependencyUnavailable, DomainError, IdempotencyKeyReused, Overloaded
+from services.shared.idempotency import replay
+from services.shared.telemetry import recorded_span, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from services.payment.ledger.book import Command
+    from services.payment.ledger.pending import Identity
+    from services.payment.ledger.rows import Kind
+    from services.shared.db import Database
+    from services.shared.idempotency import Idempotent, Message
+    from services.shared.outbox import Outbox
+
+Effect = TypeVar("Effect")
+Response = TypeVar("Response", bound="Message")
+
+MAX_GROUP = 512
+"""Postings in a group."""
+LARGE = 64
+"""A command with more postings has a group and a lane of its own."""
+MAX_WAITING = 4096
+MAX_WAITING_IN_LANE = 512
+MAX_LANES = 4
+MAX_SKIPS = 2
+"""Groups that may go on without a command before it waits for the lock in a lane: most locks last one group."""
+MAX_SKIPPED_SECONDS = 1.0
+"""How long a command waits for a lane to be free."""
+RETRY_SECONDS = 0.005
+ATTEMPTS = 5
+"""Runs of a group that meets keys which other writers took meanwhile, or deadlocks."""
+
+RUNS_AGAIN = (
+    asyncpg.UniqueViolationError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidCachedStatementError,
+)
+STILL_LOCKED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+OUT_OF_TIME = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError)
+
+
+@dataclass(slots=True)
+class Lane:
+    """Commands that wait for one account."""
+
+    account_id: str | None
+    """None for a large command, which waits for nothing."""
+    queue: deque[Pending] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+
+
+class Writer:
+    """Runs commands against the ledger, each exactly once under its idempotency key."""
+
+    def __init__(self, database: Database, kinds: Sequence[Kind[Any]], outbox: Outbox) -> None:
+        self._database = database
+        self._committer = Committer(kinds, outbox)
+        self._queue: deque[Pending] = deque()
+        self._keys: dict[Identity, Pending] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._sessions: list[Session] = []
+        """Those that nobody uses now."""
+        self._task: asyncio.Task[None] | None = None
+        self.waiting = 0
+        """Commands that wait or are being committed."""
+
+    async def run(self, command: Command[Effect]) -> Effect:
+        """Run a command without a key. Raises its refusal, DependencyUnavailable, Overloaded."""
+        return cast("Effect", (await self._submit(command, None))[0])
+
+    async def quote(self, command: Command[Effect]) -> Effect:
+        """Return what the command would do now, without doing it. Raises what `run` would."""
+        return cast("Effect", (await self._submit(command, None, quote=True))[0])
+
+    async def answer(self, command: Command[Effect], call: Idempotent[Effect, Response]) -> Response:
+        """Run a command once for its key; later calls get the same answer.
+
+        Raises its refusal, now or then, IdempotencyKeyReused, DependencyUnavailable, Overloaded.
+        """
+        return cast("Response", (await self._submit(command, call))[0])
+
+    async def advance(
+        self, command: Command[Effect], call: Idempotent[Effect, Response]
+    ) -> tuple[Response, None] | tuple[None, Effect]:
+        """As `answer`, for an effect that may not be decided yet: it is committed and returned in place of the answer.
+
+        The key is then claimed; the next call under it runs its command again, until there is an answer to keep.
+        """
+        result, answered = await self._submit(command, call)
+        return (cast("Response", result), None) if answered else (None, cast("Effect", result))
+
+    async def _submit(
+        self, command: Command[Any], call: Idempotent[Any, Any] | None, *, quote: bool = False
+    ) -> tuple[Any, bool]:
+        """Return the answer or the effect, and whether it is the answer."""
+        loop = asyncio.get_running_loop()
+        while True:
+            pending = Pending(command, call, loop.time(), recorded_span(), quote)
+            first = self._keys.get(pending.identity) if pending.identity else None
+            if first is None:
+                self._enqueue(pending)
+            waiter: asyncio.Future[Outcome] = loop.create_future()
+            (first or pending).waiters.append(waiter)
+            outcome = await waiter
+            record = outcome.record
+            if first is None or call is None or first.call is None or first.call.fingerprint == call.fingerprint:
+                break
+            if record is not None:
+                raise IdempotencyKeyReused
+        if call is not None and record is not None and record.answered and (outcome.replayed or first is not None):
+            answer = replay(call, record.response, record.rejection)
+            if isinstance(answer, DomainError):
+                raise answer
+            return answer, True
+        if outcome.error is not None:
+            raise outcome.error
+        answered = record is not None and record.answered
+        return (outcome.answer if answered else outcome.effect), answered
+
+    def _enqueue(self, pending: Pending) -> None:
+        if self.waiting >= MAX_WAITING:
+            raise Overloaded(retry_after_seconds=1)
+        self.waiting += 1
+        if pending.identity:
+            self._keys[pending.identity] = pending
+        self._queue.append(pending)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._task is None:
+            # In a context of its own: it outlives the call that begins it.
+            self._task = asyncio.create_task(self._run(), name="ledger writer", context=Context())
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                group = self._take(self._queue)
+                again = self._set_aside(await self._execute(group)) if group else 0
+                if again and again == len(self._queue):
+                    await asyncio.sleep(RETRY_SECONDS)  # Nothing but commands that wait for locks.
+        finally:
+            self._task = None
+
+    async def _run_lane(self, key: str, lane: Lane) -> None:
+        try:
+            while lane.queue:
+                group = self._take(lane.queue)
+                skipped = await self._execute(group, lane)
+                lane.queue.extendleft(pending for pending, _ in reversed(skipped))
+                if skipped and len(skipped) == len(group):
+                    await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            del self._lanes[key]
+
+    def _take(self, queue: deque[Pending]) -> list[Pending]:
+        """Take the next group of a queue; commands whose callers have all gone away are dropped."""
+        group: list[Pending] = []
+        postings = 0
+        while queue:
+            if queue[0].abandoned:
+                self._drop([queue.popleft()])
+                continue
+            postings += queue[0].needs.postings
+            if group and postings > MAX_GROUP:
+                break
+            group.append(queue.popleft())
+        return group
+
+    async def _execute(self, group: Sequence[Pending], lane: Lane | None = None) -> list[tuple[Pending, str]]:
+        """Commit a group, in parts if the database refuses it. Return what could not be locked, and what it needs."""
+        failure: Exception = Overloaded(retry_after_seconds=1)
+        for _ in range(ATTEMPTS):
+            if not group:
+                return []
+            try:
+                session = await self._acquire()
+            except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
+                self._settle(group, Outcome(error=error))
+                return []
+            try:
+                # The statements of a group are spans of one of its calls.
+                with within(next((pending.span for pending in group if pending.span), None)):
+                    await self._committer.resolve(session, group)
+                    group = self._divert(group) if lane is None else group
+                    wait_for = lane.account_id if lane else None
+                    result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
+            except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
+                await self._end(session)
+                if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
+                    return [(pending, "") for pending in group]
+                failure = error
+                if not (isinstance(error, RUNS_AGAIN) or _was_closed(session, error)):
+                    break
+            else:
+                self._sessions.append(session)
+                for pending, outcome in result.outcomes:
+                    self._settle([pending], outcome)
+                self._drop(result.dropped)
+                return result.skipped
+        return await self._refused(group, failure, lane)
+
+    async def _refused(
+        self, group: Sequence[Pending], failure: Exception, lane: Lane | None
+    ) -> list[tuple[Pending, str]]:
+        named = self._database.named(failure) if isinstance(failure, (*DRIVER_ERRORS, OSError)) else failure
+        if isinstance(failure, OUT_OF_TIME):
+            named = DependencyUnavailable(retry_after_seconds=1)
+        if len(group) == 1 or isinstance(named, DependencyUnavailable):
+            self._settle(group, Outcome(error=named))
+            return []
+        # One command is at fault, and the others shall not know.
+        middle = len(group) // 2
+        return [*await self._execute(group[:middle], lane), *await self._execute(group[middle:], lane)]
+
+    def _divert(self, group: Sequence[Pending]) -> list[Pending]:
+        """Send commands to the lanes of their accounts, and large ones to a lane of their own; return the others."""
+        rest = []
+        for pending in group:
+            key = next((account_id for account_id in pending.accounts if account_id in self._lanes), None)
+            if key is not None:
+                self._join(key, pending)
+            elif pending.needs.postings > LARGE and len(self._lanes) < MAX_LANES:
+                self._open_lane(f"large {id(pending)}", None, pending)
+            else:
+                rest.append(pending)
+        return rest
+
+    def _set_aside(self, skipped: Iterable[tuple[Pending, str]]) -> int:
+        """Let commands whose accounts are locked elsewhere try again, or wait in a lane; return how many try again."""
+        again: list[Pending] = []
+        now = asyncio.get_running_loop().time()
+        for pending, account_id in skipped:
+            pending.skips += 1
+            if account_id in self._lanes:
+                self._join(account_id, pending)
+            elif pending.skips >= MAX_SKIPS and len(self._lanes) < MAX_LANES:
+                self._open_lane(account_id, account_id, pending)
+            elif pending.skips >= MAX_SKIPS and now - pending.submit_time > MAX_SKIPPED_SECONDS:
+                self._settle([pending], Outcome(error=Overloaded(retry_after_seconds=1)))
+            else:
+                again.append(pending)
+        self._queue.extendleft(reversed(again))
+        return len(again)
+
+    def _join(self, key: str, pending: Pending) -> None:
+        lane = self._lanes[key]
+        if len(lane.queue) >= MAX_WAITING_IN_LANE:
+            self._settle([pending], Outcome(error=Overloaded(retry_after_seconds=1)))
+        else:
+            lane.queue.append(pending)
+
+    def _open_lane(self, key: str, account_id: str | None, pending: Pending) -> None:
+        lane = self._lanes[key] = Lane(account_id, deque([pending]))
+        lane.task = asyncio.create_task(self._run_lane(key, lane), name="ledger lane", context=Context())
+
+    async def _acquire(self) -> Session:
+        while self._sessions:
+            session = self._sessions.pop()
+            if not session.closed:
+                return session
+        return await Session.open(self._database)
+
+    async def _end(self, session: Session) -> None:
+        """Leave nothing open: roll back, or give the connection up."""
+        try:
+            await session.rollback()
+        except (*DRIVER_ERRORS, OSError, TimeoutError):
+            session.close()
+        if not session.closed:
+            self._sessions.append(session)
+
+    def _drop(self, group: Iterable[Pending]) -> None:
+        for pending in group:
+            if pending.abandoned:
+                self._forget(pending)
+            else:  # A caller with the same key has come meanwhile.
+                self._queue.append(pending)
+                self._wake()
+
+    def _settle(self, group: Iterable[Pending], outcome: Outcome) -> None:
+        for pending in group:
+            self._forget(pending)
+            pending.settle(outcome)
+
+    def _forget(self, pending: Pending) -> None:
+        self.waiting -= 1
+        if pending.identity:
+            self._keys.pop(pending.identity, None)
+
+
+def _was_closed(session: Session, error: Exception) -> bool:
+    """Whether the connection was lost before anything was written: so nothing has happened."""
+    return session.closed and not session.wrote and not isinstance(error, OUT_OF_TIME)
