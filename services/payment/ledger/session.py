@@ -23,8 +23,14 @@ LOCK_TIMEOUT_SECONDS = 0.5
 """How long a lane waits at once. It counts twice, behind another one that waits and then for whoever holds the lock."""
 IDLE_TIMEOUT_SECONDS = 1
 """When the database ends the session of a writer that stopped within a transaction: it holds the locks of others."""
-LOOK_UPS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""Every statement looks up by key. A plan is kept, and one made while the tables were small would read them whole."""
+PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""Every statement looks up by key, so one plan is best for all parameters, and planning costs more than running it.
+A plan that is made while the tables are small must not read them whole when they have grown."""
 STRIPE_LOCK = 0x617A7374
 """First key of the advisory locks of stripes ("azst"); the second is the stripe."""
 
@@ -54,7 +60,7 @@ class Session:
             application_name="azora-ledger",
             statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
             idle_in_transaction_session_timeout=f"{IDLE_TIMEOUT_SECONDS}s",
-            **LOOK_UPS,
+            **PLANS,
         )
         stripes = random.sample(range(STRIPES), STRIPES)
         try:
