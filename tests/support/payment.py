@@ -287,10 +287,10 @@ async def running_payment(
     settle_after_seconds: float = 600,
     **changes: Any,
 ) -> AsyncIterator[RunningPayment]:
-    """Serve Payment on a database, without limits; give its stubs.
+    """Serve Payment on a database, without limits; give its stubs. `changes` are of its settings.
 
     With a `mesh_target` it asks the Auth and the Education that are there; without, the signer itself, and the given
-    Education or a stand-in. `changes` are of the settings.
+    Education or a stand-in.
     """
     signer, fake = signer or Signer(), FakeEducation()
     async with short_folder() as folder:

@@ -10,9 +10,13 @@ from azora.payment.v1 import payment_service_pb2 as pb
 from azora.type.v1 import money_pb2
 from google.rpc import code_pb2, error_details_pb2
 
+from services.payment.ledger.writer import MAX_LANES
 from services.shared.ids import new_id
 from tests.support.payment import Person, RunningPayment, azr, running_payment
+from tests.support.receiver import receiving
 from tests.support.refusals import outcome, refusal
+from tests.support.waiting import eventually
+from tests.support.webhooks import hook
 
 if TYPE_CHECKING:
     from azora.payment.v1 import transfer_pb2
@@ -154,11 +158,40 @@ async def test_each_transfer_counts_as_a_call(payment_database: Clone) -> None:
         assert await target.balance() == (250, 0, 250)
 
 
+async def test_both_sides_of_what_was_posted_are_told(payment_database: Clone) -> None:
+    local: dict[str, Any] = {"webhook_allowed_networks": "127.0.0.1/32"}
+    urls = payment_database.app_url, payment_database.owner_url
+    async with running_payment(*urls, **local) as payment, receiving() as to_sender, receiving() as to_target:
+        sender, target = await payment.rich(1000), payment.person()
+        await hook(payment, sender, to_sender.url)
+        await hook(payment, target, to_target.url)
+        await refusal(sender.transfer_to_many((target, 999), (target, 2)))
+        results = await sender.transfer_to_many((target, 600), (target, 401), (target, 400), partial=True)
+        made = [result.transfer for result in results if result.HasField("transfer")]
+
+        async def told() -> bool:
+            return len(to_sender.received) == len(to_target.received) == len(made)
+
+        await eventually(told)
+        for receiver in (to_sender, to_target):
+            assert {request.json["type"] for request in receiver.received} == {"transfer.completed"}
+            data = {request.json["data"]["transferId"]: request.json["data"] for request in receiver.received}
+            assert data == {
+                transfer.id: {
+                    "transferId": transfer.id,
+                    "userId": sender.id,
+                    "targetUserId": target.id,
+                    "amount": {"minorUnits": str(transfer.amount.minor_units), "currency": "AZR"},
+                }
+                for transfer in made
+            }
+
+
 async def test_batches_that_cross_meet_no_deadlock_and_let_others_pass(payment: RunningPayment) -> None:
-    people = [await payment.rich(10_000) for _ in range(10)]
+    people = [await payment.rich(10_000) for _ in range(MAX_LANES)]  # More at once may be asked to come again.
 
     def batch(person: Person) -> asyncio.Task[str]:
-        others = [other for other in people if other is not person] * 20
+        others = [other for other in people if other is not person] * 60
         return asyncio.create_task(outcome(person.transfer_to_many(*((other, 1) for other in others))))
 
     batches = [batch(person) for person in people]

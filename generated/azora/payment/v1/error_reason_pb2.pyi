@@ -79,6 +79,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 46
     """ABORTED: the balance changed since the given `etag` was read; read it again and retry."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """NOT_FOUND: the webhook does not exist or belongs to another user."""
+    ERROR_REASON_WEBHOOK_URL_INVALID: _ErrorReason.ValueType  # 61
+    """INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host."""
+    ERROR_REASON_WEBHOOK_EVENT_TYPE_UNKNOWN: _ErrorReason.ValueType  # 62
+    """INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType."""
+    ERROR_REASON_WEBHOOK_LIMIT_REACHED: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks."""
+    ERROR_REASON_WEBHOOK_DISABLED: _ErrorReason.ValueType  # 64
+    """FAILED_PRECONDITION: the webhook is disabled; enable it first."""
+    ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 65
+    """NOT_FOUND: the delivery does not exist or belongs to another webhook."""
+    ERROR_REASON_ALL_USERS_NOT_ALLOWED: _ErrorReason.ValueType  # 66
+    """PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Payment, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -140,4 +154,18 @@ ERROR_REASON_MINIMUM_AVAILABLE_NOT_MET: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 46
 """ABORTED: the balance changed since the given `etag` was read; read it again and retry."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 60
+"""NOT_FOUND: the webhook does not exist or belongs to another user."""
+ERROR_REASON_WEBHOOK_URL_INVALID: ErrorReason.ValueType  # 61
+"""INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host."""
+ERROR_REASON_WEBHOOK_EVENT_TYPE_UNKNOWN: ErrorReason.ValueType  # 62
+"""INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType."""
+ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks."""
+ERROR_REASON_WEBHOOK_DISABLED: ErrorReason.ValueType  # 64
+"""FAILED_PRECONDITION: the webhook is disabled; enable it first."""
+ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 65
+"""NOT_FOUND: the delivery does not exist or belongs to another webhook."""
+ERROR_REASON_ALL_USERS_NOT_ALLOWED: ErrorReason.ValueType  # 66
+"""PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
