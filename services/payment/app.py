@@ -14,14 +14,19 @@ from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
 from services.payment.ledger.writer import Writer
 from services.payment.payments import convert, jobs
-from services.payment.payments.model import PaymentRefunded
+from services.payment.payments.model import PaymentRefunded, Refund
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
+from services.payment.wallets import convert as wallet_convert
+from services.payment.wallets import jobs as wallet_jobs
+from services.payment.wallets.internal_servicer import InternalServicer
+from services.payment.wallets.model import WalletStateChanged
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
-from services.payment.wallets.store import WalletStore
+from services.payment.wallets.store import STATE_CHANGES, WALLETS, WalletStore
 from services.shared.assembly import Infrastructure
+from services.shared.inbox import Inbox
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -32,8 +37,13 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
-KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS)
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, WALLETS, STATE_CHANGES)
 """The rows that commands of the ledger read and write."""
+EVENTS = {
+    PaymentRefunded: convert.payment_refunded,
+    WalletStateChanged: wallet_convert.wallet_state_changed,
+}
+"""The events that Payment publishes, with their encoders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Container:
     payments: PaymentOperations
     refunds: RefundOperations
     outbox: Outbox
+    inbox: Inbox
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
@@ -54,12 +65,15 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
+    outbox = Outbox("payment", EVENTS)
     payment_store = PaymentStore()
     writer = Writer(database, KINDS, outbox)
+    wallets = WalletOperations(
+        database=database, store=WalletStore(), pages=infrastructure.pages, writer=writer, refunds=Refund
+    )
     return Container(
         infrastructure=infrastructure,
-        wallets=WalletOperations(database=database, store=WalletStore(), pages=infrastructure.pages),
+        wallets=wallets,
         payments=PaymentOperations(
             database=database,
             store=payment_store,
@@ -74,6 +88,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
         ),
         outbox=outbox,
+        inbox=Inbox("payment", database, wallet_jobs.subscriptions(wallets)),
         holds=HoldOperations(writer=writer),
         earnings=EarningOperations(writer=writer),
         ledger=LedgerOperations(database=database, store=LedgerStore()),
@@ -98,6 +113,7 @@ def build(
             earnings=container.earnings,
         ),
         LedgerServicer(container.ledger),
+        InternalServicer(container.inbox),
         jobs=jobs.jobs(container.refunds),
         periodic=jobs.periodic(container.refunds),
         outbox=container.outbox,

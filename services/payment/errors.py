@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.shared.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.shared.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 
 
 class InsufficientFunds(FailedPrecondition):
@@ -14,6 +14,38 @@ class InsufficientFunds(FailedPrecondition):
 
 class WalletFrozen(FailedPrecondition):
     """The wallet is frozen."""
+
+
+class WalletClosed(FailedPrecondition):
+    """The wallet is closed."""
+
+
+class WalletNotFound(NotFound):
+    """Wallet not found."""
+
+
+class WalletChanged(Aborted):
+    """The wallet has changed; read it again and use its new etag."""
+
+
+class WalletNotEmpty(FailedPrecondition):
+    """The wallet has a balance; only an empty wallet can be closed."""
+
+    def __init__(self, *, currency: str) -> None:
+        super().__init__(metadata={"currency": currency})
+
+
+class WalletRefundPending(FailedPrecondition):
+    """A refund to the wallet is pending."""
+
+    stored = False  # Its decision is near, and then the same call has another answer.
+
+    def __init__(self, *, refund_id: str) -> None:
+        super().__init__(metadata={"refundId": refund_id})
+
+
+class ReadTimeTooRecent(InvalidArgument):
+    """The read time must be at least 5 seconds in the past."""
 
 
 class CurrencyMismatch(InvalidArgument):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CreateHold(Command[Hold]):
-    """Hold the order's amount. Refused with InsufficientFunds, WalletFrozen."""
+    """Hold the order's amount. Refused with InsufficientFunds, WalletFrozen, WalletClosed."""
 
     user_id: str
     creator: str
@@ -34,7 +34,8 @@ class CreateHold(Command[Hold]):
     def decide(self, book: Book) -> Hold:
         """Hold the amount."""
         payer = find_payer(book, self.user_id, self.order.amount.currency)
-        book.hold(self.order.source(payer), self.order.amount.amount_minor)
+        account = self.order.source(payer)
+        book.hold(account, self.order.amount.amount_minor)
         hold = Hold(
             id=book.new_id(),
             payer=payer,
@@ -44,7 +45,7 @@ class CreateHold(Command[Hold]):
             captured_minor=0,
             expire_time=book.now + self.expire_after,
             payment_id="",
-            create_time=book.now,
+            create_time=book.time(account),
         )
         book.put(hold)
         return hold
@@ -71,7 +72,7 @@ class ReleaseHold(Command[Hold]):
         if hold.state is not HoldState.ACTIVE:
             raise HoldNotActive
         book.hold(hold.account, -hold.held_minor)
-        released = replace(hold, state=HoldState.RELEASED)
+        released = replace(hold, state=HoldState.RELEASED, end_time=book.time(hold.account))
         book.put(released)
         return released
 

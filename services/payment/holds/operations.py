@@ -30,7 +30,7 @@ class HoldOperations:
         expire_after: timedelta,
         idempotent: Idempotent[Hold, Response],
     ) -> Response:
-        """Set the order's amount aside. Raises CurrencyUnknown, InsufficientFunds, WalletFrozen."""
+        """Set the order's amount aside. Raises CurrencyUnknown, InsufficientFunds, WalletFrozen, WalletClosed."""
         check_currency(order.amount.currency)
         command = CreateHold(principal.user_id, principal.service, order, expire_after)
         return await self._writer.answer(command, idempotent)

@@ -102,12 +102,12 @@ class Loader:
         for kind, of_kind in keys.items():
             if sql := self._kinds[kind].accounts:
                 parts.append((kind.__name__, sql.format(keys=parameters.add(list(of_kind), "text[]"))))
-        behind: dict[tuple[str, str], AccountKey] = {}
+        behind: dict[tuple[str, str], list[AccountKey]] = defaultdict(list)
         for tag, row in await _fetch(session, parts, parameters):
             if tag == "owner":
                 self._remember(Owner(str(row[0]), str(row[1]), row[2]))
             else:
-                behind[tag, str(row[0])] = AccountKey.wallet(str(row[1]), row[2])
+                behind[tag, str(row[0])].append(AccountKey.wallet(str(row[1]), row[2]))
         for pending in group:
             self._find_accounts(pending, behind, session.stripe)
 
@@ -167,15 +167,14 @@ class Loader:
                 index(loaded.changes.rows[kind.type], [*expired, *found])
         return loaded
 
-    def _find_accounts(self, pending: Pending, behind: dict[tuple[str, str], AccountKey], stripe: int) -> None:
+    def _find_accounts(self, pending: Pending, behind: dict[tuple[str, str], list[AccountKey]], stripe: int) -> None:
         needs = pending.command.needs
         keys = list(needs.accounts)
         for user in needs.users:
             if owner := self._owners.get(user):
                 keys += [AccountKey.wallet(owner.id, currency) for currency in needs.currencies]
         for kind, key in needs.rows:
-            if account := behind.get((kind.__name__, key)):
-                keys.append(account)
+            keys += behind.get((kind.__name__, key), ())
         currencies = {*needs.currencies, *(key.currency for key in keys)}
         keys += [AccountKey.system(kind, stripe, currency) for kind in needs.system for currency in currencies]
         pending.accounts = {key.id: key for key in keys}

@@ -52,7 +52,7 @@ class PaymentOperations:
     async def create_payment(
         self, *, principal: Principal, order: Order, idempotent: Idempotent[Payment, Response]
     ) -> Response:
-        """Pay from the caller's wallet. Raises CurrencyUnknown, InsufficientFunds, WalletFrozen."""
+        """Pay from the caller's wallet. Raises CurrencyUnknown, InsufficientFunds, WalletFrozen, WalletClosed."""
         check_currency(order.amount.currency)
         command = CreatePayment(principal.user_id, principal.service, order, self._refund_window)
         return await self._writer.answer(command, idempotent)
@@ -114,7 +114,7 @@ class RefundOperations:
         The key's answer is kept when the refund is decided: completed, or rejected by Education.
 
         Raises PaymentNotFound, RefundWindowClosed, CurrencyMismatch, RefundExceedsPayment, RefundPending,
-        PartialRefundNotAllowed, CourseCompleted, ProgressLimitExceeded, DependencyUnavailable.
+        PartialRefundNotAllowed, CourseCompleted, ProgressLimitExceeded, WalletClosed, DependencyUnavailable.
         """
         command = ReserveRefund(
             payment_id,

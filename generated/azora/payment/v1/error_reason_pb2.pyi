@@ -60,6 +60,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
     ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+    ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 60
+    """FAILED_PRECONDITION: the wallet is closed."""
+    ERROR_REASON_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 61
+    """NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user."""
+    ERROR_REASON_WALLET_CHANGED: _ErrorReason.ValueType  # 62
+    """ABORTED: the wallet's etag differs from the given one."""
+    ERROR_REASON_WALLET_NOT_EMPTY: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency."""
+    ERROR_REASON_WALLET_REFUND_PENDING: _ErrorReason.ValueType  # 64
+    """FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId."""
+    ERROR_REASON_READ_TIME_TOO_RECENT: _ErrorReason.ValueType  # 65
+    """INVALID_ARGUMENT: the read time is less than 5 seconds in the past."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Payment, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -102,4 +114,16 @@ ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
 ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 60
+"""FAILED_PRECONDITION: the wallet is closed."""
+ERROR_REASON_WALLET_NOT_FOUND: ErrorReason.ValueType  # 61
+"""NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user."""
+ERROR_REASON_WALLET_CHANGED: ErrorReason.ValueType  # 62
+"""ABORTED: the wallet's etag differs from the given one."""
+ERROR_REASON_WALLET_NOT_EMPTY: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency."""
+ERROR_REASON_WALLET_REFUND_PENDING: ErrorReason.ValueType  # 64
+"""FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId."""
+ERROR_REASON_READ_TIME_TOO_RECENT: ErrorReason.ValueType  # 65
+"""INVALID_ARGUMENT: the read time is less than 5 seconds in the past."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
