@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
@@ -30,6 +30,10 @@ from services.shared.inbox import Inbox
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from google.protobuf.message import Message
+
     from services.payment.ports import Education
     from services.payment.settings import PaymentSettings
     from services.shared.outbox import Send
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
 
 KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, WALLETS, STATE_CHANGES)
 """The rows that commands of the ledger read and write."""
-EVENTS = {
+EVENTS: Mapping[type, Callable[[Any], Message]] = {
     PaymentRefunded: convert.payment_refunded,
     WalletStateChanged: wallet_convert.wallet_state_changed,
 }
