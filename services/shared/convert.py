@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, overload
 
 from azora.type.v1 import money_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.shared.errors import ValidationFailed
 from services.shared.money import Money
 
 if TYPE_CHECKING:
@@ -34,3 +36,11 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     message = Timestamp()
     message.FromDatetime(moment)
     return message
+
+
+def to_time(message: Timestamp, *, field: str) -> datetime:
+    """Return the moment of a message, in microseconds. Raises ValidationFailed, naming the request's field."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValidationFailed.field(field, "must be a valid time") from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from azora.payment.v1 import events_pb2, wallet_pb2, wallet_service_pb2
 
 from services.payment.ledger.model import AccountState
 from services.payment.wallets.model import UserRegistered
-from services.shared.convert import money, timestamp
+from services.shared.convert import money, timestamp, to_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,7 +76,7 @@ def state_change(change: StateChange) -> wallet_pb2.WalletStateChange:
 
 def read_time(request: wallet_service_pb2.GetWalletRequest) -> datetime | None:
     """Return the time as of which a wallet is read; None for now."""
-    return request.read_time.ToDatetime(tzinfo=UTC) if request.HasField("read_time") else None
+    return to_time(request.read_time, field="readTime") if request.HasField("read_time") else None
 
 
 def get_wallet_response(read: Wallet, *, with_changes: bool) -> wallet_service_pb2.GetWalletResponse:
