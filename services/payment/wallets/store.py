@@ -56,8 +56,9 @@ _read = (
         wallets.c.id,
         wallets.c.user_id,
         wallets.c.create_time,
+        wallets.c.state,
         state_changes.c.sequence.label("change"),
-        state_changes.c.state,
+        state_changes.c.state.label("changed"),
         state_changes.c.actor_id,
         state_changes.c.reason,
         state_changes.c.change_time,
@@ -89,8 +90,10 @@ WITH RECURSIVE found AS (
         JOIN entries ON entries.account_id = search.account_id AND entries.sequence = (low + high + 1) / 2
     WHERE low < high
 )
-SELECT found.id, found.user_id, found.create_time, change.sequence AS change, change.state, change.actor_id,
-    change.reason, change.change_time, balances.currency, balances.posted, balances.held, balances.sequence,
+SELECT found.id, found.user_id, found.create_time,
+    coalesce(change.state, CASE WHEN found.revision = 0 THEN found.state ELSE 'ACTIVE' END) AS state,
+    change.sequence AS change, change.state AS changed, change.actor_id, change.reason, change.change_time,
+    balances.currency, balances.posted, balances.held, balances.sequence,
     :read_time <= now() - interval '5 seconds' AS settled
 FROM (SELECT) AS one
     LEFT JOIN found ON true
@@ -188,7 +191,7 @@ class WalletStore:
 
 def _wallet(rows: Sequence[Row[*tuple[Any, ...]]]) -> Wallet:
     first = rows[0]
-    status = _status(first[:8])
+    status = _status(first[:9])
     balances = tuple(
         Balance(row.currency, row.posted, row.held, row.sequence) for row in rows if row.currency is not None
     )
@@ -196,12 +199,11 @@ def _wallet(rows: Sequence[Row[*tuple[Any, ...]]]) -> Wallet:
 
 
 def _status(row: Sequence[Any]) -> WalletStatus:
-    id_, user_id, create_time, sequence, state, actor_id, reason, change_time = row
-    if sequence is None:
-        return WalletStatus(str(id_), str(user_id), create_time)
-    changed = AccountState(state)
-    change = StateChange(str(id_), sequence, changed, str(actor_id), reason, change_time)
-    return WalletStatus(str(id_), str(user_id), create_time, changed, change)
+    id_, user_id, create_time, state, sequence, changed, actor_id, reason, change_time = row
+    change = None
+    if sequence is not None:
+        change = StateChange(str(id_), sequence, AccountState(changed), str(actor_id), reason, change_time)
+    return WalletStatus(str(id_), str(user_id), create_time, AccountState(state), change)
 
 
 def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
@@ -225,8 +227,8 @@ WALLETS = Kind(
     mutable=("state", "revision"),
     values=lambda status: (status.id, status.state, status.revision),
     select="""
-        SELECT wallets.id, wallets.user_id, wallets.create_time, changes.sequence, changes.state, changes.actor_id,
-            changes.reason, changes.change_time
+        SELECT wallets.id, wallets.user_id, wallets.create_time, wallets.state, changes.sequence, changes.state,
+            changes.actor_id, changes.reason, changes.change_time
         FROM wallets
             LEFT JOIN wallet_state_changes changes
             ON changes.wallet_id = wallets.id AND changes.sequence = wallets.revision

@@ -33,6 +33,24 @@ async def test_the_trial_balance_is_for_administrators(payment: RunningPayment) 
     assert refused.reason == "ACCESS_DENIED"
 
 
+async def test_trial_balances_leave_connections_to_others(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    paid = await person.pay(300)
+    slow = await asyncpg.connect(payment.owner_url.replace("+asyncpg", ""))
+    async with slow.transaction():
+        await slow.execute("LOCK TABLE accounts")
+        balances = [asyncio.create_task(payment.trial_balance()) for _ in range(20)]
+
+        async def waiting() -> bool:
+            return bool(await payment.sql("SELECT FROM pg_locks WHERE NOT granted"))
+
+        await eventually(waiting)
+        async with asyncio.timeout(5):
+            assert await person.read(paid.id) == paid
+    await slow.close()
+    assert all(balance.balanced for balance in await asyncio.gather(*balances))
+
+
 @pytest.mark.parametrize(
     "tampering",
     [

@@ -93,9 +93,9 @@ async def test_no_payment_succeeds_after_a_freeze_was_answered(ledgers: Ledgers)
             await state(ledgers.two, wallet_id, AccountState.FROZEN)
             frozen.set()
 
-        *payers, _ = await asyncio.gather(
-            *(payer(one) for one in (ledgers.one, ledgers.two) for _ in range(4)), freeze()
-        )
+        freezing = asyncio.create_task(freeze())
+        payers = await asyncio.gather(*(payer(one) for one in (ledgers.one, ledgers.two) for _ in range(4)))
+        await freezing
         verdicts = Counter(each for payer_ in payers for each in payer_)
         assert verdicts[True, "OK"] == 0
         assert verdicts.keys() <= {(False, "OK"), (False, "WALLET_FROZEN"), (True, "WALLET_FROZEN")}
