@@ -44,11 +44,8 @@ SWEEP_LIMIT = 1000
 REFUSALS = {
     kind.reason: kind
     for kind in (
-        errors.InsufficientFunds,
-        errors.WalletFrozen,
-        errors.WalletClosed,
-        errors.CourseFull,
-        errors.EnrollmentCancelled,
+        *(errors.InsufficientFunds, errors.WalletFrozen, errors.WalletClosed),
+        *(errors.CourseFull, errors.EnrollmentCancelled),
     )
 }
 

@@ -223,7 +223,7 @@ def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
 WALLETS = Kind(
     type=WalletStatus,
     table="wallets",
-    columns={"id": "uuid", "state": "text", "revision": "bigint"},
+    columns={"id": "uuid", "state": "label", "revision": "bigint"},
     mutable=("state", "revision"),
     values=lambda status: (status.id, status.state, status.revision),
     select="""
@@ -250,7 +250,7 @@ STATE_CHANGES = Kind(
     columns={
         "wallet_id": "uuid",
         "sequence": "bigint",
-        "state": "text",
+        "state": "label",
         "actor_id": "uuid",
         "reason": "text",
         "change_time": "timestamptz",

@@ -182,7 +182,7 @@ INSERT INTO holds (id, wallet_id, account_id, type, amount, currency, descriptio
 
 async def test_frozen_wallets_and_ended_holds_of_older_versions_go_on(databases: Databases) -> None:
     ids = {name: new_id() for name in ["wallet", "user", "payment", "taken", "given"]}
-    async with databases.old("payment", "0020") as clone:
+    async with databases.old("payment", "0021") as clone:
         owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
         await owner.execute(WALLETS.format(**ids, purse=AccountKey.wallet(ids["wallet"], "AZR").id))
         await upgrade("payment", clone.owner_url)

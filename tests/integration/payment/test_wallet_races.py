@@ -199,7 +199,11 @@ async def test_one_group_may_empty_close_and_credit_a_wallet(ledgers: Ledgers) -
             ledgers.one.writer.run(Scripted(user, nothing)),
         ]
         waiting = [asyncio.create_task(verdict(call)) for call in calls]
-        await asyncio.sleep(0)
+
+        async def queued() -> bool:
+            return ledgers.one.writer.waiting == 1 + len(calls)
+
+        await eventually(queued)
     await first
     assert [await each for each in waiting] == [
         "OK",

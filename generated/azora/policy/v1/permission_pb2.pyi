@@ -69,6 +69,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Read the trial balance of the ledger."""
     PERMISSION_WALLETS_MANAGE: _Permission.ValueType  # 23
     """Read any wallet; freeze, unfreeze and close wallets."""
+    PERMISSION_WEBHOOKS_MANAGE: _Permission.ValueType  # 20
+    """Manage the webhooks of the platform and of any user."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -87,6 +89,8 @@ PERMISSION_LEDGER_READ: Permission.ValueType  # 5
 """Read the trial balance of the ledger."""
 PERMISSION_WALLETS_MANAGE: Permission.ValueType  # 23
 """Read any wallet; freeze, unfreeze and close wallets."""
+PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20
+"""Manage the webhooks of the platform and of any user."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0023"
-down_revision = "0020"
+down_revision = "0021"
 
 # The reason is free text about a person: it can be erased, and nothing else of a change can.
 STATE_CHANGES = r"""
