@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from services.auth.accounts import convert
+from services.auth.accounts.model import UserRegistered
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
@@ -18,10 +20,12 @@ from services.auth.tokens.servicer import TokenServicer
 from services.auth.tokens.store import SigningKeyStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
+from services.shared.outbox import Outbox
 from services.shared.tokens import RemoteKeys
 
 if TYPE_CHECKING:
     from services.auth.settings import AuthSettings
+    from services.shared.outbox import Send
     from services.shared.server import Server
 
 
@@ -33,6 +37,7 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    outbox: Outbox
 
     async def ready(self) -> bool:
         """Whether the database answers and there is a key to sign with."""
@@ -57,6 +62,7 @@ def assemble(settings: AuthSettings) -> Container:
         lifetime_seconds=settings.access_token_seconds,
     )
     passwords = PasswordOperations(settings.bcrypt_cost)
+    outbox = Outbox("auth", {UserRegistered: convert.user_registered})
     accounts = AccountOperations(
         database=infrastructure.database,
         store=AccountStore(),
@@ -68,16 +74,19 @@ def assemble(settings: AuthSettings) -> Container:
             lifetime=timedelta(days=settings.session_days),
         ),
         tokens=tokens,
+        outbox=outbox,
     )
-    return Container(infrastructure, passwords, tokens, accounts)
+    return Container(infrastructure, passwords, tokens, accounts, outbox)
 
 
-def build(settings: AuthSettings) -> Server:
-    """Return Auth's server. It verifies access tokens by the same keys that it publishes."""
+def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
+    """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
         AuthServicer(container.accounts),
         TokenServicer(container.tokens),
+        outbox=container.outbox,
+        send=send,
         keys=RemoteKeys(container.tokens.verification_keys),
         ready=container.ready,
         close=[container.passwords.close],

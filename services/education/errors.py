@@ -63,6 +63,10 @@ class ProgressLimitExceeded(FailedPrecondition):
     """The progress in the course exceeds the limit for refunds."""
 
 
+class WalletClosed(FailedPrecondition):
+    """The wallet is closed."""
+
+
 class WalletFrozen(FailedPrecondition):
     """The wallet is frozen."""
 

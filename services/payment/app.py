@@ -16,7 +16,7 @@ from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
 from services.payment.ledger.writer import Writer
 from services.payment.payments import convert, jobs
-from services.payment.payments.model import PaymentRefunded
+from services.payment.payments.model import PaymentRefunded, Refund
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
@@ -25,15 +25,20 @@ from services.payment.transfers.convert import transfer_completed
 from services.payment.transfers.model import TransferCompleted
 from services.payment.transfers.operations import TransferOperations
 from services.payment.transfers.store import TARGET_WALLETS, TransferStore
+from services.payment.wallets import convert as wallet_convert
+from services.payment.wallets import jobs as wallet_jobs
+from services.payment.wallets.internal_servicer import InternalServicer
+from services.payment.wallets.model import WalletStateChanged
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
-from services.payment.wallets.store import WalletStore
+from services.payment.wallets.store import STATE_CHANGES, WALLETS, WalletStore
 from services.payment.webhooks import jobs as webhook_jobs
 from services.payment.webhooks.operations import DeliveryOperations, WebhookOperations
 from services.payment.webhooks.servicer import WebhookServicer
 from services.payment.webhooks.store import DeliveryStore, WebhookStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
+from services.shared.inbox import Inbox
 from services.shared.outbound_http import AddressPolicy, OutboundHttp
 from services.shared.outbox import Outbox
 
@@ -49,11 +54,12 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
-KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS)
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES)
 """The rows that commands of the ledger read and write."""
 EVENTS: Mapping[type, Callable[[Any], Message]] = {
     PaymentRefunded: convert.payment_refunded,
     TransferCompleted: transfer_completed,
+    WalletStateChanged: wallet_convert.wallet_state_changed,
 }
 """The encoders of the events that Payment publishes."""
 
@@ -78,6 +84,7 @@ class Container:
     transfers: TransferOperations
     refunds: RefundOperations
     outbox: Outbox
+    inbox: Inbox
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
@@ -93,9 +100,12 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     limits = _limits(settings)
     payment_store = PaymentStore()
     writer = Writer(database, KINDS, outbox)
+    wallets = WalletOperations(
+        database=database, store=WalletStore(), pages=infrastructure.pages, writer=writer, refunds=Refund
+    )
     return Container(
         infrastructure=infrastructure,
-        wallets=WalletOperations(database=database, store=WalletStore(), pages=infrastructure.pages),
+        wallets=wallets,
         payments=PaymentOperations(
             database=database,
             store=payment_store,
@@ -118,6 +128,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
         ),
         outbox=outbox,
+        inbox=Inbox("payment", database, wallet_jobs.subscriptions(wallets)),
         holds=HoldOperations(writer=writer, limits=limits.limits),
         earnings=EarningOperations(writer=writer),
         ledger=LedgerOperations(database=database, store=LedgerStore()),
@@ -185,6 +196,7 @@ def build(
             earnings=container.earnings,
         ),
         LedgerServicer(container.ledger),
+        InternalServicer(container.inbox),
         WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),
         periodic=[*jobs.periodic(container.refunds), *webhook_jobs.periodic(webhooks.deliveries)],

@@ -24,6 +24,34 @@ class WalletFrozen(FailedPrecondition):
     """The wallet is frozen."""
 
 
+class WalletClosed(FailedPrecondition):
+    """The wallet is closed."""
+
+
+class WalletNotFound(NotFound):
+    """Wallet not found."""
+
+
+class WalletNotEmpty(FailedPrecondition):
+    """The wallet has a balance; only an empty wallet can be closed."""
+
+    def __init__(self, *, currency: str) -> None:
+        super().__init__(metadata={"currency": currency})
+
+
+class WalletRefundPending(FailedPrecondition):
+    """A refund to the wallet is pending."""
+
+    stored = False  # Its decision is near, and then the same call has another answer.
+
+    def __init__(self, *, refund_id: str) -> None:
+        super().__init__(metadata={"refundId": refund_id})
+
+
+class ReadTimeTooRecent(InvalidArgument):
+    """The read time must be at least 5 seconds in the past."""
+
+
 class CurrencyMismatch(InvalidArgument):
     """The currency does not match."""
 
@@ -36,7 +64,7 @@ class AmountOverflow(InvalidArgument):
 
 
 class EtagMismatch(Aborted):
-    """The balance has changed; read it again and retry."""
+    """The balance or wallet has changed; read it again and retry."""
 
 
 class MinimumAvailableNotMet(FailedPrecondition):

@@ -8,6 +8,7 @@ from typing import overload
 from azora.type.v1 import money_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.shared.errors import ValidationFailed
 from services.shared.money import Money
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,3 +35,11 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
         return None
     elapsed = moment - EPOCH  # FromDatetime takes three times as long.
     return Timestamp(seconds=elapsed.days * SECONDS_A_DAY + elapsed.seconds, nanos=elapsed.microseconds * 1000)
+
+
+def to_time(message: Timestamp, *, field: str) -> datetime:
+    """Return the moment of a message, in microseconds. Raises ValidationFailed, naming the request's field."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValidationFailed.field(field, "must be a valid time") from None

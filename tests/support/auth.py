@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import os
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import auth_service_pb2_grpc, token_service_pb2_grpc
 from azora.client import bearer
+from azora.event.v1 import event_pb2
 
 from services.auth.app import build
 from services.auth.settings import AuthSettings
+from services.shared.errors import DependencyUnavailable
 from tests.support.serving import channel_to, short_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 PASSWORD = "correct horse battery staple"
 SECRET_KEY = base64.b64encode(os.urandom(32)).decode()
@@ -38,6 +40,24 @@ def auth_settings(database_url: str, **changes: Any) -> AuthSettings:
     return AuthSettings(**values | changes)
 
 
+@dataclass(slots=True)
+class FakeSubscribers:
+    """The other services in memory: take events, or do not answer."""
+
+    answer: bool = True
+    refused: int = 0
+    received: list[tuple[str, event_pb2.Event]] = field(default_factory=list)
+    """Subscriber and event."""
+
+    async def send(self, subscriber: str, events: Sequence[event_pb2.Event]) -> Sequence[event_pb2.Result]:
+        """Keep the events."""
+        if not self.answer:
+            self.refused += 1
+            raise DependencyUnavailable
+        self.received += [(subscriber, event) for event in events]
+        return [event_pb2.Result(id=event.id) for event in events]
+
+
 @dataclass(frozen=True, slots=True)
 class RunningAuth:
     """Its stubs, its socket, and its database under the eyes of the owner."""
@@ -47,6 +67,7 @@ class RunningAuth:
     tokens: token_service_pb2_grpc.TokenServiceStub
     owner_url: str
     settings: AuthSettings
+    subscribers: FakeSubscribers
 
     async def register(self, email: str, password: str = PASSWORD, name: str = "Thandi") -> pb.RegisterResponse:
         """Make an account."""
@@ -79,7 +100,8 @@ async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIte
     """Serve Auth on a database; give its stubs."""
     async with short_folder() as folder:
         settings = auth_settings(app_url, **{"listen": f"unix:{folder}/auth.sock"} | changes)
-        server = build(settings)
+        subscribers = FakeSubscribers()
+        server = build(settings, send=subscribers.send)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
@@ -89,6 +111,7 @@ async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIte
                     token_service_pb2_grpc.TokenServiceStub(channel),
                     owner_url,
                     settings,
+                    subscribers,
                 )
         finally:
             await server.stop()

@@ -68,8 +68,8 @@ class FakePayments:
     """Calls whose answer does not come back."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, answers to `hold` are on their way."""
-    frozen: set[str] = field(default_factory=set)
-    """People whose wallet is frozen."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Reasons for which nothing can be held in a user's wallet."""
     funds: dict[str, int] = field(default_factory=dict)
     """What a user has; enough, where nothing is said."""
     short: dict[str, Money] = field(default_factory=dict)
@@ -91,8 +91,8 @@ class FakePayments:
         assert description
         assert lifetime
         if key not in self._answers:
-            if user_id in self.frozen:
-                raise Refused("WALLET_FROZEN", "FAILED_PRECONDITION")
+            if user_id in self.refused:
+                raise Refused(self.refused[user_id], "FAILED_PRECONDITION")
             left = self.funds.get(user_id, amount.amount_minor)
             if left < amount.amount_minor:
                 raise Refused("INSUFFICIENT_FUNDS", "FAILED_PRECONDITION")

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from azora.auth.v1 import auth_service_pb2 as pb
-from azora.auth.v1 import user_pb2
+from azora.auth.v1 import events_pb2, user_pb2
 from azora.policy.v1 import permission_pb2
 
 from services.auth.accounts.model import NAME_RULE, PersonName, ProfileChanges, multiline, single_line
@@ -16,7 +16,7 @@ from services.shared.convert import timestamp
 from services.shared.errors import UpdateMaskInvalid, ValidationFailed
 
 if TYPE_CHECKING:
-    from services.auth.accounts.model import SignedIn, User
+    from services.auth.accounts.model import SignedIn, User, UserRegistered
 
 MUTABLE = tuple(field.name for field in fields(ProfileChanges))
 MAX_PATH_CHARACTERS = 100
@@ -105,3 +105,8 @@ def _session(signed_in: SignedIn) -> dict[str, Any]:
 @cache
 def _timezones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
+
+
+def user_registered(event: UserRegistered) -> events_pb2.UserRegistered:
+    """Return the event's message."""
+    return events_pb2.UserRegistered(user_id=event.user_id)

@@ -127,6 +127,13 @@ class NewUser:
 
 
 @dataclass(frozen=True, slots=True)
+class UserRegistered:
+    """Event: a user's account was created."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """What a password is checked against, and the account it opens."""
 

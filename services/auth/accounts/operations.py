@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from services.auth.accounts.model import NAME_RULE, EmailAddress, NewUser, PersonName, Role, SignedIn
+from services.auth.accounts.model import NAME_RULE, EmailAddress, NewUser, PersonName, Role, SignedIn, UserRegistered
 from services.auth.errors import (
     CredentialsInvalid,
     EmailInvalid,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from services.auth.sessions.operations import SessionOperations
     from services.auth.tokens.operations import TokenOperations
     from services.shared.db import Database
+    from services.shared.outbox import Outbox
     from services.shared.principal import Principal
 
 
@@ -41,12 +42,14 @@ class AccountOperations:
         passwords: PasswordOperations,
         sessions: SessionOperations,
         tokens: TokenOperations,
+        outbox: Outbox,
     ) -> None:
         self._database = database
         self._store = store
         self._passwords = passwords
         self._sessions = sessions
         self._tokens = tokens
+        self._outbox = outbox
 
     async def register(self, *, email: str, password: str, name: str) -> SignedIn:
         """Create a student's account and sign it in.
@@ -85,7 +88,7 @@ class AccountOperations:
         new = await self._new_user(address, password, _person_name(name), role)
 
         async def work(connection: AsyncConnection) -> User | None:
-            return await self._store.insert_user(connection, new)
+            return await self._inserted(connection, new)
 
         user = await self._database.transaction(work)
         # None: someone else made it in between.
@@ -163,9 +166,16 @@ class AccountOperations:
             return await self._store.find_credentials(connection, email)
 
     async def _added(self, connection: AsyncConnection, new: NewUser) -> User:
-        user = await self._store.insert_user(connection, new)
+        user = await self._inserted(connection, new)
         if user is None:
             raise EmailTaken
+        return user
+
+    async def _inserted(self, connection: AsyncConnection, new: NewUser) -> User | None:
+        """Return the new user and tell the other services; None if the address is taken."""
+        user = await self._store.insert_user(connection, new)
+        if user is not None:
+            await self._outbox.publish(connection, UserRegistered(user.id))
         return user
 
     async def _chosen_user(self, email: str, password: str, name: str, role: Role) -> NewUser:

@@ -32,11 +32,14 @@ class Refusal(StrEnum):
 
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     WALLET_FROZEN = "WALLET_FROZEN"
+    WALLET_CLOSED = "WALLET_CLOSED"
     COURSE_FULL = "COURSE_FULL"
     ENROLLMENT_CANCELLED = "ENROLLMENT_CANCELLED"
 
 
-HOLD_REFUSALS = {refusal.value: refusal for refusal in (Refusal.INSUFFICIENT_FUNDS, Refusal.WALLET_FROZEN)}
+HOLD_REFUSALS = {
+    refusal.value: refusal for refusal in (Refusal.INSUFFICIENT_FUNDS, Refusal.WALLET_FROZEN, Refusal.WALLET_CLOSED)
+}
 """What Payment refuses to hold the price for."""
 HOLD_ENDED = {"HOLD_EXPIRED", "HOLD_NOT_ACTIVE", "HOLD_NOT_FOUND"}
 """What Payment refuses a capture for when nothing was captured and nothing is left to."""

@@ -43,7 +43,10 @@ SETTLEMENTS_PER_CALL = 3
 SWEEP_LIMIT = 1000
 REFUSALS = {
     kind.reason: kind
-    for kind in (errors.InsufficientFunds, errors.WalletFrozen, errors.CourseFull, errors.EnrollmentCancelled)
+    for kind in (
+        *(errors.InsufficientFunds, errors.WalletFrozen, errors.WalletClosed),
+        *(errors.CourseFull, errors.EnrollmentCancelled),
+    )
 }
 
 
@@ -78,7 +81,7 @@ class EnrollmentOperations:
         enqueued with the first. The key's answer is kept when the enrolment is paid, or refused.
 
         Raises CourseNotFound, CourseNotOpen, CourseFull, AlreadyEnrolled, InsufficientFunds, WalletFrozen,
-        EnrollmentCancelled, DependencyUnavailable.
+        WalletClosed, EnrollmentCancelled, DependencyUnavailable.
         """
 
         async def work(connection: AsyncConnection, again: bool) -> Enrollment:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CreateHold(Command[Hold]):
-    """Hold the order's amount. Refused with InsufficientFunds, WalletFrozen, or by its terms."""
+    """Hold the order's amount. Refused with InsufficientFunds, WalletFrozen, WalletClosed, or by its terms."""
 
     user_id: str
     creator: str
@@ -48,7 +48,7 @@ class CreateHold(Command[Hold]):
             captured_minor=0,
             expire_time=book.now + self.expire_after,
             payment_id="",
-            create_time=book.now,
+            create_time=book.time(account),
         )
         book.put(hold)
         return hold
@@ -75,7 +75,7 @@ class ReleaseHold(Command[Hold]):
         if hold.state is not HoldState.ACTIVE:
             raise HoldNotActive
         book.hold(hold.account, -hold.held_minor)
-        released = replace(hold, state=HoldState.RELEASED)
+        released = replace(hold, state=HoldState.RELEASED, end_time=book.time(hold.account))
         book.put(released)
         return released
 

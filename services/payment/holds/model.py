@@ -68,6 +68,8 @@ class Hold:
     payment_id: str
     """The payment that the capture created; empty before."""
     create_time: datetime
+    end_time: datetime | None = None
+    """Time at which it was captured or released; None before, and if it expired."""
 
     @property
     def account(self) -> AccountKey:

@@ -38,8 +38,8 @@ class HoldOperations:
     ) -> Response:
         """Set the order's amount aside. A user's own hold counts for velocity limits, a service's does not.
 
-        Raises CurrencyUnknown, CurrencyMismatch, InsufficientFunds, WalletFrozen, EtagMismatch, MinimumAvailableNotMet,
-        VelocityExceeded.
+        Raises CurrencyUnknown, CurrencyMismatch, InsufficientFunds, WalletFrozen, WalletClosed, EtagMismatch,
+        MinimumAvailableNotMet, VelocityExceeded.
         """
         check_currency(order.amount.currency)
         terms = Terms(conditions, None if principal.service else self._limits)

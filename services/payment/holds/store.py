@@ -11,7 +11,8 @@ from services.shared.money import Money
 
 SELECT = """
 SELECT holds.id, wallets.user_id, holds.wallet_id, holds.type, holds.amount, holds.currency, holds.description,
-    holds.course_id, holds.creator, holds.state, holds.captured, holds.expire_time, holds.payment_id, holds.create_time
+    holds.course_id, holds.creator, holds.state, holds.captured, holds.expire_time, holds.payment_id, holds.create_time,
+    holds.end_time
 FROM holds JOIN wallets ON wallets.id = holds.wallet_id
 """
 EXPIRED = """
@@ -21,7 +22,7 @@ WHERE holds.account_id = ANY({accounts}) AND holds.state = 'ACTIVE' AND holds.ex
 
 def _hold(row: Any) -> Hold:
     id_, user_id, wallet_id, kind, amount, currency, description, course_id, *rest = row
-    creator, state, captured, expire_time, payment_id, create_time = rest
+    creator, state, captured, expire_time, payment_id, create_time, end_time = rest
     return Hold(
         id=str(id_),
         payer=Payer(str(user_id), str(wallet_id)),
@@ -32,6 +33,7 @@ def _hold(row: Any) -> Hold:
         expire_time=expire_time,
         payment_id=str(payment_id or ""),
         create_time=create_time,
+        end_time=end_time,
     )
 
 
@@ -51,6 +53,7 @@ def _values(hold: Hold) -> tuple[Any, ...]:
         hold.payment_id or None,
         hold.expire_time,
         hold.create_time,
+        hold.end_time,
     )
 
 
@@ -72,8 +75,9 @@ HOLDS = Kind(
         "payment_id": "uuid",
         "expire_time": "timestamptz",
         "create_time": "timestamptz",
+        "end_time": "timestamptz",
     },
-    mutable=("state", "captured", "payment_id"),
+    mutable=("state", "captured", "payment_id", "end_time"),
     values=_values,
     select=f"{SELECT} WHERE holds.id = ANY({{keys}}::uuid[])",
     read=_hold,

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from services.payment.errors import AmountOverflow, InsufficientFunds, WalletFrozen
+from services.payment.errors import AmountOverflow, InsufficientFunds, WalletClosed, WalletFrozen
 from services.payment.ledger import chain
 from services.payment.ledger.model import Account, AccountKey, AccountKind, AccountState, Entry, Owner, Posting
 from services.shared.money import INT64_MAX, INT64_MIN
@@ -109,6 +109,8 @@ class Changes:
     """By ID."""
     owners: dict[str, Owner] = field(default_factory=dict)
     """Wallets by user ID."""
+    states: dict[str, AccountState] = field(default_factory=dict)
+    """States that wallets were put into, by wallet ID."""
     rows: dict[type[Any], dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
     """By class, then by ID or another key of the row."""
     references: dict[tuple[str, str], Posting] = field(default_factory=dict)
@@ -121,6 +123,7 @@ class Changes:
         """Take over what a newer layer changed."""
         self.accounts.update(newer.accounts)
         self.owners.update(newer.owners)
+        self.states.update(newer.states)
         for kind, rows in newer.rows.items():
             self.rows[kind].update(rows)
         self.references.update(newer.references)
@@ -204,7 +207,24 @@ class Book:
         for layer in reversed(self._layers):
             if account_id in layer.accounts:
                 return layer.accounts[account_id]
-        return Account(key, self._states.get(key.owner_id, AccountState.ACTIVE), opened=False)
+        return Account(key, self._state(key.owner_id), opened=False)
+
+    def accounts(self, owner_id: str) -> list[Account]:
+        """Return the accounts of a wallet that are loaded, by currency."""
+        loaded = (account.key for layer in self._layers for account in layer.accounts.values())
+        keys = {key.currency: key for key in loaded if key.owner_id == owner_id and key.kind is AccountKind.WALLET}
+        return [self.account(keys[currency]) for currency in sorted(keys)]
+
+    def set_state(self, owner_id: str, state: AccountState) -> None:
+        """Put a wallet's accounts into its state, those that are not opened yet included."""
+        top = self._layers[-1]
+        top.states[owner_id] = state
+        for account in self.accounts(owner_id):
+            top.accounts[account.key.id] = replace(account, state=state)
+
+    def time(self, key: AccountKey) -> datetime:
+        """Return the time of what happens to an account now: the clock, never before the account's last entry."""
+        return max(self.now, self.account(key).post_time or self.now)
 
     def update(self, account: Account) -> None:
         """Write an account without posting to it. Raises InsufficientFunds, AmountOverflow."""
@@ -219,6 +239,13 @@ class Book:
                 row: AnyRow = rows[key]
                 return row
         return None
+
+    def rows(self, kind: type[AnyRow]) -> list[AnyRow]:
+        """Return all rows of a kind that are loaded or new."""
+        found: dict[str, AnyRow] = {}
+        for layer in self._layers:
+            found.update({row.id: row for row in layer.rows.get(kind, {}).values()})
+        return list(found.values())
 
     def put(self, row: Row) -> None:
         """Write a row: a new one, or a changed one that was loaded."""
@@ -240,19 +267,18 @@ class Book:
     def hold(self, key: AccountKey, amount_minor: int) -> None:
         """Hold this much more of an account; a negative amount is released.
 
-        Raises InsufficientFunds, WalletFrozen.
+        Raises InsufficientFunds, WalletFrozen, WalletClosed.
         """
         account = self.account(key)
-        if amount_minor > 0:
-            _check_debit(account)
+        _check_state(account, debits=amount_minor > 0)
         self.update(replace(account, held_minor=account.held_minor + amount_minor))
 
     def post(self, transaction: Transaction, *legs: Leg) -> Posting:
         """Post a transaction with two or more legs, on different accounts, that sum to zero in each currency.
 
         Its time is the greatest of the clock and the times of the accounts' last entries: by time and by sequence, an
-        account's entries have one order. Raises InsufficientFunds, AmountOverflow, WalletFrozen; ValueError for legs
-        that are not a transaction.
+        account's entries have one order. Raises InsufficientFunds, AmountOverflow, WalletFrozen, WalletClosed;
+        ValueError for legs that are not a transaction.
         """
         _check_legs(legs)
         accounts = [self.account(leg.account) for leg in legs]
@@ -275,6 +301,10 @@ class Book:
             top.references[transaction.reference_owner, transaction.reference] = posting
         return posting
 
+    def _state(self, owner_id: str) -> AccountState:
+        changed = (layer.states[owner_id] for layer in reversed(self._layers) if owner_id in layer.states)
+        return next(changed, self._states.get(owner_id, AccountState.ACTIVE))
+
 
 def index(rows: dict[str, Any], found: Iterable[Any]) -> None:
     """Add rows under their IDs and their other keys."""
@@ -285,8 +315,7 @@ def index(rows: dict[str, Any], found: Iterable[Any]) -> None:
 
 
 def _posted(account: Account, leg: Leg, digest: bytes, create_time: datetime) -> Account:
-    if leg.amount_minor < leg.held_minor:
-        _check_debit(account)
+    _check_state(account, debits=leg.amount_minor < leg.held_minor)
     posted, held = account.posted_minor + leg.amount_minor, account.held_minor + leg.held_minor
     _check_balance(account.key, posted, held)
     sequence = account.sequence + 1
@@ -303,9 +332,11 @@ def _posted(account: Account, leg: Leg, digest: bytes, create_time: datetime) ->
     )
 
 
-def _check_debit(account: Account) -> None:
-    """Refuse to lower the available balance of a wallet that is not active."""
-    if account.state is not AccountState.ACTIVE:
+def _check_state(account: Account, *, debits: bool) -> None:
+    """Refuse to lower the available balance of a frozen wallet, and to change a closed one at all."""
+    if account.state is AccountState.CLOSED:
+        raise WalletClosed
+    if debits and account.state is AccountState.FROZEN:
         raise WalletFrozen
 
 

@@ -102,12 +102,12 @@ class Loader:
         for kind, of_kind in keys.items():
             if sql := self._kinds[kind].accounts:
                 parts.append((kind.__name__, sql.format(keys=parameters.array(of_kind, "text"))))
-        behind: dict[tuple[str, str], AccountKey] = {}
+        behind: dict[tuple[str, str], list[AccountKey]] = defaultdict(list)
         for tag, row in await _fetch(session, parts, parameters):
             if tag == "owner":
                 self._remember(Owner(str(row[0]), str(row[1]), row[2]))
             else:
-                behind[tag, str(row[0])] = AccountKey.wallet(str(row[1]), row[2])
+                behind[tag, str(row[0])].append(AccountKey.wallet(str(row[1]), row[2]))
         for pending in group:
             self._find_accounts(pending, behind, session.stripe)
 
@@ -122,6 +122,10 @@ class Loader:
             owners = {wanted[account_id].owner_id for account_id in missing}
             parts.append(("unlocked", UNLOCKED.format(missing=parameters.array(missing, "uuid"))))
             parts.append(("state", STATES.format(owners=parameters.array(owners, "uuid"))))
+        # Another writer may have opened their wallets since, with the transaction of a reference that is read below.
+        unknown = {user for need in needs for user in need.users} - self._owners.keys()
+        if unknown:
+            parts.append(("owner", OWNERS.format(users=parameters.array(unknown, "uuid"))))
         identities = [pending.identity for pending in group if pending.identity and not pending.quote]
         if identities:
             columns = {"principal_id": "text", "method": "text", "key": "text"}
@@ -155,6 +159,8 @@ class Loader:
         for tag, row in rows:
             by_tag[tag].append(row)
         loaded = Loaded(by_tag["clock"][0][0], Changes(accounts=accounts, owners=self._owners))
+        for row in by_tag["owner"]:
+            self._remember(Owner(str(row[0]), str(row[1]), row[2]))
         loaded.states = {str(row[0]): _STATES[row[1]] for row in by_tag["state"]}
         loaded.unlocked = {str(row[0]) for row in by_tag["unlocked"]}
         loaded.records = {(row[0], row[1], row[2]): Record(row[3], row[4], row[5]) for row in by_tag["record"]}
@@ -167,15 +173,14 @@ class Loader:
                 index(loaded.changes.rows[kind.type], [*expired, *found])
         return loaded
 
-    def _find_accounts(self, pending: Pending, behind: dict[tuple[str, str], AccountKey], stripe: int) -> None:
+    def _find_accounts(self, pending: Pending, behind: dict[tuple[str, str], list[AccountKey]], stripe: int) -> None:
         needs = pending.needs
         keys = list(needs.accounts)
         for user in needs.users:
             if owner := self._owners.get(user):
                 keys += [AccountKey.wallet(owner.id, currency) for currency in needs.currencies]
         for kind, key in needs.rows:
-            if account := behind.get((kind.__name__, key)):
-                keys.append(account)
+            keys += behind.get((kind.__name__, key), ())
         currencies = {*needs.currencies, *(key.currency for key in keys)}
         keys += [AccountKey.system(kind, stripe, currency) for kind in needs.system for currency in currencies]
         pending.accounts = {key.id: key for key in keys}

@@ -198,13 +198,13 @@ class Posting:
 
 @dataclass(frozen=True, slots=True)
 class CurrencyTotal:
-    """The sums of all entries of one currency."""
+    """The sums of the debits and credits of all accounts of one currency."""
 
     currency: str
     debit_minor: int
     credit_minor: int
     agrees: bool
-    """Whether every account's balance and sequence are the sum and number of its entries."""
+    """Whether every account's balance is its credit less its debit."""
 
     @property
     def total_minor(self) -> int:
@@ -213,5 +213,5 @@ class CurrencyTotal:
 
     @property
     def balanced(self) -> bool:
-        """Whether nothing was lost, made up or changed."""
+        """Whether the books balance. Whether they are what was entered is for the proof of the chains to tell."""
         return self.agrees and self.total_minor == 0

@@ -5,6 +5,7 @@ Resources add the kinds of rows that their commands read and write as a `Kind`, 
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -24,9 +25,9 @@ class Kind(Generic[AnyRow]):
     """
 
     type: type[AnyRow]
-    select: str
-    """SELECT of the rows of the keys."""
-    read: Callable[[Any], AnyRow]
+    select: str = ""
+    """SELECT of the rows of the keys. Empty if insert only."""
+    read: Callable[[Any], AnyRow] = operator.itemgetter(0)
     """Makes a row of the values that `select` returns."""
     table: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +37,7 @@ class Kind(Generic[AnyRow]):
     values: Callable[[AnyRow], Sequence[Any]] = lambda _: ()
     """Returns a row's values, in the order of `columns`."""
     accounts: str = ""
-    """SELECT of key, wallet ID and currency, which never change, of the rows of the keys."""
+    """SELECT of key, wallet ID and currency, which never change, of the accounts of the rows of the keys."""
     expired: str = ""
     """SELECT as `select`, of the rows of the locked accounts that have expired by `clock.now` and are active."""
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    case,
     func,
     select,
 )
@@ -99,38 +98,27 @@ holds = Table(
     Column("payment_id", Id),
     Column("expire_time", Time, nullable=False),
     Column("create_time", Time, nullable=False),
+    Column("end_time", Time),
 )
 
-_sums = (
-    select(
-        entries.c.account_id,
-        func.sum(entries.c.amount).label("posted"),
-        func.sum(case((entries.c.amount > 0, entries.c.amount), else_=0)).label("credit"),
-        func.count().label("number"),
-    )
-    .group_by(entries.c.account_id)
-    .subquery("sums")
-)
-_posted, _credit, _number = (func.coalesce(column, 0) for column in (_sums.c.posted, _sums.c.credit, _sums.c.number))
 # One statement, and so one snapshot: every transaction is in it whole or not at all.
 TOTALS = (
     select(
         accounts.c.currency,
-        func.sum(_credit - _posted).label("debit"),
-        func.sum(_credit).label("credit"),
-        func.bool_and((accounts.c.posted == _posted) & (accounts.c.sequence == _number)).label("agrees"),
+        func.sum(accounts.c.debit).label("debit"),
+        func.sum(accounts.c.credit).label("credit"),
+        func.bool_and(accounts.c.posted == accounts.c.credit - accounts.c.debit).label("agrees"),
     )
-    .select_from(accounts.outerjoin(_sums, accounts.c.id == _sums.c.account_id))
     .group_by(accounts.c.currency)
     .order_by(accounts.c.currency)
 )
 
 
 class LedgerStore:
-    """Totals of accounts and entries."""
+    """Totals of accounts."""
 
     async def list_totals(self, connection: AsyncConnection) -> Sequence[CurrencyTotal]:
-        """Return the sums of all entries, by currency."""
+        """Return the sums of the debits and credits of all accounts, by currency."""
         return [
             CurrencyTotal(row.currency, int(row.debit), int(row.credit), row.agrees)
             for row in await connection.execute(TOTALS)

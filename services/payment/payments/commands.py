@@ -18,12 +18,21 @@ from services.payment.errors import (
     RefundExceedsPayment,
     RefundPending,
     RefundWindowClosed,
+    WalletClosed,
 )
 from services.payment.holds.commands import find_hold
 from services.payment.holds.model import Hold, HoldState
 from services.payment.ledger.book import Command, Needs
 from services.payment.ledger.debits import FREELY, Terms, debiting
-from services.payment.ledger.model import AccountKey, AccountKind, Leg, SourceKind, Transaction, TransactionType
+from services.payment.ledger.model import (
+    AccountKey,
+    AccountKind,
+    AccountState,
+    Leg,
+    SourceKind,
+    Transaction,
+    TransactionType,
+)
 from services.payment.payments.model import Captured, Payment, PaymentRefunded, Refund, RefundState, SettleRefund
 from services.payment.wallets.commands import find_payer
 from services.payment.wallets.model import Movement
@@ -45,7 +54,7 @@ REJECTIONS = {kind.reason: kind for kind in (CourseCompleted, ProgressLimitExcee
 
 @dataclass(frozen=True, slots=True)
 class CreatePayment(Command[Payment]):
-    """Pay an order from a user's wallet. Refused with InsufficientFunds, WalletFrozen, or by its terms."""
+    """Pay an order from a wallet. Refused with InsufficientFunds, WalletFrozen, WalletClosed, or by its terms."""
 
     user_id: str
     creator: str
@@ -101,7 +110,11 @@ class CaptureHold(Command[tuple[Hold, Payment]]):
             held_minor=hold.held_minor,
         )
         captured = replace(
-            hold, state=HoldState.CAPTURED, captured_minor=order.amount.amount_minor, payment_id=payment.id
+            hold,
+            state=HoldState.CAPTURED,
+            captured_minor=order.amount.amount_minor,
+            payment_id=payment.id,
+            end_time=payment.create_time,
         )
         book.put(captured)
         return captured, payment
@@ -116,7 +129,7 @@ class CaptureHold(Command[tuple[Hold, Payment]]):
 
 @dataclass(frozen=True, slots=True)
 class Earn(Command[Movement]):
-    """Issue an earning from the treasury, once for its reference. Refused with ReferenceUsed."""
+    """Issue an earning from the treasury, once for its reference. Refused with ReferenceUsed, WalletClosed."""
 
     earning: Earning
     reference_owner: str
@@ -159,7 +172,7 @@ class ReserveRefund(Command[Refund]):
     """Refund a payment, or reserve the refund of one that bought a course until Education has decided.
 
     Refused with PaymentNotFound, RefundWindowClosed, CurrencyMismatch, RefundExceedsPayment, RefundPending,
-    PartialRefundNotAllowed; and with Education's reason, once it has rejected the refund of this call.
+    PartialRefundNotAllowed, WalletClosed; and with Education's reason, once it has rejected the refund of this call.
     """
 
     payment_id: str
@@ -206,6 +219,8 @@ class ReserveRefund(Command[Refund]):
             decide_time=None,
             call_digest=self.call_digest,
         )
+        if book.account(payment.order.source(payment.payer)).state is AccountState.CLOSED:
+            raise WalletClosed  # Before Education is asked: after its yes nothing may refuse the refund.
         reserved = replace(
             payment,
             pending_minor=payment.pending_minor + refund.amount.amount_minor,

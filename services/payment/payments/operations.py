@@ -72,8 +72,8 @@ class PaymentOperations:
     ) -> Response:
         """Pay from the caller's wallet.
 
-        Raises CurrencyUnknown, CurrencyMismatch, InsufficientFunds, WalletFrozen, EtagMismatch, MinimumAvailableNotMet,
-        VelocityExceeded.
+        Raises CurrencyUnknown, CurrencyMismatch, InsufficientFunds, WalletFrozen, WalletClosed, EtagMismatch,
+        MinimumAvailableNotMet, VelocityExceeded.
         """
         check_currency(order.amount.currency)
         terms = Terms(conditions, self._limits)
@@ -139,7 +139,7 @@ class RefundOperations:
         The key's answer is kept when the refund is decided: completed, or rejected by Education.
 
         Raises PaymentNotFound, RefundWindowClosed, CurrencyMismatch, RefundExceedsPayment, RefundPending,
-        PartialRefundNotAllowed, CourseCompleted, ProgressLimitExceeded, DependencyUnavailable.
+        PartialRefundNotAllowed, CourseCompleted, ProgressLimitExceeded, WalletClosed, DependencyUnavailable.
         """
         command = ReserveRefund(
             payment_id,

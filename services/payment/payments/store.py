@@ -27,7 +27,7 @@ from services.payment.holds.model import Order, PaymentType
 from services.payment.ledger.rows import Kind
 from services.payment.ledger.store import TABLES
 from services.payment.payments.model import Captured, Payment, Refund, RefundState, SettleRefund
-from services.payment.wallets.model import Payer
+from services.payment.wallets.model import REFUNDS_OF, Payer
 from services.payment.wallets.store import wallets
 from services.shared.db import Id, Time
 from services.shared.money import Money
@@ -115,6 +115,7 @@ REFUND_COLUMNS = (
     *("decide_time", "currency", "user_id"),
 )
 _ID_LENGTH = 36
+_DIGEST_LENGTH = 64
 
 
 class PaymentStore:
@@ -264,8 +265,11 @@ REFUNDS = Kind(
         {_refunds} WHERE refunds.id IN (SELECT key::uuid FROM unnest({{keys}}) key WHERE length(key) = {_ID_LENGTH})
         UNION
         {_refunds} WHERE refunds.call_digest IN
-            (SELECT decode(key, 'hex') FROM unnest({{keys}}) key WHERE length(key) <> {_ID_LENGTH})
+            (SELECT decode(key, 'hex') FROM unnest({{keys}}) key WHERE length(key) = {_DIGEST_LENGTH})
+        UNION
+        {_refunds} WHERE refunds.state = 'PENDING' AND payments.wallet_id IN
+            (SELECT right(key, {_ID_LENGTH})::uuid FROM unnest({{keys}}) key WHERE starts_with(key, '{REFUNDS_OF}'))
     """,  # noqa: S608 - SQL from code
     read=lambda row: _refund(_named(REFUND_COLUMNS, row)),
 )
-"""Refunds by ID, or by the digest of their call."""
+"""Refunds by ID, by the digest of their call, or the pending ones to a wallet."""

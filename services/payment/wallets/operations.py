@@ -5,32 +5,92 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from services.payment.errors import ReadTimeTooRecent, WalletNotFound
+from services.payment.ledger.model import AccountState
+from services.payment.wallets.commands import ChangeWalletState, CloseWallet
 from services.payment.wallets.model import Balance, Wallet
+from services.shared.ids import new_id
 from services.shared.money import EARNED_TOKEN, check_currency
 
 if TYPE_CHECKING:
-    from services.payment.wallets.model import Movement
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.payment.ledger.writer import Writer
+    from services.payment.wallets.commands import Refunding
+    from services.payment.wallets.model import Movement, UserRegistered, WalletStatus
     from services.payment.wallets.store import WalletStore
     from services.shared.db import Database
+    from services.shared.idempotency import Idempotent, Response
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
 
+WALLETS_MANAGE = "PERMISSION_WALLETS_MANAGE"
+
 
 class WalletOperations:
-    """Reads wallets and their transactions."""
+    """Reads wallets and their transactions, changes their states, opens them.
 
-    def __init__(self, *, database: Database, store: WalletStore, pages: PageTokens) -> None:
+    `refunds` is the class of refunds: a wallet to which one is pending cannot be closed.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: WalletStore,
+        pages: PageTokens,
+        writer: Writer,
+        refunds: type[Refunding],
+    ) -> None:
         self._database = database
         self._store = store
         self._pages = pages
+        self._writer = writer
+        self._refunds = refunds
 
-    async def get_wallet(self, *, principal: Principal) -> Wallet:
-        """Return the caller's wallet; AZR stands first among its balances, always."""
+    async def get_wallet(self, *, principal: Principal, wallet_id: str, read_time: datetime | None) -> Wallet:
+        """Return the caller's wallet, or of an ID for administrators any, now or at a time of the past.
+
+        AZR stands first among its balances, always. Raises WalletNotFound, ReadTimeTooRecent.
+        """
+        whose = {"wallet_id": wallet_id} if wallet_id else {"user_id": principal.user_id}
         async with self._database.reading() as connection:
-            wallet = await self._store.find_wallet(connection, principal.user_id)
-        earned = [balance for balance in wallet.balances if balance.currency == EARNED_TOKEN]
-        others = [balance for balance in wallet.balances if balance.currency != EARNED_TOKEN]
-        return replace(wallet, balances=(*(earned or [Balance(EARNED_TOKEN)]), *others))
+            if read_time is None:
+                wallet = await self._store.find_wallet(connection, **whose)
+            else:
+                wallet, settled = await self._store.find_past_wallet(connection, read_time=read_time, **whose)
+                if not settled:
+                    raise ReadTimeTooRecent.field("readTime", "must be at least 5 seconds in the past")
+        if wallet_id and not (wallet and wallet.status and _visible(principal, wallet.status)):
+            raise WalletNotFound
+        return _sorted(wallet or Wallet())
+
+    async def freeze_wallet(
+        self, *, principal: Principal, wallet_id: str, reason: str, etag: str, idempotent: Idempotent[Wallet, Response]
+    ) -> Response:
+        """Freeze a wallet. Raises WalletNotFound, EtagMismatch, WalletClosed."""
+        command = ChangeWalletState(wallet_id, AccountState.FROZEN, principal.user_id, reason, etag)
+        return await self._writer.answer(command, idempotent)
+
+    async def unfreeze_wallet(
+        self, *, principal: Principal, wallet_id: str, reason: str, etag: str, idempotent: Idempotent[Wallet, Response]
+    ) -> Response:
+        """Make a frozen wallet active. Raises WalletNotFound, EtagMismatch, WalletClosed."""
+        command = ChangeWalletState(wallet_id, AccountState.ACTIVE, principal.user_id, reason, etag)
+        return await self._writer.answer(command, idempotent)
+
+    async def close_wallet(
+        self, *, principal: Principal, wallet_id: str, reason: str, etag: str, idempotent: Idempotent[Wallet, Response]
+    ) -> Response:
+        """Close an empty wallet for good. Raises WalletNotFound, EtagMismatch, WalletNotEmpty, WalletRefundPending."""
+        command = CloseWallet(wallet_id, AccountState.CLOSED, principal.user_id, reason, etag, self._refunds)
+        return await self._writer.answer(command, idempotent)
+
+    async def user_registered(self, connection: AsyncConnection, event: UserRegistered) -> None:
+        """Open the user's wallet, unless its first credit has."""
+        await self._store.insert_wallet(connection, wallet_id=new_id(), user_id=event.user_id)
 
     async def list_transactions(
         self, *, principal: Principal, currency: str, page_size: int, page_token: str
@@ -45,3 +105,13 @@ class WalletOperations:
         async with self._database.reading() as connection:
             found = await self._store.list_movements(connection, request, principal.user_id, currency)
         return request.page(found, lambda movement: [movement.sequence])
+
+
+def _visible(principal: Principal, status: WalletStatus) -> bool:
+    return status.user_id == principal.user_id or principal.may(WALLETS_MANAGE)
+
+
+def _sorted(wallet: Wallet) -> Wallet:
+    earned = [balance for balance in wallet.balances if balance.currency == EARNED_TOKEN]
+    others = [balance for balance in wallet.balances if balance.currency != EARNED_TOKEN]
+    return replace(wallet, balances=(*(earned or [Balance(EARNED_TOKEN)]), *others))

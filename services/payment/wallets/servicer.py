@@ -4,27 +4,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from azora.payment.v1 import wallet_service_pb2 as pb
 from azora.payment.v1 import wallet_service_pb2_grpc
 
 from services.payment.wallets import convert
+from services.payment.wallets.operations import WALLETS_MANAGE
+from services.shared.keyed import idempotent
 from services.shared.money import EARNED_TOKEN
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
-    from azora.payment.v1 import wallet_service_pb2 as pb
-
     from interceptors.base import Context
     from services.payment.wallets.operations import WalletOperations
 
 
 class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
-    """The caller's wallet and its transactions."""
+    """Wallets and their transactions."""
 
     def __init__(self, operations: WalletOperations) -> None:
         self._operations = operations
 
     async def GetWallet(self, request: pb.GetWalletRequest, context: Context) -> pb.GetWalletResponse:
-        return convert.get_wallet_response(await self._operations.get_wallet(principal=current_principal()))
+        principal = current_principal()
+        wallet = await self._operations.get_wallet(
+            principal=principal, wallet_id=request.wallet_id, read_time=convert.read_time(request)
+        )
+        return convert.get_wallet_response(wallet, with_changes=principal.may(WALLETS_MANAGE))
+
+    async def FreezeWallet(self, request: pb.FreezeWalletRequest, context: Context) -> pb.FreezeWalletResponse:
+        return await self._operations.freeze_wallet(
+            principal=current_principal(),
+            wallet_id=request.wallet_id,
+            reason=request.reason,
+            etag=request.etag,
+            idempotent=idempotent(request, pb.FreezeWalletResponse, convert.freeze_wallet_response),
+        )
+
+    async def UnfreezeWallet(self, request: pb.UnfreezeWalletRequest, context: Context) -> pb.UnfreezeWalletResponse:
+        return await self._operations.unfreeze_wallet(
+            principal=current_principal(),
+            wallet_id=request.wallet_id,
+            reason=request.reason,
+            etag=request.etag,
+            idempotent=idempotent(request, pb.UnfreezeWalletResponse, convert.unfreeze_wallet_response),
+        )
+
+    async def CloseWallet(self, request: pb.CloseWalletRequest, context: Context) -> pb.CloseWalletResponse:
+        return await self._operations.close_wallet(
+            principal=current_principal(),
+            wallet_id=request.wallet_id,
+            reason=request.reason,
+            etag=request.etag,
+            idempotent=idempotent(request, pb.CloseWalletResponse, convert.close_wallet_response),
+        )
 
     async def ListTransactions(
         self, request: pb.ListTransactionsRequest, context: Context

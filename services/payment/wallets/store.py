@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, Table, Text, bindparam, cast, func, select
+from sqlalchemy import BigInteger, Column, Table, Text, bindparam, cast, func, select, text
+from sqlalchemy.dialects.postgresql import insert
 
-from services.payment.ledger.model import AccountKind, SourceKind, TransactionType
+from services.payment.ledger.model import AccountKind, AccountState, SourceKind, TransactionType
+from services.payment.ledger.rows import Kind
 from services.payment.ledger.store import TABLES, accounts, entries, holds, memos, transactions
-from services.payment.wallets.model import Balance, Movement, Wallet, WalletState
+from services.payment.wallets.model import Balance, Movement, StateChange, Wallet, WalletStatus
 from services.shared.db import Id, Time
 from services.shared.money import INT64_MAX, Money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,30 +29,91 @@ wallets = Table(
     Column("id", Id, primary_key=True),
     Column("user_id", Id, nullable=False),
     Column("state", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
     Column("create_time", Time, nullable=False),
+)
+state_changes = Table(
+    "wallet_state_changes",
+    TABLES,
+    Column("wallet_id", Id, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("actor_id", Id, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("change_time", Time, nullable=False),
 )
 
 _own = (accounts.c.owner_id == wallets.c.id) & (accounts.c.kind == AccountKind.WALLET.value)
+_last_change = (state_changes.c.wallet_id == wallets.c.id) & (state_changes.c.sequence == wallets.c.revision)
 _live_holds = (
     select(cast(func.coalesce(func.sum(holds.c.amount), 0), BigInteger))
     .where(holds.c.account_id == accounts.c.id, holds.c.state == "ACTIVE", holds.c.expire_time > func.now())
     .scalar_subquery()
 )
 # One statement, and so one snapshot: holds and balances fit together.
-READ = (
+_read = (
     select(
         wallets.c.id,
-        wallets.c.state,
+        wallets.c.user_id,
         wallets.c.create_time,
+        wallets.c.state,
+        state_changes.c.sequence.label("change"),
+        state_changes.c.state.label("changed"),
+        state_changes.c.actor_id,
+        state_changes.c.reason,
+        state_changes.c.change_time,
         accounts.c.currency,
         accounts.c.posted,
         _live_holds.label("held"),
         accounts.c.sequence,
     )
-    .select_from(wallets.outerjoin(accounts, _own))
-    .where(wallets.c.user_id == bindparam("user_id"))
+    .select_from(wallets.outerjoin(accounts, _own).outerjoin(state_changes, _last_change))
     .order_by(accounts.c.currency)
 )
+READ_OWN = _read.where(wallets.c.user_id == bindparam("user_id"))
+READ = _read.where(wallets.c.id == bindparam("wallet_id"))
+# The last entry before the time is found by bisection, since by sequence and time an account's entries have one order:
+# an index on the time would be paid for by each posting. A hold lives for 7 days at most (CreateHoldRequest). One that
+# an older version released has no time of its end, and is taken to have ended at once.
+READ_PAST = text("""
+WITH RECURSIVE found AS (
+    SELECT * FROM wallets
+    WHERE (id = CAST(:wallet_id AS uuid) OR user_id = CAST(:user_id AS uuid)) AND create_time <= :read_time
+), search (account_id, currency, low, high) AS (
+    SELECT accounts.id, accounts.currency, CAST(0 AS bigint), accounts.sequence
+    FROM found JOIN accounts ON accounts.owner_id = found.id AND accounts.kind = 'WALLET'
+    UNION ALL
+    SELECT search.account_id, search.currency,
+        CASE WHEN entries.create_time <= :read_time THEN entries.sequence ELSE low END,
+        CASE WHEN entries.create_time <= :read_time THEN high ELSE entries.sequence - 1 END
+    FROM search
+        JOIN entries ON entries.account_id = search.account_id AND entries.sequence = (low + high + 1) / 2
+    WHERE low < high
+)
+SELECT found.id, found.user_id, found.create_time,
+    coalesce(change.state, CASE WHEN found.revision = 0 THEN found.state ELSE 'ACTIVE' END) AS state,
+    change.sequence AS change, change.state AS changed, change.actor_id, change.reason, change.change_time,
+    balances.currency, balances.posted, balances.held, balances.sequence,
+    :read_time <= now() - interval '5 seconds' AS settled
+FROM (SELECT) AS one
+    LEFT JOIN found ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM wallet_state_changes
+        WHERE wallet_id = found.id AND change_time <= :read_time ORDER BY sequence DESC LIMIT 1
+    ) AS change ON true
+    LEFT JOIN (
+        SELECT search.currency, entries.balance_after AS posted, entries.sequence, (
+            SELECT CAST(coalesce(sum(holds.amount), 0) AS bigint) FROM holds
+            WHERE holds.account_id = search.account_id AND holds.expire_time > :read_time
+                AND holds.create_time <= :read_time AND holds.create_time > :read_time - interval '7 days'
+                AND (holds.state IN ('ACTIVE', 'EXPIRED') OR holds.end_time > :read_time)
+        ) AS held
+        FROM search JOIN entries ON entries.account_id = search.account_id AND entries.sequence = search.low
+        WHERE search.low = search.high
+    ) AS balances ON true
+ORDER BY balances.currency
+""")
+INSERT = insert(wallets).on_conflict_do_nothing(index_elements=[wallets.c.user_id])
 
 MOVEMENTS = select(
     entries.c.sequence,
@@ -82,16 +146,39 @@ LIST = (
 )
 
 
+class PastWallet(NamedTuple):
+    """A wallet as it was at a time."""
+
+    wallet: Wallet | None
+    """None if it had not been opened."""
+    settled: bool
+    """Whether the time is so long past that no transaction of that time can still commit."""
+
+
 class WalletStore:
     """Wallets and their movements."""
 
-    async def find_wallet(self, connection: AsyncConnection, user_id: str) -> Wallet:
-        """Return the user's wallet with its balances."""
-        rows = (await connection.execute(READ, {"user_id": user_id})).all()
-        if not rows:
-            return Wallet()
-        balances = tuple(Balance(row.currency, row.posted, row.held, row.sequence) for row in rows if row.currency)
-        return Wallet(rows[0].id, WalletState(rows[0].state), rows[0].create_time, balances)
+    async def find_wallet(
+        self, connection: AsyncConnection, *, user_id: str = "", wallet_id: str = ""
+    ) -> Wallet | None:
+        """Return a user's wallet or the wallet of an ID, with its balances; None if it has not been opened."""
+        if user_id:
+            rows = (await connection.execute(READ_OWN, {"user_id": user_id})).all()
+        else:
+            rows = (await connection.execute(READ, {"wallet_id": wallet_id})).all()
+        return _wallet(rows) if rows else None
+
+    async def find_past_wallet(
+        self, connection: AsyncConnection, *, read_time: datetime, user_id: str = "", wallet_id: str = ""
+    ) -> PastWallet:
+        """Return a user's wallet or the wallet of an ID, as it was at a time of the past."""
+        values = {"user_id": user_id or None, "wallet_id": wallet_id or None, "read_time": read_time}
+        rows = (await connection.execute(READ_PAST, values)).all()
+        return PastWallet(_wallet(rows) if rows[0].id else None, settled=rows[0].settled)
+
+    async def insert_wallet(self, connection: AsyncConnection, *, wallet_id: str, user_id: str) -> None:
+        """Open the user's wallet, unless it has been opened."""
+        await connection.execute(INSERT, {"id": wallet_id, "user_id": user_id})
 
     async def list_movements(
         self, connection: AsyncConnection, request: PageRequest, user_id: str, currency: str
@@ -100,6 +187,23 @@ class WalletStore:
         before = request.cursor[0] if request.cursor else INT64_MAX
         values = {"user_id": user_id, "of_currency": currency, "count": request.limit, "before": before}
         return [_movement(row) for row in await connection.execute(LIST, values)]
+
+
+def _wallet(rows: Sequence[Row[*tuple[Any, ...]]]) -> Wallet:
+    first = rows[0]
+    status = _status(first[:9])
+    balances = tuple(
+        Balance(row.currency, row.posted, row.held, row.sequence) for row in rows if row.currency is not None
+    )
+    return Wallet(status, balances)
+
+
+def _status(row: Sequence[Any]) -> WalletStatus:
+    id_, user_id, create_time, state, sequence, changed, actor_id, reason, change_time = row
+    change = None
+    if sequence is not None:
+        change = StateChange(str(id_), sequence, AccountState(changed), str(actor_id), reason, change_time)
+    return WalletStatus(str(id_), str(user_id), create_time, AccountState(state), change)
 
 
 def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
@@ -114,3 +218,50 @@ def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
         payment_id=row.source_id if row.source_kind == SourceKind.PAYMENT else "",
         reference=row.reference or "",
     )
+
+
+WALLETS = Kind(
+    type=WalletStatus,
+    table="wallets",
+    columns={"id": "uuid", "state": "label", "revision": "bigint"},
+    mutable=("state", "revision"),
+    values=lambda status: (status.id, status.state, status.revision),
+    select="""
+        SELECT wallets.id, wallets.user_id, wallets.create_time, wallets.state, changes.sequence, changes.state,
+            changes.actor_id, changes.reason, changes.change_time
+        FROM wallets
+            LEFT JOIN wallet_state_changes changes
+            ON changes.wallet_id = wallets.id AND changes.sequence = wallets.revision
+        WHERE wallets.id = ANY({keys}::uuid[]) OR wallets.user_id = ANY({keys}::uuid[])
+    """,
+    read=_status,
+    accounts="""
+        SELECT key, wallets.id, accounts.currency
+        FROM unnest({keys}) AS key
+            JOIN wallets ON wallets.id = key::uuid OR wallets.user_id = key::uuid
+            JOIN accounts ON accounts.owner_id = wallets.id AND accounts.kind = 'WALLET'
+    """,
+)
+"""Wallets by ID, or by the ID of their owner. All accounts of a wallet are locked with it. Only updated: a wallet is
+opened as the owner of accounts."""
+STATE_CHANGES = Kind(
+    type=StateChange,
+    table="wallet_state_changes",
+    columns={
+        "wallet_id": "uuid",
+        "sequence": "bigint",
+        "state": "label",
+        "actor_id": "uuid",
+        "reason": "text",
+        "change_time": "timestamptz",
+    },
+    values=lambda change: (
+        change.wallet_id,
+        change.sequence,
+        change.state,
+        change.actor_id,
+        change.reason,
+        change.change_time,
+    ),
+)
+"""Changes of wallets' states. Only inserted."""

@@ -39,9 +39,9 @@ async def test_what_was_called_off_stays_so_after_another_attempt(education: Run
     assert (await refusal(learner.enroll(course.id, key="first"))).code == "UNAVAILABLE"
     await learner.cancel((await refusal(learner.enroll(course.id))).metadata["enrollmentId"])
     education.payments.silent.clear()
-    education.payments.frozen.add(learner.id)
+    education.payments.refused[learner.id] = "WALLET_FROZEN"
     assert (await refusal(learner.enroll(course.id, key="second"))).reason == "WALLET_FROZEN"
-    education.payments.frozen.clear()
+    education.payments.refused.clear()
     assert (await refusal(learner.enroll(course.id, key="first"))).reason == "ENROLLMENT_CANCELLED", "it is not charged"
     assert not education.payments.paid
 

@@ -255,10 +255,12 @@ async def test_waiting_for_payment_takes_no_seat_from_those_who_pay(education: R
     assert await refusal(waiting.enroll(course.id, key="k")) == full, "the key keeps its answer"
 
 
-async def test_a_frozen_wallet_is_a_verdict(education: RunningEducation) -> None:
+@pytest.mark.parametrize("reason", ["WALLET_FROZEN", "WALLET_CLOSED"])
+async def test_a_wallet_that_cannot_pay_is_a_verdict(education: RunningEducation, reason: str) -> None:
     course, learner = await education.educator().published(price=azr(PRICE)), education.person()
-    education.payments.frozen.add(learner.id)
-    assert (await refusal(learner.enroll(course.id, key="k"))).reason == "WALLET_FROZEN"
+    education.payments.refused[learner.id] = reason
+    refused = await refusal(learner.enroll(course.id, key="k"))
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", reason)
     assert await education.state(learner.id) == "CANCELLED"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 from azora.client import bearer
-from azora.payment.v1 import payment_pb2
+from azora.payment.v1 import payment_pb2, wallet_pb2, wallet_service_pb2
 
 from services.payment.ledger.model import AccountKey, AccountKind
 from services.shared.ids import new_id
@@ -164,3 +164,37 @@ async def test_refunds_that_older_versions_had_not_told_yet_are_told(databases: 
             assert {event.occur_time.ToJsonString() for event in received} == {"2026-01-02T03:04:05.678901Z"}
             assert set(payment.education.refunds()) == {(payment_id, in_full) for _, payment_id, in_full in told}
             assert not await payment.sql("SELECT FROM pgqueuer WHERE entrypoint = 'deliver_event'")
+
+
+WALLETS = """
+INSERT INTO wallets (id, user_id, state) VALUES ('{wallet}', '{user}', 'FROZEN');
+INSERT INTO accounts (id, kind, owner_id, currency, posted, held, state)
+    VALUES ('{purse}', 'WALLET', '{wallet}', 'AZR', 0, 0, 'FROZEN');
+INSERT INTO payments (id, wallet_id, type, amount, currency, description, refundable_until, create_time)
+    VALUES ('{payment}', '{wallet}', 'DONATION', 700, 'AZR', '', now(), now() - interval '1 day');
+INSERT INTO holds (id, wallet_id, account_id, type, amount, currency, description, expire_time, create_time, state,
+    payment_id)
+    VALUES ('{taken}', '{wallet}', '{purse}', 'DONATION', 700, 'AZR', '', now(), now() - interval '2 days', 'CAPTURED',
+        '{payment}'),
+    ('{given}', '{wallet}', '{purse}', 'DONATION', 150, 'AZR', '', now(), now() - interval '2 days', 'RELEASED', NULL);
+"""
+
+
+async def test_frozen_wallets_and_ended_holds_of_older_versions_go_on(databases: Databases) -> None:
+    ids = {name: new_id() for name in ["wallet", "user", "payment", "taken", "given"]}
+    async with databases.old("payment", "0021") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(WALLETS.format(**ids, purse=AccountKey.wallet(ids["wallet"], "AZR").id))
+        await upgrade("payment", clone.owner_url)
+        rows = await owner.fetch(
+            "SELECT holds.end_time = payments.create_time AS same"
+            " FROM holds LEFT JOIN payments ON payment_id = payments.id ORDER BY holds.state"
+        )
+        await owner.close()
+        assert [row["same"] for row in rows] == [True, None]
+        async with running_payment(clone.app_url, clone.owner_url) as payment:
+            admin = payment.admin()
+            change = wallet_service_pb2.UnfreezeWalletRequest(wallet_id=ids["wallet"], reason="why")
+            wallet = (await payment.wallets.UnfreezeWallet(change, metadata=admin.metadata)).wallet
+            assert (wallet.state, wallet.user_id) == (wallet_pb2.WALLET_STATE_ACTIVE, ids["user"])
+            assert wallet.last_state_change.actor_id == admin.id

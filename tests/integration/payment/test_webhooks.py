@@ -90,6 +90,7 @@ async def test_the_types_are_those_of_the_contract(payment: RunningPayment) -> N
     assert {found.type: found.message for found in types.event_types} == {
         "payment.refunded": "azora.payment.v1.PaymentRefunded",
         "transfer.completed": "azora.payment.v1.TransferCompleted",
+        "wallet.state_changed": "azora.payment.v1.WalletStateChanged",
     }
     unknown = await refusal(hook(payment, person, URL, event_types=["payment.refunded", "payment.lost"]))
     assert (unknown.code, unknown.reason) == ("INVALID_ARGUMENT", "WEBHOOK_EVENT_TYPE_UNKNOWN")

@@ -83,6 +83,7 @@ def test_a_pending_one_ends_declined_given_up_or_called_off() -> None:
     [
         (PENDING.declined(Refusal.INSUFFICIENT_FUNDS), []),
         (PENDING.declined(Refusal.WALLET_FROZEN), []),
+        (PENDING.declined(Refusal.WALLET_CLOSED), []),
         (PENDING.declined(Refusal.COURSE_FULL, "h"), ["h"]),
         (PENDING.given_up(), [None]),
         (PENDING.called_off(), [None]),

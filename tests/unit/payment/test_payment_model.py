@@ -9,9 +9,9 @@ import pytest
 from azora.payment.v1 import payment_pb2, wallet_pb2
 
 from services.payment.holds.model import HoldState, Order, PaymentType
-from services.payment.ledger.model import AccountKind, TransactionType
+from services.payment.ledger.model import AccountKind, AccountState, TransactionType
 from services.payment.payments.model import Payment, PaymentState, RefundState
-from services.payment.wallets.model import Balance, Payer, WalletState
+from services.payment.wallets.model import Balance, Payer
 from services.shared.ids import new_id
 from services.shared.money import Money
 
@@ -65,7 +65,7 @@ def test_available_is_what_is_posted_less_what_is_held() -> None:
         (RefundState, payment_pb2.RefundState.keys()),
         (HoldState, payment_pb2.HoldState.keys()),
         (TransactionType, wallet_pb2.TransactionType.keys()),
-        (WalletState, wallet_pb2.WalletState.keys()),
+        (AccountState, wallet_pb2.WalletState.keys()),
     ],
 )
 def test_the_model_and_the_contract_have_the_same_values(names: type[StrEnum], values: list[str]) -> None:

@@ -62,6 +62,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 18
     """FAILED_PRECONDITION: the caller's wallet is frozen."""
+    ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION: the caller's wallet is closed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Education, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -106,4 +108,6 @@ ERROR_REASON_ENROLLMENT_CANCELLED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 18
 """FAILED_PRECONDITION: the caller's wallet is frozen."""
+ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION: the caller's wallet is closed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

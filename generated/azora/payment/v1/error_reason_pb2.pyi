@@ -78,7 +78,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MINIMUM_AVAILABLE_NOT_MET: _ErrorReason.ValueType  # 45
     """FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 46
-    """ABORTED: the balance changed since the given `etag` was read; read it again and retry."""
+    """ABORTED: the balance or wallet changed since the given `etag` was read; read it again and retry."""
+    ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION: the wallet is closed."""
+    ERROR_REASON_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user."""
+    ERROR_REASON_WALLET_NOT_EMPTY: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency."""
+    ERROR_REASON_WALLET_REFUND_PENDING: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId."""
+    ERROR_REASON_READ_TIME_TOO_RECENT: _ErrorReason.ValueType  # 54
+    """INVALID_ARGUMENT: the read time is less than 5 seconds in the past."""
     ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 60
     """NOT_FOUND: the webhook does not exist or belongs to another user."""
     ERROR_REASON_WEBHOOK_URL_INVALID: _ErrorReason.ValueType  # 61
@@ -153,7 +163,17 @@ maxDebitMinorUnits, maxDebits.
 ERROR_REASON_MINIMUM_AVAILABLE_NOT_MET: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 46
-"""ABORTED: the balance changed since the given `etag` was read; read it again and retry."""
+"""ABORTED: the balance or wallet changed since the given `etag` was read; read it again and retry."""
+ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION: the wallet is closed."""
+ERROR_REASON_WALLET_NOT_FOUND: ErrorReason.ValueType  # 51
+"""NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user."""
+ERROR_REASON_WALLET_NOT_EMPTY: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency."""
+ERROR_REASON_WALLET_REFUND_PENDING: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId."""
+ERROR_REASON_READ_TIME_TOO_RECENT: ErrorReason.ValueType  # 54
+"""INVALID_ARGUMENT: the read time is less than 5 seconds in the past."""
 ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 60
 """NOT_FOUND: the webhook does not exist or belongs to another user."""
 ERROR_REASON_WEBHOOK_URL_INVALID: ErrorReason.ValueType  # 61

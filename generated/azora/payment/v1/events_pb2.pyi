@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from azora.payment.v1 import wallet_pb2 as _wallet_pb2
 from azora.type.v1 import money_pb2 as _money_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -92,3 +94,39 @@ class TransferCompleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransferCompleted: _TypeAlias = TransferCompleted  # noqa: Y015
+
+@_typing.final
+class WalletStateChanged(_message.Message):
+    """An administrator froze, unfroze or closed a wallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    """ID of the wallet."""
+    user_id: _builtins.str
+    """User ID of the owner."""
+    state: _wallet_pb2.WalletState.ValueType
+    """State of the wallet after the change."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the change: by it a receiver tells which of two events is the later one."""
+
+    def __init__(
+        self,
+        *,
+        wallet_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        state: _wallet_pb2.WalletState.ValueType = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "state", b"state", "user_id", b"user_id", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletStateChanged: _TypeAlias = WalletStateChanged  # noqa: Y015

@@ -44,7 +44,7 @@ class TrialBalanceResponse(_message.Message):
     CURRENCIES_FIELD_NUMBER: _builtins.int
     BALANCED_FIELD_NUMBER: _builtins.int
     balanced: _builtins.bool
-    """Whether every total is zero and every account balance equals the sum of its entries. False indicates corruption."""
+    """Whether every total is zero and every account balance equals its credit minus its debit. False indicates corruption."""
     @_builtins.property
     def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyTotal]:
         """Totals by currency."""
@@ -76,9 +76,9 @@ class CurrencyTotal(_message.Message):
     currency: _builtins.str
     """AZR or an ISO 4217 code."""
     debit: _builtins.int
-    """Sum of all debit entries, as a positive number."""
+    """Sum of the debits of all accounts, as a positive number."""
     credit: _builtins.int
-    """Sum of all credit entries."""
+    """Sum of the credits of all accounts."""
     total: _builtins.int
     """Credit minus debit. Zero in a balanced ledger."""
     def __init__(

@@ -47,7 +47,7 @@ class LedgerServiceServicer:
     """
 
     def TrialBalance(self, request, context):
-        """Computes the trial balance: the sum of all entries of all accounts, by currency.
+        """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

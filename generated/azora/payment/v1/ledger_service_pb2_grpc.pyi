@@ -16,7 +16,7 @@ class LedgerServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     TrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.TrialBalanceRequest, _ledger_service_pb2.TrialBalanceResponse]
-    """Computes the trial balance: the sum of all entries of all accounts, by currency."""
+    """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment."""
 
 class LedgerServiceServicer:
     """Ledger verification for administrators."""
@@ -26,6 +26,6 @@ class LedgerServiceServicer:
         request: _ledger_service_pb2.TrialBalanceRequest,
         context: _aio.ServicerContext[_ledger_service_pb2.TrialBalanceRequest, _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]],
     ) -> _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]:
-        """Computes the trial balance: the sum of all entries of all accounts, by currency."""
+        """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _aio.Server) -> None: ...

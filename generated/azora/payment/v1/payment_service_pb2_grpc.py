@@ -98,8 +98,8 @@ class PaymentServiceServicer:
 
     def CreatePayment(self, request, context):
         """Creates a payment from the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
-        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,8 +150,8 @@ class PaymentServiceServicer:
         reached within the call, returns UNAVAILABLE and continues in the background: retry with the same key, or read the
         state with GetRefund.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT,
-        REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED; INVALID_ARGUMENT
-        CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
+        REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED, WALLET_CLOSED;
+        INVALID_ARGUMENT CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,8 +167,8 @@ class PaymentServiceServicer:
 
     def CreateHold(self, request, context):
         """Reserves an amount in the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
-        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -17,8 +17,8 @@ class PaymentServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]
     """Creates a payment from the caller's wallet.
-    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
-    CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
     """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
@@ -49,8 +49,8 @@ class PaymentServiceStub:
     reached within the call, returns UNAVAILABLE and continues in the background: retry with the same key, or read the
     state with GetRefund.
     Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT,
-    REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED; INVALID_ARGUMENT
-    CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
+    REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED, WALLET_CLOSED;
+    INVALID_ARGUMENT CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
     """
     GetRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetRefundRequest, _payment_service_pb2.GetRefundResponse]
     """Gets a refund of one of the caller's payments, or any refund with PERMISSION_REFUNDS_MANAGE.
@@ -58,8 +58,8 @@ class PaymentServiceStub:
     """
     CreateHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateHoldRequest, _payment_service_pb2.CreateHoldResponse]
     """Reserves an amount in the caller's wallet.
-    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
-    CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
     CaptureHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]
     """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
@@ -87,8 +87,8 @@ class PaymentServiceServicer:
         context: _aio.ServicerContext[_payment_service_pb2.CreatePaymentRequest, _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]:
         """Creates a payment from the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
-        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
 
     def GetPayment(
@@ -144,8 +144,8 @@ class PaymentServiceServicer:
         reached within the call, returns UNAVAILABLE and continues in the background: retry with the same key, or read the
         state with GetRefund.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT,
-        REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED; INVALID_ARGUMENT
-        CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
+        REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED, WALLET_CLOSED;
+        INVALID_ARGUMENT CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
         """
 
     def GetRefund(
@@ -163,8 +163,8 @@ class PaymentServiceServicer:
         context: _aio.ServicerContext[_payment_service_pb2.CreateHoldRequest, _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]:
         """Reserves an amount in the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
-        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
 
     def CaptureHold(

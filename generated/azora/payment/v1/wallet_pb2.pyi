@@ -32,7 +32,11 @@ class _WalletStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WalletSta
     WALLET_STATE_ACTIVE: _WalletState.ValueType  # 1
     """The wallet can be debited and credited."""
     WALLET_STATE_FROZEN: _WalletState.ValueType  # 2
-    """New payments and holds are rejected. Credits are still accepted."""
+    """New payments, transfers and holds are rejected with WALLET_FROZEN. Credits are still accepted, and existing holds can
+    be captured and released.
+    """
+    WALLET_STATE_CLOSED: _WalletState.ValueType  # 3
+    """Final. Debits, holds and credits, refunds and earnings included, are rejected with WALLET_CLOSED."""
 
 class WalletState(_WalletState, metaclass=_WalletStateEnumTypeWrapper):
     """State of a wallet."""
@@ -42,7 +46,11 @@ WALLET_STATE_UNSPECIFIED: WalletState.ValueType  # 0
 WALLET_STATE_ACTIVE: WalletState.ValueType  # 1
 """The wallet can be debited and credited."""
 WALLET_STATE_FROZEN: WalletState.ValueType  # 2
-"""New payments and holds are rejected. Credits are still accepted."""
+"""New payments, transfers and holds are rejected with WALLET_FROZEN. Credits are still accepted, and existing holds can
+be captured and released.
+"""
+WALLET_STATE_CLOSED: WalletState.ValueType  # 3
+"""Final. Debits, holds and credits, refunds and earnings included, are rejected with WALLET_CLOSED."""
 Global___WalletState: _TypeAlias = WalletState  # noqa: Y015
 
 class _TransactionType:
@@ -79,7 +87,7 @@ Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 @_typing.final
 class Wallet(_message.Message):
-    """A user's wallet. Opened by its first credit."""
+    """A user's wallet. Opened when its user registers, or by its first credit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -87,10 +95,17 @@ class Wallet(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     BALANCES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    LAST_STATE_CHANGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7). Empty until the wallet is opened."""
     state: Global___WalletState.ValueType
     """State of the wallet. Set by the server."""
+    etag: _builtins.str
+    """Opaque value that changes whenever the state or any balance of the wallet changes. Empty until the wallet is opened."""
+    user_id: _builtins.str
+    """User ID of the owner. Empty until the wallet is opened."""
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Balance]:
         """Balances by currency. Always includes AZR."""
@@ -99,6 +114,10 @@ class Wallet(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Time at which the wallet was opened. Unset until then."""
 
+    @_builtins.property
+    def last_state_change(self) -> Global___WalletStateChange:
+        """The latest change of state. Returned only to callers with PERMISSION_WALLETS_MANAGE; unset if there was none."""
+
     def __init__(
         self,
         *,
@@ -106,14 +125,53 @@ class Wallet(_message.Message):
         state: Global___WalletState.ValueType = ...,
         balances: _abc.Iterable[Global___Balance] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        last_state_change: Global___WalletStateChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_state_change", b"last_state_change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "create_time", b"create_time", "id", b"id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "create_time", b"create_time", "etag", b"etag", "id", b"id", "last_state_change", b"last_state_change", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Wallet: _TypeAlias = Wallet  # noqa: Y015
+
+@_typing.final
+class WalletStateChange(_message.Message):
+    """A change of a wallet's state by an administrator. Recorded permanently, except for its reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    state: Global___WalletState.ValueType
+    """State of the wallet after the change."""
+    actor_id: _builtins.str
+    """User ID of the administrator."""
+    reason: _builtins.str
+    """Reason given by the administrator. Empty if it has been erased."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the change."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___WalletState.ValueType = ...,
+        actor_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "change_time", b"change_time", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WalletStateChange: _TypeAlias = WalletStateChange  # noqa: Y015
 
 @_typing.final
 class Balance(_message.Message):

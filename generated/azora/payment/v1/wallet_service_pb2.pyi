@@ -7,6 +7,7 @@ from azora.payment.v1 import wallet_pb2 as _wallet_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -25,12 +26,25 @@ class GetWalletRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    """ID of the wallet. Defaults to the caller's own wallet."""
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """Time as of which the wallet is returned, at least 5 seconds in the past: what it was then never changes any more.
+        Defaults to the time of the call.
+        """
+
     def __init__(
         self,
+        *,
+        wallet_id: _builtins.str = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time", "wallet_id", b"wallet_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -45,7 +59,7 @@ class GetWalletResponse(_message.Message):
     WALLET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def wallet(self) -> _wallet_pb2.Wallet:
-        """The caller's wallet, with balances as of the read."""
+        """The wallet, with balances as of the read."""
 
     def __init__(
         self,
@@ -119,3 +133,183 @@ class ListTransactionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListTransactionsResponse: _TypeAlias = ListTransactionsResponse  # noqa: Y015
+
+@_typing.final
+class FreezeWalletRequest(_message.Message):
+    """Request message for WalletService.FreezeWallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    """ID of the wallet."""
+    reason: _builtins.str
+    """Reason of the change, for the record. 1 to 500 characters."""
+    etag: _builtins.str
+    """If set, the `etag` that the wallet must have; if it differs, nothing is changed and ABORTED ETAG_MISMATCH returned."""
+    request_id: _builtins.str
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
+    def __init__(
+        self,
+        *,
+        wallet_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeWalletRequest: _TypeAlias = FreezeWalletRequest  # noqa: Y015
+
+@_typing.final
+class FreezeWalletResponse(_message.Message):
+    """Response message for WalletService.FreezeWallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wallet(self) -> _wallet_pb2.Wallet:
+        """The wallet, frozen."""
+
+    def __init__(
+        self,
+        *,
+        wallet: _wallet_pb2.Wallet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeWalletResponse: _TypeAlias = FreezeWalletResponse  # noqa: Y015
+
+@_typing.final
+class UnfreezeWalletRequest(_message.Message):
+    """Request message for WalletService.UnfreezeWallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    """ID of the wallet."""
+    reason: _builtins.str
+    """Reason of the change, for the record. 1 to 500 characters."""
+    etag: _builtins.str
+    """If set, the `etag` that the wallet must have; if it differs, nothing is changed and ABORTED ETAG_MISMATCH returned."""
+    request_id: _builtins.str
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
+    def __init__(
+        self,
+        *,
+        wallet_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnfreezeWalletRequest: _TypeAlias = UnfreezeWalletRequest  # noqa: Y015
+
+@_typing.final
+class UnfreezeWalletResponse(_message.Message):
+    """Response message for WalletService.UnfreezeWallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wallet(self) -> _wallet_pb2.Wallet:
+        """The wallet, active."""
+
+    def __init__(
+        self,
+        *,
+        wallet: _wallet_pb2.Wallet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnfreezeWalletResponse: _TypeAlias = UnfreezeWalletResponse  # noqa: Y015
+
+@_typing.final
+class CloseWalletRequest(_message.Message):
+    """Request message for WalletService.CloseWallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    wallet_id: _builtins.str
+    """ID of the wallet."""
+    reason: _builtins.str
+    """Reason of the change, for the record. 1 to 500 characters."""
+    etag: _builtins.str
+    """If set, the `etag` that the wallet must have; if it differs, nothing is changed and ABORTED ETAG_MISMATCH returned."""
+    request_id: _builtins.str
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
+    def __init__(
+        self,
+        *,
+        wallet_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "wallet_id", b"wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseWalletRequest: _TypeAlias = CloseWalletRequest  # noqa: Y015
+
+@_typing.final
+class CloseWalletResponse(_message.Message):
+    """Response message for WalletService.CloseWallet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WALLET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def wallet(self) -> _wallet_pb2.Wallet:
+        """The wallet, closed."""
+
+    def __init__(
+        self,
+        *,
+        wallet: _wallet_pb2.Wallet | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wallet", b"wallet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseWalletResponse: _TypeAlias = CloseWalletResponse  # noqa: Y015

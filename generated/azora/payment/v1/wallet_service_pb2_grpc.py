@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WalletServiceStub:
-    """The caller's wallet and its transaction history.
+    """Wallets and their transaction history.
     """
 
     def __init__(self, channel):
@@ -45,14 +45,34 @@ class WalletServiceStub:
                 request_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.SerializeToString,
                 response_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.FromString,
                 _registered_method=True)
+        self.FreezeWallet = channel.unary_unary(
+                '/azora.payment.v1.WalletService/FreezeWallet',
+                request_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.FreezeWalletRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.FreezeWalletResponse.FromString,
+                _registered_method=True)
+        self.UnfreezeWallet = channel.unary_unary(
+                '/azora.payment.v1.WalletService/UnfreezeWallet',
+                request_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.UnfreezeWalletRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.UnfreezeWalletResponse.FromString,
+                _registered_method=True)
+        self.CloseWallet = channel.unary_unary(
+                '/azora.payment.v1.WalletService/CloseWallet',
+                request_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletResponse.FromString,
+                _registered_method=True)
 
 
 class WalletServiceServicer:
-    """The caller's wallet and its transaction history.
+    """Wallets and their transaction history.
     """
 
     def GetWallet(self, request, context):
-        """Gets the caller's wallet. A wallet that has not been opened is returned with zero balances.
+        """Gets the caller's wallet, or with `wallet_id` and PERMISSION_WALLETS_MANAGE any wallet, as it is now or was at a past
+        `read_time`.
+
+        The caller's own wallet always exists: before it was opened it is returned with zero balances. A `wallet_id` names a
+        resource: it is not found if there is no such wallet, or was none at `read_time`.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +81,33 @@ class WalletServiceServicer:
     def ListTransactions(self, request, context):
         """Lists the transactions of the caller's wallet in one currency, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FreezeWallet(self, request, context):
+        """Freezes a wallet: it cannot be debited and no holds can be created in it until it is unfrozen. Credits are still
+        accepted; existing holds can be captured and released. Has no effect on a frozen wallet.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnfreezeWallet(self, request, context):
+        """Returns a frozen wallet to the active state. Has no effect on an active wallet.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseWallet(self, request, context):
+        """Closes an active or frozen wallet, permanently. All its balances must be zero, it must have no active hold and no
+        pending refund. Has no effect on a closed wallet.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
+        ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +126,21 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     request_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.FromString,
                     response_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.SerializeToString,
             ),
+            'FreezeWallet': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreezeWallet,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.FreezeWalletRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.FreezeWalletResponse.SerializeToString,
+            ),
+            'UnfreezeWallet': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnfreezeWallet,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.UnfreezeWalletRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.UnfreezeWalletResponse.SerializeToString,
+            ),
+            'CloseWallet': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseWallet,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'azora.payment.v1.WalletService', rpc_method_handlers)
@@ -88,7 +150,7 @@ def add_WalletServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WalletService:
-    """The caller's wallet and its transaction history.
+    """Wallets and their transaction history.
     """
 
     @staticmethod
@@ -135,6 +197,87 @@ class WalletService:
             '/azora.payment.v1.WalletService/ListTransactions',
             azora_dot_payment_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.SerializeToString,
             azora_dot_payment_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreezeWallet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.WalletService/FreezeWallet',
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.FreezeWalletRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.FreezeWalletResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnfreezeWallet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.WalletService/UnfreezeWallet',
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.UnfreezeWalletRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.UnfreezeWalletResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseWallet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.WalletService/CloseWallet',
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletResponse.FromString,
             options,
             channel_credentials,
             insecure,

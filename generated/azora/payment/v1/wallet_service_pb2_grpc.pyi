@@ -12,25 +12,52 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WalletServiceStub:
-    """The caller's wallet and its transaction history."""
+    """Wallets and their transaction history."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetWalletRequest, _wallet_service_pb2.GetWalletResponse]
-    """Gets the caller's wallet. A wallet that has not been opened is returned with zero balances."""
+    """Gets the caller's wallet, or with `wallet_id` and PERMISSION_WALLETS_MANAGE any wallet, as it is now or was at a past
+    `read_time`.
+
+    The caller's own wallet always exists: before it was opened it is returned with zero balances. A `wallet_id` names a
+    resource: it is not found if there is no such wallet, or was none at `read_time`.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
+    """
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
     """Lists the transactions of the caller's wallet in one currency, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
+    FreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.FreezeWalletRequest, _wallet_service_pb2.FreezeWalletResponse]
+    """Freezes a wallet: it cannot be debited and no holds can be created in it until it is unfrozen. Credits are still
+    accepted; existing holds can be captured and released. Has no effect on a frozen wallet.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+    """
+    UnfreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.UnfreezeWalletRequest, _wallet_service_pb2.UnfreezeWalletResponse]
+    """Returns a frozen wallet to the active state. Has no effect on an active wallet.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+    """
+    CloseWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.CloseWalletRequest, _wallet_service_pb2.CloseWalletResponse]
+    """Closes an active or frozen wallet, permanently. All its balances must be zero, it must have no active hold and no
+    pending refund. Has no effect on a closed wallet.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
+    ETAG_MISMATCH.
+    """
 
 class WalletServiceServicer:
-    """The caller's wallet and its transaction history."""
+    """Wallets and their transaction history."""
 
     def GetWallet(
         self,
         request: _wallet_service_pb2.GetWalletRequest,
         context: _aio.ServicerContext[_wallet_service_pb2.GetWalletRequest, _abc.Awaitable[_wallet_service_pb2.GetWalletResponse]],
     ) -> _abc.Awaitable[_wallet_service_pb2.GetWalletResponse]:
-        """Gets the caller's wallet. A wallet that has not been opened is returned with zero balances."""
+        """Gets the caller's wallet, or with `wallet_id` and PERMISSION_WALLETS_MANAGE any wallet, as it is now or was at a past
+        `read_time`.
+
+        The caller's own wallet always exists: before it was opened it is returned with zero balances. A `wallet_id` names a
+        resource: it is not found if there is no such wallet, or was none at `read_time`.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
+        """
 
     def ListTransactions(
         self,
@@ -39,6 +66,36 @@ class WalletServiceServicer:
     ) -> _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]:
         """Lists the transactions of the caller's wallet in one currency, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    def FreezeWallet(
+        self,
+        request: _wallet_service_pb2.FreezeWalletRequest,
+        context: _aio.ServicerContext[_wallet_service_pb2.FreezeWalletRequest, _abc.Awaitable[_wallet_service_pb2.FreezeWalletResponse]],
+    ) -> _abc.Awaitable[_wallet_service_pb2.FreezeWalletResponse]:
+        """Freezes a wallet: it cannot be debited and no holds can be created in it until it is unfrozen. Credits are still
+        accepted; existing holds can be captured and released. Has no effect on a frozen wallet.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+        """
+
+    def UnfreezeWallet(
+        self,
+        request: _wallet_service_pb2.UnfreezeWalletRequest,
+        context: _aio.ServicerContext[_wallet_service_pb2.UnfreezeWalletRequest, _abc.Awaitable[_wallet_service_pb2.UnfreezeWalletResponse]],
+    ) -> _abc.Awaitable[_wallet_service_pb2.UnfreezeWalletResponse]:
+        """Returns a frozen wallet to the active state. Has no effect on an active wallet.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+        """
+
+    def CloseWallet(
+        self,
+        request: _wallet_service_pb2.CloseWalletRequest,
+        context: _aio.ServicerContext[_wallet_service_pb2.CloseWalletRequest, _abc.Awaitable[_wallet_service_pb2.CloseWalletResponse]],
+    ) -> _abc.Awaitable[_wallet_service_pb2.CloseWalletResponse]:
+        """Closes an active or frozen wallet, permanently. All its balances must be zero, it must have no active hold and no
+        pending refund. Has no effect on a closed wallet.
+        Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
+        ETAG_MISMATCH.
         """
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _aio.Server) -> None: ...

@@ -67,6 +67,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Read any payment, and refund it at any time."""
     PERMISSION_LEDGER_READ: _Permission.ValueType  # 5
     """Read the trial balance of the ledger, and any transfer."""
+    PERMISSION_WALLETS_MANAGE: _Permission.ValueType  # 23
+    """Read any wallet; freeze, unfreeze and close wallets."""
     PERMISSION_WEBHOOKS_MANAGE: _Permission.ValueType  # 20
     """Manage the webhooks of the platform and of any user."""
 
@@ -85,6 +87,8 @@ PERMISSION_REFUNDS_MANAGE: Permission.ValueType  # 4
 """Read any payment, and refund it at any time."""
 PERMISSION_LEDGER_READ: Permission.ValueType  # 5
 """Read the trial balance of the ledger, and any transfer."""
+PERMISSION_WALLETS_MANAGE: Permission.ValueType  # 23
+"""Read any wallet; freeze, unfreeze and close wallets."""
 PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20
 """Manage the webhooks of the platform and of any user."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
