@@ -57,6 +57,9 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
     payment_store = PaymentStore()
     writer = Writer(database, KINDS, outbox)
+    infrastructure.metrics.gauge(
+        "azora_ledger_waiting", "Commands waiting for the ledger's writer.", lambda: writer.waiting
+    )
     return Container(
         infrastructure=infrastructure,
         wallets=WalletOperations(database=database, store=WalletStore(), pages=infrastructure.pages),

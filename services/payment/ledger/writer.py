@@ -7,6 +7,7 @@ locked; these wait for the lock in lanes, on connections of their own, one accou
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 Effect = TypeVar("Effect")
 Response = TypeVar("Response", bound="Message")
+
+logger = logging.getLogger(__name__)
 
 MAX_GROUP = 512
 """Postings in a group."""
@@ -226,6 +229,14 @@ class Writer:
         named = self._database.named(failure) if isinstance(failure, (*DRIVER_ERRORS, OSError)) else failure
         if isinstance(failure, OUT_OF_TIME):
             named = DependencyUnavailable(retry_after_seconds=1)
+        logger.warning(
+            "ledger group failed",
+            extra={
+                "commands": len(group),
+                "error": type(failure).__name__,
+                "sqlstate": getattr(failure, "sqlstate", None),
+            },
+        )
         if len(group) == 1 or isinstance(named, DependencyUnavailable):
             self._settle(group, Outcome(error=named))
             return []
