@@ -76,8 +76,11 @@ class Lane:
 class Writer:
     """Runs commands against the ledger, each exactly once under its idempotency key."""
 
-    def __init__(self, database: Database, kinds: Sequence[Kind[Any]], outbox: Outbox) -> None:
+    def __init__(
+        self, database: Database, kinds: Sequence[Kind[Any]], outbox: Outbox, *, max_waiting: int = MAX_WAITING
+    ) -> None:
         self._database = database
+        self._max_waiting = max_waiting
         self._committer = Committer(kinds, outbox)
         self._queue: deque[Pending] = deque()
         self._keys: dict[Identity, Pending] = {}
@@ -142,7 +145,7 @@ class Writer:
         return (outcome.answer if answered else outcome.effect), answered
 
     def _enqueue(self, pending: Pending) -> None:
-        if self.waiting >= MAX_WAITING:
+        if self.waiting >= self._max_waiting:
             raise Overloaded(retry_after_seconds=1)
         self.waiting += 1
         if pending.identity:
