@@ -81,6 +81,8 @@ class Loaded:
     records: dict[Identity, Record] = field(default_factory=dict)
     expired: list[Any] = field(default_factory=list)
     """Rows of locked accounts that have expired."""
+    opened: set[str] = field(default_factory=set)
+    """Users whose wallets were opened after their accounts had been looked up."""
     unlocked: set[str] = field(default_factory=set)
     """Accounts that are there and could not be locked."""
 
@@ -118,6 +120,9 @@ class Loader:
         needs = [pending.needs for pending in group]
         missing = [account_id for account_id in wanted if account_id not in accounts]
         parts, parameters = [("clock", CLOCK)], Parameters()
+        users = {user for need in needs for user in need.users} - self._owners.keys()
+        if users:
+            parts.append(("owner", OWNERS.format(users=parameters.array(users, "uuid"))))
         if missing:
             owners = {wanted[account_id].owner_id for account_id in missing}
             parts.append(("unlocked", UNLOCKED.format(missing=parameters.array(missing, "uuid"))))
@@ -155,6 +160,9 @@ class Loader:
         for tag, row in rows:
             by_tag[tag].append(row)
         loaded = Loaded(by_tag["clock"][0][0], Changes(accounts=accounts, owners=self._owners))
+        for row in by_tag["owner"]:
+            self._remember(Owner(str(row[0]), str(row[1]), row[2]))
+            loaded.opened.add(str(row[1]))
         loaded.states = {str(row[0]): _STATES[row[1]] for row in by_tag["state"]}
         loaded.unlocked = {str(row[0]) for row in by_tag["unlocked"]}
         loaded.records = {(row[0], row[1], row[2]): Record(row[3], row[4], row[5]) for row in by_tag["record"]}

@@ -223,6 +223,9 @@ class Writer:
                 for pending, outcome in result.outcomes:
                     self._settle([pending], outcome)
                 self._drop(result.dropped)
+                if result.outdated:
+                    self._queue.extendleft(reversed(result.outdated))
+                    self._wake()
                 return result.skipped
         return await self._refused(group, failure, lane)
 
