@@ -30,13 +30,13 @@ from azora.payment.v1 import payment_service_pb2 as pb
 
 from bench.ledger_peer import COMMIT, FILL, FUNCTION, HOT, RANDOM
 from services.local import postgres
-from services.payment.app import KINDS
+from services.payment.app import EVENTS, KINDS
 from services.payment.holds.model import Order, PaymentType
 from services.payment.ledger.model import STRIPES, AccountKey, AccountKind
 from services.payment.ledger.writer import Writer
 from services.payment.payments import convert
 from services.payment.payments.commands import CreatePayment, Earn
-from services.payment.payments.model import Earning, PaymentRefunded
+from services.payment.payments.model import Earning
 from services.shared.db import Database
 from services.shared.idempotency import Idempotent
 from services.shared.ids import new_id
@@ -87,7 +87,7 @@ class Bench:
         self._cluster = cluster
         self._folder = folder
         self._database = Database(cluster.url("payment", "payment_app"))
-        outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
+        outbox = Outbox("payment", EVENTS)
         self._writer = Writer(self._database, KINDS, outbox)
         self._users: list[str] = []
         self._postmaster = psutil.Process(int((cluster.data / "postmaster.pid").read_text().split()[0]))

@@ -14,6 +14,7 @@
 | 10 | Validation | parses and checks the message |
 | 11 | ActingUser | needs the message |
 | 12 | AccountRateLimit | needs the message |
+| 13 | ItemRateLimit | needs the message |
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
 from interceptors.metrics import Metrics
-from interceptors.rate_limit import AccountRateLimit, RateLimit
+from interceptors.rate_limit import AccountRateLimit, ItemRateLimit, RateLimit
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
 from services.shared.limits import MAX_CONCURRENT_RPCS
@@ -69,5 +70,6 @@ def chain(
         Validation(),
         ActingUser(),
         AccountRateLimit(limiter),
+        ItemRateLimit(limiter),
     )
     return Chain(interceptors, policies)

@@ -64,14 +64,22 @@ class Limiter:
         if self._connections is not None:
             await self._connections.aclose()
 
-    async def count(self, call: Call, tier: Tier, dimension: str, identity: str, per_minute: int) -> None:
-        """Count the call; note the limit in the answer's headers. Raises RateLimited above it."""
+    async def count(
+        self, call: Call, tier: Tier, dimension: str, identity: str, per_minute: int, *, cost: int | None = None
+    ) -> None:
+        """Count the call; note the limit in the answer's headers. Raises RateLimited above it.
+
+        A `cost` counts as so many calls beside the call itself: at most as many as the limit ever has room for.
+        """
         limit = max(1, math.floor(per_minute * self._scale))
+        hits = 1 if cost is None else min(cost, limit - 1)
+        if not hits:
+            return
         key = (tier.name, dimension, identity)
         if self._shared is None:
-            used: tuple[bool, int, int] | None = self._local.hit(key, limit)
+            used: tuple[bool, int, int] | None = self._local.hit(key, limit, cost=hits)
         else:
-            used = await self._hit_shared(self._shared, key, limit, strict=tier.name == "CREDENTIALS")
+            used = await self._hit_shared(self._shared, key, limit, hits, strict=tier.name == "CREDENTIALS")
         if used is None:
             self._decided(tier, "unchecked")
             return
@@ -94,16 +102,16 @@ class Limiter:
         counter.inc()
 
     async def _hit_shared(
-        self, shared: SlidingWindowCounterRateLimiter, key: tuple[str, ...], limit: int, *, strict: bool
+        self, shared: SlidingWindowCounterRateLimiter, key: tuple[str, ...], limit: int, hits: int, *, strict: bool
     ) -> tuple[bool, int, int] | None:
         if time.monotonic() >= self._shared_again_at:
             try:
                 async with asyncio.timeout(2 * STORE_TIMEOUT_SECONDS):
-                    return await _window(shared, RateLimitItemPerMinute(limit), key)
+                    return await _window(shared, RateLimitItemPerMinute(limit), key, hits)
             except Exception as error:  # noqa: BLE001 - whatever the store's client raises, calls go on
                 self._shared_again_at = time.monotonic() + STORE_RETRY_SECONDS
                 logger.warning("shared rate-limit counters do not answer", extra={"error": type(error).__name__})
-        return self._local.hit(key, limit) if strict else None
+        return self._local.hit(key, limit, cost=hits) if strict else None
 
 
 class RateLimit(Interceptor):
@@ -147,9 +155,31 @@ class AccountRateLimit(Interceptor):
         await proceed()
 
 
+class ItemRateLimit(Interceptor):
+    """Counts the items of a batch like calls: all but the first, which the call was counted for. After validation."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    def applies(self, policy: MethodPolicy) -> bool:
+        """Whether a field of the request lists items."""
+        return bool(policy.counted_field)
+
+    async def around(self, call: Call, proceed: Proceed) -> None:
+        """Count the items. Raises RateLimited."""
+        tier, principal = call.policy.tier, call.served.principal
+        more = len(getattr(call.request, call.policy.counted_field)) - 1
+        if tier is not None and not principal.service:
+            if tier.per_address:
+                await self._limiter.count(call, tier, "address", principal.network, tier.per_address, cost=more)
+            if tier.per_user:
+                await self._limiter.count(call, tier, "user", principal.id, tier.per_user, cost=more)
+        await proceed()
+
+
 async def _window(
-    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, key: tuple[str, ...]
+    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, key: tuple[str, ...], hits: int
 ) -> tuple[bool, int, int]:
-    allowed = await limiter.hit(item, *key)
+    allowed = await limiter.hit(item, *key, cost=hits)
     stats = await limiter.get_window_stats(item, *key)
     return allowed, max(0, stats.remaining), max(1, math.ceil(stats.reset_time - time.time()))

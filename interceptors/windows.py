@@ -25,8 +25,10 @@ class Windows:
         self._current: dict[tuple[str, ...], int] = {}
         self._previous: dict[tuple[str, ...], int] = {}
 
-    def hit(self, key: tuple[str, ...], limit: int) -> tuple[bool, int, int]:
-        """Count a hit unless it is above `limit`: whether it is allowed, how many are left, seconds to the next one.
+    def hit(self, key: tuple[str, ...], limit: int, *, cost: int = 1) -> tuple[bool, int, int]:
+        """Count a hit, as `cost` hits, unless it is above `limit`.
+
+        Return whether it is allowed, how many are left, and the seconds to the next one.
 
         While some are left, the seconds are those to the end of the minute.
         """
@@ -36,9 +38,10 @@ class Windows:
             self._current, self._minute = {}, minute
         current, previous = self._current.get(key, 0), self._previous.get(key, 0)
         used = math.floor(current + previous * (1 - into / WINDOW_SECONDS))
-        if used < limit:
-            self._current[key] = current + 1
-            return True, limit - used - 1, math.ceil(WINDOW_SECONDS - into)
+        room = limit - cost + 1
+        if used < room:
+            self._current[key] = current + cost
+            return True, limit - used - cost, math.ceil(WINDOW_SECONDS - into)
         # Until enough of the last minute has passed out of the window, or all of this one into the last.
-        free_at = WINDOW_SECONDS * (1 - (limit - current) / previous) if current < limit else WINDOW_SECONDS
-        return False, 0, max(1, math.floor(free_at - into) + 1)
+        free_at = WINDOW_SECONDS * (1 - (room - current) / previous) if current < room else WINDOW_SECONDS
+        return False, max(0, limit - used), max(1, math.floor(free_at - into) + 1)

@@ -23,7 +23,8 @@ Compiled from the `.proto` files by `make generate`. Envoy and the services enfo
 
 - **Callers**: any one of those listed is admitted. A service is authenticated by its mesh certificate. RPCs that admit
   services only are not reachable through the public port.
-- **Rate**: rate-limit tier, see [rate limits](#rate-limits).
+- **Rate**: rate-limit tier, see [rate limits](#rate-limits). If it names a request field, each item
+  of the field counts as a call.
 - **Timeout**: maximum duration of a call. A shorter client deadline takes precedence.
 - **Retry**: whether the call can be retried after an unknown outcome.
 - **Key**: whether the call accepts an idempotency key, as `requestId` or the `Idempotency-Key` header.
@@ -48,7 +49,7 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
                 method.name,
                 _binding(method),
                 ", ".join(_callers(policy)),
-                policy.tier.name if policy.tier else "",
+                _rate(policy),
                 f"{policy.timeout_seconds:g} s",
                 _tick(policy.retry_safe),
                 _tick(policy.takes_idempotency_key),
@@ -56,6 +57,11 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
         )
     header = ("RPC", "HTTP", "Callers", "Rate", "Timeout", "Retry", "Key")
     return f"## {service.full_name}\n\n{_table(header, rows)}"
+
+
+def _rate(policy: MethodPolicy) -> str:
+    tier = policy.tier.name if policy.tier else ""
+    return f"{tier}, each of `{policy.counted_field}`" if policy.counted_field else tier
 
 
 def _limits() -> str:

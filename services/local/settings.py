@@ -34,7 +34,7 @@ class SystemSettings(BaseSettings):
     env: Environment = Environment.DEVELOPMENT
     """Must be development: `azora up` refuses to start in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplier for every rate limit, Envoy's flood guard included."""
+    """Multiplier of all rate limits and velocity limits, Envoy's flood guard included."""
     otlp_endpoint: OtlpEndpoint = ""
     """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
     trace_sample_ratio: Ratio = 1.0

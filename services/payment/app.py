@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HOLDS
+from services.payment.ledger.debits import VelocityLimits
 from services.payment.ledger.operations import LedgerOperations
 from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
@@ -19,6 +20,11 @@ from services.payment.payments.model import PaymentRefunded
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
+from services.payment.transfers.commands import TransferLimits
+from services.payment.transfers.convert import transfer_completed
+from services.payment.transfers.model import TransferCompleted
+from services.payment.transfers.operations import TransferOperations
+from services.payment.transfers.store import TARGET_WALLETS, TransferStore
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
@@ -32,6 +38,10 @@ from services.shared.outbound_http import AddressPolicy, OutboundHttp
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from google.protobuf.message import Message
+
     from services.payment.ports import Education
     from services.payment.settings import PaymentSettings
     from services.shared.outbox import Send
@@ -39,8 +49,13 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
-KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS)
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS)
 """The rows that commands of the ledger read and write."""
+EVENTS: Mapping[type, Callable[[Any], Message]] = {
+    PaymentRefunded: convert.payment_refunded,
+    TransferCompleted: transfer_completed,
+}
+"""The encoders of the events that Payment publishes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,7 @@ class Container:
     infrastructure: Infrastructure[PaymentSettings]
     wallets: WalletOperations
     payments: PaymentOperations
+    transfers: TransferOperations
     refunds: RefundOperations
     outbox: Outbox
     holds: HoldOperations
@@ -73,11 +89,8 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
     webhooks = _webhooks(infrastructure)
-    outbox = Outbox(
-        "payment",
-        {PaymentRefunded: convert.payment_refunded},
-        webhooks=webhook_jobs.consumer(webhooks.deliveries),
-    )
+    outbox = Outbox("payment", EVENTS, webhooks=webhook_jobs.consumer(webhooks.deliveries))
+    limits = _limits(settings)
     payment_store = PaymentStore()
     writer = Writer(database, KINDS, outbox)
     infrastructure.metrics.gauge(
@@ -91,6 +104,14 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             store=payment_store,
             writer=writer,
             refund_window=timedelta(days=settings.refund_window_days),
+            limits=limits.limits,
+        ),
+        transfers=TransferOperations(
+            database=database,
+            store=TransferStore(),
+            writer=writer,
+            limits=limits,
+            require_verified_email=settings.requires_verified_email,
         ),
         refunds=RefundOperations(
             database=database,
@@ -100,10 +121,23 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
         ),
         outbox=outbox,
-        holds=HoldOperations(writer=writer),
+        holds=HoldOperations(writer=writer, limits=limits.limits),
         earnings=EarningOperations(writer=writer),
         ledger=LedgerOperations(database=database, store=LedgerStore()),
         webhooks=webhooks,
+    )
+
+
+def _limits(settings: PaymentSettings) -> TransferLimits:
+    scale, new_wallets = settings.rate_limit_scale, settings.new_wallets_transfer
+    return TransferLimits(
+        VelocityLimits(
+            window=timedelta(hours=settings.velocity_window_hours),
+            max_amount=max(1, int(settings.velocity_max_amount * scale)),
+            max_count=max(1, int(settings.velocity_max_debits * scale)),
+        ),
+        new_wallet_age=timedelta(days=settings.new_wallet_days),
+        new_wallet_max_amount=None if new_wallets is None else int(new_wallets * scale),
     )
 
 
@@ -148,6 +182,7 @@ def build(
         WalletServicer(container.wallets),
         PaymentServicer(
             payments=container.payments,
+            transfers=container.transfers,
             refunds=container.refunds,
             holds=container.holds,
             earnings=container.earnings,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from services.shared.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from services.shared.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
 
 
 class InsufficientFunds(FailedPrecondition):
@@ -17,7 +25,7 @@ class WalletFrozen(FailedPrecondition):
 
 
 class CurrencyMismatch(InvalidArgument):
-    """The currency does not match that of the payment or hold."""
+    """The currency does not match."""
 
     def __init__(self, *, currency: str) -> None:
         super().__init__(metadata={"currency": currency})
@@ -25,6 +33,43 @@ class CurrencyMismatch(InvalidArgument):
 
 class AmountOverflow(InvalidArgument):
     """The resulting balance exceeds the supported range."""
+
+
+class EtagMismatch(Aborted):
+    """The balance has changed; read it again and retry."""
+
+
+class MinimumAvailableNotMet(FailedPrecondition):
+    """The available balance would fall below the requested minimum."""
+
+    def __init__(self, *, currency: str) -> None:
+        super().__init__(metadata={"currency": currency})
+
+
+class VelocityExceeded(ResourceExhausted):
+    """The debits of the wallet exceed a velocity limit."""
+
+    def __init__(
+        self, *, currency: str, max_debit_minor: int, max_debits: int, retry_after_seconds: float | None
+    ) -> None:
+        limits = {"maxDebitMinorUnits": str(max_debit_minor), "maxDebits": str(max_debits)}
+        super().__init__(metadata={"currency": currency} | limits, retry_after_seconds=retry_after_seconds)
+
+
+class TransferNotFound(NotFound):
+    """Transfer not found."""
+
+
+class TargetWalletNotFound(NotFound):
+    """Target wallet not found."""
+
+
+class SelfTransfer(InvalidArgument):
+    """The target of a transfer must be another user's wallet."""
+
+
+class EmailNotVerified(FailedPrecondition):
+    """Transfers require a verified e-mail address; verify it, then refresh the access token."""
 
 
 class PaymentNotFound(NotFound):

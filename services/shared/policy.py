@@ -65,6 +65,7 @@ class MethodPolicy:
     timeout_seconds: float
     takes_idempotency_key: bool
     acting_user_field: str
+    counted_field: str
     retry_safe: bool
     """Whether the standard idempotency_level allows a retry after the call may have been executed."""
     server_streaming: bool
@@ -136,6 +137,7 @@ def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
         timeout_seconds=600 if streams else 2,
         takes_idempotency_key=False,
         acting_user_field="",
+        counted_field="",
         retry_safe=True,
         server_streaming=streams,
     )
@@ -154,7 +156,7 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         raise PolicyError(f"{path} has no rate tier")
     if timeout_seconds <= 0:
         raise PolicyError(f"{path} has no timeout")
-    for field in filter(None, (declared.account_field, declared.acting_user_field)):
+    for field in filter(None, (declared.account_field, declared.acting_user_field, declared.counted_field)):
         if field not in method.input_type.fields_by_name:
             raise PolicyError(f"{path} refers to the unknown field {field} of {method.input_type.full_name}")
     if declared.idempotency_key and "request_id" not in method.input_type.fields_by_name:
@@ -179,6 +181,7 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         timeout_seconds=timeout_seconds,
         takes_idempotency_key=declared.idempotency_key,
         acting_user_field=declared.acting_user_field,
+        counted_field=declared.counted_field,
         retry_safe=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         server_streaming=method.server_streaming,
     )

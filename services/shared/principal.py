@@ -31,6 +31,8 @@ class Principal:
     """Name of the calling service, proven by its certificate; empty for calls through the edge."""
     address: str = ""
     """Network address of the client as the edge saw it; empty within the mesh."""
+    email_verified: bool = False
+    """Whether the access token states that the user's e-mail address is verified."""
 
     @property
     def network(self) -> str:
@@ -56,7 +58,9 @@ class Principal:
 
     def through(self, *, service: str = "", address: str = "") -> Principal:
         """Return this caller as it reached us: through the calling service, or from an address."""
-        return Principal(self.user_id, self.session_id, self.role, self.permissions, service, address)
+        return Principal(
+            self.user_id, self.session_id, self.role, self.permissions, service, address, self.email_verified
+        )
 
     def may(self, permission: str) -> bool:
         """Whether the caller's role holds the permission, named as in azora.policy.v1.Permission."""

@@ -50,7 +50,7 @@ class ServerSettings(BaseSettings):
     reflection: bool | None = None
     """Whether to serve gRPC reflection. Defaults to true in development and false in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplier of all rate limits, for tests and load generation. Must be 1 in production."""
+    """Multiplier of all rate limits and velocity limits, for tests and load generation. Must be 1 in production."""
     redis_url: SecretStr | None = None
     """URL of the Redis-compatible server for shared rate-limit counters. Counters are in-process if unset."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -189,6 +189,7 @@ class AccessTokens:
                 session_id=claims["sid"],
                 role=roles[0],
                 permissions=frozenset().union(*(self._permissions.get(role, frozenset()) for role in roles)),
+                email_verified=claims.get("email_verified") is True,
             ),
             epoch=claims.get("epoch", 0),
             key_id=key_id,

@@ -118,7 +118,7 @@ def test_an_inbox_handles_exactly_what_the_contract_subscribes_to(service: str) 
 
 
 def test_an_outbox_encodes_exactly_what_the_contract_declares() -> None:
-    with pytest.raises(ValueError, match=r"payment: .* differ in PaymentRefunded"):
+    with pytest.raises(ValueError, match=r"payment: .* differ in .*PaymentRefunded"):
         Outbox("payment", {})
     with pytest.raises(ValueError, match=r"education: .* differ in EventType"):
         Outbox("education", {EventType: lambda _: _})

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 RESOURCES = {
     "auth": {"accounts", "passwords", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
     "education": {"courses", "enrollments", "quizzes", "certificates"},
-    "payment": {"wallets", "payments", "holds", "ledger", "webhooks"},
+    "payment": {"wallets", "payments", "holds", "transfers", "ledger", "webhooks"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
 RESOURCE_FILES.add("commands")  # What a resource has the ledger's writer do.
-LEDGER_FILES = {"book", "chain", "group", "loading", "pending", "rows", "session", "writer", "writing"}
+LEDGER_FILES = {"book", "chain", "debits", "group", "loading", "pending", "rows", "session", "writer", "writing"}
 """How commands are decided and written, once for all resources."""
 SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "admin"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 70

@@ -130,6 +130,62 @@ async def test_numbers_that_do_not_fit_are_refused(http: httpx.AsyncClient, peop
     status_of(response)
 
 
+TRANSFERS: list[tuple[str, str]] = [
+    ("0", "VALIDATION_FAILED"),
+    ("-1", "VALIDATION_FAILED"),
+    ("null", "VALIDATION_FAILED"),
+    ("9223372036854775807", "INSUFFICIENT_FUNDS"),
+    ("1e2", "INSUFFICIENT_FUNDS"),  # An integer, in the words of JSON and of proto3's mapping to it.
+    ("9223372036854775808", ""),
+    ("1.5", ""),
+    ('"0x10"', ""),
+    ("NaN", ""),
+    ('"NaN"', ""),
+]
+
+
+@pytest.mark.parametrize(("minor_units", "reason"), TRANSFERS)
+async def test_an_amount_that_is_none_is_not_transferred(
+    http: httpx.AsyncClient, people: People, minor_units: str, reason: str
+) -> None:
+    headers = await people.student() | {"content-type": "application/json"}
+    amount = f'{{"minorUnits": {minor_units}, "currency": "AZR"}}'
+    body = f'{{"targetUserId": "{uuid4()}", "amount": {amount}}}'
+    many = f'{{"transfers": [{body}], "requestId": "k"}}'
+    for path, content in (("/v1/transfers", body), ("/v1/transfers:batchCreate", many)):
+        response = await http.post(path, content=content, headers=headers)
+        status_of(response)
+        assert response.status_code == 400, response.text
+        assert reason in ("", reason_of(response))
+    assert (await http.get("/v1/transactions", headers=headers)).json()["transactions"] == []
+
+
+async def test_a_transfer_is_made_quoted_and_read_as_json(http: httpx.AsyncClient, people: People) -> None:
+    sender, admin = await people.student(), await people.admin()
+    users = [(await http.get("/v1/auth/profile", headers=person)).json()["user"]["id"] for person in (sender, admin)]
+    hundred = {"minorUnits": "100", "currency": "AZR"}
+    earned = {"userId": users[0], "amount": hundred, "reference": str(uuid4())}
+    assert (await http.post("/v1/earn", json=earned, headers=admin)).status_code == 200
+    body = {"targetUserId": users[1], "amount": {"minorUnits": "40", "currency": "AZR"}, "requestId": "t"}
+    quoted = (await http.post("/v1/transfers", json=body | {"validateOnly": True}, headers=sender)).json()["transfer"]
+    assert (quoted["id"], quoted["amount"]["minorUnits"]) == ("", "40")
+    made = (await http.post("/v1/transfers", json=body, headers=sender)).json()["transfer"]
+    assert (await http.get(f"/v1/transfers/{made['id']}", headers=sender)).json() == {"transfer": made}
+    both = {"targetUserId": users[1], "targetWalletId": made["targetWalletId"]}
+    response = await http.post("/v1/transfers", json=body | both, headers=sender)
+    status_of(response)
+    assert response.status_code == 400
+    results = (
+        await http.post(
+            "/v1/transfers:batchCreate",
+            json={"transfers": [{**body, "requestId": ""}] * 2, "returnPartialSuccess": True},
+            headers=sender,
+        )
+    ).json()["results"]
+    assert results[0]["transfer"]["targetUserId"] == users[1]
+    assert results[1]["error"]["details"][0]["reason"] == "INSUFFICIENT_FUNDS"
+
+
 async def test_nobody_mints_and_nobody_registers_as_more_than_a_student(
     http: httpx.AsyncClient, people: People
 ) -> None:

@@ -13,14 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 from google.protobuf.wrappers_pb2 import StringValue
 
-from services.payment.app import KINDS
+from services.payment.app import EVENTS, KINDS
 from services.payment.holds.commands import CreateHold
 from services.payment.holds.model import Hold, Order, PaymentType
 from services.payment.ledger.book import Command, Needs
 from services.payment.ledger.writer import MAX_WAITING, Writer
-from services.payment.payments import convert
 from services.payment.payments.commands import CaptureHold, CreatePayment, Earn
-from services.payment.payments.model import Earning, PaymentRefunded
+from services.payment.payments.model import Earning
 from services.shared.db import Database
 from services.shared.idempotency import Idempotent
 from services.shared.ids import new_id
@@ -174,8 +173,7 @@ class Ledgers:
 def replica(url: str, *, max_waiting: int = MAX_WAITING) -> LedgerReplica:
     """Return a replica on a database."""
     database = Database(url)
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
-    return LedgerReplica(database, Writer(database, KINDS, outbox, max_waiting=max_waiting))
+    return LedgerReplica(database, Writer(database, KINDS, Outbox("payment", EVENTS), max_waiting=max_waiting))
 
 
 @asynccontextmanager

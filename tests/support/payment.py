@@ -18,6 +18,7 @@ from azora.payment.v1 import (
     ledger_service_pb2_grpc,
     payment_pb2,
     payment_service_pb2_grpc,
+    transfer_pb2,
     wallet_pb2,
     wallet_service_pb2,
     wallet_service_pb2_grpc,
@@ -131,6 +132,26 @@ class Person:
         request = pb.CreatePaymentRequest(type=kind, amount=azr(minor_units), request_id=key)
         return (await self.payment.payments.CreatePayment(request, metadata=self.metadata)).payment
 
+    async def transfer(
+        self, target: Person, minor_units: int, *, key: str = "", **fields: Any
+    ) -> transfer_pb2.Transfer:
+        """Transfer to another person."""
+        request = pb.CreateTransferRequest(target_user_id=target.id, amount=azr(minor_units), request_id=key, **fields)
+        return (await self.payment.payments.CreateTransfer(request, metadata=self.metadata)).transfer
+
+    async def read_transfer(self, transfer_id: str) -> transfer_pb2.Transfer:
+        """Read a transfer."""
+        request = pb.GetTransferRequest(transfer_id=transfer_id)
+        return (await self.payment.payments.GetTransfer(request, metadata=self.metadata)).transfer
+
+    async def transfer_to_many(
+        self, *targets: tuple[Person, int], key: str = "", partial: bool = False
+    ) -> Sequence[transfer_pb2.TransferResult]:
+        """Transfer to others in a batch."""
+        transfers = [pb.BatchTransfer(target_user_id=target.id, amount=azr(minor)) for target, minor in targets]
+        request = pb.BatchCreateTransfersRequest(transfers=transfers, return_partial_success=partial, request_id=key)
+        return (await self.payment.payments.BatchCreateTransfers(request, metadata=self.metadata)).results
+
     async def refund(
         self, payment_id: str, amount: money_pb2.Money | None = None, *, key: str = ""
     ) -> payment_pb2.Refund:
@@ -211,10 +232,10 @@ class RunningPayment:
         """Return the stub of WalletService."""
         return wallet_service_pb2_grpc.WalletServiceStub(self.channel)
 
-    def person(self, role: str = "ROLE_STUDENT") -> Person:
-        """Return a new person, without a wallet."""
+    def person(self, role: str = "ROLE_STUDENT", **claims: Any) -> Person:
+        """Return a new person, without a wallet; their token states these claims, too."""
         user_id = new_id()
-        return Person(user_id, bearer(self.signer.token(user_id, role)), self)
+        return Person(user_id, bearer(self.signer.token(user_id, role, **claims)), self)
 
     def admin(self) -> Person:
         """Return a new administrator."""
@@ -266,24 +287,24 @@ async def running_payment(
     settle_after_seconds: float = 600,
     **changes: Any,
 ) -> AsyncIterator[RunningPayment]:
-    """Serve Payment on a database, without limits; give its stubs. `changes` are other settings.
+    """Serve Payment on a database, without limits; give its stubs. `changes` are of its settings.
 
     With a `mesh_target` it asks the Auth and the Education that are there; without, the signer itself, and the given
     Education or a stand-in.
     """
     signer, fake = signer or Signer(), FakeEducation()
     async with short_folder() as folder:
-        settings = PaymentSettings(
-            env=Environment.DEVELOPMENT,
-            listen=f"unix:{folder}/payment.sock",
-            mesh_target=mesh_target or f"unix:{folder}/mesh.sock",
-            database_url=SecretStr(app_url),
-            secret_key=SecretStr(base64.b64encode(os.urandom(32)).decode()),
-            rate_limit_scale=10_000,
-            drain_seconds=0,
-            refund_settle_after_seconds=settle_after_seconds,
-            **changes,
-        )
+        values: dict[str, Any] = {
+            "env": Environment.DEVELOPMENT,
+            "listen": f"unix:{folder}/payment.sock",
+            "mesh_target": mesh_target or f"unix:{folder}/mesh.sock",
+            "database_url": SecretStr(app_url),
+            "secret_key": SecretStr(base64.b64encode(os.urandom(32)).decode()),
+            "rate_limit_scale": 10_000,
+            "drain_seconds": 0,
+            "refund_settle_after_seconds": settle_after_seconds,
+        }
+        settings = PaymentSettings(**values | changes)
         server = (
             build(settings)
             if mesh_target

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.payment.errors import HoldNotActive, HoldNotFound
 from services.payment.holds.model import Hold, HoldState
 from services.payment.ledger.book import Command, Needs
+from services.payment.ledger.debits import FREELY, Terms, debiting
 from services.payment.wallets.commands import find_payer
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CreateHold(Command[Hold]):
-    """Hold the order's amount. Refused with InsufficientFunds, WalletFrozen."""
+    """Hold the order's amount. Refused with InsufficientFunds, WalletFrozen, or by its terms."""
 
     user_id: str
     creator: str
     order: Order
     expire_after: timedelta
+    terms: Terms = FREELY
 
     @property
     def needs(self) -> Needs:
@@ -34,7 +36,9 @@ class CreateHold(Command[Hold]):
     def decide(self, book: Book) -> Hold:
         """Hold the amount."""
         payer = find_payer(book, self.user_id, self.order.amount.currency)
-        book.hold(self.order.source(payer), self.order.amount.amount_minor)
+        account = self.order.source(payer)
+        with debiting(book, account, self.terms):
+            book.hold(account, self.order.amount.amount_minor)
         hold = Hold(
             id=book.new_id(),
             payer=payer,

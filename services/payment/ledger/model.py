@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
@@ -47,12 +48,15 @@ class TransactionType(StrEnum):
     EARN = "EARN"
     PAYMENT = "PAYMENT"
     REFUND = "REFUND"
+    TRANSFER = "TRANSFER"
 
 
 class SourceKind(StrEnum):
     """Kind of the resource that a transaction posts."""
 
     PAYMENT = "PAYMENT"
+    TRANSFER_BATCH = "TRANSFER_BATCH"
+    """All transfers that one call created."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,16 @@ class Account:
     def available_minor(self) -> int:
         """Amount that can be debited."""
         return self.posted_minor - self.held_minor
+
+    @property
+    def etag(self) -> str:
+        """ETag of the balance."""
+        return etag(self.sequence, self.held_minor)
+
+
+def etag(sequence: int, held_minor: int) -> str:
+    """Return the ETag of an account's balance: it changes with every entry and hold."""
+    return sha256(f"{sequence}/{held_minor}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from services.payment.errors import (
 from services.payment.holds.commands import find_hold
 from services.payment.holds.model import Hold, HoldState
 from services.payment.ledger.book import Command, Needs
+from services.payment.ledger.debits import FREELY, Terms, debiting
 from services.payment.ledger.model import AccountKey, AccountKind, Leg, SourceKind, Transaction, TransactionType
 from services.payment.payments.model import Captured, Payment, PaymentRefunded, Refund, RefundState, SettleRefund
 from services.payment.wallets.commands import find_payer
@@ -44,12 +45,13 @@ REJECTIONS = {kind.reason: kind for kind in (CourseCompleted, ProgressLimitExcee
 
 @dataclass(frozen=True, slots=True)
 class CreatePayment(Command[Payment]):
-    """Pay an order from a user's wallet. Refused with InsufficientFunds, WalletFrozen."""
+    """Pay an order from a user's wallet. Refused with InsufficientFunds, WalletFrozen, or by its terms."""
 
     user_id: str
     creator: str
     order: Order
     refund_window: timedelta
+    terms: Terms = FREELY
 
     @property
     def needs(self) -> Needs:
@@ -60,7 +62,8 @@ class CreatePayment(Command[Payment]):
     def decide(self, book: Book) -> Payment:
         """Post the payment."""
         payer = find_payer(book, self.user_id, self.order.amount.currency)
-        return _pay(book, payer, self.order, creator=self.creator, refund_window=self.refund_window)
+        with debiting(book, self.order.source(payer), self.terms):
+            return _pay(book, payer, self.order, creator=self.creator, refund_window=self.refund_window)
 
 
 @dataclass(frozen=True, slots=True)

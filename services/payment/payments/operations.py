@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.payment.errors import PaymentNotFound, RefundNotFound
+from services.payment.ledger.debits import Terms
 from services.payment.ledger.model import ADMINISTRATORS
 from services.payment.payments.commands import (
     REJECTIONS,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.payment.holds.model import Hold, Order
+    from services.payment.ledger.debits import Conditions, VelocityLimits
     from services.payment.ledger.writer import Writer
     from services.payment.payments.model import Earning, Payment, Refund, SettleRefund
     from services.payment.payments.store import PaymentStore
@@ -43,18 +46,40 @@ SWEEP_LIMIT = 1000
 class PaymentOperations:
     """Payments, made at once or by capturing a hold."""
 
-    def __init__(self, *, database: Database, store: PaymentStore, writer: Writer, refund_window: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: PaymentStore,
+        writer: Writer,
+        refund_window: timedelta,
+        limits: VelocityLimits,
+    ) -> None:
         self._database = database
         self._store = store
         self._writer = writer
         self._refund_window = refund_window
+        self._limits = limits
 
     async def create_payment(
-        self, *, principal: Principal, order: Order, idempotent: Idempotent[Payment, Response]
+        self,
+        *,
+        principal: Principal,
+        order: Order,
+        conditions: Conditions,
+        validate_only: bool,
+        idempotent: Idempotent[Payment, Response],
     ) -> Response:
-        """Pay from the caller's wallet. Raises CurrencyUnknown, InsufficientFunds, WalletFrozen."""
+        """Pay from the caller's wallet.
+
+        Raises CurrencyUnknown, CurrencyMismatch, InsufficientFunds, WalletFrozen, EtagMismatch, MinimumAvailableNotMet,
+        VelocityExceeded.
+        """
         check_currency(order.amount.currency)
-        command = CreatePayment(principal.user_id, principal.service, order, self._refund_window)
+        terms = Terms(conditions, self._limits)
+        command = CreatePayment(principal.user_id, principal.service, order, self._refund_window, terms)
+        if validate_only:
+            return idempotent.encode(replace(await self._writer.quote(command), id=""))
         return await self._writer.answer(command, idempotent)
 
     async def get_payment(self, *, principal: Principal, payment_id: str) -> Payment:

@@ -39,6 +39,7 @@ def get_wallet_response(wallet: Wallet) -> wallet_service_pb2.GetWalletResponse:
                     posted=balance.posted_minor,
                     held=balance.held_minor,
                     available=balance.available_minor,
+                    etag=balance.etag,
                 )
                 for balance in wallet.balances
             ],

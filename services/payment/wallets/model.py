@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from services.payment.ledger.model import SourceKind
+from services.payment.ledger.model import SourceKind, etag
 from services.shared.money import Money
 
 if TYPE_CHECKING:
@@ -30,11 +30,18 @@ class Balance:
     posted_minor: int = 0
     held_minor: int = 0
     """Set aside by holds that are neither captured, released nor expired."""
+    sequence: int = 0
+    """Number of its entries."""
 
     @property
     def available_minor(self) -> int:
         """What can be spent."""
         return self.posted_minor - self.held_minor
+
+    @property
+    def etag(self) -> str:
+        """ETag by which a debit can be made conditional; empty before the first entry."""
+        return etag(self.sequence, self.held_minor) if self.sequence else ""
 
 
 @dataclass(frozen=True, slots=True)

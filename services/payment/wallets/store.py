@@ -44,6 +44,7 @@ READ = (
         accounts.c.currency,
         accounts.c.posted,
         _live_holds.label("held"),
+        accounts.c.sequence,
     )
     .select_from(wallets.outerjoin(accounts, _own))
     .where(wallets.c.user_id == bindparam("user_id"))
@@ -89,7 +90,7 @@ class WalletStore:
         rows = (await connection.execute(READ, {"user_id": user_id})).all()
         if not rows:
             return Wallet()
-        balances = tuple(Balance(row.currency, row.posted, row.held) for row in rows if row.currency)
+        balances = tuple(Balance(row.currency, row.posted, row.held, row.sequence) for row in rows if row.currency)
         return Wallet(rows[0].id, WalletState(rows[0].state), rows[0].create_time, balances)
 
     async def list_movements(

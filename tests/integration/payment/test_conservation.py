@@ -29,10 +29,11 @@ class Restless:
     chance: random.Random
     paid: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    others: list[Person] = field(default_factory=list)
 
     async def act(self) -> None:
         """Do one thing."""
-        actions = [self.earn, self.pay, self.hold]
+        actions = [self.earn, self.pay, self.hold, self.transfer]
         actions += [self.refund] if self.paid else []
         actions += [self.capture, self.release, self.wait] if self.held else []
         await self.chance.choice(actions)()
@@ -42,6 +43,10 @@ class Restless:
 
     async def pay(self) -> None:
         self.paid.append((await self.person.pay(self.chance.randint(1, 900))).id)
+
+    async def transfer(self) -> None:
+        targets = [(self.chance.choice(self.others), self.chance.randint(1, 500)) for _ in range(3)]
+        await self.person.transfer_to_many(*targets, partial=self.chance.random() < 1 / 2)
 
     async def hold(self) -> None:
         self.held.append((await self.person.hold(self.chance.randint(1, 900))).id)
@@ -117,6 +122,8 @@ async def test_accounts_that_are_opened_and_locked_by_many_at_once_never_deadloc
 async def test_anything_in_any_order_conserves_money(payment: RunningPayment) -> None:
     chance = random.Random(2024)  # noqa: S311 - the same chances each time
     people = [Restless(await payment.rich(2000), payment, chance) for _ in range(4)]
+    for restless in people:
+        restless.others = [other.person for other in people if other is not restless]
     outcomes: Counter[str] = Counter()
     for _ in range(12):
         outcomes.update(await asyncio.gather(*(outcome(chance.choice(people).act()) for _ in range(20))))

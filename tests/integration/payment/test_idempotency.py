@@ -40,6 +40,17 @@ async def _keyed_calls(payment: RunningPayment, person: Person) -> dict[str, tup
     captured, released, paid = await person.hold(50), await person.hold(50), await person.pay(50)
     return {
         "CreatePayment": (pb.CreatePaymentRequest(type=DONATION, amount=azr(10)).SerializeToString(), person.metadata),
+        "CreateTransfer": (
+            pb.CreateTransferRequest(target_user_id=new_id(), amount=azr(10)).SerializeToString(),
+            person.metadata,
+        ),
+        "BatchCreateTransfers": (
+            pb.BatchCreateTransfersRequest(
+                transfers=[pb.BatchTransfer(target_user_id=new_id(), amount=azr(minor)) for minor in (10, 10**9)],
+                return_partial_success=True,
+            ).SerializeToString(),
+            person.metadata,
+        ),
         "CreateRefund": (pb.CreateRefundRequest(payment_id=paid.id).SerializeToString(), person.metadata),
         "CreateHold": (pb.CreateHoldRequest(amount=azr(10)).SerializeToString(), person.metadata),
         "CaptureHold": (pb.CaptureHoldRequest(hold_id=captured.id).SerializeToString(), person.metadata),
@@ -52,7 +63,17 @@ async def _keyed_calls(payment: RunningPayment, person: Person) -> dict[str, tup
 
 
 @pytest.mark.parametrize(
-    "method", ["CreatePayment", "CreateRefund", "CreateHold", "CaptureHold", "ReleaseHold", "Earn"]
+    "method",
+    [
+        "CreatePayment",
+        "CreateTransfer",
+        "BatchCreateTransfers",
+        "CreateRefund",
+        "CreateHold",
+        "CaptureHold",
+        "ReleaseHold",
+        "Earn",
+    ],
 )
 async def test_a_key_replays_its_answer_byte_for_byte(payment: RunningPayment, method: str) -> None:
     person = await payment.rich(1000)

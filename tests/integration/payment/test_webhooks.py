@@ -88,7 +88,8 @@ async def test_the_types_are_those_of_the_contract(payment: RunningPayment) -> N
     person = payment.person()
     types = await stub(payment).ListWebhookEventTypes(pb.ListWebhookEventTypesRequest(), metadata=person.metadata)
     assert {found.type: found.message for found in types.event_types} == {
-        "payment.refunded": "azora.payment.v1.PaymentRefunded"
+        "payment.refunded": "azora.payment.v1.PaymentRefunded",
+        "transfer.completed": "azora.payment.v1.TransferCompleted",
     }
     unknown = await refusal(hook(payment, person, URL, event_types=["payment.refunded", "payment.lost"]))
     assert (unknown.code, unknown.reason) == ("INVALID_ARGUMENT", "WEBHOOK_EVENT_TYPE_UNKNOWN")

@@ -11,7 +11,7 @@ import pytest
 from azora.event.v1 import event_pb2
 
 from services.cli import __main__ as cli
-from services.payment.payments import convert
+from services.payment.app import EVENTS
 from services.payment.payments.model import PaymentRefunded
 from services.shared.db import Database
 from services.shared.ids import new_id
@@ -48,7 +48,7 @@ async def test_dead_events_are_listed_and_retried(
 ) -> None:
     monkeypatch.setenv("AZORA_DATABASE_URL", payment_database.app_url)
     database, subscriber = Database(payment_database.app_url), Subscriber()
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
+    outbox = Outbox("payment", EVENTS)
     delivery = Delivery(database, "education", outbox.wakes["education"], subscriber.send)
     try:
         events = [PaymentRefunded(new_id(), in_full=True) for _ in range(2)]

@@ -13,7 +13,7 @@ from azora.payment.v1 import events_pb2
 from google.protobuf.wrappers_pb2 import StringValue
 from sqlalchemy import text
 
-from services.payment.payments import convert
+from services.payment.app import EVENTS
 from services.payment.payments.model import PaymentRefunded
 from services.shared import outbox as outbox_module
 from services.shared.db import Database
@@ -102,7 +102,7 @@ class Publisher:
 @pytest.fixture
 async def publisher(payment_database: Clone) -> AsyncIterator[Publisher]:
     database = Database(payment_database.app_url)
-    yield Publisher(database, Outbox("payment", {PaymentRefunded: convert.payment_refunded}), Education())
+    yield Publisher(database, Outbox("payment", EVENTS), Education())
     await database.close()
 
 
@@ -140,7 +140,7 @@ async def test_a_load_is_drained_in_batches_and_once(publisher: Publisher) -> No
 async def test_an_event_that_nobody_subscribes_to_writes_no_row(
     payment_database: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
+    outbox = Outbox("payment", EVENTS)
     monkeypatch.setitem(outbox._subscribers, "azora.payment.v1.PaymentRefunded", ())
     database = Database(payment_database.app_url)
     await database.transaction(lambda connection: outbox.publish(connection, PaymentRefunded("p", in_full=True)))

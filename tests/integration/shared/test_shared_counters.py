@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
-from azora.client import error_reason
+from azora.client import bearer, error_reason
+from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
+from azora.type.v1 import money_pb2
 from grpc import aio
 
+from services.shared.ids import new_id
 from services.shared.server import Registration
 from tests.support.ports import accepts, free_port
 from tests.support.redis import redis_server
@@ -82,6 +85,41 @@ async def test_replicas_share_their_counters(redis: tuple[asyncio.subprocess.Pro
     async with replica(url) as one, replica(url) as other:
         answers = [await login(stub, f"10.0.0.{number}") for number in range(PER_ACCOUNT) for stub in (one, other)]
     assert answers == [""] * PER_ACCOUNT + ["RATE_LIMITED"] * PER_ACCOUNT
+
+
+class Payments(payment_service_pb2_grpc.PaymentServiceServicer):
+    async def BatchCreateTransfers(
+        self, request: Any, context: Any
+    ) -> payment_service_pb2.BatchCreateTransfersResponse:
+        return payment_service_pb2.BatchCreateTransfersResponse()
+
+
+async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
+    signer = Signer()
+    service = Registration(
+        payment_service_pb2.DESCRIPTOR.services_by_name["PaymentService"],
+        Payments(),
+        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server,
+    )
+    metadata = bearer(signer.token())
+    one = payment_service_pb2.BatchTransfer(
+        target_user_id=new_id(), amount=money_pb2.Money(minor_units=1, currency="AZR")
+    )
+    answers = []
+    async with AsyncExitStack() as stack:
+        for items in (40, 50, 10, 200):  # The limit is 60, and a call that is refused has counted as one.
+            target = await stack.enter_async_context(serving([service], signer, redis_url=url))
+            channel = await stack.enter_async_context(channel_to(target))
+            batch = payment_service_pb2.BatchCreateTransfersRequest(transfers=[one] * items)
+            try:
+                await payment_service_pb2_grpc.PaymentServiceStub(channel).BatchCreateTransfers(
+                    batch, metadata=metadata
+                )
+                answers.append("")
+            except aio.AioRpcError as error:
+                answers.append(error_reason(error))
+    assert answers == ["", "RATE_LIMITED", "", "RATE_LIMITED"]
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])

@@ -66,3 +66,17 @@ def test_nothing_is_kept_of_callers_who_went_away(clock: Clock) -> None:
     clock.now += 120
     windows.hit(KEY, 5)
     assert len(windows._current) + len(windows._previous) == 1
+
+
+def test_a_hit_can_count_as_many_and_then_needs_room_for_all_of_them(clock: Clock) -> None:
+    windows = Windows(clock)
+    assert windows.hit(KEY, 10, cost=7)[:2] == (True, 3)
+    assert windows.hit(KEY, 10, cost=4) == (False, 3, 61)
+    assert windows.hit(KEY, 10, cost=3)[:2] == (True, 0)
+    clock.now += 60
+    allowed, left, seconds = windows.hit(KEY, 10, cost=4)
+    assert (allowed, left) == (False, 0)
+    clock.now += seconds - 2
+    assert not windows.hit(KEY, 10, cost=4)[0]
+    clock.now += 2
+    assert windows.hit(KEY, 10, cost=4)[0]

@@ -18,14 +18,18 @@ from services.payment.errors import (
     InsufficientFunds,
     ReferenceUsed,
     RefundExceedsPayment,
+    SelfTransfer,
 )
 from services.payment.holds.commands import CreateHold, ReleaseHold
 from services.payment.holds.model import Hold, HoldState, Order, PaymentType
 from services.payment.ledger import chain
 from services.payment.ledger.book import Book, Changes
+from services.payment.ledger.debits import Conditions, VelocityLimits
 from services.payment.ledger.model import GENESIS, AccountKey, AccountKind, Leg, Posting
 from services.payment.payments.commands import CaptureHold, CreatePayment, Earn, ReserveRefund
 from services.payment.payments.model import Earning
+from services.payment.transfers.commands import BatchCreateTransfers, TransferLimits
+from services.payment.transfers.model import Target, TransferOrder
 from services.shared.money import Money
 from tests.support.books import NOW, numbered_ids, wallet
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 USERS = [wallet(number).user_id for number in (1, 2, 3)]
 WINDOW = timedelta(days=14)
+UNLIMITED = TransferLimits(VelocityLimits(WINDOW, max_amount=10**9, max_count=10**9), new_wallet_age=WINDOW)
 AMOUNTS = st.integers(1, 1000)
 users = st.sampled_from(USERS)
 
@@ -126,6 +131,22 @@ class LedgerMachine(RuleBasedStateMachine):
         payment_id: str = paid.id  # type: ignore[attr-defined]
         self.left[payment_id] = user, amount
         return payment_id
+
+    @rule(user=users, target_user=users, amounts=st.lists(AMOUNTS, min_size=1, max_size=3), partial=st.booleans())
+    def transfer(self, user: str, target_user: str, amounts: list[int], *, partial: bool) -> None:
+        """Transfer in a batch, which may be all or none."""
+        orders = tuple(TransferOrder(Target(user_id=target_user), Money(amount)) for amount in amounts)
+        left, sent = self.available(user), 0
+        refusal: type[DomainError] | None = None
+        for amount in amounts:
+            if user != target_user and amount <= left - sent:
+                sent += amount
+            elif not partial:
+                refusal, sent = SelfTransfer if user == target_user else InsufficientFunds, 0
+                break
+        self.decide(BatchCreateTransfers(user, orders, Conditions(), UNLIMITED, partial), refusal)
+        self.balances[user] -= sent
+        self.balances[target_user] += sent
 
     @rule(target=holds, user=users, amount=AMOUNTS, seconds=st.integers(1, 60))
     def hold(self, user: str, amount: int, seconds: int) -> str:

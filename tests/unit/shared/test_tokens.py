@@ -37,6 +37,15 @@ async def test_a_good_token_names_its_user_and_what_the_role_may(signer: Signer)
 
 
 @pytest.mark.parametrize(
+    ("claim", "verified"), [(True, True), (False, False), (None, False), (1, False), ("true", False)]
+)
+async def test_only_a_token_that_says_so_vouches_for_an_email(signer: Signer, claim: object, *, verified: bool) -> None:
+    principal = await signer.verifier().verify(signer.token(email_verified=claim))
+    assert principal.email_verified is verified
+    assert principal.through(address="10.0.0.1").email_verified is verified
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"aud": "other"},

@@ -29,7 +29,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 2
     """FAILED_PRECONDITION: the wallet is frozen."""
     ERROR_REASON_CURRENCY_MISMATCH: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: the currency differs from that of the payment or hold. Metadata: currency."""
+    """INVALID_ARGUMENT: the currency differs from that of the payment, hold or amount, or the transfers of a batch have
+    different currencies. Metadata: currency.
+    """
     ERROR_REASON_AMOUNT_OVERFLOW: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer."""
     ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 5
@@ -60,6 +62,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
     ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+    ERROR_REASON_TRANSFER_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """NOT_FOUND: the transfer does not exist, or the caller is neither its sender nor its recipient."""
+    ERROR_REASON_TARGET_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """NOT_FOUND: no wallet has the ID given as `target_wallet_id`."""
+    ERROR_REASON_SELF_TRANSFER: _ErrorReason.ValueType  # 42
+    """INVALID_ARGUMENT: the target of the transfer is the caller's own wallet."""
+    ERROR_REASON_EMAIL_NOT_VERIFIED: _ErrorReason.ValueType  # 43
+    """FAILED_PRECONDITION: transfers require a verified e-mail address, and the access token does not state one."""
+    ERROR_REASON_VELOCITY_EXCEEDED: _ErrorReason.ValueType  # 44
+    """RESOURCE_EXHAUSTED: the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the
+    delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency,
+    maxDebitMinorUnits, maxDebits.
+    """
+    ERROR_REASON_MINIMUM_AVAILABLE_NOT_MET: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 46
+    """ABORTED: the balance changed since the given `etag` was read; read it again and retry."""
     ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 60
     """NOT_FOUND: the webhook does not exist or belongs to another user."""
     ERROR_REASON_WEBHOOK_URL_INVALID: _ErrorReason.ValueType  # 61
@@ -85,7 +104,9 @@ ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 1
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 2
 """FAILED_PRECONDITION: the wallet is frozen."""
 ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: the currency differs from that of the payment or hold. Metadata: currency."""
+"""INVALID_ARGUMENT: the currency differs from that of the payment, hold or amount, or the transfers of a batch have
+different currencies. Metadata: currency.
+"""
 ERROR_REASON_AMOUNT_OVERFLOW: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer."""
 ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 5
@@ -116,6 +137,23 @@ ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
 ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+ERROR_REASON_TRANSFER_NOT_FOUND: ErrorReason.ValueType  # 40
+"""NOT_FOUND: the transfer does not exist, or the caller is neither its sender nor its recipient."""
+ERROR_REASON_TARGET_WALLET_NOT_FOUND: ErrorReason.ValueType  # 41
+"""NOT_FOUND: no wallet has the ID given as `target_wallet_id`."""
+ERROR_REASON_SELF_TRANSFER: ErrorReason.ValueType  # 42
+"""INVALID_ARGUMENT: the target of the transfer is the caller's own wallet."""
+ERROR_REASON_EMAIL_NOT_VERIFIED: ErrorReason.ValueType  # 43
+"""FAILED_PRECONDITION: transfers require a verified e-mail address, and the access token does not state one."""
+ERROR_REASON_VELOCITY_EXCEEDED: ErrorReason.ValueType  # 44
+"""RESOURCE_EXHAUSTED: the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the
+delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency,
+maxDebitMinorUnits, maxDebits.
+"""
+ERROR_REASON_MINIMUM_AVAILABLE_NOT_MET: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 46
+"""ABORTED: the balance changed since the given `etag` was read; read it again and retry."""
 ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 60
 """NOT_FOUND: the webhook does not exist or belongs to another user."""
 ERROR_REASON_WEBHOOK_URL_INVALID: ErrorReason.ValueType  # 61

@@ -28,7 +28,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/events.proto\x12\x10\x61zora.payment.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xd6\x01\n\x0fPaymentRefunded\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07in_full\x18\x02 \x01(\x08\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\trefund_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12$\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.Money:,\x82\xe2\x18(\n\teducation\x12\x1b\n\x10payment.refunded\x12\x07user_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/events.proto\x12\x10\x61zora.payment.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xd6\x01\n\x0fPaymentRefunded\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07in_full\x18\x02 \x01(\x08\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\trefund_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12$\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.Money:,\x82\xe2\x18(\n\teducation\x12\x1b\n\x10payment.refunded\x12\x07user_id\"\xe2\x01\n\x11TransferCompleted\x12!\n\x0btransfer_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x0etarget_user_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01:3\x82\xe2\x18/\x12-\n\x12transfer.completed\x12\x07user_id\x12\x0etarget_user_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTREFUNDED'].fields_by_name['refund_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_PAYMENTREFUNDED']._loaded_options = None
   _globals['_PAYMENTREFUNDED']._serialized_options = b'\202\342\030(\n\teducation\022\033\n\020payment.refunded\022\007user_id'
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['transfer_id']._loaded_options = None
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['transfer_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['target_user_id']._loaded_options = None
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['target_user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['amount']._loaded_options = None
+  _globals['_TRANSFERCOMPLETED'].fields_by_name['amount']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_TRANSFERCOMPLETED']._loaded_options = None
+  _globals['_TRANSFERCOMPLETED']._serialized_options = b'\202\342\030/\022-\n\022transfer.completed\022\007user_id\022\016target_user_id'
   _globals['_PAYMENTREFUNDED']._serialized_start=171
   _globals['_PAYMENTREFUNDED']._serialized_end=385
+  _globals['_TRANSFERCOMPLETED']._serialized_start=388
+  _globals['_TRANSFERCOMPLETED']._serialized_end=614
 # @@protoc_insertion_point(module_scope)

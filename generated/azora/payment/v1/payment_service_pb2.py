@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from azora.payment.v1 import payment_pb2 as azora_dot_payment_dot_v1_dot_payment__pb2
+from azora.payment.v1 import transfer_pb2 as azora_dot_payment_dot_v1_dot_transfer__pb2
 from azora.payment.v1 import wallet_pb2 as azora_dot_payment_dot_v1_dot_wallet__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
 from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
@@ -32,7 +33,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&azora/payment/v1/payment_service.proto\x12\x10\x61zora.payment.v1\x1a\x1e\x61zora/payment/v1/payment.proto\x1a\x1d\x61zora/payment/v1/wallet.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa7\x02\n\x14\x43reatePaymentRequest\x12;\n\x04type\x18\x01 \x01(\x0e\x32\x1d.azora.payment.v1.PaymentTypeB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12u\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1e\n\tcourse_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"C\n\x15\x43reatePaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.azora.payment.v1.Payment\"5\n\x11GetPaymentRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"@\n\x12GetPaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.azora.payment.v1.Payment\"\xdf\x01\n\x13\x43reateRefundRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12n\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"@\n\x14\x43reateRefundResponse\x12(\n\x06refund\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Refund\"3\n\x10GetRefundRequest\x12\x1f\n\trefund_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"=\n\x11GetRefundResponse\x12(\n\x06refund\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Refund\"\xff\x02\n\x11\x43reateHoldRequest\x12u\n\x06\x61mount\x18\x01 \x01(\x0b\x32\x14.azora.type.v1.MoneyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01\x12\x41\n\x0c\x65xpire_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\x07user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x35\n\x04type\x18\x05 \x01(\x0e\x32\x1d.azora.payment.v1.PaymentTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1e\n\tcourse_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\":\n\x12\x43reateHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.azora.payment.v1.Hold\"\xdf\x01\n\x12\x43\x61ptureHoldRequest\x12\x1d\n\x07hold_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12n\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\x07user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"g\n\x13\x43\x61ptureHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.azora.payment.v1.Hold\x12*\n\x07payment\x18\x02 \x01(\x0b\x32\x19.azora.payment.v1.Payment\"o\n\x12ReleaseHoldRequest\x12\x1d\n\x07hold_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\";\n\x13ReleaseHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.azora.payment.v1.Hold\"\xd4\x02\n\x0b\x45\x61rnRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\xc5\x01\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9e\x01\xe2\x41\x01\x02\xbaH\x96\x01\xba\x01\x8f\x01\n\x0c\x61mount.range\x12\x31\x61mount must be above zero and at most 1000.00 AZR\x1aLthis.minor_units > 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\xc8\x01\x01\x12!\n\treference\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"B\n\x0c\x45\x61rnResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.azora.payment.v1.Transaction2\xb2\t\n\x0ePaymentService\x12\x8c\x01\n\rCreatePayment\x12&.azora.payment.v1.CreatePaymentRequest\x1a\'.azora.payment.v1.CreatePaymentResponse\"*\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x04\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/payments:\x01*\x12\x8b\x01\n\nGetPayment\x12#.azora.payment.v1.GetPaymentRequest\x1a$.azora.payment.v1.GetPaymentResponse\"2\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/payments/{payment_id}\x12\x88\x01\n\x0c\x43reateRefund\x12%.azora.payment.v1.CreateRefundRequest\x1a&.azora.payment.v1.CreateRefundResponse\")\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x04\"\x02\x08\n(\x01\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/refunds:\x01*\x12\x86\x01\n\tGetRefund\x12\".azora.payment.v1.GetRefundRequest\x1a#.azora.payment.v1.GetRefundResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/refunds/{refund_id}\x12\x96\x01\n\nCreateHold\x12#.azora.payment.v1.CreateHoldRequest\x1a$.azora.payment.v1.CreateHoldResponse\"=\x90\x02\x02\xea\xe1\x18\"\n\x02\x10\x01\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x32\x07user_id\x82\xd3\xe4\x93\x02\x0e\"\t/v1/holds:\x01*\x12\xab\x01\n\x0b\x43\x61ptureHold\x12$.azora.payment.v1.CaptureHoldRequest\x1a%.azora.payment.v1.CaptureHoldResponse\"O\x90\x02\x02\xea\xe1\x18\"\n\x02\x10\x01\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x32\x07user_id\x82\xd3\xe4\x93\x02 \"\x1b/v1/holds/{hold_id}:capture:\x01*\x12\xab\x01\n\x0bReleaseHold\x12$.azora.payment.v1.ReleaseHoldRequest\x1a%.azora.payment.v1.ReleaseHoldResponse\"O\x90\x02\x02\xea\xe1\x18\"\n\x02\x10\x01\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x32\x07user_id\x82\xd3\xe4\x93\x02 \"\x1b/v1/holds/{hold_id}:release:\x01*\x12z\n\x04\x45\x61rn\x12\x1d.azora.payment.v1.EarnRequest\x1a\x1e.azora.payment.v1.EarnResponse\"3\x90\x02\x02\xea\xe1\x18\x19\n\x02\x18\x03\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\r\"\x08/v1/earn:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&azora/payment/v1/payment_service.proto\x12\x10\x61zora.payment.v1\x1a\x1e\x61zora/payment/v1/payment.proto\x1a\x1f\x61zora/payment/v1/transfer.proto\x1a\x1d\x61zora/payment/v1/wallet.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfe\x03\n\x14\x43reatePaymentRequest\x12;\n\x04type\x18\x01 \x01(\x0e\x32\x1d.azora.payment.v1.PaymentTypeB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12u\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1e\n\tcourse_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\xa6\x01\n\x17minimum_available_after\x18( \x01(\x0b\x32\x14.azora.type.v1.MoneyBo\xbaHl\xba\x01i\n$minimum_available_after.not_negative\x12*minimumAvailableAfter must not be negative\x1a\x15this.minor_units >= 0\x12\x15\n\x04\x65tag\x18) \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rvalidate_only\x18* \x01(\x08\"C\n\x15\x43reatePaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.azora.payment.v1.Payment\"5\n\x11GetPaymentRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"@\n\x12GetPaymentResponse\x12*\n\x07payment\x18\x01 \x01(\x0b\x32\x19.azora.payment.v1.Payment\"\xfd\x03\n\x15\x43reateTransferRequest\x12$\n\x10target_wallet_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\"\n\x0etarget_user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12u\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\xa6\x01\n\x17minimum_available_after\x18( \x01(\x0b\x32\x14.azora.type.v1.MoneyBo\xbaHl\xba\x01i\n$minimum_available_after.not_negative\x12*minimumAvailableAfter must not be negative\x1a\x15this.minor_units >= 0\x12\x15\n\x04\x65tag\x18) \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rvalidate_only\x18* \x01(\x08\x42\x0f\n\x06target\x12\x05\xbaH\x02\x08\x01\"F\n\x16\x43reateTransferResponse\x12,\n\x08transfer\x18\x01 \x01(\x0b\x32\x1a.azora.payment.v1.Transfer\"7\n\x12GetTransferRequest\x12!\n\x0btransfer_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"C\n\x13GetTransferResponse\x12,\n\x08transfer\x18\x01 \x01(\x0b\x32\x1a.azora.payment.v1.Transfer\"\x80\x02\n\rBatchTransfer\x12$\n\x10target_wallet_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12\"\n\x0etarget_user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00\x12u\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x42\x0f\n\x06target\x12\x05\xbaH\x02\x08\x01\"\xa0\x01\n\x1b\x42\x61tchCreateTransfersRequest\x12\x43\n\ttransfers\x18\x01 \x03(\x0b\x32\x1f.azora.payment.v1.BatchTransferB\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xc8\x01\x12\x1e\n\x16return_partial_success\x18\x02 \x01(\x08\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"c\n\x1c\x42\x61tchCreateTransfersResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .azora.payment.v1.TransferResult\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\"\xdf\x01\n\x13\x43reateRefundRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12n\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"@\n\x14\x43reateRefundResponse\x12(\n\x06refund\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Refund\"3\n\x10GetRefundRequest\x12\x1f\n\trefund_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"=\n\x11GetRefundResponse\x12(\n\x06refund\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Refund\"\xd6\x04\n\x11\x43reateHoldRequest\x12u\n\x06\x61mount\x18\x01 \x01(\x0b\x32\x14.azora.type.v1.MoneyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01\x12\x41\n\x0c\x65xpire_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xf5$2\x02\x08\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\x07user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x35\n\x04type\x18\x05 \x01(\x0e\x32\x1d.azora.payment.v1.PaymentTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1e\n\tcourse_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\xa6\x01\n\x17minimum_available_after\x18( \x01(\x0b\x32\x14.azora.type.v1.MoneyBo\xbaHl\xba\x01i\n$minimum_available_after.not_negative\x12*minimumAvailableAfter must not be negative\x1a\x15this.minor_units >= 0\x12\x15\n\x04\x65tag\x18) \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\rvalidate_only\x18* \x01(\x08\":\n\x12\x43reateHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.azora.payment.v1.Hold\"\xdf\x01\n\x12\x43\x61ptureHoldRequest\x12\x1d\n\x07hold_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12n\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyBH\xbaHE\xba\x01\x42\n\x0f\x61mount.positive\x12\x19\x61mount must be above zero\x1a\x14this.minor_units > 0\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\x07user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"g\n\x13\x43\x61ptureHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.azora.payment.v1.Hold\x12*\n\x07payment\x18\x02 \x01(\x0b\x32\x19.azora.payment.v1.Payment\"o\n\x12ReleaseHoldRequest\x12\x1d\n\x07hold_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\";\n\x13ReleaseHoldResponse\x12$\n\x04hold\x18\x01 \x01(\x0b\x32\x16.azora.payment.v1.Hold\"\xd4\x02\n\x0b\x45\x61rnRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\xc5\x01\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9e\x01\xe2\x41\x01\x02\xbaH\x96\x01\xba\x01\x8f\x01\n\x0c\x61mount.range\x12\x31\x61mount must be above zero and at most 1000.00 AZR\x1aLthis.minor_units > 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\xc8\x01\x01\x12!\n\treference\x18\x03 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\nrequest_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"B\n\x0c\x45\x61rnResponse\x12\x32\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.azora.payment.v1.Transaction2\x94\r\n\x0ePaymentService\x12\x8c\x01\n\rCreatePayment\x12&.azora.payment.v1.CreatePaymentRequest\x1a\'.azora.payment.v1.CreatePaymentResponse\"*\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x04\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/payments:\x01*\x12\x8b\x01\n\nGetPayment\x12#.azora.payment.v1.GetPaymentRequest\x1a$.azora.payment.v1.GetPaymentResponse\"2\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/payments/{payment_id}\x12\x90\x01\n\x0e\x43reateTransfer\x12\'.azora.payment.v1.CreateTransferRequest\x1a(.azora.payment.v1.CreateTransferResponse\"+\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x04\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\x12\"\r/v1/transfers:\x01*\x12\x90\x01\n\x0bGetTransfer\x12$.azora.payment.v1.GetTransferRequest\x1a%.azora.payment.v1.GetTransferResponse\"4\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/transfers/{transfer_id}\x12\xb9\x01\n\x14\x42\x61tchCreateTransfers\x12-.azora.payment.v1.BatchCreateTransfersRequest\x1a..azora.payment.v1.BatchCreateTransfersResponse\"B\x90\x02\x02\xea\xe1\x18\x17\n\x02\x10\x01\x10\x04\"\x02\x08\n(\x01R\ttransfers\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/transfers:batchCreate:\x01*\x12\x88\x01\n\x0c\x43reateRefund\x12%.azora.payment.v1.CreateRefundRequest\x1a&.azora.payment.v1.CreateRefundResponse\")\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x04\"\x02\x08\n(\x01\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/refunds:\x01*\x12\x86\x01\n\tGetRefund\x12\".azora.payment.v1.GetRefundRequest\x1a#.azora.payment.v1.GetRefundResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/refunds/{refund_id}\x12\x96\x01\n\nCreateHold\x12#.azora.payment.v1.CreateHoldRequest\x1a$.azora.payment.v1.CreateHoldResponse\"=\x90\x02\x02\xea\xe1\x18\"\n\x02\x10\x01\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x32\x07user_id\x82\xd3\xe4\x93\x02\x0e\"\t/v1/holds:\x01*\x12\xab\x01\n\x0b\x43\x61ptureHold\x12$.azora.payment.v1.CaptureHoldRequest\x1a%.azora.payment.v1.CaptureHoldResponse\"O\x90\x02\x02\xea\xe1\x18\"\n\x02\x10\x01\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x32\x07user_id\x82\xd3\xe4\x93\x02 \"\x1b/v1/holds/{hold_id}:capture:\x01*\x12\xab\x01\n\x0bReleaseHold\x12$.azora.payment.v1.ReleaseHoldRequest\x1a%.azora.payment.v1.ReleaseHoldResponse\"O\x90\x02\x02\xea\xe1\x18\"\n\x02\x10\x01\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x32\x07user_id\x82\xd3\xe4\x93\x02 \"\x1b/v1/holds/{hold_id}:release:\x01*\x12z\n\x04\x45\x61rn\x12\x1d.azora.payment.v1.EarnRequest\x1a\x1e.azora.payment.v1.EarnResponse\"3\x90\x02\x02\xea\xe1\x18\x19\n\x02\x18\x03\n\x0b\"\teducation\x10\x04\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\r\"\x08/v1/earn:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,8 +50,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['course_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['minimum_available_after']._loaded_options = None
+  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['minimum_available_after']._serialized_options = b'\272Hl\272\001i\n$minimum_available_after.not_negative\022*minimumAvailableAfter must not be negative\032\025this.minor_units >= 0'
+  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_GETPAYMENTREQUEST'].fields_by_name['payment_id']._loaded_options = None
   _globals['_GETPAYMENTREQUEST'].fields_by_name['payment_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_CREATETRANSFERREQUEST'].oneofs_by_name['target']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].oneofs_by_name['target']._serialized_options = b'\272H\002\010\001'
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['target_wallet_id']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['target_wallet_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['target_user_id']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['target_user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['amount']._serialized_options = b'\342A\001\002\272HH\272\001B\n\017amount.positive\022\031amount must be above zero\032\024this.minor_units > 0\310\001\001'
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['description']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['minimum_available_after']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['minimum_available_after']._serialized_options = b'\272Hl\272\001i\n$minimum_available_after.not_negative\022*minimumAvailableAfter must not be negative\032\025this.minor_units >= 0'
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_CREATETRANSFERREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_GETTRANSFERREQUEST'].fields_by_name['transfer_id']._loaded_options = None
+  _globals['_GETTRANSFERREQUEST'].fields_by_name['transfer_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_BATCHTRANSFER'].oneofs_by_name['target']._loaded_options = None
+  _globals['_BATCHTRANSFER'].oneofs_by_name['target']._serialized_options = b'\272H\002\010\001'
+  _globals['_BATCHTRANSFER'].fields_by_name['target_wallet_id']._loaded_options = None
+  _globals['_BATCHTRANSFER'].fields_by_name['target_wallet_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHTRANSFER'].fields_by_name['target_user_id']._loaded_options = None
+  _globals['_BATCHTRANSFER'].fields_by_name['target_user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHTRANSFER'].fields_by_name['amount']._loaded_options = None
+  _globals['_BATCHTRANSFER'].fields_by_name['amount']._serialized_options = b'\342A\001\002\272HH\272\001B\n\017amount.positive\022\031amount must be above zero\032\024this.minor_units > 0\310\001\001'
+  _globals['_BATCHTRANSFER'].fields_by_name['description']._loaded_options = None
+  _globals['_BATCHTRANSFER'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['transfers']._loaded_options = None
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['transfers']._serialized_options = b'\342A\001\002\272H\010\222\001\005\010\001\020\310\001'
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_BATCHCREATETRANSFERSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_CREATEREFUNDREQUEST'].fields_by_name['payment_id']._loaded_options = None
   _globals['_CREATEREFUNDREQUEST'].fields_by_name['payment_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_CREATEREFUNDREQUEST'].fields_by_name['amount']._loaded_options = None
@@ -75,6 +112,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEHOLDREQUEST'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\364\003'
   _globals['_CREATEHOLDREQUEST'].fields_by_name['course_id']._loaded_options = None
   _globals['_CREATEHOLDREQUEST'].fields_by_name['course_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['minimum_available_after']._loaded_options = None
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['minimum_available_after']._serialized_options = b'\272Hl\272\001i\n$minimum_available_after.not_negative\022*minimumAvailableAfter must not be negative\032\025this.minor_units >= 0'
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_CREATEHOLDREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_CAPTUREHOLDREQUEST'].fields_by_name['hold_id']._loaded_options = None
   _globals['_CAPTUREHOLDREQUEST'].fields_by_name['hold_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_CAPTUREHOLDREQUEST'].fields_by_name['amount']._loaded_options = None
@@ -103,6 +144,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSERVICE'].methods_by_name['CreatePayment']._serialized_options = b'\220\002\002\352\341\030\014\n\002\020\001\020\004\"\002\010\005(\001\202\323\344\223\002\021\"\014/v1/payments:\001*'
   _globals['_PAYMENTSERVICE'].methods_by_name['GetPayment']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['GetPayment']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002\033\022\031/v1/payments/{payment_id}'
+  _globals['_PAYMENTSERVICE'].methods_by_name['CreateTransfer']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['CreateTransfer']._serialized_options = b'\220\002\002\352\341\030\014\n\002\020\001\020\004\"\002\010\005(\001\202\323\344\223\002\022\"\r/v1/transfers:\001*'
+  _globals['_PAYMENTSERVICE'].methods_by_name['GetTransfer']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['GetTransfer']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002\035\022\033/v1/transfers/{transfer_id}'
+  _globals['_PAYMENTSERVICE'].methods_by_name['BatchCreateTransfers']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['BatchCreateTransfers']._serialized_options = b'\220\002\002\352\341\030\027\n\002\020\001\020\004\"\002\010\n(\001R\ttransfers\202\323\344\223\002\036\"\031/v1/transfers:batchCreate:\001*'
   _globals['_PAYMENTSERVICE'].methods_by_name['CreateRefund']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['CreateRefund']._serialized_options = b'\220\002\002\352\341\030\014\n\002\020\001\020\004\"\002\010\n(\001\202\323\344\223\002\020\"\013/v1/refunds:\001*'
   _globals['_PAYMENTSERVICE'].methods_by_name['GetRefund']._loaded_options = None
@@ -115,38 +162,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSERVICE'].methods_by_name['ReleaseHold']._serialized_options = b'\220\002\002\352\341\030\"\n\002\020\001\n\013\"\teducation\020\004\"\002\010\005(\0012\007user_id\202\323\344\223\002 \"\033/v1/holds/{hold_id}:release:\001*'
   _globals['_PAYMENTSERVICE'].methods_by_name['Earn']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['Earn']._serialized_options = b'\220\002\002\352\341\030\031\n\002\030\003\n\013\"\teducation\020\004\"\002\010\005(\001\202\323\344\223\002\r\"\010/v1/earn:\001*'
-  _globals['_CREATEPAYMENTREQUEST']._serialized_start=305
-  _globals['_CREATEPAYMENTREQUEST']._serialized_end=600
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=602
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=669
-  _globals['_GETPAYMENTREQUEST']._serialized_start=671
-  _globals['_GETPAYMENTREQUEST']._serialized_end=724
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=726
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=790
-  _globals['_CREATEREFUNDREQUEST']._serialized_start=793
-  _globals['_CREATEREFUNDREQUEST']._serialized_end=1016
-  _globals['_CREATEREFUNDRESPONSE']._serialized_start=1018
-  _globals['_CREATEREFUNDRESPONSE']._serialized_end=1082
-  _globals['_GETREFUNDREQUEST']._serialized_start=1084
-  _globals['_GETREFUNDREQUEST']._serialized_end=1135
-  _globals['_GETREFUNDRESPONSE']._serialized_start=1137
-  _globals['_GETREFUNDRESPONSE']._serialized_end=1198
-  _globals['_CREATEHOLDREQUEST']._serialized_start=1201
-  _globals['_CREATEHOLDREQUEST']._serialized_end=1584
-  _globals['_CREATEHOLDRESPONSE']._serialized_start=1586
-  _globals['_CREATEHOLDRESPONSE']._serialized_end=1644
-  _globals['_CAPTUREHOLDREQUEST']._serialized_start=1647
-  _globals['_CAPTUREHOLDREQUEST']._serialized_end=1870
-  _globals['_CAPTUREHOLDRESPONSE']._serialized_start=1872
-  _globals['_CAPTUREHOLDRESPONSE']._serialized_end=1975
-  _globals['_RELEASEHOLDREQUEST']._serialized_start=1977
-  _globals['_RELEASEHOLDREQUEST']._serialized_end=2088
-  _globals['_RELEASEHOLDRESPONSE']._serialized_start=2090
-  _globals['_RELEASEHOLDRESPONSE']._serialized_end=2149
-  _globals['_EARNREQUEST']._serialized_start=2152
-  _globals['_EARNREQUEST']._serialized_end=2492
-  _globals['_EARNRESPONSE']._serialized_start=2494
-  _globals['_EARNRESPONSE']._serialized_end=2560
-  _globals['_PAYMENTSERVICE']._serialized_start=2563
-  _globals['_PAYMENTSERVICE']._serialized_end=3765
+  _globals['_CREATEPAYMENTREQUEST']._serialized_start=338
+  _globals['_CREATEPAYMENTREQUEST']._serialized_end=848
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=850
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=917
+  _globals['_GETPAYMENTREQUEST']._serialized_start=919
+  _globals['_GETPAYMENTREQUEST']._serialized_end=972
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=974
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=1038
+  _globals['_CREATETRANSFERREQUEST']._serialized_start=1041
+  _globals['_CREATETRANSFERREQUEST']._serialized_end=1550
+  _globals['_CREATETRANSFERRESPONSE']._serialized_start=1552
+  _globals['_CREATETRANSFERRESPONSE']._serialized_end=1622
+  _globals['_GETTRANSFERREQUEST']._serialized_start=1624
+  _globals['_GETTRANSFERREQUEST']._serialized_end=1679
+  _globals['_GETTRANSFERRESPONSE']._serialized_start=1681
+  _globals['_GETTRANSFERRESPONSE']._serialized_end=1748
+  _globals['_BATCHTRANSFER']._serialized_start=1751
+  _globals['_BATCHTRANSFER']._serialized_end=2007
+  _globals['_BATCHCREATETRANSFERSREQUEST']._serialized_start=2010
+  _globals['_BATCHCREATETRANSFERSREQUEST']._serialized_end=2170
+  _globals['_BATCHCREATETRANSFERSRESPONSE']._serialized_start=2172
+  _globals['_BATCHCREATETRANSFERSRESPONSE']._serialized_end=2271
+  _globals['_CREATEREFUNDREQUEST']._serialized_start=2274
+  _globals['_CREATEREFUNDREQUEST']._serialized_end=2497
+  _globals['_CREATEREFUNDRESPONSE']._serialized_start=2499
+  _globals['_CREATEREFUNDRESPONSE']._serialized_end=2563
+  _globals['_GETREFUNDREQUEST']._serialized_start=2565
+  _globals['_GETREFUNDREQUEST']._serialized_end=2616
+  _globals['_GETREFUNDRESPONSE']._serialized_start=2618
+  _globals['_GETREFUNDRESPONSE']._serialized_end=2679
+  _globals['_CREATEHOLDREQUEST']._serialized_start=2682
+  _globals['_CREATEHOLDREQUEST']._serialized_end=3280
+  _globals['_CREATEHOLDRESPONSE']._serialized_start=3282
+  _globals['_CREATEHOLDRESPONSE']._serialized_end=3340
+  _globals['_CAPTUREHOLDREQUEST']._serialized_start=3343
+  _globals['_CAPTUREHOLDREQUEST']._serialized_end=3566
+  _globals['_CAPTUREHOLDRESPONSE']._serialized_start=3568
+  _globals['_CAPTUREHOLDRESPONSE']._serialized_end=3671
+  _globals['_RELEASEHOLDREQUEST']._serialized_start=3673
+  _globals['_RELEASEHOLDREQUEST']._serialized_end=3784
+  _globals['_RELEASEHOLDRESPONSE']._serialized_start=3786
+  _globals['_RELEASEHOLDRESPONSE']._serialized_end=3845
+  _globals['_EARNREQUEST']._serialized_start=3848
+  _globals['_EARNREQUEST']._serialized_end=4188
+  _globals['_EARNRESPONSE']._serialized_start=4190
+  _globals['_EARNRESPONSE']._serialized_end=4256
+  _globals['_PAYMENTSERVICE']._serialized_start=4259
+  _globals['_PAYMENTSERVICE']._serialized_end=5943
 # @@protoc_insertion_point(module_scope)

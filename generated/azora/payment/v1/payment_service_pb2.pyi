@@ -4,11 +4,14 @@ isort:skip_file
 """
 
 from azora.payment.v1 import payment_pb2 as _payment_pb2
+from azora.payment.v1 import transfer_pb2 as _transfer_pb2
 from azora.payment.v1 import wallet_pb2 as _wallet_pb2
 from azora.type.v1 import money_pb2 as _money_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,6 +34,9 @@ class CreatePaymentRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     COURSE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MINIMUM_AVAILABLE_AFTER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     type: _payment_pb2.PaymentType.ValueType
     """Purpose of the payment. PAYMENT_TYPE_ENROLLMENT does not enrol the payer; use EnrollmentService.Enroll."""
     description: _builtins.str
@@ -41,9 +47,21 @@ class CreatePaymentRequest(_message.Message):
     """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
     Retrying with the same key returns the original response for at least 24 hours.
     """
+    etag: _builtins.str
+    """ETag of the balance in the currency of `amount`, as read by GetWallet. If the balance has changed since, the request
+    is rejected with ABORTED ETAG_MISMATCH. Not checked if empty.
+    """
+    validate_only: _builtins.bool
+    """Whether to return what the request would do now, without doing it: all checks apply, nothing is changed, and the
+    idempotency key is not used. The `id` of the returned payment is empty.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Amount to pay. Must be positive."""
+
+    @_builtins.property
+    def minimum_available_after(self) -> _money_pb2.Money:
+        """Minimum available balance after the payment, in the currency of `amount`. Not limited if unset."""
 
     def __init__(
         self,
@@ -53,10 +71,13 @@ class CreatePaymentRequest(_message.Message):
         description: _builtins.str = ...,
         course_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        minimum_available_after: _money_pb2.Money | None = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "minimum_available_after", b"minimum_available_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "course_id", b"course_id", "description", b"description", "request_id", b"request_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "course_id", b"course_id", "description", b"description", "etag", b"etag", "minimum_available_after", b"minimum_available_after", "request_id", b"request_id", "type", b"type", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,6 +152,238 @@ class GetPaymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPaymentResponse: _TypeAlias = GetPaymentResponse  # noqa: Y015
+
+@_typing.final
+class CreateTransferRequest(_message.Message):
+    """Request message for PaymentService.CreateTransfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_WALLET_ID_FIELD_NUMBER: _builtins.int
+    TARGET_USER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MINIMUM_AVAILABLE_AFTER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    target_wallet_id: _builtins.str
+    """ID of the recipient's wallet."""
+    target_user_id: _builtins.str
+    """ID of the recipient. Their wallet is opened if they have none."""
+    description: _builtins.str
+    """Description, at most 500 characters. Visible to the recipient."""
+    request_id: _builtins.str
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
+    etag: _builtins.str
+    """ETag of the balance in the currency of `amount`, as read by GetWallet. If the balance has changed since, the request
+    is rejected with ABORTED ETAG_MISMATCH. Not checked if empty.
+    """
+    validate_only: _builtins.bool
+    """Whether to return what the request would do now, without doing it: all checks apply, nothing is changed, and the
+    idempotency key is not used. The `id` of the returned transfer is empty.
+    """
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """Amount to transfer. Must be positive."""
+
+    @_builtins.property
+    def minimum_available_after(self) -> _money_pb2.Money:
+        """Minimum available balance after the transfer, in the currency of `amount`. Not limited if unset."""
+
+    def __init__(
+        self,
+        *,
+        target_wallet_id: _builtins.str = ...,
+        target_user_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        description: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        minimum_available_after: _money_pb2.Money | None = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "minimum_available_after", b"minimum_available_after", "target", b"target", "target_user_id", b"target_user_id", "target_wallet_id", b"target_wallet_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "description", b"description", "etag", b"etag", "minimum_available_after", b"minimum_available_after", "request_id", b"request_id", "target", b"target", "target_user_id", b"target_user_id", "target_wallet_id", b"target_wallet_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["target_wallet_id", "target_user_id"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___CreateTransferRequest: _TypeAlias = CreateTransferRequest  # noqa: Y015
+
+@_typing.final
+class CreateTransferResponse(_message.Message):
+    """Response message for PaymentService.CreateTransfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfer(self) -> _transfer_pb2.Transfer:
+        """The posted transfer."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _transfer_pb2.Transfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateTransferResponse: _TypeAlias = CreateTransferResponse  # noqa: Y015
+
+@_typing.final
+class GetTransferRequest(_message.Message):
+    """Request message for PaymentService.GetTransfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    transfer_id: _builtins.str
+    """ID of the transfer."""
+    def __init__(
+        self,
+        *,
+        transfer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTransferRequest: _TypeAlias = GetTransferRequest  # noqa: Y015
+
+@_typing.final
+class GetTransferResponse(_message.Message):
+    """Response message for PaymentService.GetTransfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfer(self) -> _transfer_pb2.Transfer:
+        """The transfer."""
+
+    def __init__(
+        self,
+        *,
+        transfer: _transfer_pb2.Transfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTransferResponse: _TypeAlias = GetTransferResponse  # noqa: Y015
+
+@_typing.final
+class BatchTransfer(_message.Message):
+    """One transfer of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_WALLET_ID_FIELD_NUMBER: _builtins.int
+    TARGET_USER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    target_wallet_id: _builtins.str
+    """ID of the recipient's wallet."""
+    target_user_id: _builtins.str
+    """ID of the recipient. Their wallet is opened if they have none."""
+    description: _builtins.str
+    """Description, at most 200 characters. Visible to the recipient."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """Amount to transfer. Must be positive."""
+
+    def __init__(
+        self,
+        *,
+        target_wallet_id: _builtins.str = ...,
+        target_user_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "target", b"target", "target_user_id", b"target_user_id", "target_wallet_id", b"target_wallet_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "description", b"description", "target", b"target", "target_user_id", b"target_user_id", "target_wallet_id", b"target_wallet_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["target_wallet_id", "target_user_id"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___BatchTransfer: _TypeAlias = BatchTransfer  # noqa: Y015
+
+@_typing.final
+class BatchCreateTransfersRequest(_message.Message):
+    """Request message for PaymentService.BatchCreateTransfers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    RETURN_PARTIAL_SUCCESS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    return_partial_success: _builtins.bool
+    """Whether each transfer has a result of its own. If false, all are posted or none: one that is rejected fails the call."""
+    request_id: _builtins.str
+    """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+    Retrying with the same key returns the original response for at least 24 hours.
+    """
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchTransfer]:
+        """Transfers to create, 1 to 200, all in the same currency. A recipient can occur more than once."""
+
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___BatchTransfer] | None = ...,
+        return_partial_success: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "return_partial_success", b"return_partial_success", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateTransfersRequest: _TypeAlias = BatchCreateTransfersRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateTransfersResponse(_message.Message):
+    """Response message for PaymentService.BatchCreateTransfers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """ID of the batch, as `batch_id` of its transfers."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_transfer_pb2.TransferResult]:
+        """One result for each requested transfer, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_transfer_pb2.TransferResult] | None = ...,
+        batch_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateTransfersResponse: _TypeAlias = BatchCreateTransfersResponse  # noqa: Y015
 
 @_typing.final
 class CreateRefundRequest(_message.Message):
@@ -253,6 +506,9 @@ class CreateHoldRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     COURSE_ID_FIELD_NUMBER: _builtins.int
+    MINIMUM_AVAILABLE_AFTER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
     Retrying with the same key returns the original response for at least 24 hours.
@@ -265,6 +521,14 @@ class CreateHoldRequest(_message.Message):
     """Description of the payment that a capture creates, at most 500 characters."""
     course_id: _builtins.str
     """ID of the course that the payment is for. Optional."""
+    etag: _builtins.str
+    """ETag of the balance in the currency of `amount`, as read by GetWallet. If the balance has changed since, the request
+    is rejected with ABORTED ETAG_MISMATCH. Not checked if empty.
+    """
+    validate_only: _builtins.bool
+    """Whether to return what the request would do now, without doing it: all checks apply, nothing is changed, and the
+    idempotency key is not used. The `id` of the returned hold is empty.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Amount to reserve. Must be positive."""
@@ -272,6 +536,10 @@ class CreateHoldRequest(_message.Message):
     @_builtins.property
     def expire_after(self) -> _duration_pb2.Duration:
         """Time to live of the hold, 1 second to 7 days. Defaults to 15 minutes."""
+
+    @_builtins.property
+    def minimum_available_after(self) -> _money_pb2.Money:
+        """Minimum available balance after the hold, in the currency of `amount`. Not limited if unset."""
 
     def __init__(
         self,
@@ -283,10 +551,13 @@ class CreateHoldRequest(_message.Message):
         type: _payment_pb2.PaymentType.ValueType = ...,
         description: _builtins.str = ...,
         course_id: _builtins.str = ...,
+        minimum_available_after: _money_pb2.Money | None = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expire_after", b"expire_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expire_after", b"expire_after", "minimum_available_after", b"minimum_available_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "course_id", b"course_id", "description", b"description", "expire_after", b"expire_after", "request_id", b"request_id", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "course_id", b"course_id", "description", b"description", "etag", b"etag", "expire_after", b"expire_after", "minimum_available_after", b"minimum_available_after", "request_id", b"request_id", "type", b"type", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PaymentServiceStub:
-    """Payments, refunds, holds and earnings.
+    """Payments, transfers, refunds, holds and earnings.
     """
 
     def __init__(self, channel):
@@ -44,6 +44,21 @@ class PaymentServiceStub:
                 '/azora.payment.v1.PaymentService/GetPayment',
                 request_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentRequest.SerializeToString,
                 response_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentResponse.FromString,
+                _registered_method=True)
+        self.CreateTransfer = channel.unary_unary(
+                '/azora.payment.v1.PaymentService/CreateTransfer',
+                request_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateTransferRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateTransferResponse.FromString,
+                _registered_method=True)
+        self.GetTransfer = channel.unary_unary(
+                '/azora.payment.v1.PaymentService/GetTransfer',
+                request_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetTransferRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetTransferResponse.FromString,
+                _registered_method=True)
+        self.BatchCreateTransfers = channel.unary_unary(
+                '/azora.payment.v1.PaymentService/BatchCreateTransfers',
+                request_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.BatchCreateTransfersRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.BatchCreateTransfersResponse.FromString,
                 _registered_method=True)
         self.CreateRefund = channel.unary_unary(
                 '/azora.payment.v1.PaymentService/CreateRefund',
@@ -78,12 +93,13 @@ class PaymentServiceStub:
 
 
 class PaymentServiceServicer:
-    """Payments, refunds, holds and earnings.
+    """Payments, transfers, refunds, holds and earnings.
     """
 
     def CreatePayment(self, request, context):
         """Creates a payment from the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
+        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +108,34 @@ class PaymentServiceServicer:
     def GetPayment(self, request, context):
         """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateTransfer(self, request, context):
+        """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
+        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+        TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTransfer(self, request, context):
+        """Gets a transfer that the caller sent or received, or any transfer with PERMISSION_LEDGER_READ.
+        Errors: NOT_FOUND TRANSFER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateTransfers(self, request, context):
+        """Creates up to 200 transfers from the caller's wallet in one currency: all or none, or each with a result of its own
+        if `return_partial_success` is set. Transfers are posted in the order of the request, in one commit. Each counts as
+        a call of the rate-limit tier and as a debit for velocity limits.
+        Errors: as CreateTransfer, for the first transfer that is rejected; metadata then contains its zero-based `index`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +167,8 @@ class PaymentServiceServicer:
 
     def CreateHold(self, request, context):
         """Reserves an amount in the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
+        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +215,21 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     request_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentRequest.FromString,
                     response_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentResponse.SerializeToString,
             ),
+            'CreateTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateTransfer,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateTransferRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateTransferResponse.SerializeToString,
+            ),
+            'GetTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTransfer,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetTransferRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.GetTransferResponse.SerializeToString,
+            ),
+            'BatchCreateTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateTransfers,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.BatchCreateTransfersRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.BatchCreateTransfersResponse.SerializeToString,
+            ),
             'CreateRefund': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateRefund,
                     request_deserializer=azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateRefundRequest.FromString,
@@ -209,7 +269,7 @@ def add_PaymentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PaymentService:
-    """Payments, refunds, holds and earnings.
+    """Payments, transfers, refunds, holds and earnings.
     """
 
     @staticmethod
@@ -256,6 +316,87 @@ class PaymentService:
             '/azora.payment.v1.PaymentService/GetPayment',
             azora_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentRequest.SerializeToString,
             azora_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.PaymentService/CreateTransfer',
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateTransferRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.CreateTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.PaymentService/GetTransfer',
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.GetTransferRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.GetTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.PaymentService/BatchCreateTransfers',
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.BatchCreateTransfersRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_payment__service__pb2.BatchCreateTransfersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,16 +12,33 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PaymentServiceStub:
-    """Payments, refunds, holds and earnings."""
+    """Payments, transfers, refunds, holds and earnings."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]
     """Creates a payment from the caller's wallet.
-    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
+    CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
     """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
     Errors: NOT_FOUND PAYMENT_NOT_FOUND.
+    """
+    CreateTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateTransferRequest, _payment_service_pb2.CreateTransferResponse]
+    """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
+    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+    TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+    """
+    GetTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetTransferRequest, _payment_service_pb2.GetTransferResponse]
+    """Gets a transfer that the caller sent or received, or any transfer with PERMISSION_LEDGER_READ.
+    Errors: NOT_FOUND TRANSFER_NOT_FOUND.
+    """
+    BatchCreateTransfers: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.BatchCreateTransfersRequest, _payment_service_pb2.BatchCreateTransfersResponse]
+    """Creates up to 200 transfers from the caller's wallet in one currency: all or none, or each with a result of its own
+    if `return_partial_success` is set. Transfers are posted in the order of the request, in one commit. Each counts as
+    a call of the rate-limit tier and as a debit for velocity limits.
+    Errors: as CreateTransfer, for the first transfer that is rejected; metadata then contains its zero-based `index`.
     """
     CreateRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateRefundRequest, _payment_service_pb2.CreateRefundResponse]
     """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
@@ -41,7 +58,8 @@ class PaymentServiceStub:
     """
     CreateHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateHoldRequest, _payment_service_pb2.CreateHoldResponse]
     """Reserves an amount in the caller's wallet.
-    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
+    CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
     CaptureHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]
     """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
@@ -61,7 +79,7 @@ class PaymentServiceStub:
     """
 
 class PaymentServiceServicer:
-    """Payments, refunds, holds and earnings."""
+    """Payments, transfers, refunds, holds and earnings."""
 
     def CreatePayment(
         self,
@@ -69,7 +87,8 @@ class PaymentServiceServicer:
         context: _aio.ServicerContext[_payment_service_pb2.CreatePaymentRequest, _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]:
         """Creates a payment from the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
+        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
 
     def GetPayment(
@@ -79,6 +98,37 @@ class PaymentServiceServicer:
     ) -> _abc.Awaitable[_payment_service_pb2.GetPaymentResponse]:
         """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND.
+        """
+
+    def CreateTransfer(
+        self,
+        request: _payment_service_pb2.CreateTransferRequest,
+        context: _aio.ServicerContext[_payment_service_pb2.CreateTransferRequest, _abc.Awaitable[_payment_service_pb2.CreateTransferResponse]],
+    ) -> _abc.Awaitable[_payment_service_pb2.CreateTransferResponse]:
+        """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
+        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+        TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+        """
+
+    def GetTransfer(
+        self,
+        request: _payment_service_pb2.GetTransferRequest,
+        context: _aio.ServicerContext[_payment_service_pb2.GetTransferRequest, _abc.Awaitable[_payment_service_pb2.GetTransferResponse]],
+    ) -> _abc.Awaitable[_payment_service_pb2.GetTransferResponse]:
+        """Gets a transfer that the caller sent or received, or any transfer with PERMISSION_LEDGER_READ.
+        Errors: NOT_FOUND TRANSFER_NOT_FOUND.
+        """
+
+    def BatchCreateTransfers(
+        self,
+        request: _payment_service_pb2.BatchCreateTransfersRequest,
+        context: _aio.ServicerContext[_payment_service_pb2.BatchCreateTransfersRequest, _abc.Awaitable[_payment_service_pb2.BatchCreateTransfersResponse]],
+    ) -> _abc.Awaitable[_payment_service_pb2.BatchCreateTransfersResponse]:
+        """Creates up to 200 transfers from the caller's wallet in one currency: all or none, or each with a result of its own
+        if `return_partial_success` is set. Transfers are posted in the order of the request, in one commit. Each counts as
+        a call of the rate-limit tier and as a debit for velocity limits.
+        Errors: as CreateTransfer, for the first transfer that is rejected; metadata then contains its zero-based `index`.
         """
 
     def CreateRefund(
@@ -113,7 +163,8 @@ class PaymentServiceServicer:
         context: _aio.ServicerContext[_payment_service_pb2.CreateHoldRequest, _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]],
     ) -> _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]:
         """Reserves an amount in the caller's wallet.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN; INVALID_ARGUMENT CURRENCY_UNKNOWN.
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET; INVALID_ARGUMENT
+        CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
 
     def CaptureHold(

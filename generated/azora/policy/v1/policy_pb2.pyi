@@ -69,6 +69,7 @@ class Policy(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ACTING_USER_FIELD_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_FIELD_NUMBER: _builtins.int
     rate_tier: Global___RateTier.ValueType
     """Rate-limit tier that calls are counted in. Required."""
     account_field: _builtins.str
@@ -79,6 +80,10 @@ class Policy(_message.Message):
     """Whether the RPC accepts an idempotency key, as the request's `request_id` field or the `Idempotency-Key` header."""
     acting_user_field: _builtins.str
     """Request field in which a calling service names the user it acts for. Rejected when set by any other caller."""
+    counted_field: _builtins.str
+    """Repeated request field whose items are limited like calls: a call with n items counts as n calls of its tier, or as
+    all calls that the tier's limit allows if these are fewer.
+    """
     @_builtins.property
     def access(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access]:
         """Access rules, combined with OR: any one is sufficient. At least one is required."""
@@ -98,10 +103,11 @@ class Policy(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         idempotency_key: _builtins.bool = ...,
         acting_user_field: _builtins.str = ...,
+        counted_field: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "idempotency_key", b"idempotency_key", "rate_tier", b"rate_tier", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "rate_tier", b"rate_tier", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Transfers between the wallets of users, one at a time or in batches."""
