@@ -103,6 +103,9 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     wallets = WalletOperations(
         database=database, store=WalletStore(), pages=infrastructure.pages, writer=writer, refunds=Refund
     )
+    infrastructure.metrics.gauge(
+        "azora_ledger_waiting", "Commands waiting for the ledger's writer.", lambda: writer.waiting
+    )
     return Container(
         infrastructure=infrastructure,
         wallets=wallets,

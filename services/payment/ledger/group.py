@@ -35,6 +35,8 @@ class Result:
     """Commands that were left out, with the account that someone else holds locked."""
     dropped: list[Pending] = field(default_factory=list)
     """Commands whose callers had gone away when the locks were held."""
+    outdated: list[Pending] = field(default_factory=list)
+    """Commands of users whose wallets were opened elsewhere meanwhile: their accounts are to be looked up again."""
 
 
 class Committer:
@@ -61,6 +63,8 @@ class Committer:
             locked_out = next((account_id for account_id in pending.accounts if account_id in loaded.unlocked), None)
             if pending.abandoned:
                 result.dropped.append(pending)
+            elif not loaded.opened.isdisjoint(pending.needs.users):
+                result.outdated.append(pending)
             elif locked_out is not None:
                 result.skipped.append((pending, locked_out))
             else:

@@ -81,6 +81,8 @@ class Loaded:
     records: dict[Identity, Record] = field(default_factory=dict)
     expired: list[Any] = field(default_factory=list)
     """Rows of locked accounts that have expired."""
+    opened: set[str] = field(default_factory=set)
+    """Users whose wallets were opened after their accounts had been looked up."""
     unlocked: set[str] = field(default_factory=set)
     """Accounts that are there and could not be locked."""
 
@@ -118,14 +120,14 @@ class Loader:
         needs = [pending.needs for pending in group]
         missing = [account_id for account_id in wanted if account_id not in accounts]
         parts, parameters = [("clock", CLOCK)], Parameters()
+        # Another writer may have opened their wallets since, with the transaction of a reference that is read below.
+        users = {user for need in needs for user in need.users} - self._owners.keys()
+        if users:
+            parts.append(("owner", OWNERS.format(users=parameters.array(users, "uuid"))))
         if missing:
             owners = {wanted[account_id].owner_id for account_id in missing}
             parts.append(("unlocked", UNLOCKED.format(missing=parameters.array(missing, "uuid"))))
             parts.append(("state", STATES.format(owners=parameters.array(owners, "uuid"))))
-        # Another writer may have opened their wallets since, with the transaction of a reference that is read below.
-        unknown = {user for need in needs for user in need.users} - self._owners.keys()
-        if unknown:
-            parts.append(("owner", OWNERS.format(users=parameters.array(unknown, "uuid"))))
         identities = [pending.identity for pending in group if pending.identity and not pending.quote]
         if identities:
             columns = {"principal_id": "text", "method": "text", "key": "text"}
@@ -161,6 +163,7 @@ class Loader:
         loaded = Loaded(by_tag["clock"][0][0], Changes(accounts=accounts, owners=self._owners))
         for row in by_tag["owner"]:
             self._remember(Owner(str(row[0]), str(row[1]), row[2]))
+            loaded.opened.add(str(row[1]))
         loaded.states = {str(row[0]): _STATES[row[1]] for row in by_tag["state"]}
         loaded.unlocked = {str(row[0]) for row in by_tag["unlocked"]}
         loaded.records = {(row[0], row[1], row[2]): Record(row[3], row[4], row[5]) for row in by_tag["record"]}
