@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HOLDS
 from services.payment.ledger.operations import LedgerOperations
-from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
 from services.payment.ledger.writer import Writer
 from services.payment.payments import convert, jobs
@@ -18,10 +18,16 @@ from services.payment.payments.model import PaymentRefunded
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
+from services.payment.proofs import jobs as proof_jobs
+from services.payment.proofs.operations import CheckpointOperations, VerificationOperations
+from services.payment.proofs.publication import CheckpointFile
+from services.payment.proofs.servicer import LedgerServicer
+from services.payment.proofs.store import ProofStore
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
 from services.shared.assembly import Infrastructure
+from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -48,6 +54,8 @@ class Container:
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
+    verification: VerificationOperations
+    checkpoints: CheckpointOperations
 
 
 def assemble(settings: PaymentSettings, *, education: Education | None = None) -> Container:
@@ -55,7 +63,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
     outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
-    payment_store = PaymentStore()
+    payment_store, proof_store = PaymentStore(), ProofStore()
     writer = Writer(database, KINDS, outbox)
     return Container(
         infrastructure=infrastructure,
@@ -77,6 +85,16 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
         holds=HoldOperations(writer=writer),
         earnings=EarningOperations(writer=writer),
         ledger=LedgerOperations(database=database, store=LedgerStore()),
+        verification=VerificationOperations(database=database, store=proof_store, pages=infrastructure.pages),
+        checkpoints=CheckpointOperations(
+            database=database,
+            store=proof_store,
+            pages=infrastructure.pages,
+            encryption=Encryption(settings.derive_keys("checkpoint-keys")),
+            origin=f"{urlsplit(settings.issuer).netloc}/payment/ledger",
+            key_lifetime=timedelta(days=settings.checkpoint_key_days),
+            file=CheckpointFile(settings.checkpoint_file) if settings.checkpoint_file else None,
+        ),
     )
 
 
@@ -97,9 +115,9 @@ def build(
             holds=container.holds,
             earnings=container.earnings,
         ),
-        LedgerServicer(container.ledger),
+        LedgerServicer(ledger=container.ledger, verification=container.verification, checkpoints=container.checkpoints),
         jobs=jobs.jobs(container.refunds),
-        periodic=jobs.periodic(container.refunds),
+        periodic=[*jobs.periodic(container.refunds), *proof_jobs.periodic(container.checkpoints)],
         outbox=container.outbox,
         send=send,
         keys=keys,

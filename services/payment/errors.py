@@ -94,3 +94,7 @@ class CaptureExceedsHold(FailedPrecondition):
 
 class ReferenceUsed(AlreadyExists):
     """The reference was already used for another user or amount."""
+
+
+class LedgerInconsistent(FailedPrecondition):
+    """The ledger does not match its last checkpoint."""

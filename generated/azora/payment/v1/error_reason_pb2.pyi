@@ -60,6 +60,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
     ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+    ERROR_REASON_LEDGER_INCONSISTENT: _ErrorReason.ValueType  # 60
+    """FAILED_PRECONDITION: the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names
+    what has changed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Payment, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -102,4 +106,8 @@ ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
 ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+ERROR_REASON_LEDGER_INCONSISTENT: ErrorReason.ValueType  # 60
+"""FAILED_PRECONDITION: the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names
+what has changed.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -66,7 +66,7 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     PERMISSION_REFUNDS_MANAGE: _Permission.ValueType  # 4
     """Read any payment, and refund it at any time."""
     PERMISSION_LEDGER_READ: _Permission.ValueType  # 5
-    """Read the trial balance of the ledger."""
+    """Read and verify the ledger, and create checkpoints of it."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -82,7 +82,7 @@ PERMISSION_EARN_GRANT: Permission.ValueType  # 3
 PERMISSION_REFUNDS_MANAGE: Permission.ValueType  # 4
 """Read any payment, and refund it at any time."""
 PERMISSION_LEDGER_READ: Permission.ValueType  # 5
-"""Read the trial balance of the ledger."""
+"""Read and verify the ledger, and create checkpoints of it."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final
