@@ -82,6 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
     retry.set_defaults(run=_retry_events)
 
+    about = "verify the ledger, in the database of the environment or of the running local system, or over the API"
+    verify = commands.add_parser("verify", help=about, description=about)
+    verify.add_argument("--checkpoints", type=Path, metavar="FILE", help="compare with the checkpoints of this file")
+    verify.add_argument(
+        "--target", default="", metavar="HOST:PORT", help="verify over the API, with an administrator's access token"
+    )
+    verify.add_argument("--tls", action="store_true", help="connect to the target with TLS")
+    verify.set_defaults(run=_verify)
+
     certificates = commands.add_parser(
         "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
     )
@@ -214,6 +223,12 @@ def _retry_events(options: argparse.Namespace) -> int:
     from services.cli.events import retry_events  # noqa: PLC0415
 
     return retry_events(options.ids)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from services.cli.verify import verify  # noqa: PLC0415
+
+    return verify(checkpoints=options.checkpoints, target=options.target, tls=options.tls)
 
 
 def _pki(options: argparse.Namespace) -> int:
