@@ -115,28 +115,29 @@ class ApiLedger:
 
     async def _sent(self, call: Call) -> str:
         amount, key, metadata = azr(call.amount), call.key, self._user(call.user)
-        options = {"timeout": TIMEOUT_SECONDS}
         match call.kind:
             case "earn":
                 earn = pb.EarnRequest(user_id=call.user, amount=amount, reference=key, request_id=key)
-                return (await self._payments.Earn(earn, metadata=EDUCATION, **options)).transaction.id
+                return (await self._payments.Earn(earn, metadata=EDUCATION, timeout=TIMEOUT_SECONDS)).transaction.id
             case "pay":
                 pay = pb.CreatePaymentRequest(
                     type=payment_pb2.PAYMENT_TYPE_DONATION, amount=amount, request_id=key, description="Bread"
                 )
-                return (await self._payments.CreatePayment(pay, metadata=metadata, **options)).payment.id
+                return (await self._payments.CreatePayment(pay, metadata=metadata, timeout=TIMEOUT_SECONDS)).payment.id
             case "hold":
                 hold = pb.CreateHoldRequest(amount=amount, request_id=key)
-                return (await self._payments.CreateHold(hold, metadata=metadata, **options)).hold.id
+                return (await self._payments.CreateHold(hold, metadata=metadata, timeout=TIMEOUT_SECONDS)).hold.id
             case "capture":
                 capture = pb.CaptureHoldRequest(hold_id=call.target, request_id=key)
-                return (await self._payments.CaptureHold(capture, metadata=metadata, **options)).payment.id
+                return (
+                    await self._payments.CaptureHold(capture, metadata=metadata, timeout=TIMEOUT_SECONDS)
+                ).payment.id
             case "release":
                 release = pb.ReleaseHoldRequest(hold_id=call.target, request_id=key)
-                return (await self._payments.ReleaseHold(release, metadata=metadata, **options)).hold.id
+                return (await self._payments.ReleaseHold(release, metadata=metadata, timeout=TIMEOUT_SECONDS)).hold.id
             case _:
                 refund = pb.CreateRefundRequest(payment_id=call.target, amount=amount, request_id=key)
-                return (await self._payments.CreateRefund(refund, metadata=metadata, **options)).refund.id
+                return (await self._payments.CreateRefund(refund, metadata=metadata, timeout=TIMEOUT_SECONDS)).refund.id
 
 
 class PersistentLedger(ApiLedger):

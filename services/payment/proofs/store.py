@@ -195,7 +195,7 @@ class ProofStore:
         for row in await connection.execute(LIST_LEGS, {"ids": ids}):
             legs[row.transaction_id].append(StoredLeg(row.kind, row.owner_id, row.currency, row.amount))
         rows = await connection.execute(LIST_TRANSACTIONS, {"ids": ids})
-        return {row.id: StoredTransaction(*tuple(row), legs[row.id]) for row in rows}
+        return {row.id: _transaction(row, legs[row.id]) for row in rows}
 
     async def list_newest_entries(
         self, connection: AsyncConnection, request: PageRequest, *, account_id: str, transaction_id: str
@@ -348,6 +348,10 @@ def _listed(row: Any) -> ListedEntry:
         reference=row.reference or "",
         memo_digest=row.memo_digest or b"",
     )
+
+
+def _transaction(row: Any, legs: Sequence[StoredLeg]) -> StoredTransaction:
+    return StoredTransaction(*row, legs)
 
 
 def _leaf_of(row: Any) -> Head | None:
