@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from interceptors.base import Interceptor
 from services.shared.errors import AccessDenied, TokenInvalid, TokenMissing, ValidationFailed
 from services.shared.policy import METRICS
-from services.shared.principal import TRUST_DOMAIN, Principal, TokenVerifier
+from services.shared.principal import ANYONE, TRUST_DOMAIN, Principal, TokenVerifier
 
 if TYPE_CHECKING:
     from interceptors.base import Call, Proceed
+    from services.shared.policy import MethodPolicy
 
 ENVOY, GATEWAY = f"{TRUST_DOMAIN}/envoy".encode(), f"{TRUST_DOMAIN}/gateway".encode()
 HEALTH = "grpc.health.v1.Health"
-ANYONE = Principal()
 CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
 
 
@@ -73,18 +73,20 @@ class Authorization(Interceptor):
 class ActingUser(Interceptor):
     """Lets a service name the user it acts for, in the field that the policy declares; nobody else may fill it."""
 
+    def applies(self, policy: MethodPolicy) -> bool:
+        """Whether the policy declares such a field."""
+        return bool(policy.acting_user_field)
+
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Set the principal's user. Raises ValidationFailed. Runs after validation: it reads the message."""
-        field = call.policy.acting_user_field
-        if field:
-            user_id, principal = getattr(call.request, field), call.served.principal
-            json_name = call.request.DESCRIPTOR.fields_by_name[field].json_name
-            if principal.service in call.policy.services:
-                if not user_id:
-                    raise ValidationFailed.field(json_name, "a service must name the user it acts for")
-                call.served.principal = Principal(user_id=user_id, service=principal.service)
-            elif user_id:
-                raise ValidationFailed.field(json_name, "only services may name a user to act for")
+        field, principal = call.policy.acting_user_field, call.served.principal
+        user_id, json_name = getattr(call.request, field), call.request.DESCRIPTOR.fields_by_name[field].json_name
+        if principal.service in call.policy.services:
+            if not user_id:
+                raise ValidationFailed.field(json_name, "a service must name the user it acts for")
+            call.served.principal = Principal(user_id=user_id, service=principal.service)
+        elif user_id:
+            raise ValidationFailed.field(json_name, "only services may name a user to act for")
         await proceed()
 
 

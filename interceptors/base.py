@@ -76,7 +76,11 @@ class Call:
 
 
 class Interceptor(abc.ABC):
-    """Wraps every RPC, unary or streaming, in `around`. Subclasses write nothing else."""
+    """Wraps every RPC, unary or streaming, in `around`. Subclasses need write nothing else."""
+
+    def applies(self, policy: MethodPolicy) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether there is anything to do for calls of the policy's method: asked once, not for every call."""
+        return True
 
     @abc.abstractmethod
     async def around(self, call: Call, proceed: Proceed) -> None:
@@ -116,7 +120,8 @@ class Chain(aio.ServerInterceptor):
         inner: Any = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
         run = _streaming(inner) if handler.response_streaming else _unary(inner)
         for interceptor in reversed(self.interceptors):
-            run = _link(interceptor, run)
+            if interceptor.applies(policy):
+                run = _link(interceptor, run)
         deserialize = handler.request_deserializer or bytes
 
         async def handle(request: Any, context: Context) -> Any:

@@ -9,6 +9,7 @@ from services.shared.errors import Overloaded
 
 if TYPE_CHECKING:
     from interceptors.base import Call, Proceed
+    from services.shared.policy import MethodPolicy
 
 RETRY_AFTER_SECONDS = 1.0
 
@@ -24,11 +25,12 @@ class ConcurrencyLimit(Interceptor):
         self._max = max_concurrent_rpcs
         self._serving = 0
 
-    async def around(self, call: Call, proceed: Proceed) -> None:
+    def applies(self, policy: MethodPolicy) -> bool:
+        """Whether it is neither a check of health nor the metrics; a watch of health takes its place like any other."""
+        return policy.tier is not None or policy.server_streaming
+
+    async def around(self, _call: Call, proceed: Proceed) -> None:
         """Serve the call if there is room. Raises Overloaded."""
-        if call.policy.tier is None and not call.policy.server_streaming:
-            await proceed()
-            return
         if self._serving >= self._max:
             raise Overloaded(retry_after_seconds=RETRY_AFTER_SECONDS)
         self._serving += 1

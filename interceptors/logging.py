@@ -25,12 +25,8 @@ class AccessRecord(logging.LogRecord):
     """A record of nothing but `fields`. What logging gathers for other records costs more than all of the line."""
 
     def __init__(self, level: int, fields: dict[str, Any]) -> None:
-        self.__dict__ = BLANK | {
-            "levelno": level,
-            "levelname": logging.getLevelName(level),
-            "created": time.time(),
-            "fields": fields,
-        }
+        created, name = time.time(), logging.getLevelName(level)
+        self.__dict__ = {**BLANK, "levelno": level, "levelname": name, "created": created, "fields": fields}
 
 
 class AccessLog(Interceptor):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from interceptors.base import Call, Proceed
+    from services.shared.policy import MethodPolicy
 
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -35,11 +36,12 @@ class Metrics(Interceptor):
         # To find the child of its labels costs a metric more than to count: those of calls that succeed are kept.
         self._succeeded: dict[str, Histogram] = {}
 
+    def applies(self, policy: MethodPolicy) -> bool:
+        """Whether it is not one of gRPC's own methods."""
+        return policy.tier is not None
+
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count and time the call when it has ended, however it did."""
-        if call.policy.tier is None:
-            await proceed()
-            return
         started = time.perf_counter()
         try:
             await proceed()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from interceptors.base import Call, Proceed
-    from services.shared.policy import Tier
+    from services.shared.policy import MethodPolicy, Tier
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,10 @@ class RateLimit(Interceptor):
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
 
+    def applies(self, policy: MethodPolicy) -> bool:
+        """Whether the method has a tier."""
+        return policy.tier is not None
+
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call. Raises RateLimited."""
         tier, principal = call.policy.tier, call.served.principal
@@ -129,10 +133,14 @@ class AccountRateLimit(Interceptor):
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
 
+    def applies(self, policy: MethodPolicy) -> bool:
+        """Whether a field of the request names an account."""
+        return bool(policy.account_field)
+
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call. Raises RateLimited."""
         tier, field = call.policy.tier, call.policy.account_field
-        if tier is not None and field and tier.per_account:
+        if tier is not None and tier.per_account:
             account = str(getattr(call.request, field)).strip().casefold()
             digest = hashlib.sha256(account.encode()).hexdigest()  # Counters hold no e-mail addresses.
             await self._limiter.count(call, tier, "account", digest, tier.per_account)

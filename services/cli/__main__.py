@@ -72,6 +72,18 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("--name", required=True)
     making.set_defaults(run=_create_administrator)
 
+    _add_operations(commands)
+
+    certificates = commands.add_parser(
+        "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
+    )
+    certificates.add_argument("folder", type=Path)
+    certificates.set_defaults(run=_pki)
+    return parser
+
+
+def _add_operations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands of operators, which work on the databases of the services."""
     about = "dead letters and failed jobs of the service in the environment, or of the running local system"
     events = commands.add_parser("events", help=about, description=about)
     actions = events.add_subparsers(required=True, metavar="list|retry")
@@ -91,12 +103,15 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--tls", action="store_true", help="connect to the target with TLS")
     verify.set_defaults(run=_verify)
 
-    certificates = commands.add_parser(
-        "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
-    )
-    certificates.add_argument("folder", type=Path)
-    certificates.set_defaults(run=_pki)
-    return parser
+    about = "failed webhook deliveries of Payment in the environment, or of the running local system"
+    webhooks = commands.add_parser("webhooks", help=about, description=about)
+    actions = webhooks.add_subparsers(required=True, metavar="list|redeliver")
+    actions.add_parser("list", help="list failed deliveries").set_defaults(run=_list_deliveries)
+    redeliver = actions.add_parser("redeliver", help="send failed deliveries again")
+    which = redeliver.add_mutually_exclusive_group(required=True)
+    which.add_argument("--id", dest="ids", action="append", metavar="ID", help="one of those that `list` shows")
+    which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
+    redeliver.set_defaults(run=_redeliver)
 
 
 def served() -> tuple[str, ...]:
@@ -229,6 +244,18 @@ def _verify(options: argparse.Namespace) -> int:
     from services.cli.verify import verify  # noqa: PLC0415
 
     return verify(checkpoints=options.checkpoints, target=options.target, tls=options.tls)
+
+
+def _list_deliveries(_: argparse.Namespace) -> int:
+    from services.cli.webhooks import list_deliveries  # noqa: PLC0415
+
+    return list_deliveries()
+
+
+def _redeliver(options: argparse.Namespace) -> int:
+    from services.cli.webhooks import redeliver  # noqa: PLC0415
+
+    return redeliver(options.ids)
 
 
 def _pki(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -26,8 +27,13 @@ from services.payment.proofs.store import ProofStore
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
+from services.payment.webhooks import jobs as webhook_jobs
+from services.payment.webhooks.operations import DeliveryOperations, WebhookOperations
+from services.payment.webhooks.servicer import WebhookServicer
+from services.payment.webhooks.store import DeliveryStore, WebhookStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
+from services.shared.outbound_http import AddressPolicy, OutboundHttp
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -40,6 +46,16 @@ if TYPE_CHECKING:
 
 KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS)
 """The rows that commands of the ledger read and write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Webhooks' operations, and what sends."""
+
+    operations: WebhookOperations
+    deliveries: DeliveryOperations
+    sender: webhook_jobs.WebhookSender
+    http: OutboundHttp
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +72,24 @@ class Container:
     ledger: LedgerOperations
     verification: VerificationOperations
     checkpoints: CheckpointOperations
+    webhooks: Webhooks
 
 
 def assemble(settings: PaymentSettings, *, education: Education | None = None) -> Container:
     """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
+    webhooks = _webhooks(infrastructure)
+    outbox = Outbox(
+        "payment",
+        {PaymentRefunded: convert.payment_refunded},
+        webhooks=webhook_jobs.consumer(webhooks.deliveries),
+    )
     payment_store, proof_store = PaymentStore(), ProofStore()
     writer = Writer(database, KINDS, outbox)
+    infrastructure.metrics.gauge(
+        "azora_ledger_waiting", "Commands waiting for the ledger's writer.", lambda: writer.waiting
+    )
     return Container(
         infrastructure=infrastructure,
         wallets=WalletOperations(database=database, store=WalletStore(), pages=infrastructure.pages),
@@ -95,7 +120,35 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             key_lifetime=timedelta(days=settings.checkpoint_key_days),
             file=CheckpointFile(settings.checkpoint_file) if settings.checkpoint_file else None,
         ),
+        webhooks=webhooks,
     )
+
+
+def _webhooks(infrastructure: Infrastructure[PaymentSettings]) -> Webhooks:
+    settings, database = infrastructure.settings, infrastructure.database
+    store, delivery_store, wake = WebhookStore(), DeliveryStore(), asyncio.Event()
+    encryption = Encryption(settings.derive_keys("webhook-secrets"))
+    addresses = AddressPolicy(settings.webhook_networks)
+    http = OutboundHttp(addresses, timeout_seconds=settings.webhook_timeout_seconds)
+    deliveries = DeliveryOperations(
+        database=database,
+        webhooks=store,
+        store=delivery_store,
+        encryption=encryption,
+        http=http,
+        disable_after=timedelta(days=settings.webhook_disable_after_days),
+        wake=wake,
+    )
+    operations = WebhookOperations(
+        database=database,
+        store=store,
+        deliveries=delivery_store,
+        pages=infrastructure.pages,
+        encryption=encryption,
+        addresses=addresses,
+        wake=wake,
+    )
+    return Webhooks(operations, deliveries, webhook_jobs.WebhookSender(deliveries, wake), http)
 
 
 def build(
@@ -107,6 +160,7 @@ def build(
 ) -> Server:
     """Return Payment's server. Tests give the keys that tokens are signed with, an Education, and take the events."""
     container = assemble(settings, education=education)
+    webhooks = container.webhooks
     return container.infrastructure.server(
         WalletServicer(container.wallets),
         PaymentServicer(
@@ -116,8 +170,16 @@ def build(
             earnings=container.earnings,
         ),
         LedgerServicer(ledger=container.ledger, verification=container.verification, checkpoints=container.checkpoints),
+        WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),
-        periodic=[*jobs.periodic(container.refunds), *proof_jobs.periodic(container.checkpoints)],
+        periodic=[
+            *jobs.periodic(container.refunds),
+            *proof_jobs.periodic(container.checkpoints),
+            *webhook_jobs.periodic(webhooks.deliveries),
+        ],
+        retentions=webhook_jobs.retentions(timedelta(days=settings.webhook_delivery_retention_days)),
+        background=[webhooks.sender.run],
+        close=[webhooks.http.close],
         outbox=container.outbox,
         send=send,
         keys=keys,

@@ -63,6 +63,10 @@ class Principal:
         return permission in self.permissions
 
 
+ANYONE = Principal()
+"""Who has not said who they are."""
+
+
 class TokenVerifier(Protocol):
     """Tells whose an access token is."""
 
@@ -83,7 +87,7 @@ class Request:
     """What other tracing systems sent along with it."""
     idempotency_key: str = ""
     """The header Idempotency-Key, or empty."""
-    principal: Principal = field(default_factory=Principal)
+    principal: Principal = ANYONE
     deadline: float | None = None
     """When the call must have ended, on the event loop's clock, in seconds."""
     initial_metadata: dict[str, str] = field(default_factory=dict)

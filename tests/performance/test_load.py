@@ -38,11 +38,14 @@ async def test_fifty_people_sign_in_at_once(http: httpx.AsyncClient) -> None:
 
 
 async def test_a_hundred_people_browse_at_once(http: httpx.AsyncClient) -> None:
-    """A hundred at once cost no more each than they would one after another."""
-    one_by_one = statistics.median([await timed(lambda: http.get("/v1/courses")) for _ in range(20)])
-    started = time.perf_counter()
-    await asyncio.gather(*(timed(lambda: http.get("/v1/courses")) for _ in range(100)))
-    assert time.perf_counter() - started < 100 * one_by_one * 1.5
+    """A hundred at once cost no more each than they would one after another: by turns, as the machine is not ours."""
+    one_by_one, at_once = [], []
+    for _ in range(5):
+        one_by_one += [await timed(lambda: http.get("/v1/courses")) for _ in range(10)]
+        started = time.perf_counter()
+        await asyncio.gather(*(timed(lambda: http.get("/v1/courses")) for _ in range(100)))
+        at_once.append((time.perf_counter() - started) / 100)
+    assert statistics.median(at_once) < statistics.median(one_by_one) * 1.5
 
 
 async def test_twenty_reads_in_a_row_do_not_get_slower(http: httpx.AsyncClient) -> None:

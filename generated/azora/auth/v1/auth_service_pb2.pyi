@@ -30,9 +30,13 @@ class RegisterRequest(_message.Message):
     email: _builtins.str
     """E-mail address, at most 254 characters. Unique, case-insensitive."""
     password: _builtins.str
-    """Password, 8 to 128 characters. Common passwords and passwords that contain the name or e-mail address are rejected."""
+    """Password, 8 to 128 characters. Rejected where it is common, blank or a repeated pattern, or contains the name, the
+    e-mail address or the product's name.
+    """
     name: _builtins.str
-    """Display name, 1 to 100 characters."""
+    """Display name, 1 to 100 characters, at least one of them visible. Stored in Unicode normalization form C, without
+    leading and trailing white space; line breaks, control and invisible formatting characters are rejected.
+    """
     def __init__(
         self,
         *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0025"
-down_revision = "0020"
+down_revision = "0021"
 
 # Heads are kept by checkpoint, so that every checkpoint can be recomputed, those kept outside the database too.
 CHECKPOINTS = """
