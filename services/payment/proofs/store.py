@@ -13,7 +13,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     insert,
-    literal_column,
     select,
     text,
     tuple_,
@@ -126,9 +125,7 @@ _entries = select(
     transactions.c.source_id,
     transactions.c.reference_owner,
     transactions.c.reference,
-    literal_column("transactions.memo_digest", LargeBinary).label("memo_digest"),
-    literal_column("entries.create_time", Time).label("post_time"),
-    literal_column("entries.hash", LargeBinary).label("hash"),
+    transactions.c.memo_digest,
 ).select_from(
     entries.outerjoin(accounts, accounts.c.id == entries.c.account_id).outerjoin(
         transactions, transactions.c.id == entries.c.transaction_id
@@ -334,7 +331,7 @@ def _listed(row: Any) -> ListedEntry:
         row.currency,
         row.amount,
         row.balance_after,
-        row.post_time,
+        row.create_time,
         row.hash,
     )
     return ListedEntry(
