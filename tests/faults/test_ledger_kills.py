@@ -21,6 +21,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.local import postgres
+from services.local.errors import ProcessFailed
 from services.local.orphans import Register
 from services.local.processes import Command
 from services.local.supervised import ProcessSpec, SupervisedProcess
@@ -55,7 +56,14 @@ class System:
 async def supervised(process: SupervisedProcess) -> AsyncIterator[SupervisedProcess]:
     """Start a process, and restart it whenever it ends."""
     await process.start()
-    watching = asyncio.create_task(process.watch())
+
+    async def restart() -> None:  # However often: `watch` gives a process up that ends quickly again and again.
+        while True:
+            await process._ended()
+            with suppress(ProcessFailed):
+                await process.start()
+
+    watching = asyncio.create_task(restart())
     try:
         yield process
     finally:
