@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.support.parallel", "tests.support.postgres", "tests.support.system"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the tests."""
+    parser.addoption("--kills", type=int, default=2, help="times that processes are killed in mid-load, one by one")
+
+
 @pytest.fixture
 def edge(system: LocalSystem) -> str:
     """Give the URL of the running system."""

@@ -72,6 +72,18 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("--name", required=True)
     making.set_defaults(run=_create_administrator)
 
+    _add_operations(commands)
+
+    certificates = commands.add_parser(
+        "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
+    )
+    certificates.add_argument("folder", type=Path)
+    certificates.set_defaults(run=_pki)
+    return parser
+
+
+def _add_operations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands of operators, which work on the databases of the services."""
     about = "dead letters and failed jobs of the service in the environment, or of the running local system"
     events = commands.add_parser("events", help=about, description=about)
     actions = events.add_subparsers(required=True, metavar="list|retry")
@@ -82,6 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
     retry.set_defaults(run=_retry_events)
 
+    about = "verify the ledger, in the database of the environment or of the running local system, or over the API"
+    verify = commands.add_parser("verify", help=about, description=about)
+    verify.add_argument("--checkpoints", type=Path, metavar="FILE", help="compare with the checkpoints of this file")
+    verify.add_argument(
+        "--target", default="", metavar="HOST:PORT", help="verify over the API, with an administrator's access token"
+    )
+    verify.add_argument("--tls", action="store_true", help="connect to the target with TLS")
+    verify.set_defaults(run=_verify)
+
     about = "failed webhook deliveries of Payment in the environment, or of the running local system"
     webhooks = commands.add_parser("webhooks", help=about, description=about)
     actions = webhooks.add_subparsers(required=True, metavar="list|redeliver")
@@ -91,13 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--id", dest="ids", action="append", metavar="ID", help="one of those that `list` shows")
     which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
     redeliver.set_defaults(run=_redeliver)
-
-    certificates = commands.add_parser(
-        "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
-    )
-    certificates.add_argument("folder", type=Path)
-    certificates.set_defaults(run=_pki)
-    return parser
 
 
 def served() -> tuple[str, ...]:
@@ -224,6 +238,12 @@ def _retry_events(options: argparse.Namespace) -> int:
     from services.cli.events import retry_events  # noqa: PLC0415
 
     return retry_events(options.ids)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from services.cli.verify import verify  # noqa: PLC0415
+
+    return verify(checkpoints=options.checkpoints, target=options.target, tls=options.tls)
 
 
 def _list_deliveries(_: argparse.Namespace) -> int:

@@ -6,13 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HOLDS
 from services.payment.ledger.debits import VelocityLimits
 from services.payment.ledger.operations import LedgerOperations
-from services.payment.ledger.servicer import LedgerServicer
 from services.payment.ledger.store import LedgerStore
 from services.payment.ledger.writer import Writer
 from services.payment.payments import convert, jobs
@@ -20,6 +20,11 @@ from services.payment.payments.model import PaymentRefunded, Refund
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
+from services.payment.proofs import jobs as proof_jobs
+from services.payment.proofs.operations import CheckpointOperations, VerificationOperations
+from services.payment.proofs.publication import CheckpointFile
+from services.payment.proofs.servicer import LedgerServicer
+from services.payment.proofs.store import ProofStore
 from services.payment.transfers.commands import TransferLimits
 from services.payment.transfers.convert import transfer_completed
 from services.payment.transfers.model import TransferCompleted
@@ -88,6 +93,8 @@ class Container:
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
+    verification: VerificationOperations
+    checkpoints: CheckpointOperations
     webhooks: Webhooks
 
 
@@ -98,7 +105,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     webhooks = _webhooks(infrastructure)
     outbox = Outbox("payment", EVENTS, webhooks=webhook_jobs.consumer(webhooks.deliveries))
     limits = _limits(settings)
-    payment_store = PaymentStore()
+    payment_store, proof_store = PaymentStore(), ProofStore()
     writer = Writer(database, KINDS, outbox)
     wallets = WalletOperations(
         database=database, store=WalletStore(), pages=infrastructure.pages, writer=writer, refunds=Refund
@@ -135,6 +142,16 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
         holds=HoldOperations(writer=writer, limits=limits.limits),
         earnings=EarningOperations(writer=writer),
         ledger=LedgerOperations(database=database, store=LedgerStore()),
+        verification=VerificationOperations(database=database, store=proof_store, pages=infrastructure.pages),
+        checkpoints=CheckpointOperations(
+            database=database,
+            store=proof_store,
+            pages=infrastructure.pages,
+            encryption=Encryption(settings.derive_keys("checkpoint-keys")),
+            origin=f"{urlsplit(settings.issuer).netloc}/payment/ledger",
+            key_lifetime=timedelta(days=settings.checkpoint_key_days),
+            file=CheckpointFile(settings.checkpoint_file) if settings.checkpoint_file else None,
+        ),
         webhooks=webhooks,
     )
 
@@ -198,11 +215,15 @@ def build(
             holds=container.holds,
             earnings=container.earnings,
         ),
-        LedgerServicer(container.ledger),
+        LedgerServicer(ledger=container.ledger, verification=container.verification, checkpoints=container.checkpoints),
         InternalServicer(container.inbox),
         WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),
-        periodic=[*jobs.periodic(container.refunds), *webhook_jobs.periodic(webhooks.deliveries)],
+        periodic=[
+            *jobs.periodic(container.refunds),
+            *proof_jobs.periodic(container.checkpoints),
+            *webhook_jobs.periodic(webhooks.deliveries),
+        ],
         retentions=webhook_jobs.retentions(timedelta(days=settings.webhook_delivery_retention_days)),
         background=[webhooks.sender.run],
         close=[webhooks.http.close],

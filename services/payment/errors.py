@@ -169,6 +169,10 @@ class ReferenceUsed(AlreadyExists):
     """The reference was already used for another user or amount."""
 
 
+class LedgerInconsistent(FailedPrecondition):
+    """The ledger does not match its last checkpoint."""
+
+
 class WebhookNotFound(NotFound):
     """Webhook not found."""
 

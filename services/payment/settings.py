@@ -1,6 +1,7 @@
 """Settings of Payment."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -33,6 +34,11 @@ class PaymentSettings(ServiceSettings):
     transfers_require_verified_email: bool | None = None
     """Whether transfers require a verified e-mail address (claim `email_verified` of the access token). Defaults to
     true in production and false in development."""
+    checkpoint_file: Path | None = None
+    """Path of the file to which signed checkpoints of the ledger are appended, on storage that is not the database's.
+    Checkpoints are kept in the database and the log only if unset."""
+    checkpoint_key_days: Annotated[float, Field(gt=0, le=3650)] = 365
+    """Lifetime of the key that signs checkpoints, in days. The next key is endorsed by the one before it."""
     webhook_allowed_networks: str = ""
     """Networks that webhooks may reach although they are not public, over http too: `127.0.0.0/8,::1/128`. Webhooks
     reach public addresses over https only if unset."""

@@ -16,12 +16,14 @@ ROOT = Path(__file__).parents[2]
 RESOURCES = {
     "auth": {"accounts", "passwords", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
     "education": {"courses", "enrollments", "quizzes", "certificates"},
-    "payment": {"wallets", "payments", "holds", "transfers", "ledger", "webhooks"},
+    "payment": {"wallets", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
 RESOURCE_FILES.add("commands")  # What a resource has the ledger's writer do.
 LEDGER_FILES = {"book", "chain", "debits", "group", "loading", "pending", "rows", "session", "writer", "writing"}
 """How commands are decided and written, once for all resources."""
+PROOF_FILES = {"comparisons", "merkle", "note", "publication", "verification"}
+"""How the ledger is verified, and what is kept of it elsewhere."""
 SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "admin"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 70
 
@@ -99,7 +101,8 @@ def test_every_service_has_the_same_file_names(service: str) -> None:
                 assert path.stem in SERVICE_FILES, inner
             else:
                 assert inner.parts[0] in RESOURCES[service], inner
-                assert path.stem in RESOURCE_FILES | (LEDGER_FILES if inner.parts[0] == "ledger" else set()), inner
+                own = {"ledger": LEDGER_FILES, "proofs": PROOF_FILES}.get(inner.parts[0], set())
+                assert path.stem in RESOURCE_FILES | own, inner
 
 
 def test_models_are_frozen_and_know_the_standard_library_alone() -> None:

@@ -7,38 +7,23 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from azora.auth.v1 import token_service_pb2_grpc
 from azora.client import bearer
 from azora.education.v1 import internal_service_pb2, internal_service_pb2_grpc
 from azora.event.v1 import event_pb2
 from azora.payment.v1 import events_pb2
 from grpc import aio
-from jwt.algorithms import ECAlgorithm
 
+from tests.support.mesh import Auth
 from tests.support.payment import running_payment
 from tests.support.refusals import refusal
-from tests.support.serving import KEY_ID, Signer, short_folder
+from tests.support.serving import Signer, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.postgres import Clone
-
-
-@dataclass(slots=True)
-class Auth(token_service_pb2_grpc.TokenServiceServicer):
-    """Publishes the signer's key."""
-
-    signer: Signer
-
-    async def GetJwks(
-        self, request: token_service_pb2.GetJwksRequest, context: Any
-    ) -> token_service_pb2.GetJwksResponse:
-        key = await self.signer.key(KEY_ID)
-        assert key is not None
-        published = ECAlgorithm.to_jwk(key, as_dict=True)
-        return token_service_pb2.GetJwksResponse(keys=[token_service_pb2.Jwk(**published, kid=KEY_ID, alg="ES256")])
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from azora.payment.v1 import payment_pb2, wallet_pb2, wallet_service_pb2
 from services.payment.ledger.model import AccountKey, AccountKind
 from services.shared.ids import new_id
 from services.shared.migrations import upgrade
+from tests.support.api_ledger import ApiLedger
 from tests.support.chains import broken_chains
 from tests.support.payment import Person, azr, running_payment
 from tests.support.waiting import eventually
@@ -78,6 +79,7 @@ async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Dat
             assert payment.education.asked, "it bought a course"
             assert await person.balance() == (1000, 0, 1000)
             assert (await payment.trial_balance()).balanced
+            assert await ApiLedger(payment.channel, payment.signer).verify() == []
 
 
 LEDGER = """
@@ -100,6 +102,8 @@ INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, bal
     ('{treasury}', 1, '{earned}', 'AZR', -1000, -1000), ('{purse}', 1, '{earned}', 'AZR', 1000, 1000),
     ('{purse}', 2, '{paid}', 'AZR', -700, 300), ('{revenue}', 1, '{paid}', 'AZR', 700, 700),
     ('{revenue}', 2, '{refund}', 'AZR', -100, 600), ('{purse}', 3, '{refund}', 'AZR', 100, 400);
+UPDATE accounts SET post_time = (SELECT max(transactions.create_time) FROM transactions
+    JOIN entries ON entries.transaction_id = transactions.id WHERE entries.account_id = accounts.id);
 """
 
 
@@ -132,12 +136,15 @@ async def test_the_ledger_of_older_versions_is_carried_over_whole(databases: Dat
         async with running_payment(clone.app_url, clone.owner_url) as payment:
             person = Person(ids["user"], bearer(payment.signer.token(ids["user"])), payment)
             assert await person.balance() == (400, 150, 250)
+            assert await ApiLedger(payment.channel, payment.signer).verify() == []
+            await payment.replica.checkpoints.create_checkpoint()
             await person.capture(ids["hold"])
             await person.refund(ids["payment"])
             assert (await payment.earn(person, 1000, reference="r")).id == ids["earned"]
             assert await person.balance() == (850, 0, 850)
             assert (await payment.trial_balance()).balanced
             assert not await broken_chains(owner)
+            assert await ApiLedger(payment.channel, payment.signer).verify() == []
         await owner.close()
 
 

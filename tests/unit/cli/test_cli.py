@@ -35,7 +35,7 @@ def _run(*arguments: str) -> int | str | None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("--help") == 0
     listed = capsys.readouterr().out.split()
-    assert {"up", "doctor", "reset", "seed", "demo", "serve", "migrate", "pki"} <= set(listed)
+    assert {"up", "doctor", "reset", "seed", "demo", "serve", "migrate", "pki", "verify"} <= set(listed)
 
 
 @pytest.mark.parametrize("replicas", ["payment", "payment=0", "payment=9", "envoy=2", "payment=2;auth=2"])

@@ -103,6 +103,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: the delivery does not exist or belongs to another webhook."""
     ERROR_REASON_ALL_USERS_NOT_ALLOWED: _ErrorReason.ValueType  # 66
     """PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
+    ERROR_REASON_LEDGER_INCONSISTENT: _ErrorReason.ValueType  # 80
+    """FAILED_PRECONDITION: the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names
+    what has changed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Payment, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -188,4 +192,8 @@ ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 65
 """NOT_FOUND: the delivery does not exist or belongs to another webhook."""
 ERROR_REASON_ALL_USERS_NOT_ALLOWED: ErrorReason.ValueType  # 66
 """PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
+ERROR_REASON_LEDGER_INCONSISTENT: ErrorReason.ValueType  # 80
+"""FAILED_PRECONDITION: the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names
+what has changed.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

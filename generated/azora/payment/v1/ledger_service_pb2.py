@@ -22,25 +22,73 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from azora.payment.v1 import ledger_pb2 as azora_dot_payment_dot_v1_dot_ledger__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%azora/payment/v1/ledger_service.proto\x12\x10\x61zora.payment.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\"\x15\n\x13TrialBalanceRequest\"]\n\x14TrialBalanceResponse\x12\x33\n\ncurrencies\x18\x01 \x03(\x0b\x32\x1f.azora.payment.v1.CurrencyTotal\x12\x10\n\x08\x62\x61lanced\x18\x02 \x01(\x08\"O\n\rCurrencyTotal\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12\r\n\x05\x64\x65\x62it\x18\x02 \x01(\x03\x12\x0e\n\x06\x63redit\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\x32\xa1\x01\n\rLedgerService\x12\x8f\x01\n\x0cTrialBalance\x12%.azora.payment.v1.TrialBalanceRequest\x1a&.azora.payment.v1.TrialBalanceResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x18\x05\x10\x03\"\x02\x08\x1e\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ledger/trialBalanceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%azora/payment/v1/ledger_service.proto\x12\x10\x61zora.payment.v1\x1a\x1d\x61zora/payment/v1/ledger.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\"\x15\n\x13TrialBalanceRequest\"]\n\x14TrialBalanceResponse\x12\x33\n\ncurrencies\x18\x01 \x03(\x0b\x32\x1f.azora.payment.v1.CurrencyTotal\x12\x10\n\x08\x62\x61lanced\x18\x02 \x01(\x08\"O\n\rCurrencyTotal\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12\r\n\x05\x64\x65\x62it\x18\x02 \x01(\x03\x12\x0e\n\x06\x63redit\x18\x03 \x01(\x03\x12\r\n\x05total\x18\x04 \x01(\x03\"N\n\x12VerifyChainRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0>\"\xb9\x01\n\x13VerifyChainResponse\x12+\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x19.azora.payment.v1.Finding\x12\x15\n\rfinding_count\x18\x02 \x01(\x05\x12\x15\n\raccount_count\x18\x03 \x01(\x05\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x05\x12\x19\n\x11\x63heckpoint_number\x18\x05 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"\x94\x01\n\x12ListEntriesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1f\n\naccount_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12#\n\x0etransaction_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"X\n\x13ListEntriesResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.azora.payment.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x19\n\x17\x43reateCheckpointRequest\"L\n\x18\x43reateCheckpointResponse\x12\x30\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x1c.azora.payment.v1.Checkpoint\"R\n\x16ListCheckpointsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"e\n\x17ListCheckpointsResponse\x12\x31\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1c.azora.payment.v1.Checkpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1b\n\x19ListCheckpointKeysRequest\"K\n\x1aListCheckpointKeysResponse\x12-\n\x04keys\x18\x01 \x03(\x0b\x32\x1f.azora.payment.v1.CheckpointKey2\x94\x07\n\rLedgerService\x12\x8f\x01\n\x0cTrialBalance\x12%.azora.payment.v1.TrialBalanceRequest\x1a&.azora.payment.v1.TrialBalanceResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x18\x05\x10\x03\"\x02\x08\x1e\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/ledger/trialBalance\x12\x86\x01\n\x0bVerifyChain\x12$.azora.payment.v1.VerifyChainRequest\x1a%.azora.payment.v1.VerifyChainResponse\"*\x90\x02\x01\xea\xe1\x18\n\n\x02\x18\x05\x10\x03\"\x02\x08\x14\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/ledger:verify\x12\x87\x01\n\x0bListEntries\x12$.azora.payment.v1.ListEntriesRequest\x1a%.azora.payment.v1.ListEntriesResponse\"+\x90\x02\x01\xea\xe1\x18\n\n\x02\x18\x05\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/ledger/entries\x12\x9d\x01\n\x10\x43reateCheckpoint\x12).azora.payment.v1.CreateCheckpointRequest\x1a*.azora.payment.v1.CreateCheckpointResponse\"2\x90\x02\x02\xea\xe1\x18\n\n\x02\x18\x05\x10\x03\"\x02\x08\x1e\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/ledger/checkpoints:\x01*\x12\x97\x01\n\x0fListCheckpoints\x12(.azora.payment.v1.ListCheckpointsRequest\x1a).azora.payment.v1.ListCheckpointsResponse\"/\x90\x02\x01\xea\xe1\x18\n\n\x02\x18\x05\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/ledger/checkpoints\x12\xa3\x01\n\x12ListCheckpointKeys\x12+.azora.payment.v1.ListCheckpointKeysRequest\x1a,.azora.payment.v1.ListCheckpointKeysResponse\"2\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/ledger/checkpointKeysb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.payment.v1.ledger_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_VERIFYCHAINREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_VERIFYCHAINREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_VERIFYCHAINREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_VERIFYCHAINREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\300>'
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['account_id']._loaded_options = None
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['account_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['transaction_id']._loaded_options = None
+  _globals['_LISTENTRIESREQUEST'].fields_by_name['transaction_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTCHECKPOINTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_LEDGERSERVICE'].methods_by_name['TrialBalance']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['TrialBalance']._serialized_options = b'\220\002\001\352\341\030\n\n\002\030\005\020\003\"\002\010\036\202\323\344\223\002\031\022\027/v1/ledger/trialBalance'
-  _globals['_TRIALBALANCEREQUEST']._serialized_start=119
-  _globals['_TRIALBALANCEREQUEST']._serialized_end=140
-  _globals['_TRIALBALANCERESPONSE']._serialized_start=142
-  _globals['_TRIALBALANCERESPONSE']._serialized_end=235
-  _globals['_CURRENCYTOTAL']._serialized_start=237
-  _globals['_CURRENCYTOTAL']._serialized_end=316
-  _globals['_LEDGERSERVICE']._serialized_start=319
-  _globals['_LEDGERSERVICE']._serialized_end=480
+  _globals['_LEDGERSERVICE'].methods_by_name['VerifyChain']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['VerifyChain']._serialized_options = b'\220\002\001\352\341\030\n\n\002\030\005\020\003\"\002\010\024\202\323\344\223\002\023\022\021/v1/ledger:verify'
+  _globals['_LEDGERSERVICE'].methods_by_name['ListEntries']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\220\002\001\352\341\030\n\n\002\030\005\020\003\"\002\010\005\202\323\344\223\002\024\022\022/v1/ledger/entries'
+  _globals['_LEDGERSERVICE'].methods_by_name['CreateCheckpoint']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['CreateCheckpoint']._serialized_options = b'\220\002\002\352\341\030\n\n\002\030\005\020\003\"\002\010\036\202\323\344\223\002\033\"\026/v1/ledger/checkpoints:\001*'
+  _globals['_LEDGERSERVICE'].methods_by_name['ListCheckpoints']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['ListCheckpoints']._serialized_options = b'\220\002\001\352\341\030\n\n\002\030\005\020\003\"\002\010\002\202\323\344\223\002\030\022\026/v1/ledger/checkpoints'
+  _globals['_LEDGERSERVICE'].methods_by_name['ListCheckpointKeys']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['ListCheckpointKeys']._serialized_options = b'\220\002\001\352\341\030\n\n\002\010\001\020\001\"\002\010\002\202\323\344\223\002\033\022\031/v1/ledger/checkpointKeys'
+  _globals['_TRIALBALANCEREQUEST']._serialized_start=179
+  _globals['_TRIALBALANCEREQUEST']._serialized_end=200
+  _globals['_TRIALBALANCERESPONSE']._serialized_start=202
+  _globals['_TRIALBALANCERESPONSE']._serialized_end=295
+  _globals['_CURRENCYTOTAL']._serialized_start=297
+  _globals['_CURRENCYTOTAL']._serialized_end=376
+  _globals['_VERIFYCHAINREQUEST']._serialized_start=378
+  _globals['_VERIFYCHAINREQUEST']._serialized_end=456
+  _globals['_VERIFYCHAINRESPONSE']._serialized_start=459
+  _globals['_VERIFYCHAINRESPONSE']._serialized_end=644
+  _globals['_LISTENTRIESREQUEST']._serialized_start=647
+  _globals['_LISTENTRIESREQUEST']._serialized_end=795
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=797
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=885
+  _globals['_CREATECHECKPOINTREQUEST']._serialized_start=887
+  _globals['_CREATECHECKPOINTREQUEST']._serialized_end=912
+  _globals['_CREATECHECKPOINTRESPONSE']._serialized_start=914
+  _globals['_CREATECHECKPOINTRESPONSE']._serialized_end=990
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=992
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1074
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1076
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1177
+  _globals['_LISTCHECKPOINTKEYSREQUEST']._serialized_start=1179
+  _globals['_LISTCHECKPOINTKEYSREQUEST']._serialized_end=1206
+  _globals['_LISTCHECKPOINTKEYSRESPONSE']._serialized_start=1208
+  _globals['_LISTCHECKPOINTKEYSRESPONSE']._serialized_end=1283
+  _globals['_LEDGERSERVICE']._serialized_start=1286
+  _globals['_LEDGERSERVICE']._serialized_end=2202
 # @@protoc_insertion_point(module_scope)

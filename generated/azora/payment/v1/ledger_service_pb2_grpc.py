@@ -40,6 +40,31 @@ class LedgerServiceStub:
                 request_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.TrialBalanceRequest.SerializeToString,
                 response_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.TrialBalanceResponse.FromString,
                 _registered_method=True)
+        self.VerifyChain = channel.unary_unary(
+                '/azora.payment.v1.LedgerService/VerifyChain',
+                request_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.VerifyChainRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.VerifyChainResponse.FromString,
+                _registered_method=True)
+        self.ListEntries = channel.unary_unary(
+                '/azora.payment.v1.LedgerService/ListEntries',
+                request_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.CreateCheckpoint = channel.unary_unary(
+                '/azora.payment.v1.LedgerService/CreateCheckpoint',
+                request_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.CreateCheckpointRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.CreateCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/azora.payment.v1.LedgerService/ListCheckpoints',
+                request_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpointKeys = channel.unary_unary(
+                '/azora.payment.v1.LedgerService/ListCheckpointKeys',
+                request_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointKeysRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointKeysResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -53,6 +78,48 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyChain(self, request, context):
+        """Verifies the ledger, a page of rows at a time: signatures of checkpoints, the hash chain and balances of every account,
+        the last checkpoint, and transactions, payments, refunds and holds against one another. The ledger is intact if no
+        page has a finding. What is posted meanwhile is verified up to the moment of its page.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEntries(self, request, context):
+        """Lists entries of the ledger: all, those of an account, or those of a transaction; the newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCheckpoint(self, request, context):
+        """Creates a signed checkpoint of the ledger, in addition to the periodic ones. Returns the last checkpoint if nothing was
+        posted since.
+        Errors: FAILED_PRECONDITION LEDGER_INCONSISTENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """Lists the signed checkpoints of the ledger, the newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpointKeys(self, request, context):
+        """Lists the public keys that verify checkpoints, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +127,31 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.TrialBalance,
                     request_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.TrialBalanceRequest.FromString,
                     response_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.TrialBalanceResponse.SerializeToString,
+            ),
+            'VerifyChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyChain,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.VerifyChainRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.VerifyChainResponse.SerializeToString,
+            ),
+            'ListEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEntries,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'CreateCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCheckpoint,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.CreateCheckpointRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.CreateCheckpointResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'ListCheckpointKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpointKeys,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointKeysRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +182,141 @@ class LedgerService:
             '/azora.payment.v1.LedgerService/TrialBalance',
             azora_dot_payment_dot_v1_dot_ledger__service__pb2.TrialBalanceRequest.SerializeToString,
             azora_dot_payment_dot_v1_dot_ledger__service__pb2.TrialBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.LedgerService/VerifyChain',
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.VerifyChainRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.VerifyChainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.LedgerService/ListEntries',
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.LedgerService/CreateCheckpoint',
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.CreateCheckpointRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.CreateCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.LedgerService/ListCheckpoints',
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointsRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpointKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.LedgerService/ListCheckpointKeys',
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointKeysRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_ledger__service__pb2.ListCheckpointKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,6 +17,27 @@ class LedgerServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     TrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.TrialBalanceRequest, _ledger_service_pb2.TrialBalanceResponse]
     """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment."""
+    VerifyChain: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.VerifyChainRequest, _ledger_service_pb2.VerifyChainResponse]
+    """Verifies the ledger, a page of rows at a time: signatures of checkpoints, the hash chain and balances of every account,
+    the last checkpoint, and transactions, payments, refunds and holds against one another. The ledger is intact if no
+    page has a finding. What is posted meanwhile is verified up to the moment of its page.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
+    """Lists entries of the ledger: all, those of an account, or those of a transaction; the newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    CreateCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.CreateCheckpointRequest, _ledger_service_pb2.CreateCheckpointResponse]
+    """Creates a signed checkpoint of the ledger, in addition to the periodic ones. Returns the last checkpoint if nothing was
+    posted since.
+    Errors: FAILED_PRECONDITION LEDGER_INCONSISTENT.
+    """
+    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointsRequest, _ledger_service_pb2.ListCheckpointsResponse]
+    """Lists the signed checkpoints of the ledger, the newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListCheckpointKeys: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointKeysRequest, _ledger_service_pb2.ListCheckpointKeysResponse]
+    """Lists the public keys that verify checkpoints, the oldest first."""
 
 class LedgerServiceServicer:
     """Ledger verification for administrators."""
@@ -27,5 +48,51 @@ class LedgerServiceServicer:
         context: _aio.ServicerContext[_ledger_service_pb2.TrialBalanceRequest, _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]],
     ) -> _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]:
         """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment."""
+
+    def VerifyChain(
+        self,
+        request: _ledger_service_pb2.VerifyChainRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.VerifyChainRequest, _abc.Awaitable[_ledger_service_pb2.VerifyChainResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.VerifyChainResponse]:
+        """Verifies the ledger, a page of rows at a time: signatures of checkpoints, the hash chain and balances of every account,
+        the last checkpoint, and transactions, payments, refunds and holds against one another. The ledger is intact if no
+        page has a finding. What is posted meanwhile is verified up to the moment of its page.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    def ListEntries(
+        self,
+        request: _ledger_service_pb2.ListEntriesRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ListEntriesRequest, _abc.Awaitable[_ledger_service_pb2.ListEntriesResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.ListEntriesResponse]:
+        """Lists entries of the ledger: all, those of an account, or those of a transaction; the newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    def CreateCheckpoint(
+        self,
+        request: _ledger_service_pb2.CreateCheckpointRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.CreateCheckpointRequest, _abc.Awaitable[_ledger_service_pb2.CreateCheckpointResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.CreateCheckpointResponse]:
+        """Creates a signed checkpoint of the ledger, in addition to the periodic ones. Returns the last checkpoint if nothing was
+        posted since.
+        Errors: FAILED_PRECONDITION LEDGER_INCONSISTENT.
+        """
+
+    def ListCheckpoints(
+        self,
+        request: _ledger_service_pb2.ListCheckpointsRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ListCheckpointsRequest, _abc.Awaitable[_ledger_service_pb2.ListCheckpointsResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.ListCheckpointsResponse]:
+        """Lists the signed checkpoints of the ledger, the newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    def ListCheckpointKeys(
+        self,
+        request: _ledger_service_pb2.ListCheckpointKeysRequest,
+        context: _aio.ServicerContext[_ledger_service_pb2.ListCheckpointKeysRequest, _abc.Awaitable[_ledger_service_pb2.ListCheckpointKeysResponse]],
+    ) -> _abc.Awaitable[_ledger_service_pb2.ListCheckpointKeysResponse]:
+        """Lists the public keys that verify checkpoints, the oldest first."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _aio.Server) -> None: ...

@@ -66,7 +66,7 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     PERMISSION_REFUNDS_MANAGE: _Permission.ValueType  # 4
     """Read any payment, and refund it at any time."""
     PERMISSION_LEDGER_READ: _Permission.ValueType  # 5
-    """Read the trial balance of the ledger, and any transfer."""
+    """Read and verify the ledger, create checkpoints of it, and read any transfer."""
     PERMISSION_WALLETS_MANAGE: _Permission.ValueType  # 23
     """Read any wallet; freeze, unfreeze and close wallets."""
     PERMISSION_WEBHOOKS_MANAGE: _Permission.ValueType  # 20
@@ -86,7 +86,7 @@ PERMISSION_EARN_GRANT: Permission.ValueType  # 3
 PERMISSION_REFUNDS_MANAGE: Permission.ValueType  # 4
 """Read any payment, and refund it at any time."""
 PERMISSION_LEDGER_READ: Permission.ValueType  # 5
-"""Read the trial balance of the ledger, and any transfer."""
+"""Read and verify the ledger, create checkpoints of it, and read any transfer."""
 PERMISSION_WALLETS_MANAGE: Permission.ValueType  # 23
 """Read any wallet; freeze, unfreeze and close wallets."""
 PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20

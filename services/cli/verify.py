@@ -1,0 +1,161 @@
+"""`azora verify`: whether the ledger is intact, by its database or over the API."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from getpass import getpass
+from typing import TYPE_CHECKING, NamedTuple
+
+from azora import client
+from azora.payment.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from grpc import aio
+
+from services.cli.events import DatabaseSettings
+from services.local.errors import NotRunning
+from services.local.layout import lock_path
+from services.local.orphans import is_running
+from services.local.settings import read_settings
+from services.local.up import describe
+from services.payment.admin import stored_notes, verify_ledger
+from services.payment.proofs.publication import CheckpointFile, published_findings
+from services.shared.db import StatementFailed
+from services.shared.errors import DomainError
+from services.shared.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from services.payment.proofs.model import Finding
+
+PAGE_SIZE = 5_000
+CHECKPOINTS_PAGE_SIZE = 100
+
+
+class Page(NamedTuple):
+    """What one page of verification found."""
+
+    findings: Sequence[tuple[str, str, str]]
+    """Type, resource and description."""
+    finding_count: int
+    account_count: int
+    entry_count: int
+    checkpoint_number: int
+
+
+def verify(*, checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
+    """Verify the ledger and print what is wrong. Returns 1 if something is, or if it could not be verified.
+
+    With a `target` ("localhost:8080") the ledger is verified over the API, by the access token of an administrator that
+    is asked for. `checkpoints` is a checkpoint file, whose checkpoints must be those of the ledger.
+    """
+    try:
+        token = _access_token() if target else ""
+        return asyncio.run(_verify(checkpoints, target, token, tls=tls))
+    except aio.AioRpcError as error:
+        return _failed(f"{error.code().name}: {error.details()}")
+    except (DomainError, SettingsError, StatementFailed, OSError) as error:
+        return _failed(str(error))
+
+
+async def _verify(checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
+    findings = entries = accounts = checkpoint = 0
+    url = "" if target else _url()
+    async for page in _over_api(target, token, tls=tls) if target else _offline(url):
+        for kind, resource, description in page.findings:
+            _say(f"{kind} {resource}: {description}")
+        if page.finding_count > len(page.findings):
+            _say(f"... and {page.finding_count - len(page.findings)} more")
+        findings += page.finding_count
+        accounts, entries = accounts + page.account_count, entries + page.entry_count
+        checkpoint = max(checkpoint, page.checkpoint_number)
+    _say(f"verified {accounts} accounts and {entries} entries, checkpoint {checkpoint or 'none'}")
+    if checkpoints is not None:
+        published = CheckpointFile(checkpoints).read()
+        stored = await (_notes_over_api(target, token, tls=tls) if target else stored_notes(url))
+        wrong = published_findings(published, stored)
+        for finding in wrong:
+            _say(" ".join(_named(finding)[:2]) + f": {finding.description}")
+        _say(f"compared {len(published)} checkpoints of {checkpoints}")
+        findings += len(wrong)
+    _say(f"{findings} findings" if findings else "the ledger is intact")
+    return 1 if findings else 0
+
+
+async def _offline(url: str) -> AsyncIterator[Page]:
+    async for verified in verify_ledger(url):
+        yield Page(
+            [_named(finding) for finding in verified.findings],
+            verified.finding_count,
+            verified.account_count,
+            verified.entry_count,
+            verified.checkpoint.number if verified.checkpoint else 0,
+        )
+
+
+async def _over_api(target: str, token: str, *, tls: bool) -> AsyncIterator[Page]:
+    async with client.connect(target, tls=tls) as channel:
+        ledger, page_token = ledger_service_pb2_grpc.LedgerServiceStub(channel), ""
+        while True:
+            request = ledger_service_pb2.VerifyChainRequest(page_size=PAGE_SIZE, page_token=page_token)
+            response = await ledger.VerifyChain(request, metadata=client.bearer(token))
+            yield Page(
+                [
+                    (
+                        ledger_pb2.FindingType.Name(finding.type).removeprefix("FINDING_TYPE_"),
+                        finding.resource,
+                        finding.description,
+                    )
+                    for finding in response.findings
+                ],
+                response.finding_count,
+                response.account_count,
+                response.entry_count,
+                response.checkpoint_number,
+            )
+            page_token = response.next_page_token
+            if not page_token:
+                return
+
+
+async def _notes_over_api(target: str, token: str, *, tls: bool) -> dict[int, str]:
+    notes: dict[int, str] = {}
+    async with client.connect(target, tls=tls) as channel:
+        ledger, page_token = ledger_service_pb2_grpc.LedgerServiceStub(channel), ""
+        while True:
+            request = ledger_service_pb2.ListCheckpointsRequest(page_size=CHECKPOINTS_PAGE_SIZE, page_token=page_token)
+            response = await ledger.ListCheckpoints(request, metadata=client.bearer(token))
+            notes |= {checkpoint.number: checkpoint.note for checkpoint in response.checkpoints}
+            page_token = response.next_page_token
+            if not page_token:
+                return notes
+
+
+def _url() -> str:
+    """Return the database: the one of the environment, or Payment's of the running local system. Raises NotRunning."""
+    own = load(DatabaseSettings).database_url
+    if own is not None:
+        return own.get_secret_value()
+    settings = read_settings()
+    if not is_running(lock_path(settings.home)):
+        raise NotRunning(home=settings.home)
+    return describe(settings).cluster.url("payment", "payment_app")
+
+
+def _access_token() -> str:
+    """Ask for the token, or read it from standard input where nobody can be asked: never from the arguments."""
+    return getpass("Access token: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
+
+
+def _named(finding: Finding) -> tuple[str, str, str]:
+    return finding.type, finding.resource, finding.description
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _failed(reason: str) -> int:
+    sys.stderr.write(f"azora verify: {reason}\n")
+    return 1

@@ -1,0 +1,34 @@
+"""The checker of invariants passes on the real service, over its API, under concurrent load."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from services.shared.ids import new_id
+from tests.support.api_ledger import ApiLedger, PersistentLedger
+from tests.support.checker import History, check, load
+from tests.support.tampering import tamper
+
+if TYPE_CHECKING:
+    from tests.support.payment import RunningPayment
+
+
+async def test_the_checker_passes_under_concurrent_load(payment: RunningPayment) -> None:
+    ledger = PersistentLedger(payment.channel, payment.signer)
+    history = History([new_id() for _ in range(5)])
+    await load(ledger, history, random.Random(1), callers=16, calls=16)  # noqa: S311
+    await payment.replica.checkpoints.create_checkpoint()
+    await load(ledger, history, random.Random(2), callers=16, calls=8)  # noqa: S311
+    assert await check(ledger, history) == []
+    assert {call.kind for call in history.calls.values()} == {"earn", "pay", "hold", "capture", "release", "refund"}
+
+
+async def test_the_checker_sees_what_is_wrong(payment: RunningPayment) -> None:
+    ledger, history = ApiLedger(payment.channel, payment.signer), History([new_id()])
+    await load(ledger, history, random.Random(3), callers=2, calls=12)  # noqa: S311
+    await tamper(payment, "DELETE FROM entries WHERE sequence = 1 AND amount > 0")
+    wrong = await check(ledger, history)
+    assert any(line.startswith("transaction") for line in wrong)
+    assert any(line.startswith("account") for line in wrong)
+    assert any(line.startswith("verification") for line in wrong)

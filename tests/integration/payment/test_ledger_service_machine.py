@@ -1,0 +1,118 @@
+"""The rules that drive the pure book drive the service over its API, on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from azora.client import bearer
+from azora.payment.v1 import payment_pb2
+from azora.payment.v1 import payment_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
+from grpc import aio
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from services.payment.holds.commands import CreateHold, ReleaseHold
+from services.payment.payments.commands import CaptureHold, CreatePayment, Earn, ReserveRefund
+from services.shared.ids import new_id
+from tests.support.api_ledger import ApiLedger
+from tests.support.ledger_rules import LedgerRules, Refusal
+from tests.support.payment import EDUCATION, RunningPayment, azr
+from tests.support.refusals import described
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from azora.client import Metadata
+
+    from services.payment.ledger.book import Command
+
+SCALE = 60
+"""Seconds of the service for one of the model: what a test takes never decides whether a hold has expired."""
+
+
+class ServiceMachine(LedgerRules):
+    """The service. Hypothesis runs in a thread, the calls in the test's event loop."""
+
+    payment: RunningPayment
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, command: Command[Any]) -> Any:
+        """Make the call that runs the command."""
+        try:
+            return self._await(self._call(command))
+        except aio.AioRpcError as error:
+            raise Refusal(described(error).reason) from error
+
+    def pass_time(self, seconds: int) -> None:
+        """Bring the expiry of holds nearer."""
+        statement = "UPDATE holds SET expire_time = expire_time - $1 * interval '1 second' WHERE state = 'ACTIVE'"
+        self._await(self.payment.sql(statement, seconds * SCALE))
+
+    def balance(self, user: str) -> tuple[int, int]:
+        """Read the wallet."""
+        ledger = ApiLedger(self.payment.channel, self.payment.signer)
+        _, posted, _, available = self._await(ledger.balance(user))
+        return posted, available
+
+    def teardown(self) -> None:
+        """Verify the whole ledger."""
+        ledger = ApiLedger(self.payment.channel, self.payment.signer)
+        assert self._await(ledger.verify()) == []
+
+    def _await(self, call: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(call, self.loop).result()
+
+    def _as(self, user: str) -> Metadata:
+        return bearer(self.payment.signer.token(user))
+
+    async def _call(self, command: Command[Any]) -> Any:
+        stub, key = self.payment.payments, new_id()
+        match command:
+            case Earn(earning=earning):
+                earn = pb.EarnRequest(
+                    user_id=earning.user_id,
+                    amount=azr(earning.amount.amount_minor),
+                    reference=earning.reference,
+                    request_id=key,
+                )
+                return (await stub.Earn(earn, metadata=EDUCATION)).transaction
+            case CreatePayment(user_id=user, order=order):
+                kind = payment_pb2.PaymentType.Value(f"PAYMENT_TYPE_{order.type}")
+                pay = pb.CreatePaymentRequest(type=kind, amount=azr(order.amount.amount_minor), request_id=key)
+                return (await stub.CreatePayment(pay, metadata=self._as(user))).payment
+            case CreateHold(user_id=user, order=order, expire_after=expire_after):
+                duration = Duration(seconds=int(expire_after.total_seconds()) * SCALE)
+                hold = pb.CreateHoldRequest(
+                    amount=azr(order.amount.amount_minor), expire_after=duration, request_id=key
+                )
+                return (await stub.CreateHold(hold, metadata=self._as(user))).hold
+            case CaptureHold(hold_id=hold_id, user_id=user, amount=amount) if amount is not None:
+                capture = pb.CaptureHoldRequest(hold_id=hold_id, amount=azr(amount.amount_minor), request_id=key)
+                captured = await stub.CaptureHold(capture, metadata=self._as(user))
+                return captured.hold, captured.payment
+            case ReleaseHold(hold_id=hold_id, user_id=user):
+                release = pb.ReleaseHoldRequest(hold_id=hold_id, request_id=key)
+                return (await stub.ReleaseHold(release, metadata=self._as(user))).hold
+            case ReserveRefund(payment_id=payment_id, user_id=user, amount=amount) if amount is not None:
+                refund = pb.CreateRefundRequest(payment_id=payment_id, amount=azr(amount.amount_minor), request_id=key)
+                return (await stub.CreateRefund(refund, metadata=self._as(user))).refund
+        raise TypeError(f"no call runs {command}")
+
+
+async def test_the_service_decides_as_the_model_does(payment: RunningPayment) -> None:
+    loop = asyncio.get_running_loop()
+
+    class Machine(ServiceMachine):
+        pass
+
+    Machine.payment, Machine.loop = payment, loop
+    few = settings(
+        max_examples=8,
+        stateful_step_count=25,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    await asyncio.to_thread(run_state_machine_as_test, Machine, settings=few)
