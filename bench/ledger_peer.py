@@ -7,6 +7,8 @@ payment and answer in one call, one commit each.
 from __future__ import annotations
 
 FUNCTION = r"""
+CREATE TABLE bench_payers (number integer PRIMARY KEY, user_id uuid, wallet_id uuid, account_id uuid);
+CREATE TABLE bench_funds (number integer PRIMARY KEY, id uuid);
 CREATE FUNCTION bench_text(value text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
     SELECT int4send(octet_length(value)) || convert_to(value, 'UTF8')
 $$;
@@ -19,12 +21,12 @@ CREATE FUNCTION bench_pay(payer integer, number integer, minor bigint) RETURNS b
 DECLARE
     the_key text := uuidv7()::text;
     paid uuid := uuidv7();
-    posted uuid := uuidv7();
+    booked uuid := uuidv7();
     purse accounts;
     fund accounts;
     who bench_payers;
     fund_id uuid;
-    create_time timestamptz;
+    moment timestamptz;
     answer bytea;
     digest bytea;
 BEGIN
@@ -45,10 +47,10 @@ BEGIN
     IF purse.state <> 'ACTIVE' OR purse.posted - purse.held < minor THEN
         RAISE EXCEPTION 'insufficient funds';
     END IF;
-    create_time := greatest(clock_timestamp(), purse.post_time, fund.post_time);
-    digest := sha256('\x0154'::bytea || uuid_send(posted) || bench_text('PAYMENT') || bench_text('PAYMENT')
+    moment := greatest(clock_timestamp(), purse.post_time, fund.post_time);
+    digest := sha256('\x0154'::bytea || uuid_send(booked) || bench_text('PAYMENT') || bench_text('PAYMENT')
         || uuid_send(paid) || '\xffffffffffffffff'::bytea || decode(repeat('00', 32), 'hex')
-        || int8send((extract(epoch FROM create_time) * 1000000)::bigint) || int2send(2::smallint)
+        || int8send((extract(epoch FROM moment) * 1000000)::bigint) || int2send(2::smallint)
         || CASE WHEN purse.id < fund.id
             THEN uuid_send(purse.id) || bench_text('AZR') || int8send(-minor)
                 || uuid_send(fund.id) || bench_text('AZR') || int8send(minor)
@@ -58,31 +60,29 @@ BEGIN
     fund.head := bench_entry(fund.head, fund.id, fund.sequence + 1, digest, minor, fund.posted + minor);
     answer := convert_to(repeat(paid::text, 5), 'UTF8');
     WITH a AS (
-        UPDATE accounts SET posted = accounts.posted + x.amount, sequence = sequence + 1, head = x.head,
-            post_time = bench_pay.create_time, debit = debit + greatest(-x.amount, 0),
-            credit = credit + greatest(x.amount, 0)
+        UPDATE accounts SET posted = accounts.posted + x.amount, sequence = accounts.sequence + 1, head = x.head,
+            post_time = moment, debit = accounts.debit + greatest(-x.amount, 0),
+            credit = accounts.credit + greatest(x.amount, 0)
         FROM (VALUES (purse.id, -minor, purse.head), (fund.id, minor, fund.head)) x (id, amount, head)
         WHERE accounts.id = x.id
     ), t AS (
         INSERT INTO transactions (id, type, source_kind, source_id, legs, create_time)
-        VALUES (posted, 'PAYMENT', 'PAYMENT', paid, 2, create_time)
+        VALUES (booked, 'PAYMENT', 'PAYMENT', paid, 2, moment)
     ), e AS (
         INSERT INTO entries
             (account_id, sequence, transaction_id, currency, amount, balance_after, create_time, hash)
-        VALUES (purse.id, purse.sequence + 1, posted, 'AZR', -minor, purse.posted - minor, create_time, purse.head),
-            (fund.id, fund.sequence + 1, posted, 'AZR', minor, fund.posted + minor, create_time, fund.head)
+        VALUES (purse.id, purse.sequence + 1, booked, 'AZR', -minor, purse.posted - minor, moment, purse.head),
+            (fund.id, fund.sequence + 1, booked, 'AZR', minor, fund.posted + minor, moment, fund.head)
     ), p AS (
         INSERT INTO payments (id, wallet_id, creator, type, amount, currency, refunded, refunding, description,
             refundable_until, create_time)
-        VALUES (paid, who.wallet_id, '', 'SUBSCRIPTION', minor, 'AZR', 0, 0, '', create_time + interval '14 days',
-            create_time)
+        VALUES (paid, who.wallet_id, '', 'SUBSCRIPTION', minor, 'AZR', 0, 0, '', moment + interval '14 days',
+            moment)
     )
     INSERT INTO idempotency_records (principal_id, method, key, fingerprint, response)
     VALUES ('user:' || who.user_id, 'azora.payment.v1.CreatePaymentRequest', the_key, sha256(answer), answer);
     RETURN answer;
 END $$;
-CREATE TABLE bench_payers (number integer PRIMARY KEY, user_id uuid, wallet_id uuid, account_id uuid);
-CREATE TABLE bench_funds (number integer PRIMARY KEY, id uuid);
 """
 
 FILL = """

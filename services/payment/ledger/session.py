@@ -21,6 +21,8 @@ COMMAND_TIMEOUT_SECONDS = 3.0
 """When a database that does not answer is given up: after it would have ended the statement itself."""
 IDLE_TIMEOUT_SECONDS = 1
 """When the database ends the session of a writer that stopped within a transaction: it holds the locks of others."""
+LOOK_UPS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Every statement looks up by key. A plan is kept, and one made while the tables were small would read them whole."""
 STRIPE_LOCK = 0x617A7374
 """First key of the advisory locks of stripes ("azst"); the second is the stripe."""
 
@@ -50,6 +52,7 @@ class Session:
             application_name="azora-ledger",
             statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
             idle_in_transaction_session_timeout=f"{IDLE_TIMEOUT_SECONDS}s",
+            **LOOK_UPS,
         )
         stripes = random.sample(range(STRIPES), STRIPES)
         try:

@@ -180,7 +180,7 @@ class Writer:
             if queue[0].abandoned:
                 self._drop([queue.popleft()])
                 continue
-            postings += queue[0].command.needs.postings
+            postings += queue[0].needs.postings
             if group and postings > MAX_GROUP:
                 break
             group.append(queue.popleft())
@@ -194,7 +194,7 @@ class Writer:
                 return []
             try:
                 session = await self._acquire()
-            except DomainError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
                 self._settle(group, Outcome(error=error))
                 return []
             try:
@@ -240,7 +240,7 @@ class Writer:
             key = next((account_id for account_id in pending.accounts if account_id in self._lanes), None)
             if key is not None:
                 self._join(key, pending)
-            elif pending.command.needs.postings > LARGE and len(self._lanes) < MAX_LANES:
+            elif pending.needs.postings > LARGE and len(self._lanes) < MAX_LANES:
                 self._open_lane(f"large {id(pending)}", None, pending)
             else:
                 rest.append(pending)

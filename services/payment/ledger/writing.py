@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from services.payment.ledger.rows import Kind
     from services.shared.outbox import OutboxRow
 
-WALLETS = {"id": "uuid", "user_id": "uuid", "state": "text", "create_time": "timestamptz"}
+WALLETS = {"id": "uuid", "user_id": "uuid", "state": "label", "create_time": "timestamptz"}
 TRANSACTIONS = {
     "id": "uuid",
-    "type": "text",
-    "source_kind": "text",
+    "type": "label",
+    "source_kind": "label",
     "source_id": "uuid",
     "reference_owner": "text",
     "reference": "text",
@@ -39,7 +39,7 @@ ENTRIES = {
     "account_id": "uuid",
     "sequence": "bigint",
     "transaction_id": "uuid",
-    "currency": "text",
+    "currency": "label",
     "amount": "bigint",
     "balance_after": "bigint",
     "create_time": "timestamptz",
@@ -56,7 +56,7 @@ BALANCES = {
     "credit": "bigint",
 }
 VELOCITY = {"velocity_time": "timestamptz", "velocity_debit": "bigint", "velocity_count": "integer"}
-IDENTITY = {"kind": "text", "owner_id": "uuid", "currency": "text", "stripe": "smallint", "state": "text"}
+IDENTITY = {"kind": "label", "owner_id": "uuid", "currency": "label", "stripe": "smallint", "state": "label"}
 RECORD_KEY = ("principal_id", "method", "key")
 
 
