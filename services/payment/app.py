@@ -18,6 +18,8 @@ from services.payment.payments.model import PaymentRefunded
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
 from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
+from services.payment.transactions.operations import TransactionOperations
+from services.payment.transactions.store import TransactionStore
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
@@ -42,6 +44,7 @@ class Container:
 
     infrastructure: Infrastructure[PaymentSettings]
     wallets: WalletOperations
+    transactions: TransactionOperations
     payments: PaymentOperations
     refunds: RefundOperations
     outbox: Outbox
@@ -59,7 +62,14 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     writer = Writer(database, KINDS, outbox)
     return Container(
         infrastructure=infrastructure,
-        wallets=WalletOperations(database=database, store=WalletStore(), pages=infrastructure.pages),
+        wallets=WalletOperations(database=database, store=WalletStore()),
+        transactions=TransactionOperations(
+            database=database,
+            store=TransactionStore(),
+            pages=infrastructure.pages,
+            max_watchers=settings.max_watchers,
+            max_watchers_per_user=settings.max_watchers_per_user,
+        ),
         payments=PaymentOperations(
             database=database,
             store=payment_store,
@@ -90,7 +100,7 @@ def build(
     """Return Payment's server. Tests give the keys that tokens are signed with, an Education, and take the events."""
     container = assemble(settings, education=education)
     return container.infrastructure.server(
-        WalletServicer(container.wallets),
+        WalletServicer(wallets=container.wallets, transactions=container.transactions),
         PaymentServicer(
             payments=container.payments,
             refunds=container.refunds,
@@ -100,6 +110,7 @@ def build(
         LedgerServicer(container.ledger),
         jobs=jobs.jobs(container.refunds),
         periodic=jobs.periodic(container.refunds),
+        watchers=[container.transactions.watchers],
         outbox=container.outbox,
         send=send,
         keys=keys,

@@ -24,8 +24,8 @@ from services.payment.holds.model import Hold, HoldState
 from services.payment.ledger.book import Command, Needs
 from services.payment.ledger.model import AccountKey, AccountKind, Leg, SourceKind, Transaction, TransactionType
 from services.payment.payments.model import Captured, Payment, PaymentRefunded, Refund, RefundState, SettleRefund
+from services.payment.transactions.model import Movement
 from services.payment.wallets.commands import find_payer
-from services.payment.wallets.model import Movement
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Conversion between wallets, their transactions and messages."""
+"""Conversion between wallets and messages."""
 
 from __future__ import annotations
 
@@ -6,25 +6,10 @@ from typing import TYPE_CHECKING
 
 from azora.payment.v1 import wallet_pb2, wallet_service_pb2
 
-from services.shared.convert import money, timestamp
+from services.shared.convert import timestamp
 
 if TYPE_CHECKING:
-    from services.payment.wallets.model import Movement, Wallet
-    from services.shared.pagination import Page
-
-
-def transaction(movement: Movement) -> wallet_pb2.Transaction:
-    """Return a movement's message."""
-    return wallet_pb2.Transaction(
-        id=movement.id,
-        type=wallet_pb2.TransactionType.Value(f"TRANSACTION_TYPE_{movement.type}"),
-        amount=money(movement.amount),
-        balance_after=money(movement.balance_after),
-        create_time=timestamp(movement.create_time),
-        description=movement.description,
-        payment_id=movement.payment_id,
-        reference=movement.reference,
-    )
+    from services.payment.wallets.model import Wallet
 
 
 def get_wallet_response(wallet: Wallet) -> wallet_service_pb2.GetWalletResponse:
@@ -44,11 +29,4 @@ def get_wallet_response(wallet: Wallet) -> wallet_service_pb2.GetWalletResponse:
             ],
             create_time=timestamp(wallet.create_time),
         )
-    )
-
-
-def list_transactions_response(page: Page[Movement]) -> wallet_service_pb2.ListTransactionsResponse:
-    """Return the answer with a page of movements."""
-    return wallet_service_pb2.ListTransactionsResponse(
-        transactions=[transaction(movement) for movement in page.items], next_page_token=page.next_page_token
     )

@@ -6,33 +6,58 @@ from typing import TYPE_CHECKING
 
 from azora.payment.v1 import wallet_service_pb2_grpc
 
+from services.payment.transactions import convert as transactions_convert
 from services.payment.wallets import convert
 from services.shared.money import EARNED_TOKEN
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from azora.payment.v1 import wallet_service_pb2 as pb
+    from google.api.httpbody_pb2 import HttpBody
 
     from interceptors.base import Context
+    from services.payment.transactions.operations import TransactionOperations
     from services.payment.wallets.operations import WalletOperations
 
 
 class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
     """The caller's wallet and its transactions."""
 
-    def __init__(self, operations: WalletOperations) -> None:
-        self._operations = operations
+    def __init__(self, *, wallets: WalletOperations, transactions: TransactionOperations) -> None:
+        self._wallets = wallets
+        self._transactions = transactions
 
     async def GetWallet(self, request: pb.GetWalletRequest, context: Context) -> pb.GetWalletResponse:
-        return convert.get_wallet_response(await self._operations.get_wallet(principal=current_principal()))
+        return convert.get_wallet_response(await self._wallets.get_wallet(principal=current_principal()))
 
     async def ListTransactions(
         self, request: pb.ListTransactionsRequest, context: Context
     ) -> pb.ListTransactionsResponse:
-        page = await self._operations.list_transactions(
+        page = await self._transactions.list_transactions(
             principal=current_principal(),
-            currency=request.currency or EARNED_TOKEN,
+            matching=transactions_convert.movement_filter(request),
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return convert.list_transactions_response(page)
+        return transactions_convert.list_transactions_response(page)
+
+    def WatchTransactions(
+        self, request: pb.WatchTransactionsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchTransactionsResponse]:
+        watch = self._transactions.watch_transactions(
+            principal=current_principal(),
+            currency=request.currency or EARNED_TOKEN,
+            after_sequence=transactions_convert.after_sequence(request),
+        )
+        return transactions_convert.watch_transactions_responses(watch)
+
+    def ExportStatement(self, request: pb.ExportStatementRequest, context: Context) -> AsyncIterator[HttpBody]:
+        export = self._transactions.export_statement(
+            principal=current_principal(),
+            currency=request.currency or EARNED_TOKEN,
+            start_time=transactions_convert.start_time(request),
+            end_time=transactions_convert.end_time(request),
+        )
+        return transactions_convert.statement_chunks(export, request.format)
