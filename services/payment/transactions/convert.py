@@ -21,7 +21,7 @@ from services.shared.money import EARNED_TOKEN
 from services.shared.watching import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from services.payment.transactions.model import Movement
     from services.shared.money import Money
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets take them
 """What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
+CHUNK_BYTES = 32 * 1024
+"""Maximum size of a part of a document: Envoy fails on messages that do not fit into its buffer of 64 KiB."""
 CSV_HEADER = (
     "sequence",
     "time",
@@ -126,9 +128,11 @@ async def statement_chunks(
                 statement, text = part, document.opening(part)
             else:
                 text = document.movements(part)
-            yield httpbody_pb2.HttpBody(content_type=document.content_type, data=text.encode())
+            for chunk in _chunks(text):
+                yield httpbody_pb2.HttpBody(content_type=document.content_type, data=chunk)
     if statement is not None:
-        yield httpbody_pb2.HttpBody(content_type=document.content_type, data=document.closing(statement).encode())
+        for chunk in _chunks(document.closing(statement)):
+            yield httpbody_pb2.HttpBody(content_type=document.content_type, data=chunk)
 
 
 class Document(Protocol):
@@ -206,6 +210,11 @@ class _Csv:
             _no_formula(movement.reference),
             _no_formula(movement.description),
         )
+
+
+def _chunks(text: str) -> Iterator[bytes]:
+    data = text.encode()
+    return (data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES))
 
 
 def _lines(*rows: Sequence[Any]) -> str:

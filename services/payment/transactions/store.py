@@ -130,8 +130,8 @@ LIST_FILTERED = _select(
                 ELSE {_before("CAST(:start_time AS timestamptz)")} END AS low,
             least(
                 CAST(:before AS bigint) - 1,
-                CASE WHEN CAST(:reference AS text) <> '' THEN (SELECT last FROM referred)
-                    ELSE account.sequence END,
+                account.sequence,
+                CASE WHEN CAST(:reference AS text) <> '' THEN (SELECT last FROM referred) END,
                 CASE WHEN CAST(:end_time AS timestamptz) IS NOT NULL
                     THEN {_before("CAST(:end_time AS timestamptz)")} END
             ) AS high
