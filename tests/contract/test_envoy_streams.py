@@ -165,7 +165,6 @@ async def test_what_a_stream_is_stands_in_the_contract_alone(edge: Edge) -> None
             assert "reset" not in routes[path]["retry_policy"]["retry_on"]
             assert "hedge_policy" not in routes[path]
             assert "retryPolicy" not in configs[path]
-            assert routes[path]["max_stream_duration"]["max_stream_duration"] == f"{policy.timeout_seconds + 2:g}s"
 
 
 def _routes(listener: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,15 +17,13 @@ NEVER_EXECUTED = "connect-failure,refused-stream"
 # A reset may have come after the effect: only for calls that are idempotent, or keyed.
 MAYBE_EXECUTED = f"{NEVER_EXECUTED},reset,unavailable"
 RETRIES = 3
-STREAM_LEEWAY_SECONDS = 2
 MISSED_HEARTBEATS = 3
 """Heartbeats of a watch that are missing when it counts as dead: its service hangs, or its reader."""
 
 
 def rpc_route(policy: MethodPolicy) -> Json:
     """Return the route of one RPC, the same on both listeners."""
-    # Streams get a little longer than the service gives them, which tells the client of their end.
-    limit = seconds(policy.timeout_seconds + (STREAM_LEEWAY_SECONDS if policy.server_streaming else 0))
+    limit = seconds(policy.timeout_seconds)
     action: Json = {
         "cluster": cluster_of(policy),
         # Never `timeout` beside it: each would silently break the other.
