@@ -17,12 +17,14 @@ import statistics
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import psutil
 import uvloop
 from azora.payment.v1 import payment_service_pb2 as pb
 
@@ -62,6 +64,8 @@ class Load:
     per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us: float
+    """CPU time of a posting, of all that takes part: the caller too, which in either case makes the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Bench:
         outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
         self._writer = Writer(self._database, KINDS, outbox)
         self._users: list[str] = []
+        self._postmaster = psutil.Process(int((cluster.data / "postmaster.pid").read_text().split()[0]))
 
     async def prepare(self) -> None:
         """Migrate, open the wallets, and install the peer's function."""
@@ -110,6 +115,7 @@ class Bench:
     async def ledger(self, row: Row, seconds: float) -> Load:
         """Pay through the writer."""
         latencies: list[float] = []
+        cpu = self._cpu_seconds()
         began = time.perf_counter()
 
         async def caller() -> None:
@@ -121,10 +127,7 @@ class Bench:
 
         await asyncio.gather(*(caller() for _ in range(row.callers)))
         elapsed = time.perf_counter() - began
-        latencies.sort()
-        return Load(
-            len(latencies) / elapsed, latencies[len(latencies) // 2] * 1e3, latencies[len(latencies) * 99 // 100] * 1e3
-        )
+        return _load(latencies, elapsed, self._cpu_seconds() - cpu)
 
     async def peer(self, script: str, callers: int, seconds: float) -> Load:
         """Run a script by pgbench."""
@@ -144,20 +147,38 @@ class Bench:
             *("-c", str(callers), "-j", "2" if callers > 1 else "1", "-l", f"--log-prefix={log}"),
             *("-h", str(self._cluster.sockets), "-p", str(postgres.PORT), "-U", "payment_app", "payment"),
         ]
+        cpu = self._cpu_seconds()
         process = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
         output = process.stdout + process.stderr
         found = re.search(r"tps = ([\d.]+)", output)
         if process.returncode or not found:
             raise SystemExit(output)
+        cpu = self._cpu_seconds() - cpu
         files = list(self._folder.glob("pgbench*"))
-        latencies = sorted(int(line.split()[2]) / 1e3 for file in files for line in file.read_text().splitlines())
+        latencies = [int(line.split()[2]) / 1e6 for file in files for line in file.read_text().splitlines()]
         for file in files:
             file.unlink()
-        return Load(float(found[1]), latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100])
+        return _load(latencies, len(latencies) / float(found[1]), cpu)
+
+    def _cpu_seconds(self) -> float:
+        """Return the CPU time so far of this process, of programs it ran, and of PostgreSQL with ended sessions."""
+        ours, theirs = psutil.Process().cpu_times(), self._postmaster.cpu_times()
+        used = sum(ours[:4]) + sum(theirs[:4])
+        for session in self._postmaster.children():
+            with suppress(psutil.NoSuchProcess):
+                used += sum(session.cpu_times()[:2])
+        return used
 
     async def close(self) -> None:
         """Close the connections."""
         await self._database.close()
+
+
+def _load(latencies: list[float], elapsed: float, cpu_seconds: float) -> Load:
+    latencies.sort()
+    count = len(latencies)
+    p50, p99 = (latencies[count * percent // 100] * 1e3 for percent in (50, 99))
+    return Load(count / elapsed, p50, p99, cpu_seconds / count * 1e6)
 
 
 def _payment(user: str) -> CreatePayment:
@@ -184,19 +205,20 @@ async def measure(bench: Bench, row: Row, *, rounds: int, seconds: float) -> Non
     for _ in range(rounds):
         ours.append(await bench.ledger(row, seconds))
         theirs.append(await bench.peer(script, row.callers, seconds))
-    ratio = statistics.median(our.per_second / their.per_second for our, their in zip(ours, theirs, strict=True))
+    turns = list(zip(ours, theirs, strict=True))
+    ratio = statistics.median(our.per_second / their.per_second for our, their in turns)
+    cpu = statistics.median(their.cpu_us / our.cpu_us for our, their in turns)
     name = f"{row.name}, {row.callers} caller{'s' * (row.callers > 1)}"
-    print(f"{name:<28} ledger {_said(ours)}   PL/pgSQL {_said(theirs)}   {ratio:.2f}x")
+    print(f"{name:<28} ledger {_said(ours)}   PL/pgSQL {_said(theirs)}   {ratio:.2f}x, by CPU {cpu:.2f}x")
     if row.callers == 1:
         commits = [await bench.peer(COMMIT, 1, seconds) for _ in range(rounds)]
         print(f"{'one bare commit':<28}        {_said(commits)}")
 
 
 def _said(loads: Sequence[Load]) -> str:
-    per_second, p50, p99 = (
-        statistics.median(getattr(load, name) for load in loads) for name in ("per_second", "p50_ms", "p99_ms")
-    )
-    return f"{per_second:6.0f}/s p50 {p50:5.1f} ms p99 {p99:5.1f} ms"
+    names = ("per_second", "p50_ms", "p99_ms", "cpu_us")
+    per_second, p50, p99, cpu = (statistics.median(getattr(load, name) for load in loads) for name in names)
+    return f"{per_second:6.0f}/s p50 {p50:5.1f} ms p99 {p99:5.1f} ms {cpu:5.0f} us"
 
 
 def passable(name: str) -> Path:

@@ -82,6 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
     retry.set_defaults(run=_retry_events)
 
+    about = "failed webhook deliveries of Payment in the environment, or of the running local system"
+    webhooks = commands.add_parser("webhooks", help=about, description=about)
+    actions = webhooks.add_subparsers(required=True, metavar="list|redeliver")
+    actions.add_parser("list", help="list failed deliveries").set_defaults(run=_list_deliveries)
+    redeliver = actions.add_parser("redeliver", help="send failed deliveries again")
+    which = redeliver.add_mutually_exclusive_group(required=True)
+    which.add_argument("--id", dest="ids", action="append", metavar="ID", help="one of those that `list` shows")
+    which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
+    redeliver.set_defaults(run=_redeliver)
+
     certificates = commands.add_parser(
         "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
     )
@@ -214,6 +224,18 @@ def _retry_events(options: argparse.Namespace) -> int:
     from services.cli.events import retry_events  # noqa: PLC0415
 
     return retry_events(options.ids)
+
+
+def _list_deliveries(_: argparse.Namespace) -> int:
+    from services.cli.webhooks import list_deliveries  # noqa: PLC0415
+
+    return list_deliveries()
+
+
+def _redeliver(options: argparse.Namespace) -> int:
+    from services.cli.webhooks import redeliver  # noqa: PLC0415
+
+    return redeliver(options.ids)
 
 
 def _pki(options: argparse.Namespace) -> int:

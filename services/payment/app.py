@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -23,7 +24,13 @@ from services.payment.transactions.store import TransactionStore
 from services.payment.wallets.operations import WalletOperations
 from services.payment.wallets.servicer import WalletServicer
 from services.payment.wallets.store import WalletStore
+from services.payment.webhooks import jobs as webhook_jobs
+from services.payment.webhooks.operations import DeliveryOperations, WebhookOperations
+from services.payment.webhooks.servicer import WebhookServicer
+from services.payment.webhooks.store import DeliveryStore, WebhookStore
 from services.shared.assembly import Infrastructure
+from services.shared.encryption import Encryption
+from services.shared.outbound_http import AddressPolicy, OutboundHttp
 from services.shared.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -39,6 +46,16 @@ KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS)
 
 
 @dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Webhooks' operations, and what sends."""
+
+    operations: WebhookOperations
+    deliveries: DeliveryOperations
+    sender: webhook_jobs.WebhookSender
+    http: OutboundHttp
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """Payment's operations over their infrastructure."""
 
@@ -51,13 +68,19 @@ class Container:
     holds: HoldOperations
     earnings: EarningOperations
     ledger: LedgerOperations
+    webhooks: Webhooks
 
 
 def assemble(settings: PaymentSettings, *, education: Education | None = None) -> Container:
     """Return the operations. Tests give an Education."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
+    webhooks = _webhooks(infrastructure)
+    outbox = Outbox(
+        "payment",
+        {PaymentRefunded: convert.payment_refunded},
+        webhooks=webhook_jobs.consumer(webhooks.deliveries),
+    )
     payment_store = PaymentStore()
     writer = Writer(database, KINDS, outbox)
     return Container(
@@ -87,7 +110,35 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
         holds=HoldOperations(writer=writer),
         earnings=EarningOperations(writer=writer),
         ledger=LedgerOperations(database=database, store=LedgerStore()),
+        webhooks=webhooks,
     )
+
+
+def _webhooks(infrastructure: Infrastructure[PaymentSettings]) -> Webhooks:
+    settings, database = infrastructure.settings, infrastructure.database
+    store, delivery_store, wake = WebhookStore(), DeliveryStore(), asyncio.Event()
+    encryption = Encryption(settings.derive_keys("webhook-secrets"))
+    addresses = AddressPolicy(settings.webhook_networks)
+    http = OutboundHttp(addresses, timeout_seconds=settings.webhook_timeout_seconds)
+    deliveries = DeliveryOperations(
+        database=database,
+        webhooks=store,
+        store=delivery_store,
+        encryption=encryption,
+        http=http,
+        disable_after=timedelta(days=settings.webhook_disable_after_days),
+        wake=wake,
+    )
+    operations = WebhookOperations(
+        database=database,
+        store=store,
+        deliveries=delivery_store,
+        pages=infrastructure.pages,
+        encryption=encryption,
+        addresses=addresses,
+        wake=wake,
+    )
+    return Webhooks(operations, deliveries, webhook_jobs.WebhookSender(deliveries, wake), http)
 
 
 def build(
@@ -99,6 +150,7 @@ def build(
 ) -> Server:
     """Return Payment's server. Tests give the keys that tokens are signed with, an Education, and take the events."""
     container = assemble(settings, education=education)
+    webhooks = container.webhooks
     return container.infrastructure.server(
         WalletServicer(wallets=container.wallets, transactions=container.transactions),
         PaymentServicer(
@@ -108,8 +160,12 @@ def build(
             earnings=container.earnings,
         ),
         LedgerServicer(container.ledger),
+        WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),
-        periodic=jobs.periodic(container.refunds),
+        periodic=[*jobs.periodic(container.refunds), *webhook_jobs.periodic(webhooks.deliveries)],
+        retentions=webhook_jobs.retentions(timedelta(days=settings.webhook_delivery_retention_days)),
+        background=[webhooks.sender.run],
+        close=[webhooks.http.close],
         watchers=[container.transactions.watchers],
         outbox=container.outbox,
         send=send,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.shared.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.shared.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 
 
 class InsufficientFunds(FailedPrecondition):
@@ -94,3 +94,37 @@ class CaptureExceedsHold(FailedPrecondition):
 
 class ReferenceUsed(AlreadyExists):
     """The reference was already used for another user or amount."""
+
+
+class WebhookNotFound(NotFound):
+    """Webhook not found."""
+
+
+class WebhookUrlInvalid(InvalidArgument):
+    """The webhook's URL must be an https URL of a public host."""
+
+
+class WebhookEventTypeUnknown(InvalidArgument):
+    """Unknown event type: use one of GET /v1/webhookEventTypes."""
+
+    def __init__(self, *, event_type: str) -> None:
+        super().__init__(metadata={"eventType": event_type})
+
+
+class WebhookLimitReached(FailedPrecondition):
+    """The maximum number of webhooks is reached; delete one first."""
+
+    def __init__(self, *, max_webhooks: int) -> None:
+        super().__init__(metadata={"maxWebhooks": str(max_webhooks)})
+
+
+class WebhookDisabled(FailedPrecondition):
+    """The webhook is disabled; enable it first."""
+
+
+class WebhookDeliveryNotFound(NotFound):
+    """Delivery not found."""
+
+
+class AllUsersNotAllowed(PermissionDenied):
+    """Webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""

@@ -28,7 +28,7 @@ from services.shared.telemetry import tracer
 from services.shared.tokens import AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from grpc import aio
     from opentelemetry.trace import Tracer
@@ -90,6 +90,7 @@ class Infrastructure(Generic[Settings]):
         jobs: Sequence[Job[Any]] = (),
         periodic: Sequence[Periodic] = (),
         retentions: Sequence[Retention] = (),
+        background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         outbox: Outbox | None = None,
         send: Send | None = None,
         keys: KeySource | None = None,
@@ -99,7 +100,8 @@ class Infrastructure(Generic[Settings]):
     ) -> Server:
         """Return the service's server.
 
-        `servicers` are instances of generated servicers' subclasses. `retentions` add to those of the shared tables.
+        `servicers` are instances of generated servicers' subclasses. `retentions` add to those of the shared tables,
+        `background` to the tasks that run for as long as the server does.
         The events of `outbox` are delivered over the mesh, or by `send`. `keys` verify access tokens; Auth's, over the
         mesh, unless given. `ready` says whether the service can work; its database answers, unless given. `watchers`
         run beside the calls and end when the server drains. `close` is awaited after the last call and before the
@@ -129,7 +131,7 @@ class Infrastructure(Generic[Settings]):
             ),
             services=registrations,
             ready=ready or self.database.ready,
-            background=[worker.run, *delivering, *(each.run for each in watchers)],
+            background=[worker.run, *delivering, *background, *(each.run for each in watchers)],
             drain=[each.end for each in watchers],
             close=[limiter.close, *close, self.close],
             metrics=self.metrics.text,

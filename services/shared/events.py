@@ -15,12 +15,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """How webhooks carry an event."""
+
+    type: str
+    """What receivers see: "payment.refunded"."""
+    user_fields: tuple[str, ...]
+    """The fields that name the users whom it concerns."""
+
+
+@dataclass(frozen=True, slots=True)
 class EventType:
     """A message with the option azora.policy.v1.event."""
 
     name: str
     """Full name of the message: "azora.payment.v1.PaymentRefunded"."""
     subscribers: tuple[str, ...]
+    webhook: WebhookEvent | None = None
+    """Unset: no webhook carries it."""
 
     @property
     def publisher(self) -> str:
@@ -49,4 +61,9 @@ def _events(descriptors: FileDescriptorSet) -> Iterator[EventType]:
         for message in file.message_type:
             if message.options.HasExtension(policy_pb2.event):
                 declared = message.options.Extensions[policy_pb2.event]
-                yield EventType(f"{file.package}.{message.name}", tuple(declared.subscribers))
+                webhook = WebhookEvent(declared.webhook.type, tuple(declared.webhook.user_fields))
+                yield EventType(
+                    f"{file.package}.{message.name}",
+                    tuple(declared.subscribers),
+                    webhook if declared.HasField("webhook") else None,
+                )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+VARIANTS = "89ab"
+"""First digit of the fourth group: RFC 9562's variant and two random bits."""
+
 
 def new_id() -> str:
     """Return a new UUIDv7: 48 bits of milliseconds since 1970, then random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    value = (value & ~(0xF << 76)) | (0x7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time_ = f"{time.time_ns() // 1_000_000:012x}"
+    random = os.urandom(10)
+    rest = random.hex()
+    return f"{time_[:8]}-{time_[8:]}-7{rest[:3]}-{VARIANTS[random[9] & 3]}{rest[3:6]}-{rest[6:18]}"

@@ -67,6 +67,9 @@ CREATE INDEX outbox_dead_idx ON outbox (dead_time) WHERE dead_time IS NOT NULL;
 """
 """For a migration of a service that publishes events. Delivered events leave no row."""
 
+WEBHOOKS = "webhooks"
+"""The subscriber of the events that webhooks carry: a consumer within the service that publishes them."""
+
 PUBLISH = text("""
 INSERT INTO outbox (event_id, subscriber, type, payload)
 SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:subscribers AS text[]), CAST(:types AS text[]),
@@ -95,12 +98,20 @@ class Outbox:
     """Publishes the events of one service.
 
     `encoders` give the contract's message for each dataclass that operations publish; both bear the event's name.
-    Raises ValueError if they are not those of the events that the contract declares for the service.
+    Raises ValueError if they are not those of the events that the contract declares for the service. `webhooks` takes
+    the events that webhooks carry; without it, none does.
     """
 
-    def __init__(self, service: str, encoders: Mapping[type, Callable[[Any], Message]]) -> None:
+    def __init__(
+        self, service: str, encoders: Mapping[type, Callable[[Any], Message]], *, webhooks: Send | None = None
+    ) -> None:
         self._encoders = dict(encoders)
-        self._subscribers = {event.name: event.subscribers for event in declared_events() if event.publisher == service}
+        self.webhooks = webhooks
+        self._subscribers = {
+            event.name: (*event.subscribers, WEBHOOKS) if webhooks and event.webhook else event.subscribers
+            for event in declared_events()
+            if event.publisher == service
+        }
         declared = {name.rpartition(".")[2] for name in self._subscribers}
         differing = declared ^ {kind.__name__ for kind in self._encoders}
         if differing:
@@ -315,4 +326,8 @@ def over_mesh(channel: Channel) -> Send:
 
 def deliveries(database: Database, outbox: Outbox, send: Send) -> list[Callable[[], Any]]:
     """Return the background tasks that drain the outbox, one for each subscriber."""
-    return [Delivery(database, subscriber, wake, send).run for subscriber, wake in outbox.wakes.items()]
+    sends = {WEBHOOKS: outbox.webhooks} if outbox.webhooks else {}
+    return [
+        Delivery(database, subscriber, wake, sends.get(subscriber, send)).run
+        for subscriber, wake in outbox.wakes.items()
+    ]

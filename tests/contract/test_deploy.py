@@ -75,8 +75,9 @@ def test_only_envoy_is_reachable_and_only_from_this_machine() -> None:
     assert {name for name, container in containers().items() if "ports" in container} == {"envoy"}
     assert containers()["envoy"]["ports"] == ["127.0.0.1:8080:8080"]
     networks = compose()["networks"]
-    assert {name for name, network in networks.items() if not network.get("internal")} == {"edge"}
+    assert {name for name, network in networks.items() if not network.get("internal")} == {"edge", "egress"}
     assert [name for name, container in containers().items() if "edge" in container["networks"]] == ["envoy"]
+    assert [name for name, container in containers().items() if "egress" in container["networks"]] == ["payment"]
     for keeper in ("postgres", "valkey"):
         assert containers()[keeper]["networks"] == ["data"]
 

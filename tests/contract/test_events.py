@@ -10,14 +10,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from services.compiler.contract import DESCRIPTORS, Contract, contract_of, load_contract
 from services.compiler.envoy.mesh import callers
-from services.compiler.events import check_events, events_page
-from services.shared.events import EventType, declared_events, events_of, publishers_to
+from services.compiler.events import check_events, check_webhooks, events_page
+from services.shared.events import EventType, WebhookEvent, declared_events, events_of, publishers_to
 from services.shared.inbox import Inbox
 from services.shared.outbox import Outbox
 from services.shared.policy import PolicyError
 
 RECEIVE = "/azora.education.v1.InternalService/ReceiveEvents"
-REFUNDED = EventType("azora.payment.v1.PaymentRefunded", ("education",))
+REFUNDED = EventType("azora.payment.v1.PaymentRefunded", ("education",), WebhookEvent("payment.refunded", ("user_id",)))
 
 
 def changed(change: Any) -> tuple[Contract, tuple[EventType, ...]]:
@@ -41,6 +41,7 @@ def _move(file: Any) -> None:
 
 def test_what_is_declared_can_be_delivered() -> None:
     check_events(load_contract(), declared_events())
+    check_webhooks(load_contract(), declared_events())
     assert REFUNDED in declared_events()
 
 
@@ -57,6 +58,42 @@ def test_what_cannot_be_delivered_does_not_compile(change: Any, complaint: str) 
         check_events(*changed(change))
 
 
+def _webhook(name: str, *user_fields: str) -> Any:
+    def change(file: Any) -> None:
+        (refunded,) = (message for message in file.message_type if message.name == "PaymentRefunded")
+        webhook = refunded.options.Extensions[policy_pb2.event].webhook
+        webhook.type, webhook.user_fields[:] = name, user_fields
+
+    return change
+
+
+def _twin(file: Any) -> None:
+    twin = file.message_type.add()
+    twin.CopyFrom(file.message_type[0])
+    twin.name = "Twin"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (_webhook("PaymentRefunded"), "has the webhook type 'PaymentRefunded', which must be like noun.verb"),
+        (_webhook(""), "has the webhook type '', which must be like noun.verb"),
+        (_webhook("payment.refunded", "payer"), "names users by payer, which is no string field of it"),
+        (_webhook("payment.refunded", "in_full"), "names users by in_full, which is no string field of it"),
+        (_twin, "has the webhook type of azora.payment.v1."),
+    ],
+)
+def test_what_a_webhook_cannot_carry_does_not_compile(change: Any, complaint: str) -> None:
+    with pytest.raises(PolicyError, match=complaint):
+        check_webhooks(*changed(change))
+
+
+def test_webhooks_carry_the_events_of_the_service_that_has_webhooks() -> None:
+    elsewhere = EventType("azora.education.v1.Course", (), WebhookEvent("course.published", ()))
+    with pytest.raises(PolicyError, match="education has no WebhookService/CreateWebhook"):
+        check_webhooks(load_contract(), [elsewhere])
+
+
 def test_publishers_alone_may_deliver() -> None:
     policy = load_contract().policies()[RECEIVE]
     assert policy.services == publishers_to("education", declared_events()) == {"payment"}
@@ -66,7 +103,7 @@ def test_publishers_alone_may_deliver() -> None:
 
 def test_the_page_names_every_event_and_its_fields() -> None:
     page = events_page(load_contract())
-    assert "| `azora.payment.v1.PaymentRefunded` | payment | education |" in page
+    assert "| `azora.payment.v1.PaymentRefunded` | payment | education | `payment.refunded` | `user_id` |" in page
     assert "| `in_full` | bool |" in page
 
 

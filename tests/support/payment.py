@@ -272,8 +272,9 @@ async def running_payment(
     signer: Signer | None = None,
     education: Education | None = None,
     settle_after_seconds: float = 600,
+    **changes: Any,
 ) -> AsyncIterator[RunningPayment]:
-    """Serve Payment on a database, without limits; give its stubs.
+    """Serve Payment on a database, without limits; give its stubs. `changes` are other settings.
 
     With a `mesh_target` it asks the Auth and the Education that are there; without, the signer itself, and the given
     Education or a stand-in.
@@ -289,6 +290,7 @@ async def running_payment(
             rate_limit_scale=10_000,
             drain_seconds=0,
             refund_settle_after_seconds=settle_after_seconds,
+            **changes,
         )
         server = (
             build(settings)

@@ -182,7 +182,10 @@ class Book:
 
     def owner(self, user_id: str) -> Owner | None:
         """Return the user's wallet, or None if it has not been opened."""
-        return next((layer.owners[user_id] for layer in reversed(self._layers) if user_id in layer.owners), None)
+        for layer in reversed(self._layers):
+            if user_id in layer.owners:
+                return layer.owners[user_id]
+        return None
 
     def open_wallet(self, user_id: str) -> Owner:
         """Return the user's wallet, opened if need be."""
@@ -253,7 +256,10 @@ class Book:
         """
         _check_legs(legs)
         accounts = [self.account(leg.account) for leg in legs]
-        create_time = max([self.now, *(account.post_time for account in accounts if account.post_time)])
+        create_time = self.now
+        for account in accounts:
+            if account.post_time is not None and account.post_time > create_time:
+                create_time = account.post_time
         salt = self._new_salt() if transaction.description else b""
         memo = chain.memo_digest(salt, transaction.description)
         digest = chain.transaction_digest(transaction, legs, memo=memo, create_time=create_time)
@@ -312,11 +318,14 @@ def _check_balance(key: AccountKey, posted_minor: int, held_minor: int) -> None:
 
 def _check_legs(legs: Sequence[Leg]) -> None:
     sums: dict[str, int] = {}
+    accounts = set()
     for leg in legs:
+        currency = leg.account.currency
+        sums[currency] = sums.get(currency, 0) + leg.amount_minor
+        accounts.add(leg.account.id)
         if leg.amount_minor == 0:
             raise ValueError("a leg without an amount")
-        sums[leg.account.currency] = sums.get(leg.account.currency, 0) + leg.amount_minor
-    if len({leg.account.id for leg in legs}) < max(2, len(legs)):
+    if len(accounts) < max(2, len(legs)):
         raise ValueError("a transaction has two or more legs, on different accounts")
     if any(sums.values()):
         raise ValueError("the legs do not sum to zero")

@@ -17,6 +17,7 @@ Descriptions are erasable: only their salted digest is covered. The same bytes a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from services.payment.ledger.model import Leg, Transaction
+    from services.payment.ledger.model import AccountKey, Leg, Transaction
 
 VERSION = 1
 SALT_BYTES = 16
@@ -38,7 +39,7 @@ _ENTRY = bytes([VERSION]) + b"E"
 _length = Struct(">I").pack
 _time_and_legs = Struct(">qH").pack
 _amount = Struct(">q").pack
-_amounts = Struct(">qq").pack
+_entry = Struct(">32s16sq32sqq").pack
 
 
 def memo_digest(salt: bytes, description: str) -> bytes | None:
@@ -50,35 +51,28 @@ def transaction_digest(
     transaction: Transaction, legs: Iterable[Leg], *, memo: bytes | None, create_time: datetime
 ) -> bytes:
     """Return the digest of a transaction with all its legs."""
-    ordered = sorted(legs, key=lambda leg: leg.account.id)
-    parts = [
+    ordered = sorted(legs, key=_account_id)
+    covered = (
         _TRANSACTION,
-        _uuid(transaction.id),
-        _text(transaction.type),
-        _text(transaction.source_kind),
-        _uuid(transaction.source_id),
-        _text(transaction.reference_owner),
-        _text(transaction.reference),
+        uuid_bytes(transaction.id),
+        _label(transaction.type),
+        _label(transaction.source_kind),
+        uuid_bytes(transaction.source_id) if transaction.source_id else NO_ID,
+        _label(transaction.reference_owner),
+        ABSENT if transaction.reference is None else _text(transaction.reference),
         memo or NO_MEMO,
         _time_and_legs(microseconds(create_time), len(ordered)),
-    ]
-    for leg in ordered:
-        parts += (_uuid(leg.account.id), _text(leg.account.currency), _amount(leg.amount_minor))
-    return sha256(b"".join(parts)).digest()
+        *[_account(leg.account) + _amount(leg.amount_minor) for leg in ordered],
+    )
+    return sha256(b"".join(covered)).digest()
 
 
 def entry_hash(
     before: bytes, transaction: bytes, *, account_id: str, sequence: int, amount_minor: int, balance_after_minor: int
 ) -> bytes:
     """Return the hash of an entry, from that of the entry before it and its transaction's digest."""
-    return sha256(
-        _ENTRY
-        + before
-        + _uuid(account_id)
-        + _amount(sequence)
-        + transaction
-        + _amounts(amount_minor, balance_after_minor)
-    ).digest()
+    covered = _entry(before, uuid_bytes(account_id), sequence, transaction, amount_minor, balance_after_minor)
+    return sha256(_ENTRY + covered).digest()
 
 
 def microseconds(time: datetime) -> int:
@@ -86,12 +80,26 @@ def microseconds(time: datetime) -> int:
     return int(time.timestamp()) * 1_000_000 + time.microsecond
 
 
-def _uuid(value: str | None) -> bytes:
-    return bytes.fromhex(value.replace("-", "")) if value else NO_ID
+def uuid_bytes(value: str) -> bytes:
+    """Return the 16 bytes of a UUID."""
+    return bytes.fromhex(value.replace("-", ""))
 
 
-def _text(value: str | None) -> bytes:
-    if value is None:
-        return ABSENT
+def _text(value: str) -> bytes:
     encoded = value.encode()
     return _length(len(encoded)) + encoded
+
+
+@lru_cache(maxsize=256)
+def _label(value: str | None) -> bytes:
+    """Return the bytes of one of few texts."""
+    return ABSENT if value is None else _text(value)
+
+
+@lru_cache(maxsize=65_536)
+def _account(key: AccountKey) -> bytes:
+    return uuid_bytes(key.id) + _text(key.currency)
+
+
+def _account_id(leg: Leg) -> str:
+    return leg.account.id

@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 STATEMENT_TIMEOUT_SECONDS = 2
 COMMAND_TIMEOUT_SECONDS = 3.0
 """When a database that does not answer is given up: after it would have ended the statement itself."""
+LOCK_TIMEOUT_SECONDS = 0.5
+"""How long a lane waits at once. It counts twice, behind another one that waits and then for whoever holds the lock."""
 IDLE_TIMEOUT_SECONDS = 1
 """When the database ends the session of a writer that stopped within a transaction: it holds the locks of others."""
-LOOK_UPS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""Every statement looks up by key. A plan is kept, and one made while the tables were small would read them whole."""
+PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""Every statement looks up by key, so one plan is best for all parameters, and planning costs more than running it.
+A plan that is made while the tables are small must not read them whole when they have grown."""
 STRIPE_LOCK = 0x617A7374
 """First key of the advisory locks of stripes ("azst"); the second is the stripe."""
 
@@ -52,7 +60,7 @@ class Session:
             application_name="azora-ledger",
             statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
             idle_in_transaction_session_timeout=f"{IDLE_TIMEOUT_SECONDS}s",
-            **LOOK_UPS,
+            **PLANS,
         )
         stripes = random.sample(range(STRIPES), STRIPES)
         try:
@@ -62,12 +70,12 @@ class Session:
             raise database.named(error) from None
         return cls(connection, stripes[0] if stripe is None else stripe, shared=stripe is None)
 
-    async def begin(self, account_id: str | None = None, *, timeout_seconds: float = 1) -> None:
-        """Begin a transaction, and wait for the lock of an account for at most `timeout_seconds`."""
+    async def begin(self, account_id: str | None = None) -> None:
+        """Begin a transaction, and wait for a while for the lock of an account. Raises LockNotAvailableError."""
         self.wrote = False
         await self.connection.execute("BEGIN")
         if account_id:
-            await self.connection.execute(f"SET LOCAL lock_timeout = '{timeout_seconds:.3f}s'")
+            await self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             await self.connection.execute(WAIT, account_id)
 
     async def write(self, statement: str, parameters: Sequence[Any]) -> None:

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import (
     BigInteger,
     Column,
+    Integer,
+    LargeBinary,
     MetaData,
+    Numeric,
+    SmallInteger,
     Table,
     Text,
     case,
@@ -33,10 +37,18 @@ accounts = Table(
     Column("kind", Text, nullable=False),
     Column("owner_id", Id, nullable=False),
     Column("currency", Text, nullable=False),
+    Column("stripe", SmallInteger),
+    Column("state", Text, nullable=False),
     Column("posted", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
+    Column("debit", Numeric, nullable=False),
+    Column("credit", Numeric, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("head", LargeBinary, nullable=False),
     Column("post_time", Time),
+    Column("velocity_time", Time),
+    Column("velocity_debit", BigInteger, nullable=False),
+    Column("velocity_count", Integer, nullable=False),
 )
 transactions = Table(
     "transactions",
@@ -47,6 +59,8 @@ transactions = Table(
     Column("source_id", Id),
     Column("reference", Text),
     Column("reference_owner", Text),
+    Column("legs", SmallInteger, nullable=False),
+    Column("memo_digest", LargeBinary),
     Column("create_time", Time, nullable=False),
 )
 memos = Table(
@@ -54,6 +68,7 @@ memos = Table(
     TABLES,
     Column("transaction_id", Id, primary_key=True),
     Column("description", Text, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
 )
 entries = Table(
     "entries",
@@ -64,6 +79,8 @@ entries = Table(
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("balance_after", BigInteger, nullable=False),
+    Column("create_time", Time, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
 )
 holds = Table(
     "holds",

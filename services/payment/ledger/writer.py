@@ -56,6 +56,7 @@ RUNS_AGAIN = (
     asyncpg.DeadlockDetectedError,
     asyncpg.InvalidCachedStatementError,
 )
+STILL_LOCKED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 OUT_OF_TIME = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError)
 
 
@@ -204,11 +205,10 @@ class Writer:
                     group = self._divert(group) if lane is None else group
                     wait_for = lane.account_id if lane else None
                     result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
-            except asyncpg.LockNotAvailableError:
-                await self._end(session)
-                return [(pending, "") for pending in group if not pending.abandoned]
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
                 await self._end(session)
+                if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
+                    return [(pending, "") for pending in group]
                 failure = error
                 if not (isinstance(error, RUNS_AGAIN) or _was_closed(session, error)):
                     break

@@ -299,7 +299,8 @@ def _refund(book: Book, payment: Payment, refund: Refund) -> Refund:
         replace(payment, refunded_minor=refunded, pending_minor=payment.pending_minor - minor, pending_refund_id="")
     )
     book.put(completed)
-    book.publish(PaymentRefunded(payment.id, in_full=refunded == order.amount.amount_minor))
+    in_full = refunded == order.amount.amount_minor
+    book.publish(PaymentRefunded(payment.id, in_full, payment.payer.user_id, refund.id, refund.amount))
     return completed
 
 

@@ -99,4 +99,10 @@ def earn_response(movement: Movement) -> pb.EarnResponse:
 
 def payment_refunded(event: PaymentRefunded) -> events_pb2.PaymentRefunded:
     """Return the event's message."""
-    return events_pb2.PaymentRefunded(payment_id=event.payment_id, in_full=event.in_full)
+    return events_pb2.PaymentRefunded(
+        payment_id=event.payment_id,
+        in_full=event.in_full,
+        user_id=event.user_id,
+        refund_id=event.refund_id,
+        amount=money(event.amount) if event.amount else None,
+    )

@@ -129,6 +129,10 @@ class PaymentRefunded:
     payment_id: str
     in_full: bool
     """Whether nothing of the payment is left."""
+    user_id: str = ""
+    """User ID of the payer."""
+    refund_id: str = ""
+    amount: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)

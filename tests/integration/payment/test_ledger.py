@@ -70,6 +70,58 @@ async def test_accounts_stay_what_they_are(payment: RunningPayment, change: str)
         await payment.sql(change, app=True)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE payments SET amount = amount + 1",
+        "DELETE FROM payments",
+        "UPDATE holds SET amount = amount + 1",
+        "DELETE FROM holds",
+        "UPDATE refunds SET amount = amount + 1",
+        "UPDATE wallets SET user_id = id",
+        "DELETE FROM wallets",
+        "UPDATE memos SET description = ''",
+        "UPDATE alembic_version SET version_num = '0001'",
+    ],
+)
+async def test_the_services_role_changes_no_more_than_it_needs(payment: RunningPayment, change: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await payment.sql(change, app=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET posted = posted + 1",
+        "SET posted = posted + 1, credit = credit + 1",
+        "SET sequence = sequence + 1",
+        "SET head = sha256(head)",
+        "SET debit = debit + 1",
+    ],
+)
+async def test_the_database_refuses_an_account_that_disagrees_with_its_last_entry(
+    payment: RunningPayment, change: str
+) -> None:
+    await payment.rich(1000)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await payment.sql(f"UPDATE accounts {change} WHERE kind = 'WALLET'", app=True)
+    assert (await payment.trial_balance()).balanced
+
+
+async def test_accounts_have_the_state_of_their_wallet(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    await payment.sql("UPDATE wallets SET state = 'FROZEN'", app=True)
+    assert [row["state"] for row in await payment.sql("SELECT state FROM accounts WHERE kind = 'WALLET'")] == ["FROZEN"]
+    opened = (
+        "INSERT INTO accounts (id, kind, owner_id, currency, state)"
+        " SELECT gen_random_uuid(), 'WALLET', $1, 'ZAR', 'ACTIVE'"
+    )
+    with pytest.raises(asyncpg.SerializationError):
+        await payment.sql(opened, (await person.wallet()).id)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await payment.sql(opened, new_id())
+
+
 async def test_the_database_refuses_transactions_that_do_not_balance(payment: RunningPayment) -> None:
     await payment.rich(1000)
     one_leg = """

@@ -18,7 +18,10 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from tests.support.postgres import Clone
 
-SERVICES = ("", "azora.payment.v1.PaymentService", "azora.payment.v1.WalletService", "azora.payment.v1.LedgerService")
+SERVICES = (
+    "",
+    *(f"azora.payment.v1.{name}Service" for name in ("Payment", "Wallet", "Ledger", "Webhook")),
+)
 
 
 async def test_it_migrates_serves_and_stops(payment_database: Clone) -> None:

@@ -60,6 +60,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
     ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """NOT_FOUND: the webhook does not exist or belongs to another user."""
+    ERROR_REASON_WEBHOOK_URL_INVALID: _ErrorReason.ValueType  # 61
+    """INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host."""
+    ERROR_REASON_WEBHOOK_EVENT_TYPE_UNKNOWN: _ErrorReason.ValueType  # 62
+    """INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType."""
+    ERROR_REASON_WEBHOOK_LIMIT_REACHED: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks."""
+    ERROR_REASON_WEBHOOK_DISABLED: _ErrorReason.ValueType  # 64
+    """FAILED_PRECONDITION: the webhook is disabled; enable it first."""
+    ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 65
+    """NOT_FOUND: the delivery does not exist or belongs to another webhook."""
+    ERROR_REASON_ALL_USERS_NOT_ALLOWED: _ErrorReason.ValueType  # 66
+    """PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Payment, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -102,4 +116,18 @@ ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
 ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 60
+"""NOT_FOUND: the webhook does not exist or belongs to another user."""
+ERROR_REASON_WEBHOOK_URL_INVALID: ErrorReason.ValueType  # 61
+"""INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host."""
+ERROR_REASON_WEBHOOK_EVENT_TYPE_UNKNOWN: ErrorReason.ValueType  # 62
+"""INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType."""
+ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks."""
+ERROR_REASON_WEBHOOK_DISABLED: ErrorReason.ValueType  # 64
+"""FAILED_PRECONDITION: the webhook is disabled; enable it first."""
+ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 65
+"""NOT_FOUND: the delivery does not exist or belongs to another webhook."""
+ERROR_REASON_ALL_USERS_NOT_ALLOWED: ErrorReason.ValueType  # 66
+"""PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

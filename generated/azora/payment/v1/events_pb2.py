@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
+from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/events.proto\x12\x10\x61zora.payment.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"U\n\x0fPaymentRefunded\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07in_full\x18\x02 \x01(\x08:\x0f\x82\xe2\x18\x0b\n\teducationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/events.proto\x12\x10\x61zora.payment.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xd6\x01\n\x0fPaymentRefunded\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07in_full\x18\x02 \x01(\x08\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\trefund_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12$\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.Money:,\x82\xe2\x18(\n\teducation\x12\x1b\n\x10payment.refunded\x12\x07user_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAYMENTREFUNDED'].fields_by_name['payment_id']._loaded_options = None
   _globals['_PAYMENTREFUNDED'].fields_by_name['payment_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_PAYMENTREFUNDED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_PAYMENTREFUNDED'].fields_by_name['user_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_PAYMENTREFUNDED'].fields_by_name['refund_id']._loaded_options = None
+  _globals['_PAYMENTREFUNDED'].fields_by_name['refund_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_PAYMENTREFUNDED']._loaded_options = None
-  _globals['_PAYMENTREFUNDED']._serialized_options = b'\202\342\030\013\n\teducation'
-  _globals['_PAYMENTREFUNDED']._serialized_start=143
-  _globals['_PAYMENTREFUNDED']._serialized_end=228
+  _globals['_PAYMENTREFUNDED']._serialized_options = b'\202\342\030(\n\teducation\022\033\n\020payment.refunded\022\007user_id'
+  _globals['_PAYMENTREFUNDED']._serialized_start=171
+  _globals['_PAYMENTREFUNDED']._serialized_end=385
 # @@protoc_insertion_point(module_scope)

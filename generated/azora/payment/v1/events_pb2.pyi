@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from azora.type.v1 import money_pb2 as _money_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 import builtins as _builtins
@@ -24,19 +25,33 @@ class PaymentRefunded(_message.Message):
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     IN_FULL_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """UUID of the refunded payment."""
     in_full: _builtins.bool
     """Whether this refund returned all that was left of the payment."""
+    user_id: _builtins.str
+    """UUID of the payer. Empty in events of older versions."""
+    refund_id: _builtins.str
+    """UUID of the refund. Empty in events of older versions."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """Refunded amount. Unset in events of older versions."""
+
     def __init__(
         self,
         *,
         payment_id: _builtins.str = ...,
         in_full: _builtins.bool = ...,
+        user_id: _builtins.str = ...,
+        refund_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_full", b"in_full", "payment_id", b"payment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "in_full", b"in_full", "payment_id", b"payment_id", "refund_id", b"refund_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

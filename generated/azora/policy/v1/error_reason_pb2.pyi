@@ -27,8 +27,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INTERNAL_ERROR: _ErrorReason.ValueType  # 1
     """INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId."""
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Metadata: violationCount,
-    the number of violations, only where not all are listed.
+    """INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left
+    out, the metadata has their total number as `violationCount`.
     """
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message."""
@@ -87,8 +87,8 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INTERNAL_ERROR: ErrorReason.ValueType  # 1
 """INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId."""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Metadata: violationCount,
-the number of violations, only where not all are listed.
+"""INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left
+out, the metadata has their total number as `violationCount`.
 """
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message."""

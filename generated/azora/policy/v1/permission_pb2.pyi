@@ -67,6 +67,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Read any payment, and refund it at any time."""
     PERMISSION_LEDGER_READ: _Permission.ValueType  # 5
     """Read the trial balance of the ledger."""
+    PERMISSION_WEBHOOKS_MANAGE: _Permission.ValueType  # 20
+    """Manage the webhooks of the platform and of any user."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -83,6 +85,8 @@ PERMISSION_REFUNDS_MANAGE: Permission.ValueType  # 4
 """Read any payment, and refund it at any time."""
 PERMISSION_LEDGER_READ: Permission.ValueType  # 5
 """Read the trial balance of the ledger."""
+PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20
+"""Manage the webhooks of the platform and of any user."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

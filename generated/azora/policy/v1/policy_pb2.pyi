@@ -162,22 +162,60 @@ class EventPolicy(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    WEBHOOK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscribers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the services to which the event is delivered, by their InternalService.ReceiveEvents."""
+
+    @_builtins.property
+    def webhook(self) -> Global___WebhookPolicy:
+        """How webhooks carry the event. Unset: no webhook carries it."""
 
     def __init__(
         self,
         *,
         subscribers: _abc.Iterable[_builtins.str] | None = ...,
+        webhook: Global___WebhookPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscribers", b"subscribers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscribers", b"subscribers", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EventPolicy: _TypeAlias = EventPolicy  # noqa: Y015
+
+@_typing.final
+class WebhookPolicy(_message.Message):
+    """How webhooks carry an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    USER_FIELDS_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """Event type that receivers see: lower-case words separated by full stops, for example "payment.refunded". Unique
+    over all events. Required.
+    """
+    @_builtins.property
+    def user_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields of the event that contain the ID of a user whom it concerns. Webhooks of these users receive the event, in
+        addition to the webhooks of the platform.
+        """
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        user_fields: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["type", b"type", "user_fields", b"user_fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookPolicy: _TypeAlias = WebhookPolicy  # noqa: Y015
 
 @_typing.final
 class TierLimit(_message.Message):
