@@ -83,6 +83,9 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     )
     payment_store = PaymentStore()
     writer = Writer(database, KINDS, outbox)
+    infrastructure.metrics.gauge(
+        "azora_ledger_waiting", "Commands waiting for the ledger's writer.", lambda: writer.waiting
+    )
     return Container(
         infrastructure=infrastructure,
         wallets=WalletOperations(database=database, store=WalletStore()),

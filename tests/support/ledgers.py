@@ -17,7 +17,7 @@ from services.payment.app import KINDS
 from services.payment.holds.commands import CreateHold
 from services.payment.holds.model import Hold, Order, PaymentType
 from services.payment.ledger.book import Command, Needs
-from services.payment.ledger.writer import Writer
+from services.payment.ledger.writer import MAX_WAITING, Writer
 from services.payment.payments import convert
 from services.payment.payments.commands import CaptureHold, CreatePayment, Earn
 from services.payment.payments.model import Earning, PaymentRefunded
@@ -171,11 +171,11 @@ class Ledgers:
             assert not await broken_chains(connection)
 
 
-def replica(url: str) -> LedgerReplica:
+def replica(url: str, *, max_waiting: int = MAX_WAITING) -> LedgerReplica:
     """Return a replica on a database."""
     database = Database(url)
     outbox = Outbox("payment", {PaymentRefunded: convert.payment_refunded})
-    return LedgerReplica(database, Writer(database, KINDS, outbox))
+    return LedgerReplica(database, Writer(database, KINDS, outbox, max_waiting=max_waiting))
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ PLANS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-"""Every statement looks up by key, so one plan is best for all parameters, and planning costs more than running it.
-A plan that is made while the tables are small must not read them whole when they have grown."""
+"""Every statement looks up by key, so one plan is best for all parameters, and planning costs more than running it."""
+PLAN_SECONDS = 30
 STRIPE_LOCK = 0x617A7374
 """First key of the advisory locks of stripes ("azst"); the second is the stripe."""
 
@@ -49,6 +50,10 @@ class Session:
     stripe: int
     shared: bool
     """Whether every stripe was taken, so that this one is another writer's too."""
+    transactions: int = 0
+    """How many were begun."""
+    plan_time: float = 0
+    """When plans were made anew, on the system's monotonic clock."""
     wrote: bool = False
     """Whether the transaction has written anything: without an answer its outcome is then unknown."""
 
@@ -73,10 +78,23 @@ class Session:
     async def begin(self, account_id: str | None = None) -> None:
         """Begin a transaction, and wait for a while for the lock of an account. Raises LockNotAvailableError."""
         self.wrote = False
+        await self._plan()
         await self.connection.execute("BEGIN")
         if account_id:
             await self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             await self.connection.execute(WAIT, account_id)
+
+    async def _plan(self) -> None:
+        """Have plans made anew from time to time: those of small tables read them whole, and tables grow.
+
+        By count they are made again whenever the number of transactions has doubled, so that the tables have not grown
+        much faster; by time, because other writers let them grow too.
+        """
+        self.transactions += 1
+        now = time.monotonic()
+        if not self.transactions & (self.transactions - 1) or now - self.plan_time > PLAN_SECONDS:
+            self.plan_time = now
+            await self.connection.execute("DISCARD PLANS")
 
     async def write(self, statement: str, parameters: Sequence[Any]) -> None:
         """Execute a statement that writes."""

@@ -7,6 +7,7 @@ locked; these wait for the lock in lanes, on connections of their own, one accou
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 Effect = TypeVar("Effect")
 Response = TypeVar("Response", bound="Message")
+
+logger = logging.getLogger(__name__)
 
 MAX_GROUP = 512
 """Postings in a group."""
@@ -73,8 +76,11 @@ class Lane:
 class Writer:
     """Runs commands against the ledger, each exactly once under its idempotency key."""
 
-    def __init__(self, database: Database, kinds: Sequence[Kind[Any]], outbox: Outbox) -> None:
+    def __init__(
+        self, database: Database, kinds: Sequence[Kind[Any]], outbox: Outbox, *, max_waiting: int = MAX_WAITING
+    ) -> None:
         self._database = database
+        self._max_waiting = max_waiting
         self._committer = Committer(kinds, outbox)
         self._queue: deque[Pending] = deque()
         self._keys: dict[Identity, Pending] = {}
@@ -139,7 +145,7 @@ class Writer:
         return (outcome.answer if answered else outcome.effect), answered
 
     def _enqueue(self, pending: Pending) -> None:
-        if self.waiting >= MAX_WAITING:
+        if self.waiting >= self._max_waiting:
             raise Overloaded(retry_after_seconds=1)
         self.waiting += 1
         if pending.identity:
@@ -226,6 +232,14 @@ class Writer:
         named = self._database.named(failure) if isinstance(failure, (*DRIVER_ERRORS, OSError)) else failure
         if isinstance(failure, OUT_OF_TIME):
             named = DependencyUnavailable(retry_after_seconds=1)
+        logger.warning(
+            "ledger group failed",
+            extra={
+                "commands": len(group),
+                "error": type(failure).__name__,
+                "sqlstate": getattr(failure, "sqlstate", None),
+            },
+        )
         if len(group) == 1 or isinstance(named, DependencyUnavailable):
             self._settle(group, Outcome(error=named))
             return []
