@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 ENVOY, GATEWAY = f"{TRUST_DOMAIN}/envoy".encode(), f"{TRUST_DOMAIN}/gateway".encode()
 HEALTH = "grpc.health.v1.Health"
+RECHECK_SECONDS = 5.0
+"""How long a watch may outlive its token."""
 CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
 
 
@@ -41,7 +44,25 @@ class Authentication(Interceptor):
         else:
             address = call.value("x-forwarded-for").rpartition(",")[2].strip()
             call.served.principal = (await self._user(call)).through(address=address)
-        await proceed()
+        if call.policy.watch and "authorization" in call.headers:
+            await self._while_valid(call, proceed)
+        else:
+            await proceed()
+
+    async def _while_valid(self, call: Call, proceed: Proceed) -> None:
+        """Serve a watch for as long as its token is valid: until it expires or is revoked."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                check = tasks.create_task(self._check_again(call))
+                await proceed()
+                check.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _check_again(self, call: Call) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            await self._user(call)
 
     async def _user(self, call: Call) -> Principal:
         if "authorization" not in call.headers:

@@ -43,6 +43,8 @@ class Call:
     """The request's message once it is parsed; of a stream of requests their iterator."""
     response: Any = None
     """The response of a unary call."""
+    begun: bool = False
+    """Whether the first message of a stream was sent."""
     served: Request = field(default_factory=Request)
     """What handlers and operations may know of the call."""
     status: grpc.StatusCode = grpc.StatusCode.OK
@@ -167,16 +169,15 @@ def _streaming(handler: Callable[[Any, Context], Any]) -> Step:
             await call.send_headers()
             await responses
             return
-        begun = False
         try:
             async for response in responses:
-                if not begun:
-                    begun = True
+                if not call.begun:
+                    call.begun = True
                     await call.send_headers()
                 await call.context.write(response)
         finally:  # Wherever it was when the client went away, the handler ends now, not when it is collected.
             await responses.aclose()
-        if not begun:
+        if not call.begun:
             await call.send_headers()
 
     return respond

@@ -18,7 +18,8 @@ class ConcurrencyLimit(Interceptor):
     """Refuses calls while as many as allowed are being served.
 
     gRPC's own limit refuses health checks too, so that a busy process is taken for a dead one and all of its calls
-    fail; and its refusals have no ErrorInfo and are in no log. Health and metrics are outside of this one.
+    fail; and its refusals have no ErrorInfo and are in no log. Health and metrics are outside of this one, and so are
+    watches, which wait most of the time and have bounds of their own.
     """
 
     def __init__(self, max_concurrent_rpcs: int) -> None:
@@ -26,8 +27,8 @@ class ConcurrencyLimit(Interceptor):
         self._serving = 0
 
     def applies(self, policy: MethodPolicy) -> bool:
-        """Whether it is neither a check of health nor the metrics; a watch of health takes its place like any other."""
-        return policy.tier is not None or policy.server_streaming
+        """Whether it is neither a watch, a check of health nor the metrics; a watch of health takes a place."""
+        return not policy.watch and (policy.tier is not None or policy.server_streaming)
 
     async def around(self, _call: Call, proceed: Proceed) -> None:
         """Serve the call if there is room. Raises Overloaded."""

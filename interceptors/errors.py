@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc import aio
 from grpc_status import rpc_status
 
 from interceptors.base import Interceptor
@@ -27,6 +30,7 @@ MAX_VIOLATIONS = 25
 MAX_STATUS_BYTES = 4096
 """Exclusive. A status travels in the trailers, which gRPC bounds at 8 KB; far more ends the whole connection."""
 MAX_TEXT_BYTES = 512
+MAX_WRITE_SECONDS = 1.0
 MAX_VIOLATION_TEXT_BYTES = 200
 MAX_METADATA_BYTES = 2048
 
@@ -123,10 +127,24 @@ def _cut(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
 
 
 async def _answer(call: Call, error: errors.DomainError) -> None:
-    """Abort with a trailers-only answer: what was sent before it would hide a refusal from everyone's retries."""
+    """Abort with a trailers-only answer: what was sent before it would hide a refusal from everyone's retries.
+
+    Of a watch that has begun the last message says it first: JSON clients never see the status of a stream.
+    """
     call.status, call.reason = code_of(error), error.reason
     headers = dict(call.served.initial_metadata)
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
+    if call.begun and call.policy.watched is not None:
+        await _write(call, GetMessageClass(call.policy.watched)(error=to_status(error)))
     status: Any = rpc_status.to_status(to_status(error))
     await call.context.abort(status.code, status.details, (*status.trailing_metadata, *headers.items()))
+
+
+async def _write(call: Call, message: Message) -> None:
+    """Write the last message of a watch, unless its reader is too slow to be told."""
+    try:
+        async with asyncio.timeout(MAX_WRITE_SECONDS):
+            await call.context.write(message)
+    except (TimeoutError, aio.BaseError):
+        pass

@@ -53,6 +53,7 @@ def _method(method: MethodDescriptor, policy: MethodPolicy) -> Json:
         "name": [{"service": policy.service_path, "method": method.name}],
         "timeout": seconds(policy.timeout_seconds + LEEWAY_SECONDS),
     }
-    if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
+    # A stream cannot be taken up by gRPC: its client knows where it was.
+    if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS and not policy.server_streaming:
         config["retryPolicy"] = RETRY_POLICY
     return config

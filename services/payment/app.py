@@ -25,6 +25,8 @@ from services.payment.proofs.operations import CheckpointOperations, Verificatio
 from services.payment.proofs.publication import CheckpointFile
 from services.payment.proofs.servicer import LedgerServicer
 from services.payment.proofs.store import ProofStore
+from services.payment.transactions.operations import TransactionOperations
+from services.payment.transactions.store import TransactionStore
 from services.payment.transfers.commands import TransferLimits
 from services.payment.transfers.convert import transfer_completed
 from services.payment.transfers.model import TransferCompleted
@@ -85,6 +87,7 @@ class Container:
 
     infrastructure: Infrastructure[PaymentSettings]
     wallets: WalletOperations
+    transactions: TransactionOperations
     payments: PaymentOperations
     transfers: TransferOperations
     refunds: RefundOperations
@@ -107,15 +110,20 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     limits = _limits(settings)
     payment_store, proof_store = PaymentStore(), ProofStore()
     writer = Writer(database, KINDS, outbox)
-    wallets = WalletOperations(
-        database=database, store=WalletStore(), pages=infrastructure.pages, writer=writer, refunds=Refund
-    )
+    wallets = WalletOperations(database=database, store=WalletStore(), writer=writer, refunds=Refund)
     infrastructure.metrics.gauge(
         "azora_ledger_waiting", "Commands waiting for the ledger's writer.", lambda: writer.waiting
     )
     return Container(
         infrastructure=infrastructure,
         wallets=wallets,
+        transactions=TransactionOperations(
+            database=database,
+            store=TransactionStore(),
+            pages=infrastructure.pages,
+            max_watchers=settings.max_watchers,
+            max_watchers_per_user=settings.max_watchers_per_user,
+        ),
         payments=PaymentOperations(
             database=database,
             store=payment_store,
@@ -207,7 +215,7 @@ def build(
     container = assemble(settings, education=education)
     webhooks = container.webhooks
     return container.infrastructure.server(
-        WalletServicer(container.wallets),
+        WalletServicer(wallets=container.wallets, transactions=container.transactions),
         PaymentServicer(
             payments=container.payments,
             transfers=container.transfers,
@@ -227,6 +235,7 @@ def build(
         retentions=webhook_jobs.retentions(timedelta(days=settings.webhook_delivery_retention_days)),
         background=[webhooks.sender.run],
         close=[webhooks.http.close],
+        watchers=[container.transactions.watchers],
         outbox=container.outbox,
         send=send,
         keys=keys,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from services.shared.outbox import Outbox, Send
     from services.shared.retention import Retention
     from services.shared.tokens import KeySource
+    from services.shared.watching import Watchers
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -94,6 +95,7 @@ class Infrastructure(Generic[Settings]):
         send: Send | None = None,
         keys: KeySource | None = None,
         ready: Callable[[], Awaitable[bool]] | None = None,
+        watchers: Sequence[Watchers[Any, Any]] = (),
         close: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> Server:
         """Return the service's server.
@@ -101,8 +103,9 @@ class Infrastructure(Generic[Settings]):
         `servicers` are instances of generated servicers' subclasses. `retentions` add to those of the shared tables,
         `background` to the tasks that run for as long as the server does.
         The events of `outbox` are delivered over the mesh, or by `send`. `keys` verify access tokens; Auth's, over the
-        mesh, unless given. `ready` says whether the service can work; its database answers, unless given. `close` is
-        awaited after the last call and before the infrastructure is closed.
+        mesh, unless given. `ready` says whether the service can work; its database answers, unless given. `watchers`
+        run beside the calls and end when the server drains. `close` is awaited after the last call and before the
+        infrastructure is closed.
         """
         registrations = [Registration.of(servicer) for servicer in servicers]
         verifier = AccessTokens(
@@ -128,7 +131,8 @@ class Infrastructure(Generic[Settings]):
             ),
             services=registrations,
             ready=ready or self.database.ready,
-            background=[worker.run, *delivering, *background],
+            background=[worker.run, *delivering, *background, *(each.run for each in watchers)],
+            drain=[each.end for each in watchers],
             close=[limiter.close, *close, self.close],
             metrics=self.metrics.text,
         )

@@ -8,9 +8,9 @@
     ├── AlreadyExists
     ├── FailedPrecondition
     ├── Aborted
-    ├── ResourceExhausted ── RateLimited · Overloaded
+    ├── ResourceExhausted ── RateLimited · Overloaded · TooManyStreams
     ├── DeadlineExceeded ── DeadlinePassed
-    ├── Unavailable ── DependencyUnavailable
+    ├── Unavailable ── DependencyUnavailable · StreamInterrupted
     └── Internal ── InternalError
 
 The first paragraph of a class's docstring is its message, its name in upper snake case is its reason: a class
@@ -239,9 +239,20 @@ class Overloaded(ResourceExhausted):
     """The server is overloaded; retry after the delay in Retry-After."""
 
 
+class TooManyStreams(ResourceExhausted):
+    """Too many concurrent streams; close one of them."""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(metadata={"limit": str(limit)})
+
+
 class DeadlinePassed(DeadlineExceeded):
     """Deadline exceeded."""
 
 
 class DependencyUnavailable(Unavailable):
     """A required service is temporarily unavailable; try again later."""
+
+
+class StreamInterrupted(Unavailable):
+    """The server is shutting down; reconnect and resume the stream."""

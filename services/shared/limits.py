@@ -16,3 +16,5 @@ MAX_METADATA_BYTES = 2 * MAX_HEADERS_KIB * 1024
 gRPC adds 32 bytes to each header it counts, and Envoy adds headers of its own. Used as the soft and the hard limit:
 between two different ones gRPC's core refuses at random.
 """
+HEARTBEAT_SECONDS = 15
+"""Interval of the heartbeats of a watch."""

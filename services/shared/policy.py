@@ -16,7 +16,7 @@ from services.shared.events import declared_events, publishers_to
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
     from services.shared.events import EventType
 
@@ -31,6 +31,8 @@ INFRASTRUCTURE_STREAMS = {
 INFRASTRUCTURE = frozenset(path.split("/")[1] for path in INFRASTRUCTURE_STREAMS)
 """The services they belong to."""
 
+WATCH_FIELDS = {"heartbeat": "azora.type.v1.Heartbeat", "error": "google.rpc.Status"}
+"""What the messages of a watch have beside its items."""
 METRICS = "/azora.telemetry.v1.MetricsService/GetMetrics"
 """Where a process shows its metrics to the gateway. No part of the contract: Envoy knows nothing of it."""
 
@@ -69,6 +71,13 @@ class MethodPolicy:
     retry_safe: bool
     """Whether the standard idempotency_level allows a retry after the call may have been executed."""
     server_streaming: bool
+    watched: Descriptor | None = None
+    """Of a watch its message, `oneof {item, heartbeat, error}`: a stream that stays open until one side ends it."""
+
+    @property
+    def watch(self) -> bool:
+        """Whether it is a watch, whose end is no failure: clients reconnect."""
+        return self.watched is not None
 
     @property
     def internal(self) -> bool:
@@ -184,7 +193,16 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         counted_field=declared.counted_field,
         retry_safe=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         server_streaming=method.server_streaming,
+        watched=_watched(path, method) if declared.watch else None,
     )
+
+
+def _watched(path: str, method: MethodDescriptor) -> Descriptor:
+    """Return the message of a watch, which has a heartbeat, and an error in which a failure can be told."""
+    types = {field.name: field.message_type.full_name for field in method.output_type.fields if field.message_type}
+    if not method.server_streaming or not WATCH_FIELDS.items() <= types.items():
+        raise PolicyError(f"{path} is no watch: it must stream messages with the fields heartbeat and error")
+    return method.output_type
 
 
 def _tier(value: object) -> Tier:

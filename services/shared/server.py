@@ -118,6 +118,8 @@ class Server:
     """Whether the service can do its work now: its own database answers."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     """What runs beside the server until it ends. A task that keeps crashing makes health say NOT_SERVING."""
+    drain: Sequence[Callable[[], None]] = ()
+    """Ends the streams that would outlast a shutdown, once the mesh sends no more calls here."""
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     """What is closed after the last call."""
     metrics: Callable[[], Awaitable[bytes]] | None = None
@@ -167,6 +169,8 @@ class Server:
         await self._watchers.stop()
         await self.health.enter_graceful_shutdown()
         await asyncio.sleep(self.settings.drain_seconds)
+        for end in self.drain:
+            end()
         await self._server.stop(self.settings.grace_seconds)
         await self._background.stop()
         for close in self.close:

@@ -100,7 +100,7 @@ def test_time_and_retries_follow_the_policies(profile: Profile, listener: str) -
         assert "timeout" not in action, "the two silently break each other"
         retried = set(action["retry_policy"]["retry_on"].split(","))
         assert retried >= {"connect-failure", "refused-stream"}
-        assert ({"reset", "unavailable"} <= retried) is policy.retry_safe
+        assert ({"reset", "unavailable"} <= retried) is (policy.retry_safe and not policy.server_streaming)
 
 
 def test_the_mesh_admits_whom_the_policies_name(profile: Profile) -> None:

@@ -42,7 +42,8 @@ def test_every_method_of_ours_has_its_timeout_and_no_other_is_named() -> None:
     assert named.keys() == levels.keys()
     for path, method in named.items():
         assert method["timeout"] == f"{policies[path].timeout_seconds + 2:g}s", "the gateway's answer comes first"
-        assert ("retryPolicy" in method) is (levels[path] == MethodOptions.NO_SIDE_EFFECTS)
+        retried = levels[path] == MethodOptions.NO_SIDE_EFFECTS and not policies[path].server_streaming
+        assert ("retryPolicy" in method) is retried, "a stream is resumed by its reader"
         assert method.get("retryPolicy", {}).get("retryableStatusCodes", ["UNAVAILABLE"]) == ["UNAVAILABLE"]
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 RESOURCES = {
     "auth": {"accounts", "passwords", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
     "education": {"courses", "enrollments", "quizzes", "certificates"},
-    "payment": {"wallets", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
+    "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
 RESOURCE_FILES.add("commands")  # What a resource has the ledger's writer do.

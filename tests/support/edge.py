@@ -51,6 +51,8 @@ class Replica(grpc.GenericRpcHandler):
 
     signer: Signer
     answers: dict[str, Any] = field(default_factory=dict)
+    streams: dict[str, Any] = field(default_factory=dict)
+    """Of methods that stream: asynchronous generators of messages."""
     received: list[Received] = field(default_factory=list)
     health: Any = field(default_factory=health_aio.HealthServicer)
     server: Any = None
@@ -69,7 +71,16 @@ class Replica(grpc.GenericRpcHandler):
             answer = self.answers.get(path.rpartition("/")[2])
             return bytes(await answer(call, context)) if answer else b""
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        stream = self.streams.get(path.rpartition("/")[2])
+        if stream is None:
+            return grpc.unary_unary_rpc_method_handler(handle)
+
+        async def produce(message: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
+            await handle(message, context)
+            async for response in stream(self.received[-1], context):
+                yield response
+
+        return grpc.unary_stream_rpc_method_handler(produce)
 
     async def start(self, path: Path, pki: Path | None = None, port: int = 0) -> None:
         """Listen on a unix socket, and with `pki` on a TCP port too, with Auth's certificate, for parts of the mesh."""
@@ -120,6 +131,7 @@ class Edge:
         for group in self.replicas.values():
             for replica in group:
                 replica.answers.clear()
+                replica.streams.clear()
                 replica.received.clear()
 
     def received(self, service: str) -> list[Received]:

@@ -7,7 +7,7 @@ import base64
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 from azora.client import Metadata, bearer
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from services.payment.ports import Education
 
 
+Watch: TypeAlias = (
+    "aio.UnaryStreamCall[wallet_service_pb2.WatchTransactionsRequest, wallet_service_pb2.WatchTransactionsResponse]"
+)
 EDUCATION: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/education"),)
 """What the gateway adds to a call of Education's."""
 
@@ -200,13 +203,18 @@ class Person:
         return (await self.payment.payments.ReleaseHold(request, metadata=self.metadata)).hold
 
     async def transactions(
-        self, *, page_size: int = 0, page_token: str = "", currency: str = ""
+        self, *, page_size: int = 0, page_token: str = "", currency: str = "", **filters: Any
     ) -> wallet_service_pb2.ListTransactionsResponse:
         """List a page of movements."""
         request = wallet_service_pb2.ListTransactionsRequest(
-            page_size=page_size, page_token=page_token, currency=currency
+            page_size=page_size, page_token=page_token, currency=currency, **filters
         )
         return await self.payment.wallets.ListTransactions(request, metadata=self.metadata)
+
+    def watch(self, after_sequence: int | None = None) -> Watch:
+        """Watch the movements of AZR."""
+        request = wallet_service_pb2.WatchTransactionsRequest(after_sequence=after_sequence)
+        return self.payment.wallets.WatchTransactions(request, metadata=self.metadata)
 
 
 @dataclass(frozen=True, slots=True)

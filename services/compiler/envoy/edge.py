@@ -34,6 +34,7 @@ from services.compiler.envoy.transcoding import (
     large_requests,
     max_request_bytes,
     not_transcoded,
+    server_sent_events,
     transcoder,
 )
 from services.compiler.envoy.typed import Json, extension, typed
@@ -55,6 +56,7 @@ MAX_READ_HEADERS_KIB = 64
 """Size of headers that are still read, so as to be refused by a status: `header_rules` has the limit itself."""
 REFLECTION_SECONDS = 15
 """Maximum time of one stream of reflection, as many as an address may begin in a quarter of its minute."""
+EVENT_STREAM = "text/event-stream"
 BUFFER = "envoy.filters.http.buffer"
 BUFFER_MESSAGES = "envoy.extensions.filters.http.buffer.v3"
 CONTENT_TYPES = r"(?i)application/(json|grpc(-web)?(-text)?(\+proto|\+json)?)\s*(;.*)?"
@@ -155,6 +157,7 @@ def _routes(profile: Profile, contract: Contract) -> Json:
                     *_rpcs(profile, contract),
                     _no_such_rpc(),
                     *_large_json_requests(profile, contract),
+                    *_server_sent_events(profile, contract),
                     _not_yet_transcoded(),
                 ],
             }
@@ -211,6 +214,18 @@ def _large_json_requests(profile: Profile, contract: Contract) -> Iterator[Json]
         if max_request_bytes(method) != SMALL_REQUEST_BYTES:
             for match in json_matches(method):
                 config = large_requests(profile, _transcoded(contract))
+                yield _not_yet_transcoded() | {"match": match, "typed_per_filter_config": config}
+
+
+def _server_sent_events(profile: Profile, contract: Contract) -> Iterator[Json]:
+    """Yield the routes of watches whose clients accept server-sent events; all other streams are NDJSON."""
+    policies = contract.policies()
+    accepts = {"name": "accept", "string_match": {"contains": EVENT_STREAM, "ignore_case": True}}
+    for path, method in contract.methods.items():
+        if policies[path].watch and not policies[path].internal:
+            for match in json_matches(method):
+                match["headers"].append(accepts)
+                config = server_sent_events(profile, _transcoded(contract))
                 yield _not_yet_transcoded() | {"match": match, "typed_per_filter_config": config}
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY
 from services.compiler.envoy.typed import Json, extension
+from services.shared.limits import HEARTBEAT_SECONDS
 from services.shared.policy import INFRASTRUCTURE
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ NEVER_EXECUTED = "connect-failure,refused-stream"
 # A reset may have come after the effect: only for calls that are idempotent, or keyed.
 MAYBE_EXECUTED = f"{NEVER_EXECUTED},reset,unavailable"
 RETRIES = 3
+MISSED_HEARTBEATS = 3
+"""Heartbeats of a watch that are missing when it counts as dead: its service hangs, or its reader."""
 
 
 def rpc_route(policy: MethodPolicy) -> Json:
@@ -28,7 +31,9 @@ def rpc_route(policy: MethodPolicy) -> Json:
         "retry_policy": _retries(policy),
     }
     if policy.server_streaming:
-        action["idle_timeout"] = limit
+        action["idle_timeout"] = seconds(MISSED_HEARTBEATS * HEARTBEAT_SECONDS) if policy.watch else limit
+    if policy.watch:
+        action["priority"] = "HIGH"  # Not that it was urgent: its circuit breaker is another than that of calls.
     if _hedged(policy):
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}  # The first answer counts, whoever gives it.
     # All of what gRPC's core accepts, which answers anything else by itself: without ErrorInfo, limits or a log.
@@ -49,7 +54,7 @@ def seconds(value: float) -> str:
 
 def _retries(policy: MethodPolicy) -> Json:
     retries: Json = {
-        "retry_on": MAYBE_EXECUTED if policy.retry_safe else NEVER_EXECUTED,
+        "retry_on": MAYBE_EXECUTED if _hedged(policy) else NEVER_EXECUTED,
         "num_retries": RETRIES,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
         # Somewhere else than where it failed; without the many attempts the same dead replica may be picked again.
@@ -67,5 +72,5 @@ def _retries(policy: MethodPolicy) -> Json:
 
 
 def _hedged(policy: MethodPolicy) -> bool:
-    """Whether another replica is asked too when the first takes half of the time: it may hang, or only be slow."""
+    """Whether the call may run twice, and another replica is asked when the first takes half of the time."""
     return policy.retry_safe and not policy.server_streaming

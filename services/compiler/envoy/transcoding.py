@@ -35,6 +35,11 @@ def large_requests(profile: Profile, services: Sequence[str]) -> Json:
     return {FILTER: _transcoder(profile, services, MAX_MESSAGE_BYTES)}
 
 
+def server_sent_events(profile: Profile, services: Sequence[str]) -> Json:
+    """Return what a JSON route needs whose messages are server-sent events."""
+    return {FILTER: _transcoder(profile, services, SMALL_REQUEST_BYTES, stream_sse_style_delimited=True)}
+
+
 def json_matches(method: MethodDescriptor) -> Iterator[Json]:
     """Yield the matches of the HTTP requests that the transcoder turns into a method's calls."""
     bound = method.GetOptions().Extensions[annotations_pb2.http]
@@ -52,7 +57,7 @@ def max_request_bytes(method: MethodDescriptor) -> int:
     return SMALL_REQUEST_BYTES if fits else MAX_MESSAGE_BYTES
 
 
-def _transcoder(profile: Profile, services: Sequence[str], max_bytes: int) -> Json:
+def _transcoder(profile: Profile, services: Sequence[str], max_bytes: int, **print_options: bool) -> Json:
     return typed(
         "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         proto_descriptor=profile.descriptors,
@@ -63,7 +68,7 @@ def _transcoder(profile: Profile, services: Sequence[str], max_bytes: int) -> Js
         url_unescape_spec="ALL_CHARACTERS_EXCEPT_SLASH",
         query_param_unescape_plus=True,
         match_unregistered_custom_verb=True,  # Or /v1/courses/1:bogus reads the course "1:bogus".
-        print_options={"always_print_primitive_fields": True, "stream_newline_delimited": True},
+        print_options={"always_print_primitive_fields": True, **(print_options or {"stream_newline_delimited": True})},
         request_validation_options={
             "reject_unknown_method": True,
             "reject_unknown_query_parameters": True,

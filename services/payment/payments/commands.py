@@ -34,8 +34,8 @@ from services.payment.ledger.model import (
     TransactionType,
 )
 from services.payment.payments.model import Captured, Payment, PaymentRefunded, Refund, RefundState, SettleRefund
+from services.payment.transactions.model import Movement
 from services.payment.wallets.commands import find_payer
-from services.payment.wallets.model import Movement
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -10,14 +10,14 @@ from azora.payment.v1 import payment_service_pb2 as pb
 from services.payment.holds.convert import hold, payment_type, to_payment_type
 from services.payment.holds.model import Order
 from services.payment.payments.model import Earning
-from services.payment.wallets.convert import transaction
+from services.payment.transactions.convert import transaction
 from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
 
 if TYPE_CHECKING:
     from services.payment.holds.model import Hold
     from services.payment.payments.model import Payment, PaymentRefunded, Refund
-    from services.payment.wallets.model import Movement
+    from services.payment.transactions.model import Movement
 
 
 def order(request: pb.CreatePaymentRequest) -> Order:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from services.payment.payments.model import Earning, Payment, Refund, SettleRefund
     from services.payment.payments.store import PaymentStore
     from services.payment.ports import Education
-    from services.payment.wallets.model import Movement
+    from services.payment.transactions.model import Movement
     from services.shared.db import Database
     from services.shared.idempotency import Idempotent, Response
     from services.shared.money import Money

@@ -1,4 +1,4 @@
-"""Conversion between wallets, their transactions and messages."""
+"""Conversion between wallets and messages."""
 
 from __future__ import annotations
 
@@ -8,29 +8,14 @@ from azora.payment.v1 import events_pb2, wallet_pb2, wallet_service_pb2
 
 from services.payment.ledger.model import AccountState
 from services.payment.wallets.model import UserRegistered
-from services.shared.convert import money, timestamp, to_time
+from services.shared.convert import timestamp, to_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from azora.auth.v1 import events_pb2 as auth_events_pb2
 
-    from services.payment.wallets.model import Balance, Movement, StateChange, Wallet, WalletStateChanged
-    from services.shared.pagination import Page
-
-
-def transaction(movement: Movement) -> wallet_pb2.Transaction:
-    """Return a movement's message."""
-    return wallet_pb2.Transaction(
-        id=movement.id,
-        type=wallet_pb2.TransactionType.Value(f"TRANSACTION_TYPE_{movement.type}"),
-        amount=money(movement.amount),
-        balance_after=money(movement.balance_after),
-        create_time=timestamp(movement.create_time),
-        description=movement.description,
-        payment_id=movement.payment_id,
-        reference=movement.reference,
-    )
+    from services.payment.wallets.model import Balance, StateChange, Wallet, WalletStateChanged
 
 
 def wallet_state(state: AccountState) -> wallet_pb2.WalletState.ValueType:
@@ -113,10 +98,3 @@ def wallet_state_changed(event: WalletStateChanged) -> events_pb2.WalletStateCha
 def user_registered(event: auth_events_pb2.UserRegistered) -> UserRegistered:
     """Return Auth's event."""
     return UserRegistered(event.user_id)
-
-
-def list_transactions_response(page: Page[Movement]) -> wallet_service_pb2.ListTransactionsResponse:
-    """Return the answer with a page of movements."""
-    return wallet_service_pb2.ListTransactionsResponse(
-        transactions=[transaction(movement) for movement in page.items], next_page_token=page.next_page_token
-    )

@@ -1,4 +1,4 @@
-"""Wallets, their balances, and their transactions as one wallet sees them."""
+"""Wallets and their balances."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.payment.ledger.model import AccountState, SourceKind, etag
-from services.shared.money import Money
+from services.payment.ledger.model import AccountState, etag
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from services.payment.ledger.model import Entry, Posting, TransactionType
 
 REFUNDS_OF = "wallet:"
 """Prefix of the key by which commands need the pending refunds to a wallet; its ID follows."""
@@ -124,39 +121,3 @@ class Payer:
 
     user_id: str
     wallet_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """A transaction as one wallet sees it."""
-
-    id: str
-    """ID of the transaction."""
-    sequence: int
-    """Counts the wallet's movements of this currency, from 1."""
-    type: TransactionType
-    amount: Money
-    """Positive into the wallet, negative out of it."""
-    balance_after: Money
-    create_time: datetime
-    description: str
-    payment_id: str
-    """ID of the payment that was made or refunded; empty for earnings."""
-    reference: str
-    """Reference of an earning; empty otherwise."""
-
-    @classmethod
-    def of(cls, posting: Posting, entry: Entry) -> Movement:
-        """Return a posted transaction as the wallet of one of its entries sees it."""
-        posted, currency = posting.transaction, entry.account.currency
-        return cls(
-            id=posted.id,
-            sequence=entry.sequence,
-            type=posted.type,
-            amount=Money(entry.amount_minor, currency),
-            balance_after=Money(entry.balance_after_minor, currency),
-            create_time=posting.create_time,
-            description=posted.description,
-            payment_id=posted.source_id or "" if posted.source_kind is SourceKind.PAYMENT else "",
-            reference=posted.reference or "",
-        )

@@ -10,7 +10,7 @@ from services.payment.ledger.model import AccountState
 from services.payment.wallets.commands import ChangeWalletState, CloseWallet
 from services.payment.wallets.model import Balance, Wallet
 from services.shared.ids import new_id
-from services.shared.money import EARNED_TOKEN, check_currency
+from services.shared.money import EARNED_TOKEN
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 
     from services.payment.ledger.writer import Writer
     from services.payment.wallets.commands import Refunding
-    from services.payment.wallets.model import Movement, UserRegistered, WalletStatus
+    from services.payment.wallets.model import UserRegistered, WalletStatus
     from services.payment.wallets.store import WalletStore
     from services.shared.db import Database
     from services.shared.idempotency import Idempotent, Response
-    from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
 
 WALLETS_MANAGE = "PERMISSION_WALLETS_MANAGE"
 
 
 class WalletOperations:
-    """Reads wallets and their transactions, changes their states, opens them.
+    """Reads wallets, changes their states, opens them.
 
     `refunds` is the class of refunds: a wallet to which one is pending cannot be closed.
     """
@@ -40,13 +39,11 @@ class WalletOperations:
         *,
         database: Database,
         store: WalletStore,
-        pages: PageTokens,
         writer: Writer,
         refunds: type[Refunding],
     ) -> None:
         self._database = database
         self._store = store
-        self._pages = pages
         self._writer = writer
         self._refunds = refunds
 
@@ -91,20 +88,6 @@ class WalletOperations:
     async def user_registered(self, connection: AsyncConnection, event: UserRegistered) -> None:
         """Open the user's wallet, unless its first credit has."""
         await self._store.insert_wallet(connection, wallet_id=new_id(), user_id=event.user_id)
-
-    async def list_transactions(
-        self, *, principal: Principal, currency: str, page_size: int, page_token: str
-    ) -> Page[Movement]:
-        """Return a page of the caller's movements, newest first. Raises CurrencyUnknown, PageTokenInvalid.
-
-        The wallet's own sequence is the order: what is booked meanwhile neither repeats nor hides anything.
-        """
-        check_currency(currency)
-        bound_to = {"method": "ListTransactions", "user": principal.user_id, "currency": currency}
-        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
-        async with self._database.reading() as connection:
-            found = await self._store.list_movements(connection, request, principal.user_id, currency)
-        return request.page(found, lambda movement: [movement.sequence])
 
 
 def _visible(principal: Principal, status: WalletStatus) -> bool:

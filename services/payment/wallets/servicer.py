@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from azora.payment.v1 import wallet_service_pb2 as pb
 from azora.payment.v1 import wallet_service_pb2_grpc
 
+from services.payment.transactions import convert as transactions_convert
 from services.payment.wallets import convert
 from services.payment.wallets.operations import WALLETS_MANAGE
 from services.shared.keyed import idempotent
@@ -14,25 +15,31 @@ from services.shared.money import EARNED_TOKEN
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.api.httpbody_pb2 import HttpBody
+
     from interceptors.base import Context
+    from services.payment.transactions.operations import TransactionOperations
     from services.payment.wallets.operations import WalletOperations
 
 
 class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
     """Wallets and their transactions."""
 
-    def __init__(self, operations: WalletOperations) -> None:
-        self._operations = operations
+    def __init__(self, *, wallets: WalletOperations, transactions: TransactionOperations) -> None:
+        self._wallets = wallets
+        self._transactions = transactions
 
     async def GetWallet(self, request: pb.GetWalletRequest, context: Context) -> pb.GetWalletResponse:
         principal = current_principal()
-        wallet = await self._operations.get_wallet(
+        wallet = await self._wallets.get_wallet(
             principal=principal, wallet_id=request.wallet_id, read_time=convert.read_time(request)
         )
         return convert.get_wallet_response(wallet, with_changes=principal.may(WALLETS_MANAGE))
 
     async def FreezeWallet(self, request: pb.FreezeWalletRequest, context: Context) -> pb.FreezeWalletResponse:
-        return await self._operations.freeze_wallet(
+        return await self._wallets.freeze_wallet(
             principal=current_principal(),
             wallet_id=request.wallet_id,
             reason=request.reason,
@@ -41,7 +48,7 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
         )
 
     async def UnfreezeWallet(self, request: pb.UnfreezeWalletRequest, context: Context) -> pb.UnfreezeWalletResponse:
-        return await self._operations.unfreeze_wallet(
+        return await self._wallets.unfreeze_wallet(
             principal=current_principal(),
             wallet_id=request.wallet_id,
             reason=request.reason,
@@ -50,7 +57,7 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
         )
 
     async def CloseWallet(self, request: pb.CloseWalletRequest, context: Context) -> pb.CloseWalletResponse:
-        return await self._operations.close_wallet(
+        return await self._wallets.close_wallet(
             principal=current_principal(),
             wallet_id=request.wallet_id,
             reason=request.reason,
@@ -61,10 +68,29 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
     async def ListTransactions(
         self, request: pb.ListTransactionsRequest, context: Context
     ) -> pb.ListTransactionsResponse:
-        page = await self._operations.list_transactions(
+        page = await self._transactions.list_transactions(
             principal=current_principal(),
-            currency=request.currency or EARNED_TOKEN,
+            matching=transactions_convert.movement_filter(request),
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return convert.list_transactions_response(page)
+        return transactions_convert.list_transactions_response(page)
+
+    def WatchTransactions(
+        self, request: pb.WatchTransactionsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchTransactionsResponse]:
+        watch = self._transactions.watch_transactions(
+            principal=current_principal(),
+            currency=request.currency or EARNED_TOKEN,
+            after_sequence=transactions_convert.after_sequence(request),
+        )
+        return transactions_convert.watch_transactions_responses(watch)
+
+    def ExportStatement(self, request: pb.ExportStatementRequest, context: Context) -> AsyncIterator[HttpBody]:
+        export = self._transactions.export_statement(
+            principal=current_principal(),
+            currency=request.currency or EARNED_TOKEN,
+            start_time=transactions_convert.start_time(request),
+            end_time=transactions_convert.end_time(request),
+        )
+        return transactions_convert.statement_chunks(export, request.format)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import BigInteger, Column, Table, Text, bindparam, cast, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from services.payment.ledger.model import AccountKind, AccountState, SourceKind, TransactionType
+from services.payment.ledger.model import AccountKind, AccountState
 from services.payment.ledger.rows import Kind
-from services.payment.ledger.store import TABLES, accounts, entries, holds, memos, transactions
-from services.payment.wallets.model import Balance, Movement, StateChange, Wallet, WalletStatus
+from services.payment.ledger.store import TABLES, accounts, holds
+from services.payment.wallets.model import Balance, StateChange, Wallet, WalletStatus
 from services.shared.db import Id, Time
-from services.shared.money import INT64_MAX, Money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from services.shared.pagination import PageRequest
 
 wallets = Table(
     "wallets",
@@ -115,36 +112,6 @@ ORDER BY balances.currency
 """)
 INSERT = insert(wallets).on_conflict_do_nothing(index_elements=[wallets.c.user_id])
 
-MOVEMENTS = select(
-    entries.c.sequence,
-    entries.c.currency,
-    entries.c.amount,
-    entries.c.balance_after,
-    transactions.c.id,
-    transactions.c.type,
-    transactions.c.source_kind,
-    transactions.c.source_id,
-    transactions.c.reference,
-    transactions.c.create_time,
-    memos.c.description,
-).select_from(
-    entries.join(transactions, transactions.c.id == entries.c.transaction_id).outerjoin(
-        memos, memos.c.transaction_id == transactions.c.id
-    )
-)
-# As a scalar subquery the planner sees that it is one account, and reads the page from the index, whatever came before.
-_account = (
-    select(accounts.c.id)
-    .join_from(wallets, accounts, _own)
-    .where(wallets.c.user_id == bindparam("user_id"), accounts.c.currency == bindparam("of_currency"))
-    .scalar_subquery()
-)
-LIST = (
-    MOVEMENTS.where(entries.c.account_id == _account, entries.c.sequence < bindparam("before"))
-    .order_by(entries.c.sequence.desc())
-    .limit(bindparam("count"))
-)
-
 
 class PastWallet(NamedTuple):
     """A wallet as it was at a time."""
@@ -156,7 +123,7 @@ class PastWallet(NamedTuple):
 
 
 class WalletStore:
-    """Wallets and their movements."""
+    """Wallets."""
 
     async def find_wallet(
         self, connection: AsyncConnection, *, user_id: str = "", wallet_id: str = ""
@@ -180,14 +147,6 @@ class WalletStore:
         """Open the user's wallet, unless it has been opened."""
         await connection.execute(INSERT, {"id": wallet_id, "user_id": user_id})
 
-    async def list_movements(
-        self, connection: AsyncConnection, request: PageRequest, user_id: str, currency: str
-    ) -> Sequence[Movement]:
-        """Return one movement of a currency more than the page holds, newest first."""
-        before = request.cursor[0] if request.cursor else INT64_MAX
-        values = {"user_id": user_id, "of_currency": currency, "count": request.limit, "before": before}
-        return [_movement(row) for row in await connection.execute(LIST, values)]
-
 
 def _wallet(rows: Sequence[Row[*tuple[Any, ...]]]) -> Wallet:
     first = rows[0]
@@ -204,20 +163,6 @@ def _status(row: Sequence[Any]) -> WalletStatus:
     if sequence is not None:
         change = StateChange(str(id_), sequence, AccountState(changed), str(actor_id), reason, change_time)
     return WalletStatus(str(id_), str(user_id), create_time, AccountState(state), change)
-
-
-def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
-    return Movement(
-        id=row.id,
-        sequence=row.sequence,
-        type=TransactionType(row.type),
-        amount=Money(row.amount, row.currency),
-        balance_after=Money(row.balance_after, row.currency),
-        create_time=row.create_time,
-        description=row.description or "",
-        payment_id=row.source_id if row.source_kind == SourceKind.PAYMENT else "",
-        reference=row.reference or "",
-    )
 
 
 WALLETS = Kind(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.payment.wallets.store import LIST
+from services.payment.transactions.store import LIST
 from services.shared.money import INT64_MAX
 from tests.support.plans import explain
 
@@ -28,7 +28,7 @@ async def test_a_page_of_history_reads_no_more_than_it_shows(payment: RunningPay
     person = await payment.rich(100)
     for statement in LONG_HISTORY.split(";\n")[:-1]:
         await payment.sql(statement)
-    values = {"user_id": person.id, "of_currency": "AZR", "before": INT64_MAX, "count": 21}
+    values = {"user_id": person.id, "currency": "AZR", "before": INT64_MAX, "count": 21}
     plan = await explain(payment.owner_url, LIST, values)
     assert not plan.sorts
     assert plan.rows_read <= 21

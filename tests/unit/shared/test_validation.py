@@ -72,7 +72,7 @@ def test_a_broken_id_is_refused() -> None:
 
 
 def test_a_message_without_ids_is_not_walked() -> None:
-    request = wallet_service_pb2.ListTransactionsRequest(currency="AZR")
+    request = wallet_service_pb2.WatchTransactionsRequest(currency="AZR")
     validate(request)
     assert not _fields_with_ids(request.DESCRIPTOR)
 

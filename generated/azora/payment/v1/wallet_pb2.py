@@ -26,17 +26,19 @@ from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/wallet.proto\x12\x10\x61zora.payment.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x06Wallet\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.azora.payment.v1.WalletState\x12+\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32\x19.azora.payment.v1.Balance\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12>\n\x11last_state_change\x18\x07 \x01(\x0b\x32#.azora.payment.v1.WalletStateChange\"\x94\x01\n\x11WalletStateChange\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.azora.payment.v1.WalletState\x12\x10\n\x08\x61\x63tor_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x07\x42\x61lance\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12\x0e\n\x06posted\x18\x02 \x01(\x03\x12\x0c\n\x04held\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03\x12\x0c\n\x04\x65tag\x18( \x01(\t\"\x8a\x02\n\x0bTransaction\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.azora.payment.v1.TransactionType\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.Money\x12+\n\rbalance_after\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x12\n\npayment_id\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t*v\n\x0bWalletState\x12\x1c\n\x18WALLET_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WALLET_STATE_ACTIVE\x10\x01\x12\x17\n\x13WALLET_STATE_FROZEN\x10\x02\x12\x17\n\x13WALLET_STATE_CLOSED\x10\x03*\xa8\x01\n\x0fTransactionType\x12 \n\x1cTRANSACTION_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15TRANSACTION_TYPE_EARN\x10\x01\x12\x1c\n\x18TRANSACTION_TYPE_PAYMENT\x10\x02\x12\x1b\n\x17TRANSACTION_TYPE_REFUND\x10\x03\x12\x1d\n\x19TRANSACTION_TYPE_TRANSFER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/wallet.proto\x12\x10\x61zora.payment.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x06Wallet\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.azora.payment.v1.WalletState\x12+\n\x08\x62\x61lances\x18\x03 \x03(\x0b\x32\x19.azora.payment.v1.Balance\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12>\n\x11last_state_change\x18\x07 \x01(\x0b\x32#.azora.payment.v1.WalletStateChange\"\x94\x01\n\x11WalletStateChange\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.azora.payment.v1.WalletState\x12\x10\n\x08\x61\x63tor_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x07\x42\x61lance\x12\x10\n\x08\x63urrency\x18\x01 \x01(\t\x12\x0e\n\x06posted\x18\x02 \x01(\x03\x12\x0c\n\x04held\x18\x03 \x01(\x03\x12\x11\n\tavailable\x18\x04 \x01(\x03\x12\x0c\n\x04\x65tag\x18( \x01(\t\"\xbd\x02\n\x0bTransaction\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.azora.payment.v1.TransactionType\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.Money\x12+\n\rbalance_after\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x12\n\npayment_id\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x1f\n\x17\x63ounterparty_wallet_ids\x18\n \x03(\t*v\n\x0bWalletState\x12\x1c\n\x18WALLET_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WALLET_STATE_ACTIVE\x10\x01\x12\x17\n\x13WALLET_STATE_FROZEN\x10\x02\x12\x17\n\x13WALLET_STATE_CLOSED\x10\x03*\xa8\x01\n\x0fTransactionType\x12 \n\x1cTRANSACTION_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15TRANSACTION_TYPE_EARN\x10\x01\x12\x1c\n\x18TRANSACTION_TYPE_PAYMENT\x10\x02\x12\x1b\n\x17TRANSACTION_TYPE_REFUND\x10\x03\x12\x1d\n\x19TRANSACTION_TYPE_TRANSFER\x10\x04*h\n\x0fStatementFormat\x12 \n\x1cSTATEMENT_FORMAT_UNSPECIFIED\x10\x00\x12\x19\n\x15STATEMENT_FORMAT_JSON\x10\x01\x12\x18\n\x14STATEMENT_FORMAT_CSV\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.payment.v1.wallet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WALLETSTATE']._serialized_start=881
-  _globals['_WALLETSTATE']._serialized_end=999
-  _globals['_TRANSACTIONTYPE']._serialized_start=1002
-  _globals['_TRANSACTIONTYPE']._serialized_end=1170
+  _globals['_WALLETSTATE']._serialized_start=932
+  _globals['_WALLETSTATE']._serialized_end=1050
+  _globals['_TRANSACTIONTYPE']._serialized_start=1053
+  _globals['_TRANSACTIONTYPE']._serialized_end=1221
+  _globals['_STATEMENTFORMAT']._serialized_start=1223
+  _globals['_STATEMENTFORMAT']._serialized_end=1327
   _globals['_WALLET']._serialized_start=112
   _globals['_WALLET']._serialized_end=367
   _globals['_WALLETSTATECHANGE']._serialized_start=370
@@ -44,5 +46,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BALANCE']._serialized_start=520
   _globals['_BALANCE']._serialized_end=610
   _globals['_TRANSACTION']._serialized_start=613
-  _globals['_TRANSACTION']._serialized_end=879
+  _globals['_TRANSACTION']._serialized_end=930
 # @@protoc_insertion_point(module_scope)

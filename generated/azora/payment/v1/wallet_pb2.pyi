@@ -85,6 +85,30 @@ TRANSACTION_TYPE_TRANSFER: TransactionType.ValueType  # 4
 """Transfer: a debit of the sender, a credit of the recipient."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
+class _StatementFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatementFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatementFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATEMENT_FORMAT_UNSPECIFIED: _StatementFormat.ValueType  # 0
+    """Default value: JSON."""
+    STATEMENT_FORMAT_JSON: _StatementFormat.ValueType  # 1
+    """One JSON object."""
+    STATEMENT_FORMAT_CSV: _StatementFormat.ValueType  # 2
+    """CSV (RFC 4180) in UTF-8, with a header line."""
+
+class StatementFormat(_StatementFormat, metaclass=_StatementFormatEnumTypeWrapper):
+    """Format of a statement."""
+
+STATEMENT_FORMAT_UNSPECIFIED: StatementFormat.ValueType  # 0
+"""Default value: JSON."""
+STATEMENT_FORMAT_JSON: StatementFormat.ValueType  # 1
+"""One JSON object."""
+STATEMENT_FORMAT_CSV: StatementFormat.ValueType  # 2
+"""CSV (RFC 4180) in UTF-8, with a header line."""
+Global___StatementFormat: _TypeAlias = StatementFormat  # noqa: Y015
+
 @_typing.final
 class Wallet(_message.Message):
     """A user's wallet. Opened when its user registers, or by its first credit."""
@@ -227,6 +251,8 @@ class Transaction(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_WALLET_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     type: Global___TransactionType.ValueType
@@ -237,6 +263,8 @@ class Transaction(_message.Message):
     """ID of the payment that was made or refunded. Empty for other transactions."""
     reference: _builtins.str
     """Unique reference given by the caller. Empty except for TRANSACTION_TYPE_EARN."""
+    sequence: _builtins.int
+    """Position in the history of the wallet in this currency: 1, 2, 3 and so on, without gaps. Resumes WatchTransactions."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Signed amount: positive for a credit, negative for a debit."""
@@ -249,6 +277,12 @@ class Transaction(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Time of posting."""
 
+    @_builtins.property
+    def counterparty_wallet_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """IDs of the wallets on the other side: those debited by a credit, or credited by a debit. Empty if the other side is
+        an account of the platform.
+        """
+
     def __init__(
         self,
         *,
@@ -260,10 +294,12 @@ class Transaction(_message.Message):
         description: _builtins.str = ...,
         payment_id: _builtins.str = ...,
         reference: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        counterparty_wallet_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "create_time", b"create_time", "description", b"description", "id", b"id", "payment_id", b"payment_id", "reference", b"reference", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance_after", b"balance_after", "counterparty_wallet_ids", b"counterparty_wallet_ids", "create_time", b"create_time", "description", b"description", "id", b"id", "payment_id", b"payment_id", "reference", b"reference", "sequence", b"sequence", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

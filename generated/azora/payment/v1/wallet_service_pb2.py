@@ -24,13 +24,16 @@ _sym_db = _symbol_database.Default()
 
 from azora.payment.v1 import wallet_pb2 as azora_dot_payment_dot_v1_dot_wallet__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
+from azora.type.v1 import heartbeat_pb2 as azora_dot_type_dot_v1_dot_heartbeat__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%azora/payment/v1/wallet_service.proto\x12\x10\x61zora.payment.v1\x1a\x1d\x61zora/payment/v1/wallet.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n\x10GetWalletRequest\x12\x1e\n\twallet_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12@\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\x0b\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x00\"=\n\x11GetWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet\"{\n\x17ListTransactionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12&\n\x08\x63urrency\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\"h\n\x18ListTransactionsResponse\x12\x33\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1d.azora.payment.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8b\x01\n\x13\x46reezeWalletRequest\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"@\n\x14\x46reezeWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet\"\x8d\x01\n\x15UnfreezeWalletRequest\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"B\n\x16UnfreezeWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet\"\x8a\x01\n\x12\x43loseWalletRequest\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"?\n\x13\x43loseWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet2\x9b\x06\n\rWalletService\x12\x94\x01\n\tGetWallet\x12\".azora.payment.v1.GetWalletRequest\x1a#.azora.payment.v1.GetWalletResponse\">\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\'\x12\n/v1/walletZ\x19\x12\x17/v1/wallets/{wallet_id}\x12\x94\x01\n\x10ListTransactions\x12).azora.payment.v1.ListTransactionsRequest\x1a*.azora.payment.v1.ListTransactionsResponse\")\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/transactions\x12\x9b\x01\n\x0c\x46reezeWallet\x12%.azora.payment.v1.FreezeWalletRequest\x1a&.azora.payment.v1.FreezeWalletResponse\"<\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x18\x17\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02#\"\x1e/v1/wallets/{wallet_id}:freeze:\x01*\x12\xa3\x01\n\x0eUnfreezeWallet\x12\'.azora.payment.v1.UnfreezeWalletRequest\x1a(.azora.payment.v1.UnfreezeWalletResponse\">\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x18\x17\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02%\" /v1/wallets/{wallet_id}:unfreeze:\x01*\x12\x97\x01\n\x0b\x43loseWallet\x12$.azora.payment.v1.CloseWalletRequest\x1a%.azora.payment.v1.CloseWalletResponse\";\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x18\x17\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\"\"\x1d/v1/wallets/{wallet_id}:close:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%azora/payment/v1/wallet_service.proto\x12\x10\x61zora.payment.v1\x1a\x1d\x61zora/payment/v1/wallet.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1d\x61zora/type/v1/heartbeat.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"t\n\x10GetWalletRequest\x12\x1e\n\twallet_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12@\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\x0b\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x00\"=\n\x11GetWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet\"\xae\x03\n\x17ListTransactionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12&\n\x08\x63urrency\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12\x39\n\x04type\x18\x04 \x01(\x0e\x32!.azora.payment.v1.TransactionTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\nmin_amount\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nmax_amount\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12+\n\x16\x63ounterparty_wallet_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1b\n\treference\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x42\r\n\x0b_min_amountB\r\n\x0b_max_amount\"h\n\x18ListTransactionsResponse\x12\x33\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x1d.azora.payment.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8b\x01\n\x13\x46reezeWalletRequest\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"@\n\x14\x46reezeWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet\"\x8d\x01\n\x15UnfreezeWalletRequest\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"B\n\x16UnfreezeWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet\"\x8a\x01\n\x12\x43loseWalletRequest\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x06reason\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x15\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"?\n\x13\x43loseWalletResponse\x12(\n\x06wallet\x18\x01 \x01(\x0b\x32\x18.azora.payment.v1.Wallet\"{\n\x18WatchTransactionsRequest\x12&\n\x08\x63urrency\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12$\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence\"\xae\x01\n\x19WatchTransactionsResponse\x12\x34\n\x0btransaction\x18\x01 \x01(\x0b\x32\x1d.azora.payment.v1.TransactionH\x00\x12-\n\theartbeat\x18\x02 \x01(\x0b\x32\x18.azora.type.v1.HeartbeatH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\"\xdb\x01\n\x16\x45xportStatementRequest\x12&\n\x08\x63urrency\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x06\x66ormat\x18\x04 \x01(\x0e\x32!.azora.payment.v1.StatementFormatB\x08\xbaH\x05\x82\x01\x02\x10\x01\x32\xc7\x08\n\rWalletService\x12\x94\x01\n\tGetWallet\x12\".azora.payment.v1.GetWalletRequest\x1a#.azora.payment.v1.GetWalletResponse\">\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\'\x12\n/v1/walletZ\x19\x12\x17/v1/wallets/{wallet_id}\x12\x94\x01\n\x10ListTransactions\x12).azora.payment.v1.ListTransactionsRequest\x1a*.azora.payment.v1.ListTransactionsResponse\")\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/transactions\x12\x9b\x01\n\x0c\x46reezeWallet\x12%.azora.payment.v1.FreezeWalletRequest\x1a&.azora.payment.v1.FreezeWalletResponse\"<\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x18\x17\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02#\"\x1e/v1/wallets/{wallet_id}:freeze:\x01*\x12\xa3\x01\n\x0eUnfreezeWallet\x12\'.azora.payment.v1.UnfreezeWalletRequest\x1a(.azora.payment.v1.UnfreezeWalletResponse\">\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x18\x17\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02%\" /v1/wallets/{wallet_id}:unfreeze:\x01*\x12\x97\x01\n\x0b\x43loseWallet\x12$.azora.payment.v1.CloseWalletRequest\x1a%.azora.payment.v1.CloseWalletResponse\";\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x18\x17\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\"\"\x1d/v1/wallets/{wallet_id}:close:\x01*\x12\xa3\x01\n\x11WatchTransactions\x12*.azora.payment.v1.WatchTransactionsRequest\x1a+.azora.payment.v1.WatchTransactionsResponse\"3\x90\x02\x01\xea\xe1\x18\x0e\n\x02\x10\x01\x10\x03\"\x03\x08\x90\x1c\xa0\x01\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/transactions:watch0\x01\x12\x83\x01\n\x0f\x45xportStatement\x12(.azora.payment.v1.ExportStatementRequest\x1a\x14.google.api.HttpBody\".\x90\x02\x01\xea\xe1\x18\x0b\n\x02\x10\x01\x10\x03\"\x03\x08\xd8\x04\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/wallet/statement0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +50,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['currency']._loaded_options = None
   _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['currency']._serialized_options = b'\272H\021r\0172\r^([A-Z]{3})?$'
+  _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['type']._loaded_options = None
+  _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['type']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['counterparty_wallet_id']._loaded_options = None
+  _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['counterparty_wallet_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['reference']._loaded_options = None
+  _globals['_LISTTRANSACTIONSREQUEST'].fields_by_name['reference']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_FREEZEWALLETREQUEST'].fields_by_name['wallet_id']._loaded_options = None
   _globals['_FREEZEWALLETREQUEST'].fields_by_name['wallet_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_FREEZEWALLETREQUEST'].fields_by_name['reason']._loaded_options = None
@@ -71,6 +80,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLOSEWALLETREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_CLOSEWALLETREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CLOSEWALLETREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_WATCHTRANSACTIONSREQUEST'].fields_by_name['currency']._loaded_options = None
+  _globals['_WATCHTRANSACTIONSREQUEST'].fields_by_name['currency']._serialized_options = b'\272H\021r\0172\r^([A-Z]{3})?$'
+  _globals['_WATCHTRANSACTIONSREQUEST'].fields_by_name['after_sequence']._loaded_options = None
+  _globals['_WATCHTRANSACTIONSREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['currency']._loaded_options = None
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['currency']._serialized_options = b'\272H\021r\0172\r^([A-Z]{3})?$'
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['format']._loaded_options = None
+  _globals['_EXPORTSTATEMENTREQUEST'].fields_by_name['format']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_WALLETSERVICE'].methods_by_name['GetWallet']._loaded_options = None
   _globals['_WALLETSERVICE'].methods_by_name['GetWallet']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002\'\022\n/v1/walletZ\031\022\027/v1/wallets/{wallet_id}'
   _globals['_WALLETSERVICE'].methods_by_name['ListTransactions']._loaded_options = None
@@ -81,26 +98,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WALLETSERVICE'].methods_by_name['UnfreezeWallet']._serialized_options = b'\220\002\002\352\341\030\014\n\002\030\027\020\003\"\002\010\005(\001\202\323\344\223\002%\" /v1/wallets/{wallet_id}:unfreeze:\001*'
   _globals['_WALLETSERVICE'].methods_by_name['CloseWallet']._loaded_options = None
   _globals['_WALLETSERVICE'].methods_by_name['CloseWallet']._serialized_options = b'\220\002\002\352\341\030\014\n\002\030\027\020\003\"\002\010\005(\001\202\323\344\223\002\"\"\035/v1/wallets/{wallet_id}:close:\001*'
-  _globals['_GETWALLETREQUEST']._serialized_start=245
-  _globals['_GETWALLETREQUEST']._serialized_end=361
-  _globals['_GETWALLETRESPONSE']._serialized_start=363
-  _globals['_GETWALLETRESPONSE']._serialized_end=424
-  _globals['_LISTTRANSACTIONSREQUEST']._serialized_start=426
-  _globals['_LISTTRANSACTIONSREQUEST']._serialized_end=549
-  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_start=551
-  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_end=655
-  _globals['_FREEZEWALLETREQUEST']._serialized_start=658
-  _globals['_FREEZEWALLETREQUEST']._serialized_end=797
-  _globals['_FREEZEWALLETRESPONSE']._serialized_start=799
-  _globals['_FREEZEWALLETRESPONSE']._serialized_end=863
-  _globals['_UNFREEZEWALLETREQUEST']._serialized_start=866
-  _globals['_UNFREEZEWALLETREQUEST']._serialized_end=1007
-  _globals['_UNFREEZEWALLETRESPONSE']._serialized_start=1009
-  _globals['_UNFREEZEWALLETRESPONSE']._serialized_end=1075
-  _globals['_CLOSEWALLETREQUEST']._serialized_start=1078
-  _globals['_CLOSEWALLETREQUEST']._serialized_end=1216
-  _globals['_CLOSEWALLETRESPONSE']._serialized_start=1218
-  _globals['_CLOSEWALLETRESPONSE']._serialized_end=1281
-  _globals['_WALLETSERVICE']._serialized_start=1284
-  _globals['_WALLETSERVICE']._serialized_end=2079
+  _globals['_WALLETSERVICE'].methods_by_name['WatchTransactions']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['WatchTransactions']._serialized_options = b'\220\002\001\352\341\030\016\n\002\020\001\020\003\"\003\010\220\034\240\001\001\202\323\344\223\002\030\022\026/v1/transactions:watch'
+  _globals['_WALLETSERVICE'].methods_by_name['ExportStatement']._loaded_options = None
+  _globals['_WALLETSERVICE'].methods_by_name['ExportStatement']._serialized_options = b'\220\002\001\352\341\030\013\n\002\020\001\020\003\"\003\010\330\004\202\323\344\223\002\026\022\024/v1/wallet/statement'
+  _globals['_GETWALLETREQUEST']._serialized_start=328
+  _globals['_GETWALLETREQUEST']._serialized_end=444
+  _globals['_GETWALLETRESPONSE']._serialized_start=446
+  _globals['_GETWALLETRESPONSE']._serialized_end=507
+  _globals['_LISTTRANSACTIONSREQUEST']._serialized_start=510
+  _globals['_LISTTRANSACTIONSREQUEST']._serialized_end=940
+  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_start=942
+  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_end=1046
+  _globals['_FREEZEWALLETREQUEST']._serialized_start=1049
+  _globals['_FREEZEWALLETREQUEST']._serialized_end=1188
+  _globals['_FREEZEWALLETRESPONSE']._serialized_start=1190
+  _globals['_FREEZEWALLETRESPONSE']._serialized_end=1254
+  _globals['_UNFREEZEWALLETREQUEST']._serialized_start=1257
+  _globals['_UNFREEZEWALLETREQUEST']._serialized_end=1398
+  _globals['_UNFREEZEWALLETRESPONSE']._serialized_start=1400
+  _globals['_UNFREEZEWALLETRESPONSE']._serialized_end=1466
+  _globals['_CLOSEWALLETREQUEST']._serialized_start=1469
+  _globals['_CLOSEWALLETREQUEST']._serialized_end=1607
+  _globals['_CLOSEWALLETRESPONSE']._serialized_start=1609
+  _globals['_CLOSEWALLETRESPONSE']._serialized_end=1672
+  _globals['_WATCHTRANSACTIONSREQUEST']._serialized_start=1674
+  _globals['_WATCHTRANSACTIONSREQUEST']._serialized_end=1797
+  _globals['_WATCHTRANSACTIONSRESPONSE']._serialized_start=1800
+  _globals['_WATCHTRANSACTIONSRESPONSE']._serialized_end=1974
+  _globals['_EXPORTSTATEMENTREQUEST']._serialized_start=1977
+  _globals['_EXPORTSTATEMENTREQUEST']._serialized_end=2196
+  _globals['_WALLETSERVICE']._serialized_start=2199
+  _globals['_WALLETSERVICE']._serialized_end=3294
 # @@protoc_insertion_point(module_scope)

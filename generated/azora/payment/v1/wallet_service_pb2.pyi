@@ -4,11 +4,13 @@ isort:skip_file
 """
 
 from azora.payment.v1 import wallet_pb2 as _wallet_pb2
+from azora.type.v1 import heartbeat_pb2 as _heartbeat_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -83,6 +85,13 @@ class ListTransactionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNT_FIELD_NUMBER: _builtins.int
+    MAX_AMOUNT_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_WALLET_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
     page_token: _builtins.str
@@ -91,18 +100,50 @@ class ListTransactionsRequest(_message.Message):
     """
     currency: _builtins.str
     """Currency to list: AZR or an ISO 4217 code. Defaults to AZR."""
+    type: _wallet_pb2.TransactionType.ValueType
+    """Type of the transactions to list. Unset lists all types."""
+    min_amount: _builtins.int
+    """Minimum signed amount in minor units, inclusive: 1 lists credits only."""
+    max_amount: _builtins.int
+    """Maximum signed amount in minor units, inclusive: -1 lists debits only."""
+    counterparty_wallet_id: _builtins.str
+    """Wallet that must be among `counterparty_wallet_ids`."""
+    reference: _builtins.str
+    """Exact reference."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Earliest time of posting, inclusive. Unset means the opening of the wallet."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Latest time of posting, exclusive. Unset means now."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         currency: _builtins.str = ...,
+        type: _wallet_pb2.TransactionType.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        min_amount: _builtins.int | None = ...,
+        max_amount: _builtins.int | None = ...,
+        counterparty_wallet_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_amount", b"_max_amount", "_min_amount", b"_min_amount", "end_time", b"end_time", "max_amount", b"max_amount", "min_amount", b"min_amount", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_amount", b"_max_amount", "_min_amount", b"_min_amount", "counterparty_wallet_id", b"counterparty_wallet_id", "currency", b"currency", "end_time", b"end_time", "max_amount", b"max_amount", "min_amount", b"min_amount", "page_size", b"page_size", "page_token", b"page_token", "reference", b"reference", "start_time", b"start_time", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_amount: _TypeAlias = _typing.Literal["max_amount"]  # noqa: Y015
+    _WhichOneofArgType__max_amount: _TypeAlias = _typing.Literal["_max_amount", b"_max_amount"]  # noqa: Y015
+    _WhichOneofReturnType__min_amount: _TypeAlias = _typing.Literal["min_amount"]  # noqa: Y015
+    _WhichOneofArgType__min_amount: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_amount) -> _WhichOneofReturnType__max_amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_amount) -> _WhichOneofReturnType__min_amount | None: ...
 
 Global___ListTransactionsRequest: _TypeAlias = ListTransactionsRequest  # noqa: Y015
 
@@ -118,7 +159,9 @@ class ListTransactionsResponse(_message.Message):
     """Token for the next page. Empty on the last page."""
     @_builtins.property
     def transactions(self) -> _containers.RepeatedCompositeFieldContainer[_wallet_pb2.Transaction]:
-        """Transactions, newest first."""
+        """Transactions, newest first. With a filter on type, amount or counterparty, a page may hold fewer transactions than
+        `page_size`, or none, and still have a `next_page_token`.
+        """
 
     def __init__(
         self,
@@ -313,3 +356,109 @@ class CloseWalletResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CloseWalletResponse: _TypeAlias = CloseWalletResponse  # noqa: Y015
+
+@_typing.final
+class WatchTransactionsRequest(_message.Message):
+    """Request message for WalletService.WatchTransactions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """Currency to watch: AZR or an ISO 4217 code. Defaults to AZR."""
+    after_sequence: _builtins.int
+    """Sequence after which the stream starts: that of the last received transaction or heartbeat, or 0 for the whole
+    history. Unset starts with the next transaction. Must not exceed the sequence of the newest transaction.
+    """
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        after_sequence: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "currency", b"currency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
+    _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
+
+Global___WatchTransactionsRequest: _TypeAlias = WatchTransactionsRequest  # noqa: Y015
+
+@_typing.final
+class WatchTransactionsResponse(_message.Message):
+    """Response message for WalletService.WatchTransactions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transaction(self) -> _wallet_pb2.Transaction:
+        """A transaction of the wallet."""
+
+    @_builtins.property
+    def heartbeat(self) -> _heartbeat_pb2.Heartbeat:
+        """Sent when all transactions that existed at the start are delivered, and every 15 seconds from then on."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Error that ends the stream; the same gRPC status follows."""
+
+    def __init__(
+        self,
+        *,
+        transaction: _wallet_pb2.Transaction | None = ...,
+        heartbeat: _heartbeat_pb2.Heartbeat | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "event", b"event", "heartbeat", b"heartbeat", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "event", b"event", "heartbeat", b"heartbeat", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["transaction", "heartbeat", "error"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchTransactionsResponse: _TypeAlias = WatchTransactionsResponse  # noqa: Y015
+
+@_typing.final
+class ExportStatementRequest(_message.Message):
+    """Request message for WalletService.ExportStatement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """Currency of the statement: AZR or an ISO 4217 code. Defaults to AZR."""
+    format: _wallet_pb2.StatementFormat.ValueType
+    """Format of the statement. Defaults to STATEMENT_FORMAT_JSON."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Earliest time of posting, inclusive. Unset means the opening of the wallet."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Latest time of posting, exclusive. Unset, or later than now, means now."""
+
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        format: _wallet_pb2.StatementFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "end_time", b"end_time", "format", b"format", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportStatementRequest: _TypeAlias = ExportStatementRequest  # noqa: Y015

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from azora.payment.v1 import wallet_service_pb2 as azora_dot_payment_dot_v1_dot_wallet__service__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -60,6 +61,16 @@ class WalletServiceStub:
                 request_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletRequest.SerializeToString,
                 response_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletResponse.FromString,
                 _registered_method=True)
+        self.WatchTransactions = channel.unary_stream(
+                '/azora.payment.v1.WalletService/WatchTransactions',
+                request_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.WatchTransactionsRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.WatchTransactionsResponse.FromString,
+                _registered_method=True)
+        self.ExportStatement = channel.unary_stream(
+                '/azora.payment.v1.WalletService/ExportStatement',
+                request_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.ExportStatementRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class WalletServiceServicer:
@@ -79,7 +90,8 @@ class WalletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTransactions(self, request, context):
-        """Lists the transactions of the caller's wallet in one currency, newest first.
+        """Lists the transactions of the caller's wallet in one currency, newest first. Pages follow the history of the wallet:
+        transactions that are posted meanwhile do not change later pages.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -113,6 +125,31 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchTransactions(self, request, context):
+        """Streams the transactions of the caller's wallet in one currency, oldest first: those after `after_sequence`, then
+        each new one within 2 seconds of posting. Every transaction is delivered once and in sequence. The stream ends with
+        UNAVAILABLE STREAM_INTERRUPTED when the server shuts down; reconnect with the last received sequence.
+        Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+        Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportStatement(self, request, context):
+        """Exports the transactions of the caller's wallet in one currency over a time range, oldest first, between the opening
+        and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
+        does not end with the closing balance is incomplete.
+        JSON: `{currency, startTime, endTime, openingBalance, transactions, closingBalance}`, the transactions as in
+        ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; text that starts with `=`, `+`,
+        `-`, `@`, a tab or a carriage return is prefixed with an apostrophe, so that spreadsheets do not evaluate it.
+        Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WalletServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +177,16 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.CloseWallet,
                     request_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletRequest.FromString,
                     response_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletResponse.SerializeToString,
+            ),
+            'WatchTransactions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTransactions,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.WatchTransactionsRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.WatchTransactionsResponse.SerializeToString,
+            ),
+            'ExportStatement': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportStatement,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_wallet__service__pb2.ExportStatementRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -278,6 +325,60 @@ class WalletService:
             '/azora.payment.v1.WalletService/CloseWallet',
             azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletRequest.SerializeToString,
             azora_dot_payment_dot_v1_dot_wallet__service__pb2.CloseWalletResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTransactions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/azora.payment.v1.WalletService/WatchTransactions',
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.WatchTransactionsRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.WatchTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/azora.payment.v1.WalletService/ExportStatement',
+            azora_dot_payment_dot_v1_dot_wallet__service__pb2.ExportStatementRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

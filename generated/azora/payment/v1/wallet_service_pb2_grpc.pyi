@@ -5,6 +5,7 @@ isort:skip_file
 
 from azora.payment.v1 import wallet_service_pb2 as _wallet_service_pb2
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 
 
@@ -24,7 +25,8 @@ class WalletServiceStub:
     Errors: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
     """
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
-    """Lists the transactions of the caller's wallet in one currency, newest first.
+    """Lists the transactions of the caller's wallet in one currency, newest first. Pages follow the history of the wallet:
+    transactions that are posted meanwhile do not change later pages.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
     FreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.FreezeWalletRequest, _wallet_service_pb2.FreezeWalletResponse]
@@ -41,6 +43,23 @@ class WalletServiceStub:
     pending refund. Has no effect on a closed wallet.
     Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
     ETAG_MISMATCH.
+    """
+    WatchTransactions: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]
+    """Streams the transactions of the caller's wallet in one currency, oldest first: those after `after_sequence`, then
+    each new one within 2 seconds of posting. Every transaction is delivered once and in sequence. The stream ends with
+    UNAVAILABLE STREAM_INTERRUPTED when the server shuts down; reconnect with the last received sequence.
+    Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+    Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    """
+    ExportStatement: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.ExportStatementRequest, _httpbody_pb2.HttpBody]
+    """Exports the transactions of the caller's wallet in one currency over a time range, oldest first, between the opening
+    and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
+    does not end with the closing balance is incomplete.
+    JSON: `{currency, startTime, endTime, openingBalance, transactions, closingBalance}`, the transactions as in
+    ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; text that starts with `=`, `+`,
+    `-`, `@`, a tab or a carriage return is prefixed with an apostrophe, so that spreadsheets do not evaluate it.
+    Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
 
 class WalletServiceServicer:
@@ -64,7 +83,8 @@ class WalletServiceServicer:
         request: _wallet_service_pb2.ListTransactionsRequest,
         context: _aio.ServicerContext[_wallet_service_pb2.ListTransactionsRequest, _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]],
     ) -> _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]:
-        """Lists the transactions of the caller's wallet in one currency, newest first.
+        """Lists the transactions of the caller's wallet in one currency, newest first. Pages follow the history of the wallet:
+        transactions that are posted meanwhile do not change later pages.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 
@@ -96,6 +116,33 @@ class WalletServiceServicer:
         pending refund. Has no effect on a closed wallet.
         Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
         ETAG_MISMATCH.
+        """
+
+    def WatchTransactions(
+        self,
+        request: _wallet_service_pb2.WatchTransactionsRequest,
+        context: _aio.ServicerContext[_wallet_service_pb2.WatchTransactionsRequest, _abc.AsyncIterator[_wallet_service_pb2.WatchTransactionsResponse]],
+    ) -> _abc.AsyncIterator[_wallet_service_pb2.WatchTransactionsResponse]:
+        """Streams the transactions of the caller's wallet in one currency, oldest first: those after `after_sequence`, then
+        each new one within 2 seconds of posting. Every transaction is delivered once and in sequence. The stream ends with
+        UNAVAILABLE STREAM_INTERRUPTED when the server shuts down; reconnect with the last received sequence.
+        Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+        Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        """
+
+    def ExportStatement(
+        self,
+        request: _wallet_service_pb2.ExportStatementRequest,
+        context: _aio.ServicerContext[_wallet_service_pb2.ExportStatementRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
+    ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
+        """Exports the transactions of the caller's wallet in one currency over a time range, oldest first, between the opening
+        and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
+        does not end with the closing balance is incomplete.
+        JSON: `{currency, startTime, endTime, openingBalance, transactions, closingBalance}`, the transactions as in
+        ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; text that starts with `=`, `+`,
+        `-`, `@`, a tab or a carriage return is prefixed with an apostrophe, so that spreadsheets do not evaluate it.
+        Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
 
 def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _aio.Server) -> None: ...

@@ -72,6 +72,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported."""
     ERROR_REASON_SERVICE_UNKNOWN: _ErrorReason.ValueType  # 23
     """NOT_FOUND: the health check names a gRPC service that is not known here."""
+    ERROR_REASON_STREAM_INTERRUPTED: _ErrorReason.ValueType  # 60
+    """UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 61
+    """RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons that any RPC can return, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain
@@ -128,4 +132,8 @@ ERROR_REASON_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 22
 """INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported."""
 ERROR_REASON_SERVICE_UNKNOWN: ErrorReason.ValueType  # 23
 """NOT_FOUND: the health check names a gRPC service that is not known here."""
+ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 60
+"""UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 61
+"""RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -70,6 +70,7 @@ class Policy(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ACTING_USER_FIELD_FIELD_NUMBER: _builtins.int
     COUNTED_FIELD_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
     rate_tier: Global___RateTier.ValueType
     """Rate-limit tier that calls are counted in. Required."""
     account_field: _builtins.str
@@ -83,6 +84,12 @@ class Policy(_message.Message):
     counted_field: _builtins.str
     """Repeated request field whose items are limited like calls: a call with n items counts as n calls of its tier, or as
     all calls that the tier's limit allows if these are fewer.
+    """
+    watch: _builtins.bool
+    """Whether the RPC is a watch: a server stream that stays open until the caller cancels it, the access token expires or
+    the timeout elapses. Its response message is a oneof of items, `heartbeat` (azora.type.v1.Heartbeat) and `error`
+    (google.rpc.Status). A stream that fails after its first message ends with an `error` and then the same gRPC status.
+    Watches are not retried: clients reconnect and resume.
     """
     @_builtins.property
     def access(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access]:
@@ -104,10 +111,11 @@ class Policy(_message.Message):
         idempotency_key: _builtins.bool = ...,
         acting_user_field: _builtins.str = ...,
         counted_field: _builtins.str = ...,
+        watch: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "rate_tier", b"rate_tier", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "rate_tier", b"rate_tier", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
