@@ -132,6 +132,7 @@ async def test_requests_are_as_large_as_the_contract_allows(
     assert large == [
         "azora.education.v1.CourseService.CreateCourse",
         "azora.education.v1.InternalService.ReceiveEvents",
+        "azora.payment.v1.InternalService.ReceiveEvents",
         "azora.payment.v1.PaymentService.BatchCreateTransfers",
     ], "bound the fields of a request by rules, or name it here"
 
