@@ -57,9 +57,13 @@ reset: .venv/.run ## Delete the local system's data
 .PHONY: test
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; coverage must reach 90 %
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PARALLEL) --ignore=tests/tools $(ARGS)
+	$(BIN)/coverage run -m pytest $(PARALLEL) --ignore=tests/tools --ignore=tests/faults/test_ledger_locks.py $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
+
+.PHONY: test-faults
+test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short ones are part of `make test`
+	$(BIN)/pytest tests/faults --kills 2 $(ARGS)
 
 .PHONY: test-tools
 test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests

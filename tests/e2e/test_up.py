@@ -68,7 +68,7 @@ def test_what_is_killed_comes_back_and_what_was_in_the_way_is_told(kept_system: 
     assert second.returncode == 1
     assert f"already running on {kept_system.home}" in second.stderr
     assert kept_system.azora("reset").returncode == 1
-    assert _healthy(kept_system)
+    assert eventually_sync(lambda: _healthy(kept_system), within_seconds=20)
     kept_system.stop()
 
 
