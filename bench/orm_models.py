@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -143,8 +145,14 @@ class Account(Base):
     owner_id: Mapped[str] = mapped_column(ForeignKey("wallets.id"), index=True)
     currency: Mapped[str]
     posted: Mapped[int]
+    sequence: Mapped[int]
     if TYPE_CHECKING:
         held: Mapped[int]
+
+    @property
+    def etag(self) -> str:
+        """Return what changes with every entry and hold."""
+        return hashlib.sha256(f"{self.sequence}/{self.held}".encode()).hexdigest()[:16]
 
     @property
     def available(self) -> int:
@@ -167,5 +175,13 @@ class Wallet(Base):
     id: Mapped[str] = _id()
     user_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), unique=True)
     state: Mapped[str]
+    revision: Mapped[int]
     create_time: Mapped[datetime]
     balances: Mapped[list[Account]] = relationship(order_by="Account.currency")
+
+    @property
+    def etag(self) -> str:
+        """Return what changes with every balance."""
+        stands = [(of.currency, of.sequence, int(of.held)) for of in self.balances if of.sequence or of.held]
+        digest = hashlib.sha256(f"{self.id} {self.revision} {stands}".encode()).digest()
+        return base64.urlsafe_b64encode(digest[:12]).decode()

@@ -172,6 +172,7 @@ class BalanceOut(Out):
     posted: int
     held: int
     available: int
+    etag: str
 
 
 class WalletOut(Out):
@@ -181,6 +182,8 @@ class WalletOut(Out):
     state: str
     balances: list[BalanceOut]
     create_time: datetime
+    etag: str
+    user_id: str
 
 
 class GetWalletOut(Out):
