@@ -26,25 +26,12 @@ class Deadline(Interceptor):
                 raise DeadlinePassed
             # A little before the client stops listening, so that it hears why.
             seconds = min(seconds, max(remaining - MARGIN_SECONDS, remaining / 2))
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type alone: every call is served in a task
-        expired, cancellations = False, task.cancelling()
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            task.cancel()
-
-        # As asyncio.timeout_at does, for a third of its time.
-        call.served.deadline = loop.time() + seconds
-        timer = loop.call_at(call.served.deadline, expire)
+        call.served.deadline = asyncio.get_running_loop().time() + seconds
+        limit = asyncio.timeout_at(call.served.deadline)
         try:
-            await proceed()
-        except asyncio.CancelledError:
-            if expired and task.cancelling() == cancellations + 1:  # By nobody else.
-                raise DeadlinePassed from None
-            raise
-        finally:
-            timer.cancel()
-            if expired:
-                task.uncancel()
+            async with limit:
+                await proceed()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlinePassed from None

@@ -25,8 +25,12 @@ class AccessRecord(logging.LogRecord):
     """A record of nothing but `fields`. What logging gathers for other records costs more than all of the line."""
 
     def __init__(self, level: int, fields: dict[str, Any]) -> None:
-        created, name = time.time(), logging.getLevelName(level)
-        self.__dict__ = {**BLANK, "levelno": level, "levelname": name, "created": created, "fields": fields}
+        self.__dict__ = BLANK | {
+            "levelno": level,
+            "levelname": logging.getLevelName(level),
+            "created": time.time(),
+            "fields": fields,
+        }
 
 
 class AccessLog(Interceptor):
