@@ -16,7 +16,7 @@ from google.api import httpbody_pb2
 
 from services.payment.ledger.model import TransactionType
 from services.payment.transactions.model import MovementFilter, Statement
-from services.shared.convert import money, timestamp
+from services.shared.convert import money, timestamp, to_time
 from services.shared.money import EARNED_TOKEN
 from services.shared.watching import Heartbeat
 
@@ -62,13 +62,13 @@ def movement_filter(request: pb.ListTransactionsRequest) -> MovementFilter:
 
 
 def start_time(request: pb.ListTransactionsRequest | pb.ExportStatementRequest) -> datetime | None:
-    """Return the start of the time range, if there is one."""
-    return request.start_time.ToDatetime(UTC) if request.HasField("start_time") else None
+    """Return the start of the time range, if there is one. Raises ValidationFailed."""
+    return to_time(request.start_time, field="startTime") if request.HasField("start_time") else None
 
 
 def end_time(request: pb.ListTransactionsRequest | pb.ExportStatementRequest) -> datetime | None:
-    """Return the end of the time range, if there is one."""
-    return request.end_time.ToDatetime(UTC) if request.HasField("end_time") else None
+    """Return the end of the time range, if there is one. Raises ValidationFailed."""
+    return to_time(request.end_time, field="endTime") if request.HasField("end_time") else None
 
 
 def after_sequence(request: pb.WatchTransactionsRequest) -> int | None:

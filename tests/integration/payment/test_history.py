@@ -144,6 +144,8 @@ async def test_filters_that_break_the_rules(payment: RunningPayment) -> None:
         ({"type": 99}, "type"),
         ({"counterparty_wallet_id": "me"}, "counterpartyWalletId"),
         ({"reference": "x" * 201}, "reference"),
+        ({"start_time": Timestamp(seconds=10**15)}, "startTime"),
+        ({"end_time": Timestamp(seconds=-(10**15))}, "endTime"),
     ):
         assert (await refusal(person.transactions(**filters))).fields == (field,)
 
