@@ -64,6 +64,16 @@ class Limiter:
         if self._connections is not None:
             await self._connections.aclose()
 
+    async def count_caller(self, call: Call, *, cost: int | None = None) -> None:
+        """Count the call per address and user, as its tier says; services of the mesh are not counted. As `count`."""
+        tier, principal = call.policy.tier, call.served.principal
+        if tier is None or principal.service:
+            return
+        if tier.per_address:
+            await self.count(call, tier, "address", principal.network, tier.per_address, cost=cost)
+        if tier.per_user:
+            await self.count(call, tier, "user", principal.id, tier.per_user, cost=cost)
+
     async def count(
         self, call: Call, tier: Tier, dimension: str, identity: str, per_minute: int, *, cost: int | None = None
     ) -> None:
@@ -126,12 +136,7 @@ class RateLimit(Interceptor):
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call. Raises RateLimited."""
-        tier, principal = call.policy.tier, call.served.principal
-        if tier is not None and not principal.service:
-            if tier.per_address:
-                await self._limiter.count(call, tier, "address", principal.network, tier.per_address)
-            if tier.per_user:
-                await self._limiter.count(call, tier, "user", principal.id, tier.per_user)
+        await self._limiter.count_caller(call)
         await proceed()
 
 
@@ -167,13 +172,7 @@ class ItemRateLimit(Interceptor):
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the items. Raises RateLimited."""
-        tier, principal = call.policy.tier, call.served.principal
-        more = len(getattr(call.request, call.policy.counted_field)) - 1
-        if tier is not None and not principal.service:
-            if tier.per_address:
-                await self._limiter.count(call, tier, "address", principal.network, tier.per_address, cost=more)
-            if tier.per_user:
-                await self._limiter.count(call, tier, "user", principal.id, tier.per_user, cost=more)
+        await self._limiter.count_caller(call, cost=len(getattr(call.request, call.policy.counted_field)) - 1)
         await proceed()
 
 
