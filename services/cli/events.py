@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import text
 
-from services.local.errors import NotRunning
-from services.local.layout import lock_path
-from services.local.orphans import is_running
-from services.local.settings import read_settings
-from services.local.up import describe
+from services.cli.databases import database_urls
+from services.cli.output import failed, say, say_table
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
 from services.shared.errors import DomainError
-from services.shared.settings import SettingsError, load
+from services.shared.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,14 +20,6 @@ if TYPE_CHECKING:
     from services.shared.dead_letters import Backlog, DeadLetter
 
 HEADER = ("SERVICE", "KIND", "ID", "NAME", "SUBSCRIBER", "ATTEMPTS", "REASON", "FAILED")
-
-
-class DatabaseSettings(BaseSettings):
-    """The database of a service, where the command runs in its environment."""
-
-    model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore")
-
-    database_url: SecretStr | None = None
 
 
 class Work(NamedTuple):
@@ -49,7 +35,7 @@ def list_events() -> int:
     try:
         found = asyncio.run(_list())
     except (DomainError, SettingsError) as error:
-        return _failed("list", error)
+        return failed("events list", error)
     rows = [
         (
             service,
@@ -64,13 +50,10 @@ def list_events() -> int:
         for service, _backlog, letters in found
         for dead in letters
     ]
-    if rows:
-        widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
-        for row in (HEADER, *rows):
-            _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    say_table(HEADER, rows)
     for service, counts, _letters in found:
         dead, waiting = counts.dead_events + counts.failed_jobs, counts.jobs + counts.deferred_jobs
-        _say(f"{service}: {dead} dead letters; {counts.events} events and {waiting} jobs waiting")
+        say(f"{service}: {dead} dead letters; {counts.events} events and {waiting} jobs waiting")
     return 0
 
 
@@ -82,17 +65,17 @@ def retry_events(ids: Sequence[str] | None) -> int:
     try:
         retried = asyncio.run(_retry(ids))
     except (DomainError, SettingsError) as error:
-        return _failed("retry", error)
-    _say(f"retrying {len(retried)}")
+        return failed("events retry", error)
+    say(f"retrying {len(retried)}")
     unknown = sorted(set(ids or ()) - set(retried))
     if unknown:
-        sys.stderr.write(f"azora events retry: no dead letter has the id {', '.join(unknown)}\n")
-    return 1 if unknown else 0
+        return failed("events retry", f"no dead letter has the id {', '.join(unknown)}")
+    return 0
 
 
 async def _list() -> list[Work]:
     found = []
-    for url in _urls():
+    for url in database_urls():
         database = Database(url, pool_size=1)
         try:
             async with database.reading() as connection:
@@ -105,31 +88,10 @@ async def _list() -> list[Work]:
 
 async def _retry(ids: Sequence[str] | None) -> list[str]:
     retried: list[str] = []
-    for url in _urls():
+    for url in database_urls():
         database = Database(url, pool_size=1)
         try:
             retried += await database.transaction(lambda connection: retry_dead_letters(connection, ids))
         finally:
             await database.close()
     return retried
-
-
-def _urls() -> list[str]:
-    """Return the databases: the one of the environment, or those of the running local system. Raises NotRunning."""
-    own = load(DatabaseSettings).database_url
-    if own is not None:
-        return [own.get_secret_value()]
-    settings = read_settings()
-    if not is_running(lock_path(settings.home)):
-        raise NotRunning(home=settings.home)
-    system = describe(settings)
-    return [system.cluster.url(service, f"{service}_app") for service in system.names]
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-
-
-def _failed(command: str, error: Exception) -> int:
-    sys.stderr.write(f"azora events {command}: {error}\n")
-    return 1

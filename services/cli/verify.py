@@ -11,17 +11,13 @@ from azora import client
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 from grpc import aio
 
-from services.cli.events import DatabaseSettings
-from services.local.errors import NotRunning
-from services.local.layout import lock_path
-from services.local.orphans import is_running
-from services.local.settings import read_settings
-from services.local.up import describe
+from services.cli.databases import database_urls
+from services.cli.output import failed, say
 from services.payment.admin import stored_notes, verify_ledger
 from services.payment.proofs.publication import CheckpointFile, published_findings
 from services.shared.db import StatementFailed
 from services.shared.errors import DomainError
-from services.shared.settings import SettingsError, load
+from services.shared.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -54,32 +50,32 @@ def verify(*, checkpoints: Path | None = None, target: str = "", tls: bool = Fal
         token = _access_token() if target else ""
         return asyncio.run(_verify(checkpoints, target, token, tls=tls))
     except aio.AioRpcError as error:
-        return _failed(f"{error.code().name}: {error.details()}")
+        return failed("verify", f"{error.code().name}: {error.details()}")
     except (DomainError, SettingsError, StatementFailed, OSError) as error:
-        return _failed(str(error))
+        return failed("verify", error)
 
 
 async def _verify(checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
     findings = entries = accounts = checkpoint = 0
-    url = "" if target else _url()
+    (url,) = [""] if target else database_urls("payment")
     async for page in _over_api(target, token, tls=tls) if target else _offline(url):
         for kind, resource, description in page.findings:
-            _say(f"{kind} {resource}: {description}")
+            say(f"{kind} {resource}: {description}")
         if page.finding_count > len(page.findings):
-            _say(f"... and {page.finding_count - len(page.findings)} more")
+            say(f"... and {page.finding_count - len(page.findings)} more")
         findings += page.finding_count
         accounts, entries = accounts + page.account_count, entries + page.entry_count
         checkpoint = max(checkpoint, page.checkpoint_number)
-    _say(f"verified {accounts} accounts and {entries} entries, checkpoint {checkpoint or 'none'}")
+    say(f"verified {accounts} accounts and {entries} entries, checkpoint {checkpoint or 'none'}")
     if checkpoints is not None:
         published = CheckpointFile(checkpoints).read()
         stored = await (_notes_over_api(target, token, tls=tls) if target else stored_notes(url))
         wrong = published_findings(published, stored)
         for finding in wrong:
-            _say(" ".join(_named(finding)[:2]) + f": {finding.description}")
-        _say(f"compared {len(published)} checkpoints of {checkpoints}")
+            say(" ".join(_named(finding)[:2]) + f": {finding.description}")
+        say(f"compared {len(published)} checkpoints of {checkpoints}")
         findings += len(wrong)
-    _say(f"{findings} findings" if findings else "the ledger is intact")
+    say(f"{findings} findings" if findings else "the ledger is intact")
     return 1 if findings else 0
 
 
@@ -132,17 +128,6 @@ async def _notes_over_api(target: str, token: str, *, tls: bool) -> dict[int, st
                 return notes
 
 
-def _url() -> str:
-    """Return the database: the one of the environment, or Payment's of the running local system. Raises NotRunning."""
-    own = load(DatabaseSettings).database_url
-    if own is not None:
-        return own.get_secret_value()
-    settings = read_settings()
-    if not is_running(lock_path(settings.home)):
-        raise NotRunning(home=settings.home)
-    return describe(settings).cluster.url("payment", "payment_app")
-
-
 def _access_token() -> str:
     """Ask for the token, or read it from standard input where nobody can be asked: never from the arguments."""
     return getpass("Access token: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
@@ -150,12 +135,3 @@ def _access_token() -> str:
 
 def _named(finding: Finding) -> tuple[str, str, str]:
     return finding.type, finding.resource, finding.description
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-
-
-def _failed(reason: str) -> int:
-    sys.stderr.write(f"azora verify: {reason}\n")
-    return 1
