@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.payment.holds.commands import CreateHold, ReleaseHold
@@ -45,7 +44,7 @@ class HoldOperations:
         terms = Terms(conditions, None if principal.service else self._limits)
         command = CreateHold(principal.user_id, principal.service, order, expire_after, terms)
         if validate_only:
-            return idempotent.encode(replace(await self._writer.quote(command), id=""))
+            return await self._writer.quote_answer(command, idempotent)
         return await self._writer.answer(command, idempotent)
 
     async def release_hold(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.payment.errors import PaymentNotFound, RefundNotFound
@@ -79,7 +78,7 @@ class PaymentOperations:
         terms = Terms(conditions, self._limits)
         command = CreatePayment(principal.user_id, principal.service, order, self._refund_window, terms)
         if validate_only:
-            return idempotent.encode(replace(await self._writer.quote(command), id=""))
+            return await self._writer.quote_answer(command, idempotent)
         return await self._writer.answer(command, idempotent)
 
     async def get_payment(self, *, principal: Principal, payment_id: str) -> Payment:

@@ -33,7 +33,7 @@ from services.shared.money import INT64_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -283,40 +283,38 @@ class CheckpointOperations:
                 raise LedgerInconsistent
             if not changed:
                 return last, False
-        key = await self._find_or_make_key(connection)
-        sealed = key.private_key_sealed or b""
-        private_key = Ed25519PrivateKey.from_private_bytes(self._encryption.decrypt(sealed, row_id=key.id))
+        now = await self._store.find_now(connection)
+        key = await self._find_or_make_key(connection, now)
         body = note.CheckpointBody(
             origin=key.verifier.split("+")[0],
             size=tree.size,
             root=tree.root(),
             number=last.number + 1 if last else 1,
-            time=await self._store.find_now(connection),
+            time=now,
             previous=note.note_digest(last.note if last else note.NO_NOTE),
         )
-        checkpoint = Checkpoint(body.number, key.id, note.sign(body, private_key), body.time)
+        checkpoint = Checkpoint(body.number, key.id, note.sign(body, self._private_key(key)), body.time)
         await self._store.insert_checkpoint(connection, checkpoint, changed)
         return checkpoint, True
 
-    async def _find_or_make_key(self, connection: AsyncConnection) -> CheckpointKey:
+    async def _find_or_make_key(self, connection: AsyncConnection, now: datetime) -> CheckpointKey:
         """Return the key that signs: the active one, or the next one once it is too old."""
-        now = await self._store.find_now(connection)
         active = await self._store.find_active_key(connection)
         if active is not None and now - active.create_time < self._key_lifetime:
             return active
         private_key = Ed25519PrivateKey.generate()
         key_id = new_id()
         verifier = note.verifier_key(self._origin, private_key.public_key().public_bytes_raw())
-        endorsement = None
-        if active is not None:
-            sealed = active.private_key_sealed or b""
-            previous = Ed25519PrivateKey.from_private_bytes(self._encryption.decrypt(sealed, row_id=active.id))
-            endorsement = note.endorse(verifier, previous)
+        endorsement = note.endorse(verifier, self._private_key(active)) if active is not None else None
         sealed = self._encryption.encrypt(private_key.private_bytes_raw(), row_id=key_id)
         key = CheckpointKey(key_id, KeyState.ACTIVE, verifier, endorsement, now, sealed)
         await self._store.insert_active_key(connection, key)
         logger.info("checkpoint key created", extra={"key_id": key_id, "verifier_key": verifier})
         return key
+
+    def _private_key(self, key: CheckpointKey) -> Ed25519PrivateKey:
+        sealed = key.private_key_sealed or b""
+        return Ed25519PrivateKey.from_private_bytes(self._encryption.decrypt(sealed, row_id=key.id))
 
 
 def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTree) -> list[AccountHeads]:

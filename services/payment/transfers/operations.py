@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.payment.errors import CurrencyMismatch, EmailNotVerified, TransferNotFound
@@ -59,7 +58,7 @@ class TransferOperations:
         self._check(principal, [order])
         command = CreateTransfer(principal.user_id, order, conditions, self._limits)
         if validate_only:
-            return idempotent.encode(replace(await self._writer.quote(command), id=""))
+            return await self._writer.quote_answer(command, idempotent)
         return await self._writer.answer(command, idempotent)
 
     async def batch_create_transfers(
