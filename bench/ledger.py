@@ -43,6 +43,7 @@ from services.shared.ids import new_id
 from services.shared.migrations import upgrade
 from services.shared.money import Money
 from services.shared.outbox import Outbox
+from tests.support.statistics import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,9 +176,8 @@ class Bench:
 
 
 def _load(latencies: list[float], elapsed: float, cpu_seconds: float) -> Load:
-    latencies.sort()
     count = len(latencies)
-    p50, p99 = (latencies[count * percent // 100] * 1e3 for percent in (50, 99))
+    p50, p99 = (percentile(latencies, percent) * 1e3 for percent in (50, 99))
     return Load(count / elapsed, p50, p99, cpu_seconds / count * 1e6)
 
 

@@ -6,6 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.support.statistics import percentile
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -35,9 +37,7 @@ class Round:
 
     def percentile_ms(self, percent: float) -> float:
         """Return the latency in milliseconds that `percent` of the calls did not exceed (nearest rank)."""
-        ordered = sorted(self.latencies_seconds)
-        rank = max(1, -int(-percent * len(ordered) // 100))
-        return ordered[rank - 1] * MILLISECONDS
+        return percentile(self.latencies_seconds, percent) * MILLISECONDS
 
 
 def median_of(rounds: Sequence[Round], value: Callable[[Round], float]) -> float:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def percentile(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: float) -> float:
     """Return the value that `percent` of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[max(1, -(-len(ordered) * percent // 100)) - 1]
+    return ordered[max(1, -int(-percent * len(ordered) // 100)) - 1]

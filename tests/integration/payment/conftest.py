@@ -1,4 +1,4 @@
-"""Payment, running on a database of the test's own."""
+"""Payment, or its ledger alone, running on a database of the test's own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.ledgers import Ledgers, running_ledgers
 from tests.support.payment import RunningPayment, running_payment
 
 if TYPE_CHECKING:
@@ -17,4 +18,11 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def payment(payment_database: Clone) -> AsyncIterator[RunningPayment]:
     async with running_payment(payment_database.app_url, payment_database.owner_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def ledgers(payment_database: Clone) -> AsyncIterator[Ledgers]:
+    """Return two replicas of the ledger."""
+    async with running_ledgers(payment_database) as running:
         yield running

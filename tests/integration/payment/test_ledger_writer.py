@@ -21,16 +21,10 @@ from tests.support.ledgers import SESSIONS, Ledgers, Scripted, keyed, proxied, r
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
 
     from services.payment.ledger.book import Book
     from tests.support.postgres import Clone
-
-
-@pytest.fixture
-async def ledgers(payment_database: Clone) -> AsyncIterator[Ledgers]:
-    async with running_ledgers(payment_database) as running:
-        yield running
 
 
 async def verdict(call: Awaitable[object]) -> str:

@@ -16,23 +16,16 @@ from services.payment.wallets.store import WalletStore
 from services.shared.errors import DomainError
 from services.shared.ids import new_id
 from services.shared.money import Money
-from tests.support.ledgers import WINDOW, LedgerReplica, Ledgers, Scripted, running_ledgers
+from tests.support.ledgers import WINDOW, LedgerReplica, Ledgers, Scripted
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
 
     from services.payment.ledger.book import Book
     from services.payment.wallets.model import Wallet
-    from tests.support.postgres import Clone
 
 ADMIN = new_id()
-
-
-@pytest.fixture
-async def ledgers(payment_database: Clone) -> AsyncIterator[Ledgers]:
-    async with running_ledgers(payment_database) as running:
-        yield running
 
 
 async def verdict(call: Awaitable[object]) -> str:
