@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from weakref import WeakSet
 
 import asyncpg
-from sqlalchemy import DateTime, Uuid, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import DateTime, Uuid, event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from opentelemetry.trace import Tracer
+    from sqlalchemy.pool import PoolProxiedConnection
 
 Result = TypeVar("Result")
 
@@ -102,6 +103,7 @@ class Database:
                 },
             },
         )
+        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
         self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
         self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
@@ -192,6 +194,13 @@ class Database:
         if _is_unavailable(driver):
             return DependencyUnavailable(retry_after_seconds=1)
         return StatementFailed(driver) if isinstance(driver, DRIVER_ERRORS) else error
+
+
+def _refuse_closed(_connection: object, _record: object, lent: PoolProxiedConnection) -> None:
+    """Have the pool open another connection in place of one that PostgreSQL closed while nobody used it."""
+    driver: Any = lent.driver_connection
+    if driver.is_closed():
+        raise DisconnectionError
 
 
 def _driver_error(error: Exception) -> Exception:

@@ -164,13 +164,13 @@ class ReadConnection:
         """Return asyncpg's connection, which has no types."""
         if self._connection is not None:
             await self._close()
-        while True:
-            if self._raw is None:
-                self._raw = await self._engine.raw_connection()
-            driver: Any = self._raw.driver_connection
-            if not driver.is_closed():
-                return driver
+        if self._raw is None:
+            self._raw = await self._engine.raw_connection()
+        driver: Any = self._raw.driver_connection
+        if driver.is_closed():  # Since the statement before; the pool gives none that is.
             self._invalidate()
+            return await self._driver()
+        return driver
 
     async def _sqlalchemy(self) -> AsyncConnection:
         if self._connection is None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import literal, select, text
 
 from services.shared.db import Database, StatementFailed
 from services.shared.errors import AlreadyExists, DependencyUnavailable
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import asyncpg
     from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from tests.support.postgres import Clone
+
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
 
 
 class NameTaken(AlreadyExists):
@@ -159,25 +164,35 @@ async def test_a_database_that_is_not_there_is_unavailable_and_says_so_at_once()
     await nowhere.close()
 
 
-async def test_it_recovers_when_its_connections_were_cut(database: Database, payment_database: Clone) -> None:
-    assert await database.ready()
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
-    async with payment_database.server.connection("postgres") as connection:
-        await connection.execute(cut, payment_database.name)
-    for _ in range(5):  # Each dead connection of the pool may cost one call, not more.
-        try:
-            assert await total(database) == 0
-            break
-        except DependencyUnavailable:
-            continue
-    assert await total(database) == 0
+async def test_connections_that_were_cut_while_nobody_used_them_cost_no_call(
+    database: Database, payment_database: Clone
+) -> None:
+    async def driver(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.Record]:
+        await asyncio.sleep(0.01)  # So that each of the four has a connection of its own.
+        return cast("asyncpg.Connection[asyncpg.Record]", (await connection.get_raw_connection()).driver_connection)
+
+    async def read_compiled() -> object:
+        async with database.reading() as connection:
+            return (await connection.execute(one)).scalar_one()
+
+    one = select(literal(1))
+    await read_compiled()
+    for use in (lambda: database.transaction(driver), lambda: total(database), read_compiled):
+        connections = await asyncio.gather(*(database.transaction(driver) for _ in range(4)))
+        async with payment_database.server.connection("postgres") as connection:
+            await connection.execute(CUT, payment_database.name)
+
+        async def noticed(connections: list[asyncpg.Connection[asyncpg.Record]] = connections) -> bool:
+            return all(connection.is_closed() for connection in connections)
+
+        await eventually(noticed)
+        await use()
 
 
 async def test_a_transaction_whose_connection_is_cut_ends_as_unavailable(
     database: Database, payment_database: Clone
 ) -> None:
     """Wherever it is cut: the driver may notice in the middle of the statement after."""
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
 
     async def rounds() -> list[object]:
         begun = asyncio.Event()
@@ -191,7 +206,7 @@ async def test_a_transaction_whose_connection_is_cut_ends_as_unavailable(
         tasks = [asyncio.create_task(database.transaction(work)) for _ in range(4)]
         await begun.wait()
         async with payment_database.server.connection("postgres") as connection:
-            await connection.execute(cut, payment_database.name)
+            await connection.execute(CUT, payment_database.name)
         await asyncio.wait(tasks)
         return [type(task.exception()) for task in tasks]
 
