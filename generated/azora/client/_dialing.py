@@ -57,6 +57,7 @@ def channel_options(*, server_name: str, identity: MeshIdentity | None, proxy: b
         ("grpc.enable_http_proxy", int(proxy)),
         ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MILLISECONDS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MILLISECONDS),  # A minute otherwise, whatever the line above.
         ("grpc.initial_reconnect_backoff_ms", MIN_BACKOFF_MILLISECONDS),
         ("grpc.min_reconnect_backoff_ms", CONNECT_MILLISECONDS),  # Of one attempt, whatever its name says.
         ("grpc.max_reconnect_backoff_ms", MAX_BACKOFF_MILLISECONDS),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import grpc
 import pytest
 from azora import client
 from azora.auth.v1 import token_service_pb2
-from azora.client import blocking
+from azora.client import _dialing, blocking
 from azora.client._dialing import MAX_BACKOFF_MILLISECONDS, address
 from azora.payment.v1 import wallet_service_pb2 as pb
 from azora.payment.v1 import wallet_service_pb2_grpc
@@ -129,3 +130,51 @@ async def test_keys_of_tokens_are_given_to_both_kinds_of_stubs() -> None:
         handler.message = answer.SerializeToString()
         assert await client.signing_keys(channel) == [{"kid": "k", "kty": "EC"}]
         assert await asyncio.to_thread(signing_keys, target) == [{"kid": "k", "kty": "EC"}]
+
+
+@dataclass(slots=True)
+class SilentProxy:
+    """Passes bytes on until it is silent, and keeps its connections open."""
+
+    target_port: int
+    silent: bool = False
+
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.target_port)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, to_server))
+                group.create_task(self._pass_on(from_server, writer))
+        finally:
+            writer.close()
+            to_server.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if not self.silent:
+                writer.write(data)
+        writer.close()
+
+
+async def test_a_server_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dialing, "KEEPALIVE_MILLISECONDS", 200)
+    monkeypatch.setattr(_dialing, "KEEPALIVE_TIMEOUT_MILLISECONDS", 200)
+    port, through = free_port(), free_port()
+    proxy, begun = SilentProxy(port), asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with (
+        serve(Answering(answer=wait), f"127.0.0.1:{port}"),
+        await asyncio.start_server(proxy.relay, "127.0.0.1", through),
+        client.connect(f"127.0.0.1:{through}") as channel,
+    ):
+        call = wallet_service_pb2_grpc.WalletServiceStub(channel).WatchTransactions(pb.WatchTransactionsRequest())
+        await begun.wait()
+        proxy.silent = True
+        async with asyncio.timeout(10):
+            with pytest.raises(client.CallError, match="UNAVAILABLE"):
+                await anext(aiter(call))
