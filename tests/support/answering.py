@@ -36,6 +36,8 @@ class Answering(grpc.GenericRpcHandler):
 
     refusal: DomainError | None = None
     message: bytes = b""
+    trailers: tuple[tuple[str, str | bytes], ...] = ()
+    """Metadata of refusals."""
     answer: Callable[[], Any] | None = None
     """Awaited before each answer."""
     received: list[Received] = field(default_factory=list)
@@ -73,8 +75,8 @@ class Answering(grpc.GenericRpcHandler):
     async def _refuse(self, context: aio.ServicerContext[bytes, bytes]) -> None:
         if self.refusal is not None:
             status = to_status(self.refusal)
-            details = (("grpc-status-details-bin", status.SerializeToString()),)
-            await context.abort(code_of(self.refusal), status.message, details)
+            details = ("grpc-status-details-bin", status.SerializeToString())
+            await context.abort(code_of(self.refusal), status.message, (details, *self.trailers))
 
 
 @asynccontextmanager

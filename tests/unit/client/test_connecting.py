@@ -120,6 +120,14 @@ async def test_retries_can_be_left_to_somebody_else(retries: bool, attempts: int
     assert (caught.value.reason, len(handler.received)) == ("DEPENDENCY_UNAVAILABLE", attempts)
 
 
+async def test_a_server_that_asks_not_to_be_asked_again_is_obeyed() -> None:
+    async with answering(DependencyUnavailable()) as (target, handler), client.connect(target) as channel:
+        handler.trailers = (("grpc-retry-pushback-ms", "-1"),)
+        with pytest.raises(client.CallError):
+            await get_wallet(channel)
+    assert len(handler.received) == 1
+
+
 async def test_keys_of_tokens_are_given_to_both_kinds_of_stubs() -> None:
     def signing_keys(target: str) -> list[dict[str, str]]:
         with blocking.connect(target) as channel:
