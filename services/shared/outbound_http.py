@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import httpcore
 
@@ -40,6 +40,11 @@ MAX_CONNECTED = 4
 """Addresses of a host that are tried."""
 LOOKUPS = 32
 """Concurrent look-ups, in threads of their own: a name server that hangs holds up nothing else."""
+MAX_RESPONSE_BYTES = 8 * 1024
+"""Maximum number of bytes that are read of a response: interim responses (1xx) have no end of their own, and parsing
+them takes the time of all other calls."""
+MAX_READ_BYTES = 1024
+"""Maximum number of bytes that are parsed before other tasks have their turn."""
 MAX_RETRY_AFTER_DIGITS = 6
 
 SPECIAL_IPV4 = tuple(
@@ -291,13 +296,46 @@ class _CheckedAddresses(httpcore.AsyncNetworkBackend):
                 failure = error
             else:
                 self.stream = stream
-                return stream
+                return _BoundedStream(stream)
         raise failure
 
     async def close(self) -> None:
         """Close the connection, which the library leaves open when it is cancelled during the TLS handshake."""
         if self.stream is not None:
             await self.stream.aclose()
+
+
+class _BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection from which at most MAX_RESPONSE_BYTES are read."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._left_bytes = MAX_RESPONSE_BYTES
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the interface's
+        if not self._left_bytes:
+            raise httpcore.ReadError
+        await asyncio.sleep(0)  # What was received already is read without a pause.
+        data = await self._inner.read(min(max_bytes, MAX_READ_BYTES, self._left_bytes), timeout)
+        self._left_bytes -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the interface's
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface's
+    ) -> httpcore.AsyncNetworkStream:
+        return _BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 def _retry_after_seconds(headers: Sequence[tuple[bytes, bytes]]) -> int:

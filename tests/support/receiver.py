@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 CHUNK = b"x" * 65_536
+INTERIM = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
 TEN_MEGABYTES = 10 * 1024 * 1024
 
 
@@ -130,6 +131,15 @@ async def endless_head(receiver: Receiver, writer: asyncio.StreamWriter) -> None
         writer.write(CHUNK)
         await writer.drain()
         receiver.bytes_written += len(CHUNK)
+
+
+async def endless_interim(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
+    """Answer with interim responses, for as long as anybody reads."""
+    receiver.bytes_written = 0
+    while receiver.bytes_written < TEN_MEGABYTES:
+        writer.write(INTERIM)
+        await writer.drain()
+        receiver.bytes_written += len(INTERIM)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from services.deployment.pki import ensure_pki
 from services.shared.outbound_http import AddressPolicy, OutboundHttp, RequestFailed, Url, is_public
-from tests.support.receiver import close_early, hang, receiving, status
+from tests.support.receiver import TEN_MEGABYTES, close_early, endless_interim, hang, receiving, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -205,6 +205,14 @@ async def test_failures_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await _post(http, url) == "CONNECTION_FAILED"
     assert await _post(OutboundHttp(AddressPolicy(), timeout_seconds=1), "http://example.com/") == "URL_NOT_ALLOWED"
     assert await _post(OutboundHttp(AddressPolicy(), timeout_seconds=1), "https://10.0.0.1/") == "HOST_NOT_PUBLIC"
+
+
+async def test_interim_responses_without_end_are_given_up() -> None:
+    async with receiving() as receiver:
+        receiver.answers.append(endless_interim)
+        http = OutboundHttp(LOOPBACK, timeout_seconds=5)
+        assert await _post(http, f"http://127.0.0.1:{receiver.port}/") == "RESPONSE_INVALID"
+        assert receiver.bytes_written < TEN_MEGABYTES
 
 
 async def test_a_certificate_must_be_of_a_known_authority_and_of_the_name_in_the_url(tmp_path: Path) -> None:
