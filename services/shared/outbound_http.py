@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import httpcore
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     Address: TypeAlias = IPv4Address | IPv6Address
@@ -223,7 +223,7 @@ class OutboundHttp:
             raise RequestFailed("TIMED_OUT") from None
         except httpcore.ConnectError:
             raise RequestFailed("TLS_FAILED" if backend.stream else "CONNECTION_FAILED") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol):
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, ssl.SSLError):
             raise RequestFailed("RESPONSE_INVALID") from None
         finally:
             await backend.close()

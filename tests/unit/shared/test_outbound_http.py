@@ -11,7 +11,8 @@ import pytest
 
 from services.deployment.pki import ensure_pki
 from services.shared.outbound_http import AddressPolicy, OutboundHttp, RequestFailed, Url, is_public
-from tests.support.receiver import TEN_MEGABYTES, close_early, endless_interim, hang, receiving, status
+from tests.support.receiver import TEN_MEGABYTES, break_tls, close_early, endless_interim, hang, receiving, status
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,11 +216,25 @@ async def test_interim_responses_without_end_are_given_up() -> None:
         assert receiver.bytes_written < TEN_MEGABYTES
 
 
-async def test_a_certificate_must_be_of_a_known_authority_and_of_the_name_in_the_url(tmp_path: Path) -> None:
-    ensure_pki(tmp_path)
+async def test_a_connection_that_stops_to_speak_tls_has_a_reason(tmp_path: Path) -> None:
+    serving, trusting = _contexts(tmp_path)
+    async with receiving(tls=serving) as receiver:
+        receiver.answers.append(break_tls)
+        http = OutboundHttp(LOOPBACK, timeout_seconds=5, resolve=Names(["127.0.0.1"]), tls=trusting)
+        assert await _post(http, f"https://payment:{receiver.port}/") == "RESPONSE_INVALID"
+        await eventually(receiver.idle)
+
+
+def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the TLS of a receiver with the certificate of `payment`, and of a client that trusts it."""
+    ensure_pki(folder)
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(tmp_path / "payment.crt", tmp_path / "payment.key")
-    trusting = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    serving.load_cert_chain(folder / "payment.crt", folder / "payment.key")
+    return serving, ssl.create_default_context(cafile=folder / "ca.crt")
+
+
+async def test_a_certificate_must_be_of_a_known_authority_and_of_the_name_in_the_url(tmp_path: Path) -> None:
+    serving, trusting = _contexts(tmp_path)
     async with receiving(tls=serving) as receiver:
         resolve = Names(*[["127.0.0.1"]] * 3)
         trusted = OutboundHttp(LOOPBACK, timeout_seconds=5, resolve=resolve, tls=trusting)
