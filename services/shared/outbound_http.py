@@ -38,8 +38,9 @@ MAX_PORT = 65_535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_CONNECTED = 4
 """Addresses of a host that are tried."""
-LOOKUPS = 32
-"""Concurrent look-ups, in threads of their own: a name server that hangs holds up nothing else."""
+LOOKUPS = 128
+"""Concurrent look-ups, in threads of their own: a name server that hangs holds up nothing else. The system's resolver
+gives up later than the requests that wait for it."""
 MAX_RESPONSE_BYTES = 8 * 1024
 """Maximum number of bytes that are read of a response: interim responses (1xx) have no end of their own, and parsing
 them takes the time of all other calls."""
@@ -198,6 +199,7 @@ class OutboundHttp:
         self._timeout_seconds = timeout_seconds
         self._resolve = resolve or self._look_up
         self._given_tls = tls
+        self._lookups: dict[str, asyncio.Future[Sequence[str]]] = {}
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -257,12 +259,24 @@ class OutboundHttp:
             raise RequestFailed("HOST_NOT_PUBLIC")
         return found
 
-    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+    async def _look_up(self, host: str, _: int) -> Sequence[str]:
+        """Ask the system's resolver; requests to a host that is being looked up wait for the same answer."""
+
         def look_up() -> Sequence[str]:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             return [str(sockaddr[0]) for *_, sockaddr in found]
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        def done(found: asyncio.Future[Sequence[str]]) -> None:
+            del self._lookups[host]
+            if not found.cancelled():
+                found.exception()  # Whoever waited for it may have given up.
+
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+            self._lookups[host] = lookup
+            lookup.add_done_callback(done)
+        return await asyncio.shield(lookup)
 
     async def close(self) -> None:
         """End the threads of look-ups, without waiting for those that hang."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import threading
+from collections import Counter
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from services.deployment.pki import ensure_pki
-from services.shared.outbound_http import AddressPolicy, OutboundHttp, RequestFailed, Url, is_public
+from services.shared.outbound_http import LOOKUPS, AddressPolicy, OutboundHttp, RequestFailed, Url, is_public
 from tests.support.receiver import TEN_MEGABYTES, break_tls, close_early, endless_interim, hang, receiving, status
 from tests.support.waiting import eventually
 
@@ -253,6 +256,28 @@ async def test_a_name_server_that_hangs_is_waited_for_no_longer_than_the_rest() 
     assert await _post(OutboundHttp(AddressPolicy(), timeout_seconds=0.1, resolve=hanging), "https://a.test/") == (
         "TIMED_OUT"
     )
+
+
+async def test_a_name_server_that_hangs_takes_one_thread_for_each_of_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer, resolve = Counter[str](), threading.Event(), socket.getaddrinfo
+
+    def look_up(host: str, *arguments: Any, **options: Any) -> Any:
+        asked[host] += 1
+        if host.startswith("slow"):
+            answer.wait()
+        return resolve("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with receiving() as receiver:
+        http = OutboundHttp(LOOPBACK, timeout_seconds=2)
+        slow = [f"http://slow{number % 4}.test:{receiver.port}/" for number in range(2 * LOOKUPS)]
+        try:
+            assert set(await asyncio.gather(*(_post(http, url) for url in slow))) == {"TIMED_OUT"}
+            assert await _post(http, f"http://quick.test:{receiver.port}/") == "204"
+        finally:
+            answer.set()
+            await http.close()
+    assert asked == {**{f"slow{number}.test": 1 for number in range(4)}, "quick.test": 1}
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("7", 7), ("0", 0), ("-1", 0), ("1e9", 0), ("9" * 20, 0), ("soon", 0)])
