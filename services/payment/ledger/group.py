@@ -36,7 +36,8 @@ class Result:
     dropped: list[Pending] = field(default_factory=list)
     """Commands whose callers had gone away when the locks were held."""
     outdated: list[Pending] = field(default_factory=list)
-    """Commands of users whose wallets were opened elsewhere meanwhile: their accounts are to be looked up again."""
+    """Commands for another group: of users whose wallets were opened elsewhere meanwhile, so that their accounts are to
+    be looked up again, and of accounts with more expired rows than one group takes."""
 
 
 class Committer:
@@ -63,7 +64,7 @@ class Committer:
             locked_out = next((account_id for account_id in pending.accounts if account_id in loaded.unlocked), None)
             if pending.abandoned:
                 result.dropped.append(pending)
-            elif not loaded.opened.isdisjoint(pending.needs.users):
+            elif not (loaded.opened.isdisjoint(pending.needs.users) and loaded.expiring.isdisjoint(pending.accounts)):
                 result.outdated.append(pending)
             elif locked_out is not None:
                 result.skipped.append((pending, locked_out))

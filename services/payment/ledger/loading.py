@@ -6,7 +6,7 @@ balance beside an old hold, which could then be captured twice.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from services.payment.ledger.model import (
     Velocity,
 )
 from services.payment.ledger.pending import Record
-from services.payment.ledger.rows import Parameters, array
+from services.payment.ledger.rows import MAX_EXPIRED, Parameters, array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,6 +81,8 @@ class Loaded:
     records: dict[Identity, Record] = field(default_factory=dict)
     expired: list[Any] = field(default_factory=list)
     """Rows of locked accounts that have expired."""
+    expiring: set[str] = field(default_factory=set)
+    """Accounts that may have more of these."""
     opened: set[str] = field(default_factory=set)
     """Users whose wallets were opened after their accounts had been looked up."""
     unlocked: set[str] = field(default_factory=set)
@@ -171,6 +173,8 @@ class Loader:
         for kind in self._kinds.values():
             expired = [kind.read(row) for row in by_tag[f"expired {kind.type.__name__}"]]
             loaded.expired += expired
+            counts = Counter(row.account.id for row in expired)
+            loaded.expiring |= {account_id for account_id, count in counts.items() if count >= MAX_EXPIRED}
             found = [kind.read(row) for row in by_tag[kind.type.__name__]]
             if expired or found:
                 index(loaded.changes.rows[kind.type], [*expired, *found])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2_grpc
 from azora.payment.v1 import ledger_service_pb2 as pb
@@ -16,6 +17,7 @@ from services.payment.proofs.publication import CheckpointFile, PublishedCheckpo
 from tests.support.payment import EDUCATION, RunningPayment, azr
 from tests.support.refusals import refusal
 from tests.support.tampering import recompute, tamper
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,12 +201,35 @@ async def test_checkpoints_that_were_changed_are_found(payment: RunningPayment, 
 
 async def test_checkpoints_made_at_once_are_one(payment: RunningPayment) -> None:
     await active_ledger(payment)
-    made = await asyncio.gather(*(payment.replica.checkpoints.create_checkpoint() for _ in range(5)))
-    assert len({checkpoint.note for checkpoint in made}) == 1
+    admin, request = payment.admin(), pb.CreateCheckpointRequest()
+    here = (payment.replica.checkpoints.create_checkpoint() for _ in range(3))
+    there = (stub(payment).CreateCheckpoint(request, metadata=admin.metadata) for _ in range(3))
+    made, answers = await asyncio.gather(asyncio.gather(*here), asyncio.gather(*there))
+    notes = [checkpoint.note for checkpoint in made] + [answer.checkpoint.note for answer in answers]
+    assert len(set(notes)) == 1
     assert (await payment.replica.checkpoints.create_checkpoint()).number == 1
     await payment.rich(10)
     assert (await payment.replica.checkpoints.create_checkpoint()).number == 2
     assert await found(payment) == []
+
+
+async def test_proofs_leave_connections_for_calls(payment: RunningPayment) -> None:
+    replica = payment.replica
+    await payment.rich(10)
+    connection = await asyncpg.connect(payment.owner_url.replace("+asyncpg", ""))
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
+            running: list[asyncio.Task[Any]] = [
+                asyncio.create_task(replica.verification.verify(position=Position())) for _ in range(20)
+            ]
+            running += [asyncio.create_task(replica.checkpoints.create_checkpoint()) for _ in range(20)]
+            await eventually(lambda: payment.sql("SELECT FROM pg_locks WHERE NOT granted"))
+            async with asyncio.timeout(5):
+                assert await replica.checkpoints.list_checkpoint_keys() == []
+    finally:
+        await connection.close()
+    await asyncio.gather(*running)
 
 
 async def test_the_next_key_is_endorsed_by_the_one_before(payment: RunningPayment) -> None:
