@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 
-from services.payment.ledger.group import Committer, Result
+from services.payment.ledger.group import Committer
 from services.payment.ledger.pending import Outcome, Pending
 from services.payment.ledger.session import Session
 from services.shared.db import DRIVER_ERRORS
@@ -217,10 +217,10 @@ class Writer:
             try:
                 # The statements of a group are spans of one of its calls.
                 with within(next((pending.span for pending in group if pending.span), None)):
-                    await self._committer.resolve(session, group)
+                    owners = await self._committer.resolve(session, group)
                     group = self._divert(group) if lane is None else group
                     wait_for = lane.account_id if lane else None
-                    result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
+                    result = await self._committer.commit(session, group, owners, wait_for=wait_for)
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
                 await self._end(session)
                 if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
