@@ -222,7 +222,7 @@ class Writer:
                     wait_for = lane.account_id if lane else None
                     result = await self._committer.commit(session, group, owners, wait_for=wait_for)
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
-                await self._end(session)
+                await self._end(session, error)
                 if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
                     return [(pending, "") for pending in group]
                 failure = error
@@ -308,10 +308,13 @@ class Writer:
                 return session
         return await Session.open(self._database)
 
-    async def _end(self, session: Session) -> None:
-        """Leave nothing open: roll back, or give the connection up."""
+    async def _end(self, session: Session, error: Exception) -> None:
+        """Leave nothing open: roll back, or give the connection up, at once if the database did not answer on it."""
         try:
-            await session.rollback()
+            if isinstance(error, TimeoutError):
+                session.close()
+            else:
+                await session.rollback()
         except (*DRIVER_ERRORS, OSError, TimeoutError):
             session.close()
         if not session.closed:
