@@ -304,6 +304,7 @@ class Writer:
     async def _acquire(self) -> Session:
         while self._sessions:
             session = self._sessions.pop()
+            session.wrote = False
             if not session.closed:
                 return session
         return await Session.open(self._database)

@@ -36,3 +36,13 @@ async def test_a_backend_that_freezes_costs_nobody_more_than_a_deadline(ledgers:
         os.kill(backend["pid"], signal.SIGCONT)
     await ledgers.one.pay(user, key="k")
     assert (await ledgers.posted(user), await ledgers.posted(other)) == (999, 999)
+
+
+async def test_a_connection_lost_before_anything_was_written_costs_no_command(ledgers: Ledgers) -> None:
+    user = await ledgers.rich()  # By the same connection, which has written before.
+    async with ledgers.stalled("LOCK TABLE wallets IN ACCESS EXCLUSIVE MODE"):
+        call = asyncio.create_task(ledgers.one.pay(user))
+        await eventually(ledgers.waiting)
+        await ledgers.terminate()
+    await call
+    assert await ledgers.posted(user) == 999
