@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
@@ -26,8 +26,6 @@ from services.shared.telemetry import recorded_span, within
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from _typeshed import DataclassInstance
-
     from services.payment.ledger.book import Command
     from services.payment.ledger.pending import Identity
     from services.payment.ledger.rows import Kind
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from services.shared.outbox import Outbox
 
 Effect = TypeVar("Effect")
-Quoted = TypeVar("Quoted", bound="DataclassInstance")
 Response = TypeVar("Response", bound="Message")
 
 logger = logging.getLogger(__name__)
@@ -102,12 +99,12 @@ class Writer:
         """Return what the command would do now, without doing it. Raises what `run` would."""
         return cast("Effect", (await self._submit(command, None, quote=True))[0])
 
-    async def quote_answer(self, command: Command[Quoted], call: Idempotent[Quoted, Response]) -> Response:
+    async def quote_answer(self, command: Command[Effect], call: Idempotent[Effect, Response]) -> Response:
         """Return the answer that the command would get now, without doing it: what it would create has no ID.
 
         Raises what `run` would. The key is neither asked nor kept.
         """
-        return call.encode(replace(await self.quote(command), id=""))
+        return call.encode(await self.quote(command))
 
     async def answer(self, command: Command[Effect], call: Idempotent[Effect, Response]) -> Response:
         """Run a command once for its key; later calls get the same answer.
