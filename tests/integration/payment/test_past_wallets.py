@@ -147,6 +147,16 @@ async def test_a_transaction_that_takes_longer_than_that_is_waited_for(
         assert past is not None
         return past.balances[0].posted_minor
 
+    async def readable() -> datetime | None:
+        """Return a time that may be read, once the payment is older."""
+        moment = "clock_timestamp() - interval '5 seconds'"
+        rows = await ledgers.sql(
+            f"SELECT {moment} FROM (SELECT query_start, {SESSIONS} AND wait_event_type = 'Lock') AS writing"  # noqa: S608
+            f" WHERE query_start < {moment}",
+            app=True,
+        )
+        return rows[0][0] if rows else None
+
     async def read_or_waiting() -> bool:
         waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid NOT IN (SELECT {})"
         return reading.done() or bool(await ledgers.sql(waiting.format(SESSIONS)))
@@ -154,8 +164,8 @@ async def test_a_transaction_that_takes_longer_than_that_is_waited_for(
     async with ledgers.stalled():
         paying = asyncio.create_task(ledgers.one.pay(user))
         await eventually(ledgers.waiting)
-        (row,) = await ledgers.sql("SELECT clock_timestamp() FROM (SELECT pg_sleep(5)) AS waited")
-        moment = row[0] - timedelta(seconds=5)
+        moment = await eventually(readable)
+        assert moment is not None
         reading = asyncio.create_task(read(moment))
         await eventually(read_or_waiting)
     await paying
