@@ -11,10 +11,12 @@ import pytest
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2_grpc
 from azora.payment.v1 import ledger_service_pb2 as pb
 
+from services.payment.ledger.model import AccountKey
 from services.payment.proofs import note
 from services.payment.proofs.model import FindingType, Position
 from services.payment.proofs.publication import CheckpointFile, PublishedCheckpoint, published_findings
-from tests.support.payment import EDUCATION, RunningPayment, azr
+from services.shared.ids import new_id
+from tests.support.payment import EDUCATION, Person, RunningPayment, azr
 from tests.support.refusals import refusal
 from tests.support.tampering import recompute, tamper
 from tests.support.waiting import eventually
@@ -117,6 +119,30 @@ async def test_an_intact_ledger_has_no_findings(payment: RunningPayment) -> None
     await active_ledger(payment)
     for limit in (1, 2, 7, 5000):
         assert await found(payment, limit=limit) == []
+
+
+async def open_account(payment: RunningPayment, *, after: str, before: str) -> None:
+    """Have somebody earn whose account is between two others."""
+    user_id, wallet_id = new_id(), new_id()
+    while not after < AccountKey.wallet(wallet_id, "AZR").id < before:
+        wallet_id = new_id()
+    await payment.sql("INSERT INTO wallets (id, user_id) VALUES ($1, $2)", wallet_id, user_id)
+    await payment.earn(Person(user_id, (), payment), 5)
+
+
+async def test_an_account_that_is_opened_between_two_pages_is_no_finding(payment: RunningPayment) -> None:
+    await active_ledger(payment)
+    findings: list[Finding] = []
+    position: Position | None = Position()
+    opened = 0
+    while position is not None:
+        verified, position = await payment.replica.verification.verify(position=position, limit=3)
+        findings += verified.findings
+        if position is not None and position.progress:
+            await open_account(payment, after=position.after, before=position.progress.account_id)
+            opened += 1
+    assert opened
+    assert findings == []
 
 
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["", "checkpointed"])
