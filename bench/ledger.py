@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from services.local.postgres import Cluster
 
 WALLETS, FUNDS_MINOR = 2000, 1_000_000_000
+FUNDED_AT_ONCE = 100
 WINDOW = timedelta(days=14)
 METHOD = "azora.payment.v1.CreatePaymentRequest"
 DEFAULT_RIGHTS = (
@@ -97,8 +98,10 @@ class Bench:
         """Migrate, open the wallets, and install the peer's function."""
         await upgrade("payment", self._cluster.url("payment", "payment_owner"))
         self._users = [new_id() for _ in range(WALLETS)]
-        funded = (self._writer.run(Earn(Earning(user, Money(FUNDS_MINOR), user, ""), "bench")) for user in self._users)
-        await asyncio.gather(*funded)
+        for start in range(0, WALLETS, FUNDED_AT_ONCE):
+            users = self._users[start : start + FUNDED_AT_ONCE]
+            earnings = (Earn(Earning(user, Money(FUNDS_MINOR), user, ""), "bench") for user in users)
+            await asyncio.gather(*map(self._writer.run, earnings))
         owner = await asyncpg.connect(self._cluster.url("payment", "payment_owner", "postgresql"))
         await owner.executemany(
             "INSERT INTO accounts (id, kind, owner_id, currency, stripe) VALUES ($1, 'REVENUE', $2, 'AZR', $3)"

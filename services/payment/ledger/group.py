@@ -51,8 +51,8 @@ class Committer:
         """Find out which accounts the commands of a group need. Raises the driver's errors."""
         await self._loader.resolve(session, group)
 
-    async def commit(self, session: Session, group: Sequence[Pending], *, wait_for: str | None = None) -> Result:
-        """Decide a resolved group in its order and commit it, after waiting for the lock of an account, if asked to.
+    async def commit(self, session: Session, group: Sequence[Pending], *, wait_for: Sequence[str] = ()) -> Result:
+        """Decide a resolved group in its order and commit it, after waiting for the locks of accounts, if asked to.
 
         Raises the driver's errors; the transaction is then open still, or unknown if it was committing.
         """
@@ -60,13 +60,13 @@ class Committer:
         loaded = await self._loader.load(session, group)
         result, committed = Result(), []
         for pending in group:
-            locked_out = next((account_id for account_id in pending.accounts if account_id in loaded.unlocked), None)
+            pending.locked = tuple(account_id for account_id in pending.accounts if account_id in loaded.unlocked)
             if pending.abandoned:
                 result.dropped.append(pending)
             elif not loaded.opened.isdisjoint(pending.needs.users):
                 result.outdated.append(pending)
-            elif locked_out is not None:
-                result.skipped.append((pending, locked_out))
+            elif pending.locked:
+                result.skipped.append((pending, pending.locked[0]))
             else:
                 committed.append(pending)
         book = Book(
@@ -102,6 +102,7 @@ class Committer:
         for job in changed.jobs:
             await session.write(ENQUEUE, enqueue_values(job.payload, delay=job.delay, once=job.once))
         await session.commit()
+        self._loader.remember(changed.owners.values())
         self._outbox.wake(published)
 
 

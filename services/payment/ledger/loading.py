@@ -107,7 +107,7 @@ class Loader:
         behind: dict[tuple[str, str], list[AccountKey]] = defaultdict(list)
         for tag, row in await _fetch(session, parts, parameters):
             if tag == "owner":
-                self._remember(Owner(str(row[0]), str(row[1]), row[2]))
+                self.remember([Owner(str(row[0]), str(row[1]), row[2])])
             else:
                 behind[tag, str(row[0])].append(AccountKey.wallet(str(row[1]), row[2]))
         for pending in group:
@@ -162,7 +162,7 @@ class Loader:
             by_tag[tag].append(row)
         loaded = Loaded(by_tag["clock"][0][0], Changes(accounts=accounts, owners=self._owners))
         for row in by_tag["owner"]:
-            self._remember(Owner(str(row[0]), str(row[1]), row[2]))
+            self.remember([Owner(str(row[0]), str(row[1]), row[2])])
             loaded.opened.add(str(row[1]))
         loaded.states = {str(row[0]): _STATES[row[1]] for row in by_tag["state"]}
         loaded.unlocked = {str(row[0]) for row in by_tag["unlocked"]}
@@ -188,10 +188,12 @@ class Loader:
         keys += [AccountKey.system(kind, stripe, currency) for kind in needs.system for currency in currencies]
         pending.accounts = {key.id: key for key in keys}
 
-    def _remember(self, owner: Owner) -> None:
-        if len(self._owners) >= MAX_OWNERS:
-            self._owners.pop(next(iter(self._owners)))
-        self._owners[owner.user_id] = owner
+    def remember(self, owners: Iterable[Owner]) -> None:
+        """Remember wallets that are committed, so that they are not looked up."""
+        for owner in owners:
+            if len(self._owners) >= MAX_OWNERS:
+                self._owners.pop(next(iter(self._owners)))
+            self._owners[owner.user_id] = owner
 
 
 async def _lock(session: Session, wanted: dict[str, AccountKey]) -> dict[str, Account]:
