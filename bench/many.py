@@ -45,6 +45,7 @@ class Tally:
     running: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
     failure: bytes = b""
+    transports: list[asyncio.BaseTransport] = field(default_factory=list)
 
     def next(self) -> tuple[bytes, float] | None:
         """Return a request at random and the time, or None when the load is over."""
@@ -72,6 +73,7 @@ class _Http(asyncio.Protocol):
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._tally.transports.append(transport)
         self._transport: asyncio.Transport = transport  # type: ignore[assignment] # TCP's
         self._send()
 
@@ -89,7 +91,6 @@ class _Http(asyncio.Protocol):
     def _send(self) -> None:
         following = self._tally.next()
         if following is None:
-            self._transport.close()
             self._tally.done()
             return
         self._sent = following[1]
@@ -107,6 +108,7 @@ class _Grpc(asyncio.Protocol):
         self._stream = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._tally.transports.append(transport)
         self._transport: asyncio.Transport = transport  # type: ignore[assignment] # TCP's, or a unix socket's
         self._transport.write(
             PREFACE
@@ -137,8 +139,6 @@ class _Grpc(asyncio.Protocol):
         following = self._tally.next()
         if following is None:
             self._tally.done()
-            if not self._sent:
-                self._transport.close()
             return
         self._stream += 2
         self._sent[self._stream] = following[1]
@@ -171,8 +171,12 @@ async def load(requests: Sequence[Request], callers: int, seconds: float) -> Loa
         else:
             address = urlsplit(first.target)
             await loop.create_connection(made, address.hostname, address.port)
-    async with asyncio.timeout(seconds + SPARE_SECONDS):
-        await tally.over.wait()
+    try:
+        async with asyncio.timeout(seconds + SPARE_SECONDS):
+            await tally.over.wait()
+    finally:
+        for transport in tally.transports:
+            transport.close()
     if tally.failure:
         raise WrongAnswer(f"{first.path}: {tally.failure!r}")
     return Load(len(tally.latencies), time.perf_counter() - begun, tally.latencies, 0)
