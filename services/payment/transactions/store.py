@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
 
 from services.payment.ledger.model import TransactionType
+from services.payment.ledger.store import last_sequence
 from services.payment.transactions.model import Movement, Position, Scan, Statement
 from services.shared.db import Id, Time
 from services.shared.money import INT64_MAX, Money
@@ -85,22 +86,8 @@ def _select(sql: str, **columns: Any) -> TextualSelect:
     return text(sql).bindparams(*parameters).columns(**columns)
 
 
-def _before(moment: str) -> str:
-    """Return the SQL of the number of entries of `account` before a moment."""
-    return f"""(
-        WITH RECURSIVE search (low, high) AS (
-            SELECT CAST(0 AS bigint), account.sequence
-            UNION ALL
-            SELECT
-                CASE WHEN middle.create_time < {moment} THEN middle.sequence ELSE low END,
-                CASE WHEN middle.create_time < {moment} THEN high ELSE middle.sequence - 1 END
-            FROM search JOIN entries middle
-                ON middle.account_id = account.id AND middle.sequence = (low + high + 1) / 2
-            WHERE low < high
-        )
-        SELECT max(low) FROM search WHERE low = high
-    )"""  # noqa: S608 - of constants
-
+_BEFORE_START = last_sequence("CAST(:start_time AS timestamptz)", inclusive=False)
+_BEFORE_END = last_sequence("CAST(:end_time AS timestamptz)", inclusive=False)
 
 # As a scalar subquery the planner sees that it is one account, and reads the page from the index, whatever came before.
 LIST = _select(
@@ -127,13 +114,13 @@ LIST_FILTERED = _select(
             CASE WHEN CAST(:reference AS text) <> ''
                     THEN coalesce((SELECT first - 1 FROM referred), account.sequence)
                 WHEN CAST(:start_time AS timestamptz) IS NULL THEN 0
-                ELSE {_before("CAST(:start_time AS timestamptz)")} END AS low,
+                ELSE {_BEFORE_START} END AS low,
             least(
                 CAST(:before AS bigint) - 1,
                 account.sequence,
                 CASE WHEN CAST(:reference AS text) <> '' THEN (SELECT last FROM referred) END,
                 CASE WHEN CAST(:end_time AS timestamptz) IS NOT NULL
-                    THEN {_before("CAST(:end_time AS timestamptz)")} END
+                    THEN {_BEFORE_END} END
             ) AS high
         FROM account
     )
@@ -197,8 +184,8 @@ BOUNDS = _select(
     span AS MATERIALIZED (
         SELECT account.id,
             CASE WHEN CAST(:start_time AS timestamptz) IS NULL THEN 0
-                ELSE {_before("CAST(:start_time AS timestamptz)")} END AS low,
-            {_before("CAST(:end_time AS timestamptz)")} AS high
+                ELSE {_BEFORE_START} END AS low,
+            {_BEFORE_END} AS high
         FROM account
     )
     SELECT span.id, span.low, greatest(span.low, span.high) AS high,
