@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from bench.peers import Peer
     from bench.system import System
 
-WALLETS, FUNDS_MINOR, FUNDED_AT_ONCE = 2000, 1_000_000_000, 100
+WALLETS, FUNDS_MINOR, FUNDED_AT_ONCE = 2000, 1_000_000_000, 50
 WINDOW = timedelta(days=14)
 METHOD = "azora.payment.v1.CreatePaymentRequest"
 PAY = "/azora.payment.v1.PaymentService/CreatePayment"
@@ -91,9 +91,7 @@ class Ledger:
         database = Database(url)
         writer = Writer(database, KINDS, Outbox("payment", EVENTS))
         for start in range(0, WALLETS, FUNDED_AT_ONCE):
-            funded = users[start : start + FUNDED_AT_ONCE]
-            earnings = (Earn(Earning(user, Money(FUNDS_MINOR), user, ""), "bench") for user in funded)
-            await asyncio.gather(*map(writer.run, earnings))
+            await asyncio.gather(*(_fund(writer, user) for user in users[start : start + FUNDED_AT_ONCE]))
         await database.close()
         async with system.connection("payment") as connection:
             await _install(connection, users)
@@ -231,15 +229,25 @@ async def pay(writer: Writer, users: Sequence[str], callers: int, seconds: float
     async def caller() -> None:
         while (sent := time.perf_counter()) < end:
             user = random.choice(users)  # noqa: S311 - a load
-            call, paid = keyed(user), False
-            while not paid:  # As callers do whom the writer could not tell what happened.
-                with suppress(DependencyUnavailable):
-                    await writer.answer(payment_command(user), call)
-                    paid = True
+            call = keyed(user)
+            await _until_known(lambda: writer.answer(payment_command(user), call))  # noqa: B023 - awaited here
             latencies.append(time.perf_counter() - sent)
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     return latencies
+
+
+async def _fund(writer: Writer, user: str) -> None:
+    earning = Earning(user, Money(FUNDS_MINOR), user, "")
+    await _until_known(lambda: writer.run(Earn(earning, "bench")))
+
+
+async def _until_known(run: Callable[[], Awaitable[object]]) -> None:
+    """Run a command again as callers do whom the writer could not tell what happened."""
+    while True:
+        with suppress(DependencyUnavailable):
+            await run()
+            return
 
 
 def sending(requests: Sequence[Request], processes: Sequence[psutil.Process]) -> Run:

@@ -122,6 +122,8 @@ INSERT INTO bench_commits DEFAULT VALUES;
 """
 """One bare commit: what the disk takes."""
 THREADS = 2
+MIN_SECONDS = 2
+"""pgbench takes whole seconds, and connects within them."""
 LATENCY = 2
 """Place of the latency, in microseconds, in a line of pgbench's log."""
 
@@ -136,8 +138,7 @@ class Pgbench:
         """Run a script; the CPU time is PostgreSQL's."""
         url = urlsplit(self.system.database_url("payment"))
         place = parse_qs(url.query)
-        # pgbench takes whole seconds.
-        duration = str(max(1, round(seconds)))
+        duration = str(max(MIN_SECONDS, round(seconds)))
         with tempfile.TemporaryDirectory(prefix="azb") as name:
             path = Path(name) / "script.sql"
             path.write_text(script)

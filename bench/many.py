@@ -170,7 +170,7 @@ async def load(requests: Sequence[Request], callers: int, seconds: float) -> Loa
             await loop.create_unix_connection(made, first.target.removeprefix("unix:"))
         else:
             address = urlsplit(first.target)
-            await loop.create_connection(made, address.hostname, address.port)
+            await loop.create_connection(made, address.hostname or "", address.port or 80)
     try:
         async with asyncio.timeout(seconds + SPARE_SECONDS):
             await tally.over.wait()
