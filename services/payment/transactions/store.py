@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from services.payment.transactions.model import MovementFilter
     from services.shared.pagination import PageRequest
 
+_TYPES = {str(kind): kind for kind in TransactionType}
 SCANNED_ENTRIES = 2000
 """Maximum number of entries that one page of a filtered list looks at: what it costs does not grow with history."""
 
@@ -313,15 +314,19 @@ def _start(request: PageRequest) -> int:
 
 
 def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
+    # By place, not by name: a statement has a million of them.
+    sequence, currency, amount, balance_after, id_, kind, create_time, payment_id, reference, description, others = row[
+        -len(_COLUMNS) :
+    ]
     return Movement(
-        id=row.id,
-        sequence=row.sequence,
-        type=TransactionType(row.type),
-        amount=Money(row.amount, row.currency),
-        balance_after=Money(row.balance_after, row.currency),
-        create_time=row.create_time,
-        description=row.description or "",
-        payment_id=row.payment_id or "",
-        reference=row.reference or "",
-        counterparty_wallet_ids=tuple(sorted(row.counterparties)),
+        id=id_,
+        sequence=sequence,
+        type=_TYPES[kind],
+        amount=Money(amount, currency),
+        balance_after=Money(balance_after, currency),
+        create_time=create_time,
+        description=description or "",
+        payment_id=payment_id or "",
+        reference=reference or "",
+        counterparty_wallet_ids=tuple(sorted(others)),
     )

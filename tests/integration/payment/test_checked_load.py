@@ -31,12 +31,12 @@ class ByTurns(PersistentLedger):
     def __init__(self, one: RunningPayment, two: RunningPayment) -> None:
         super().__init__(one.channel, one.signer)
         self._following: PersistentLedger = PersistentLedger(two.channel, one.signer)
-        self._sent = 0
+        self._number = 0
 
     async def send(self, call: Call) -> Answer:
         """Send a call until its outcome is known."""
-        self._sent += 1
-        return await (self._following.send(call) if self._sent % 2 else super().send(call))
+        self._number += 1
+        return await (self._following.send(call) if self._number % 2 else super().send(call))
 
 
 async def test_two_replicas_under_one_load_stay_exact(payment: RunningPayment) -> None:
