@@ -30,7 +30,7 @@ class Connection:
         """Begin a request whose body is to follow; return its stream."""
         self._last += 2
         pseudo = {":method": method, ":scheme": "http", ":path": path, ":authority": "localhost"}
-        await self._send(HEADERS, END_HEADERS, self._last, _block(pseudo | dict(headers)))
+        await self._send(HEADERS, END_HEADERS, self._last, block(pseudo | dict(headers)))
         return self._last
 
     async def data(self, stream: int, content: bytes) -> None:
@@ -40,10 +40,10 @@ class Connection:
 
     async def trailers(self, stream: int, headers: Mapping[str, str]) -> None:
         """End a request with trailers."""
-        await self._send(HEADERS, END_HEADERS | END_STREAM, stream, _block(headers))
+        await self._send(HEADERS, END_HEADERS | END_STREAM, stream, block(headers))
 
     async def _send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        self.writer.write(_frame(kind, flags, stream, payload))
+        self.writer.write(frame(kind, flags, stream, payload))
         await self.writer.drain()
 
 
@@ -51,7 +51,7 @@ class Connection:
 async def connection(port: int) -> AsyncIterator[Connection]:
     """Open a connection to a port of this machine; it closes with the block."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(SETTINGS, ACK, 0, b""))
+    writer.write(PREFACE + frame(SETTINGS, 0, 0, b"") + frame(SETTINGS, ACK, 0, b""))
     reading = asyncio.create_task(reader.read(-1))
     try:
         yield Connection(writer, reading)
@@ -61,11 +61,11 @@ async def connection(port: int) -> AsyncIterator[Connection]:
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
-def _block(headers: Mapping[str, str]) -> bytes:
+def block(headers: Mapping[str, str]) -> bytes:
     """Encode headers literally, without an index (RFC 7541 section 6.2.2)."""
     return b"".join(b"\0" + _text(name) + _text(value) for name, value in headers.items())
 
