@@ -1,0 +1,35 @@
+"""Renews the mesh's certificates while the system runs. Envoy, services and clients pick them up from their files."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from services.deployment.pki import RENEWED_SHARE, AuthorityMissingError, renew_certificates
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+    from pathlib import Path
+
+MAX_CHECK_SECONDS = 60.0
+CHECKS = 10
+"""Minimum number of checks between the time a certificate is due and its end."""
+
+
+async def keep_certificates(folder: Path, lifetime: dt.timedelta, say: Callable[[str], None]) -> None:
+    """Renew the certificates in `folder` before they expire, until cancelled; a failure is reported and retried."""
+    pause_seconds = min(MAX_CHECK_SECONDS, lifetime.total_seconds() * RENEWED_SHARE / CHECKS)
+    failed = False
+    while True:
+        await asyncio.sleep(pause_seconds)
+        try:
+            renewed = renew_certificates(folder, lifetime=lifetime)
+        except (OSError, AuthorityMissingError) as error:
+            if not failed:
+                say(f"cannot renew the mesh certificates ({error!r}); retrying")
+            failed = True
+        else:
+            if renewed:
+                say(f"mesh certificates renewed: {', '.join(renewed)}")
+            failed = False
