@@ -59,6 +59,11 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
     return f"## {service.full_name}\n\n{_table(header, rows)}"
 
 
+def summary(policy: MethodPolicy) -> tuple[str, str, str]:
+    """Return a policy's callers, rate and timeout, as the page has them."""
+    return ", ".join(_callers(policy)), _rate(policy), f"{policy.timeout_seconds:g} s"
+
+
 def _rate(policy: MethodPolicy) -> str:
     tier = policy.tier.name if policy.tier else ""
     return f"{tier}, each of `{policy.counted_field}`" if policy.counted_field else tier

@@ -6,10 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 LAST_LINES = 20
-TAIL_BYTES = 16_384
+TAIL_BYTES = 256 * 1024
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -24,11 +25,12 @@ def write_private(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
-def last_lines(path: Path, count: int = LAST_LINES) -> str:
-    """Return the last lines of a log; empty where there is none."""
+def last_lines(path: Path, count: int = LAST_LINES, *, without: Sequence[str] = ()) -> str:
+    """Return the last lines of a log that contain none of the texts in `without`; empty where there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+            lines = file.read().decode(errors="replace").splitlines()
+            return "\n".join([line for line in lines if not any(text in line for text in without)][-count:])
     except FileNotFoundError:
         return ""

@@ -32,8 +32,8 @@ def build(settings: GatewaySettings) -> Server:
     health, metrics = MeshHealth(settings, contract, servicer), ProcessMetrics()
     background = [partial(serve_pages, settings, health)]
     if settings.metrics_listen:
-        page = MetricsPage(health.channels, metrics)
-        background.append(partial(serve, page.app(), settings.metrics_listen))
+        page = MetricsPage(health.channels, metrics).app()
+        background += [partial(serve, page, address) for address in settings.metrics_listen.split(",")]
     interceptors = (
         Tracing(tracer()),
         Metrics(metrics.registry),
