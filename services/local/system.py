@@ -7,20 +7,22 @@ import shutil
 import sys
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY, load_contract
+from services.deployment.files import write_private
 from services.deployment.secret_keys import secret_key
+from services.local.account import caller
 from services.local.envoy import envoy_process
-from services.local.layout import replica_name
+from services.local.layout import private_folder, replica_name
 from services.local.probes import accepts
 from services.local.processes import Command
 from services.local.settings import inherited_environment
 from services.local.supervised import ProcessSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from services.compiler.envoy import Address, Profile
     from services.local.addresses import Addresses
@@ -71,8 +73,17 @@ class System:
         # Not before it is needed: the compiler imports for as long as everything else here, while services start.
         from services.compiler.envoy import write_bootstrap  # noqa: PLC0415
 
-        write_bootstrap(self.profile(), self.layout.bootstrap)
+        profile = self.profile()
+        private_folder(Path(profile.discovery), caller())
+        _write_discovery(profile)
+        write_bootstrap(profile, self.layout.bootstrap)
         return envoy_process(self.layout)
+
+    def publish(self, live: Callable[[str], Sequence[str]]) -> None:
+        """Tell Envoy, which may run, the addresses of each upstream's live replicas. Raises OSError."""
+        profile = self.profile()
+        upstreams = {name: tuple(map(_address, live(name))) for name in profile.upstreams}
+        _write_discovery(replace(profile, upstreams=upstreams))
 
     def profile(self) -> Profile:
         """Return what Envoy's bootstrap is compiled for."""
@@ -202,6 +213,16 @@ def listeners(names: Sequence[str], replicas: Mapping[str, int]) -> list[str]:
     """Return the replica names of all that Envoy and services call, and that has a port over TCP."""
     counts = {name: replicas.get(name, 1) for name in (*names, GATEWAY)} | {GATEWAY_HTTP: replicas.get(GATEWAY, 1)}
     return [replica_name(name, number) for name, count in counts.items() for number in range(count)] + ["mesh"]
+
+
+def _write_discovery(profile: Profile) -> None:
+    """Write the files that Envoy reads again when they change: those that do change."""
+    from services.compiler.envoy import discovery_files  # noqa: PLC0415 - see `System.envoy`
+
+    for name, text in discovery_files(profile).items():
+        path = Path(profile.discovery) / name
+        if not path.exists() or path.read_text() != text:
+            write_private(path, text.encode())
 
 
 def _address(listen: str) -> Address:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import load_contract
@@ -71,6 +72,7 @@ async def _live(system: System, report: Report, *, seeded: bool) -> None:
                 begun = time.monotonic()
                 async for step in _start(system, supervisor, watchers, seeded=seeded):
                     report.say(step)
+                supervisor.changed = partial(_publish, system, supervisor, report.say)
                 report.welcome(system, seconds=time.monotonic() - begun, seeded=seeded)
                 watchers.create_task(watch_health(system, supervisor, report.say))
         except BaseExceptionGroup as failures:
@@ -126,6 +128,14 @@ async def _start_afresh(
     # Last, as /health is the gateway's: a system that says it is healthy has its accounts and courses.
     yield "starting the gateway"
     await supervisor.start(Stage.SERVICES, system.gateway(), watchers)
+
+
+def _publish(system: System, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    """Tell Envoy which replicas are live; where that fails, its health checks still find out."""
+    try:
+        system.publish(supervisor.live)
+    except OSError as error:
+        say(f"cannot tell Envoy which replicas are live ({error.strerror})")
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def edge_listener(profile: Profile, contract: Contract) -> Json:
         listening(profile.public),
         _identity(profile) | _limits() | {"route_config": _routes(profile, contract)},
         _filters(profile, contract),
-        transport_socket=tls.public_server(profile.public_certificate) if profile.public_certificate else None,
+        transport_socket=tls.public_server(profile) if profile.public_certificate else None,
     )
     return public(listener)
 

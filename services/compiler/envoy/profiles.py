@@ -70,6 +70,8 @@ class Profile:
     """A folder for Envoy's own sockets."""
     upstreams: Mapping[str, tuple[Address, ...]]
     """All replicas of each service, by the name that its proto packages have, and of the gateway's own process."""
+    discovery: str
+    """The folder of the files that a running Envoy reads again: replicas and secrets (`discovery_files`)."""
     certificate: Certificate
     """Envoy's identity on the mesh."""
     authority: str
@@ -156,6 +158,7 @@ def local(settings: LocalSettings) -> Profile:
         mesh=Pipe(str(settings.runtime / "mesh.sock")),
         runtime=str(settings.runtime),
         upstreams={name: pipes(name) for name in (*load_contract().owners, GATEWAY, GATEWAY_HTTP)},
+        discovery=f"{settings.runtime}/discovery",
         certificate=Certificate(f"{settings.pki}/{ENVOY}.crt", f"{settings.pki}/{ENVOY}.key"),
         authority=f"{settings.pki}/ca.crt",
         public_certificate=settings.public_certificate,
@@ -167,6 +170,9 @@ def local(settings: LocalSettings) -> Profile:
         otlp=settings.otlp,
         trace_sample_ratio=settings.trace_sample_ratio,
     )
+
+
+COMPOSE_PUBLIC_CERTIFICATE = Certificate("/run/secrets/public.crt", "/run/secrets/public.key")
 
 
 def compose(settings: EnvoySettings | None = None) -> Profile:
@@ -182,6 +188,7 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
         mesh=Tcp("0.0.0.0", 9443),  # noqa: S104
         runtime="/tmp",  # noqa: S108 - the container's own, and the one folder that its user may write
         upstreams=services | {GATEWAY_HTTP: (Tcp(GATEWAY, 8081),)},
+        discovery="/etc/envoy/discovery",
         certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
         authority="/run/secrets/ca.crt",
         descriptors="/etc/envoy/descriptors.binpb",
@@ -194,7 +201,7 @@ def _chosen(settings: EnvoySettings) -> dict[str, Any]:
     """Return the fields of compose's profile that are settings."""
     tls = settings.public_certificate is not None
     return {
-        "public_certificate": Certificate("/run/secrets/public.crt", "/run/secrets/public.key") if tls else None,
+        "public_certificate": COMPOSE_PUBLIC_CERTIFICATE if tls else None,
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
         "cors_localhost": settings.development,
