@@ -44,7 +44,7 @@ class Replica:
     start_time: float = 0.0
     answers: bool = False
     errors: float = 0.0
-    buckets: Counter[float] = field(default_factory=Counter)
+    buckets: dict[float, float] = field(default_factory=lambda: defaultdict(float))
     """Calls by upper bound of their duration, cumulative, as Prometheus has them."""
 
 
@@ -118,7 +118,7 @@ class Sample:
 
 def rates(before: Replica | None, after: Replica | None, seconds: float) -> Rates | None:
     """Return what a replica served between two samples; None where it did not answer, or started in between."""
-    if before is None or after is None or before.start_time != after.start_time:
+    if before is None or after is None or not after.answers or before.start_time != after.start_time:
         return None
     buckets = {bound: count - before.buckets[bound] for bound, count in after.buckets.items()}
     return Rates(buckets.get(float("inf"), 0.0) / seconds, (after.errors - before.errors) / seconds, buckets)
@@ -181,8 +181,8 @@ def _add_metrics(sample: Sample, page: str) -> None:
                 replica.errors += point.value
             elif (point.name, labels.get("state")) in DEAD:  # Of the service's database: the same of each replica.
                 dead[service, point.name] = point.value
-    for (service, _), count in dead.items():
-        sample.dead_letters[service] += int(count)
+    for (service, _), letters in dead.items():
+        sample.dead_letters[service] += int(letters)
 
 
 def _add_envoy(sample: Sample, info: Any, clusters: Any, stats: Any) -> None:

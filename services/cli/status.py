@@ -52,7 +52,7 @@ def _processes(before: Sample, after: Sample) -> Iterator[tuple[str, ...]]:
         process, replica = after.processes.get(name), after.replicas.get(name)
         served = _served(before.replicas.get(name), replica, after.time - before.time)
         version = replica.version if replica else after.versions.get(name, "")
-        uptime = _duration(after.time - replica.start_time) if replica else "-"
+        uptime = _duration(after.time - replica.start_time) if replica and replica.start_time else "-"
         pid = str(process.identity.pid) if process else "-"
         yield (name, pid, after.health(name), version or "-", uptime, *served)
 
@@ -64,7 +64,7 @@ def _order(name: str) -> tuple[int, str]:
     return (last.index(service) + 1 if service in last else 0, name)
 
 
-def _served(before: Replica | None, after: Replica | None, seconds: float) -> tuple[str, str, str, str]:
+def _served(before: Replica | None, after: Replica | None, seconds: float) -> tuple[str, ...]:
     measured = rates(before, after, seconds)
     if measured is None:
         return ("-",) * 4

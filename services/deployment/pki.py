@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.compiler.contract import ENVOY, GATEWAY, load_contract
-from services.deployment.files import write_private
+from services.deployment.files import write_private_together
 from services.shared.principal import TRUST_DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 AUTHORITY = "ca"
@@ -28,7 +28,8 @@ RENEWED_SHARE = 1 / 3
 BACKDATED = dt.timedelta(minutes=5)
 """Machines' clocks differ a little."""
 
-Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+"""A certificate with its private key."""
 
 
 def identities() -> tuple[str, ...]:
@@ -51,7 +52,7 @@ def ensure_pki(
     folder.chmod(0o700)
     renewed = []
     if _read(folder, AUTHORITY, AUTHORITY_MARGIN) is None:
-        _write(folder, AUTHORITY, _make_authority())
+        _write(folder, {AUTHORITY: _make_authority()})
         renewed.append(AUTHORITY)
     return renewed + renew_certificates(folder, names, lifetime=lifetime)
 
@@ -66,16 +67,16 @@ def renew_certificates(
     authority = _read(folder, AUTHORITY)
     if authority is None:
         raise AuthorityMissingError
-    renewed = []
+    renewed = {}
     for name in names or identities():
         pair = _read(folder, name, lifetime * RENEWED_SHARE)
         if pair is None or _left(pair[0]) > lifetime or not _issued(pair[0], name, authority[0]):
-            _write(folder, name, _issue(name, authority, lifetime))
-            renewed.append(name)
-    return renewed
+            renewed[name] = issue(name, authority, lifetime)
+    _write(folder, renewed)
+    return list(renewed)
 
 
-def _read(folder: Path, name: str, margin: dt.timedelta = dt.timedelta()) -> Authority | None:
+def _read(folder: Path, name: str, margin: dt.timedelta = dt.timedelta()) -> Pair | None:
     """Return the certificate and key of that name; None if missing, broken, unmatched or valid for `margin` at most."""
     try:
         certificate = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
@@ -101,17 +102,18 @@ def _issued(certificate: x509.Certificate, name: str, authority: x509.Certificat
     return names == _alternative_names(name)
 
 
-def _write(folder: Path, name: str, pair: Authority) -> None:
-    """Write the key and then the certificate: whoever sees the certificate change finds its key beside it."""
-    certificate, key = pair
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    write_private(folder / f"{name}.key", private)
-    write_private(folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
+def _write(folder: Path, pairs: Mapping[str, Pair]) -> None:
+    """Write each key and then its certificate: whoever sees a certificate change finds its key beside it."""
+    contents = {}
+    for name, (certificate, key) in pairs.items():
+        contents[folder / f"{name}.key"] = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        contents[folder / f"{name}.crt"] = certificate.public_bytes(serialization.Encoding.PEM)
+    write_private_together(contents)
 
 
-def _make_authority() -> Authority:
+def _make_authority() -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Azora mesh authority")])
     domain = TRUST_DOMAIN.removeprefix("spiffe://").partition("/")[0]
@@ -128,7 +130,8 @@ def _make_authority() -> Authority:
     return builder.sign(key, hashes.SHA256()), key
 
 
-def _issue(name: str, authority: Authority, lifetime: dt.timedelta) -> Authority:
+def issue(name: str, authority: Pair, lifetime: dt.timedelta) -> Pair:
+    """Return a new key and its certificate from the authority, with the SPIFFE identity of `name`."""
     issuer, issuer_key = authority
     key = ec.generate_private_key(ec.SECP256R1())
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
