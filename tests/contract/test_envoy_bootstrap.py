@@ -104,9 +104,12 @@ def test_time_and_retries_follow_the_policies(profile: Profile, listener: str) -
         limit = "15s" if path.startswith("/grpc.reflection.") else f"{policy.timeout_seconds:g}s"
         assert action["max_stream_duration"] == {"max_stream_duration": limit, "grpc_timeout_header_max": limit}
         assert "timeout" not in action, "the two silently break each other"
-        retried = set(action["retry_policy"]["retry_on"].split(","))
-        assert retried >= {"connect-failure", "refused-stream"}
-        assert ({"reset", "unavailable"} <= retried) is (policy.retry_safe and not policy.server_streaming)
+        retries = action["retry_policy"]
+        retried, repeatable = retries["retry_on"].split(","), policy.retry_safe and not policy.server_streaming
+        assert retried == ["connect-failure", "refused-stream", *(["reset", "unavailable"] if repeatable else [])]
+        replicated = len(profile.upstreams.get(policy.owner, ())) > 1
+        assert ("per_try_timeout" in retries) is (repeatable and replicated)
+        assert ("hedge_policy" in action) is (repeatable and replicated and policy.no_side_effects)
 
 
 def test_the_mesh_admits_whom_the_policies_name(profile: Profile) -> None:

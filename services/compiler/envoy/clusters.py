@@ -20,6 +20,8 @@ MAX_REFLECTION_STREAMS = 128
 """Maximum number of reflection's streams, half of what the gateway serves at once."""
 MAX_WATCHES = 10_000
 """Maximum number of watches that all replicas of a service serve."""
+RETRY_BUDGET = {"budget_percent": {"value": 20}, "min_retry_concurrency": 10}
+"""Retries may add a fifth to the calls in flight and no more, so that they cannot keep a sick service down."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -84,10 +86,14 @@ def _service(profile: Profile, name: str, health: str) -> Json:
                     "max_connections": 100,
                     "max_pending_requests": 512,
                     "max_requests": 1024,
-                    # Retries may add a fifth to the load and no more, so that they cannot keep a sick service down.
-                    "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
+                    "retry_budget": RETRY_BUDGET,
                 },
-                {"priority": "HIGH", "max_connections": 100, "max_requests": MAX_WATCHES},
+                {
+                    "priority": "HIGH",
+                    "max_connections": 100,
+                    "max_requests": MAX_WATCHES,
+                    "retry_budget": RETRY_BUDGET,
+                },
             ]
         },
         # With every replica unhealthy, fail at once: sending the calls anyway would only make them time out.

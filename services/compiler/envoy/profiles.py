@@ -78,6 +78,8 @@ class Profile:
     """The mesh's certificate authority (path of a PEM file)."""
     public_certificate: Certificate | None = None
     """Makes the public port TLS."""
+    scaled: bool = False
+    """Whether each host name stands for two replicas or more."""
     descriptors: str = str(DESCRIPTORS)
     """Path of the descriptor set, where Envoy finds it."""
     reflection: bool = False
@@ -101,6 +103,10 @@ class Profile:
     """The OpenTelemetry collector (OTLP over gRPC, plain text) that Envoy's spans go to; unset exports none."""
     trace_sample_ratio: float = 1.0
     """Share of traces begun at the edge that are sampled, where an OTLP endpoint is set."""
+
+    def is_replicated(self, cluster: str) -> bool:
+        """Whether a service has two replicas or more, so that another can be asked when one is slow."""
+        return self.scaled or len(self.upstreams[cluster]) > 1
 
     @property
     def admin(self) -> Pipe:
@@ -202,6 +208,7 @@ def _chosen(settings: EnvoySettings) -> dict[str, Any]:
     tls = settings.public_certificate is not None
     return {
         "public_certificate": COMPOSE_PUBLIC_CERTIFICATE if tls else None,
+        "scaled": settings.scaled,
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
         "cors_localhost": settings.development,
