@@ -109,7 +109,7 @@ class Sample:
             return "healthy" if ENVOY in self.versions else "not answering"
         if name == "postgres":
             return "healthy" if self.database_answers else "not answering"
-        for upstream, address in process.upstreams.items():
+        for upstream, address in process.addresses.items():
             state = self.upstreams[upstream].hosts.get(address, "unknown to Envoy")
             if state != "healthy":
                 return state

@@ -24,8 +24,8 @@ DRAIN_SECONDS = 5
 ACTIVE = "http.edge.downstream_rq_active"
 
 
-def envoy_process(layout: Layout) -> ProcessSpec:
-    """Return how Envoy is run on the bootstrap of the layout."""
+def envoy_process(layout: Layout, mesh: str) -> ProcessSpec:
+    """Return how Envoy is run on the bootstrap of the layout, with its internal listener at `mesh`."""
     admin = layout.socket("admin")
     return ProcessSpec(
         name="envoy",
@@ -43,6 +43,7 @@ def envoy_process(layout: Layout) -> ProcessSpec:
         ),
         ready=lambda: _is_live(admin),
         pre_stop=lambda: _drain(admin),
+        addresses={"mesh": mesh},
     )
 
 

@@ -49,7 +49,7 @@ async def _unhealthy(system: System, running: list[SupervisedProcess]) -> set[st
     ready = await asyncio.gather(*(process.spec.ready() for process in probed))
     failed = {process.spec.name for process, is_ready in zip(probed, ready, strict=True) if not is_ready}
     failing = await failing_upstreams(system.layout.socket("admin"))
-    return failed | {process.spec.name for process in probed if failing & set(process.spec.upstreams.values())}
+    return failed | {process.spec.name for process in probed if failing & set(process.spec.addresses.values())}
 
 
 async def failing_upstreams(admin: Path) -> set[str]:

@@ -68,8 +68,8 @@ class Registered:
 
     identity: Identity
     stop_signal: signal.Signals
-    upstreams: Mapping[str, str]
-    """Its listen addresses by the name of Envoy's upstream that they are replicas of."""
+    addresses: Mapping[str, str]
+    """Its listen addresses, as in `ProcessSpec`."""
 
 
 class Register:
@@ -82,12 +82,12 @@ class Register:
         self._entries: dict[str, Registered] = {}
 
     def add(
-        self, name: str, pid: int, stop_signal: signal.Signals, upstreams: Mapping[str, str] = MappingProxyType({})
+        self, name: str, pid: int, stop_signal: signal.Signals, addresses: Mapping[str, str] = MappingProxyType({})
     ) -> None:
         """Record that the process of that name runs as `pid`."""
         identity = identify(pid)
         if identity is not None:
-            self._entries[name] = Registered(identity, stop_signal, upstreams)
+            self._entries[name] = Registered(identity, stop_signal, addresses)
             self._write()
 
     def remove(self, name: str) -> None:
@@ -101,7 +101,7 @@ class Register:
                 "pid": entry.identity.pid,
                 "started": entry.identity.started,
                 "stop_signal": entry.stop_signal.value,
-                "upstreams": dict(entry.upstreams),
+                "addresses": dict(entry.addresses),
             }
             for name, entry in self._entries.items()
         }
@@ -139,7 +139,7 @@ def read_register(path: Path) -> dict[str, Registered]:
         entries = json.loads(path.read_bytes())
         return {
             name: Registered(
-                Identity(entry["pid"], entry["started"]), signal.Signals(entry["stop_signal"]), entry["upstreams"]
+                Identity(entry["pid"], entry["started"]), signal.Signals(entry["stop_signal"]), entry["addresses"]
             )
             for name, entry in entries.items()
         }

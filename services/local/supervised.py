@@ -59,8 +59,8 @@ class ProcessSpec:
     """Removes what an earlier process left in the way; called before each start."""
     pre_stop: Callable[[], Awaitable[None]] = nothing
     """Runs before the stop signal, in bounded time."""
-    upstreams: Mapping[str, str] = field(default_factory=dict)
-    """Listen addresses by the name of Envoy's upstream that they are replicas of."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Listen addresses by name: those of Envoy's upstreams, and `mesh` of its internal listener."""
     stop_signal: signal.Signals = signal.SIGTERM
     kill_signal: signal.Signals = signal.SIGKILL
     """Sent when it does not stop in time, or at a second Ctrl-C."""
@@ -106,7 +106,7 @@ class SupervisedProcess:
             self._process = await spawn(self.spec.command)
         except OSError as error:
             raise self._failed(f"could not be started ({error.strerror})") from error
-        self._register.add(self.spec.name, self._process.pid, self.spec.stop_signal, self.spec.upstreams)
+        self._register.add(self.spec.name, self._process.pid, self.spec.stop_signal, self.spec.addresses)
         try:
             async with asyncio.timeout(self.spec.start_seconds):
                 await until(self._is_ready)

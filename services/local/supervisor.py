@@ -56,9 +56,9 @@ class Supervisor:
 
         The last ones stay known, so that their return is noticed by whoever asks them.
         """
-        replicas = [process for process in self.processes if upstream in process.spec.upstreams]
+        replicas = [process for process in self.processes if upstream in process.spec.addresses]
         left = [process for process in replicas if not process.ended]
-        return [process.spec.upstreams[upstream] for process in left or replicas]
+        return [process.spec.addresses[upstream] for process in left or replicas]
 
     def _supervised(self, spec: ProcessSpec) -> SupervisedProcess:
         return SupervisedProcess(
@@ -71,11 +71,11 @@ class Supervisor:
 
     def _other_replicas(self, spec: ProcessSpec) -> list[SupervisedProcess]:
         """Return the processes beside that of the spec that do the same work."""
-        shared = spec.upstreams.keys()
+        shared = spec.addresses.keys()
         return [
             process
             for process in self.processes
-            if process.spec.name != spec.name and not shared.isdisjoint(process.spec.upstreams)
+            if process.spec.name != spec.name and not shared.isdisjoint(process.spec.addresses)
         ]
 
     def _report_change(self) -> None:

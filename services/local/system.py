@@ -14,6 +14,7 @@ from services.compiler.contract import GATEWAY, load_contract
 from services.deployment.files import write_private
 from services.deployment.secret_keys import secret_key
 from services.local.account import caller
+from services.local.certificates import envoy_bundle
 from services.local.envoy import envoy_process
 from services.local.layout import private_folder, replica_name
 from services.local.probes import accepts
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 GATEWAY_HTTP = f"{GATEWAY}-http"
 """The gateway's HTTP app, as Envoy's upstream."""
+MESH = "mesh"
+"""Envoy's internal listener."""
 METRICS = "metrics"
 """The socket of the page of all metrics."""
 
@@ -77,7 +80,7 @@ class System:
         private_folder(Path(profile.discovery), caller())
         _write_discovery(profile)
         write_bootstrap(profile, self.layout.bootstrap)
-        return envoy_process(self.layout)
+        return envoy_process(self.layout, self.addresses.listen(MESH))
 
     def publish(self, live: Callable[[str], Sequence[str]]) -> None:
         """Tell Envoy, which may run, the addresses of each upstream's live replicas. Raises OSError."""
@@ -87,7 +90,7 @@ class System:
 
     def profile(self) -> Profile:
         """Return what Envoy's bootstrap is compiled for."""
-        from services.compiler.envoy import LocalSettings, local  # noqa: PLC0415 - see `envoy`
+        from services.compiler.envoy import Certificate, LocalSettings, local  # noqa: PLC0415 - see `envoy`
         from services.compiler.envoy.profiles import collector  # noqa: PLC0415
 
         profile = local(
@@ -101,7 +104,13 @@ class System:
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
-        return replace(profile, mesh=_address(self.addresses.listen("mesh")), upstreams=self._upstreams())
+        both = str(envoy_bundle(self.layout.pki))
+        return replace(
+            profile,
+            mesh=_address(self.addresses.listen(MESH)),
+            upstreams=self._upstreams(),
+            certificate=Certificate(both, both),
+        )
 
     @property
     def is_migrated(self) -> bool:
@@ -148,21 +157,21 @@ class System:
     def _service(self, service: str, replica: int) -> ProcessSpec:
         listen = self.addresses.listen(service, replica)
         environment = self.environment(service) | {"AZORA_LISTEN": listen}
-        upstreams = {service: listen}
+        addresses = {service: listen}
         if service == GATEWAY:
-            upstreams[GATEWAY_HTTP] = self.addresses.listen(GATEWAY_HTTP, replica)
-            environment |= {"AZORA_HTTP_LISTEN": upstreams[GATEWAY_HTTP], "AZORA_SERVICES": self._targets()}
+            addresses[GATEWAY_HTTP] = self.addresses.listen(GATEWAY_HTTP, replica)
+            environment |= {"AZORA_HTTP_LISTEN": addresses[GATEWAY_HTTP], "AZORA_SERVICES": self._targets()}
             asked = "" if replica else environment.get("AZORA_METRICS_LISTEN", "")
             pages = (asked, f"unix:{self.layout.socket(METRICS, replica)}")
             environment["AZORA_METRICS_LISTEN"] = ",".join(filter(None, pages))
-            environment["AZORA_MESH_TARGET"] = self.addresses.target("mesh")
+            environment["AZORA_MESH_TARGET"] = self.addresses.target(MESH)
         name, socket = replica_name(service, replica), self.layout.socket(service, replica)
         return ProcessSpec(
             name=name,
             command=self._python(service, (), environment, self.layout.log(name)),
             ready=lambda: accepts(listen),
             prepare=lambda: socket.unlink(missing_ok=True),
-            upstreams=upstreams,
+            addresses=addresses,
         )
 
     def environment(self, service: str) -> dict[str, str]:
@@ -178,7 +187,7 @@ class System:
             own |= {
                 "AZORA_DATABASE_URL": self.cluster.url(service, f"{service}_app"),
                 "AZORA_SECRET_KEY": secret_key(self.layout.secrets, service),
-                "AZORA_MESH_TARGET": self.addresses.target("mesh"),
+                "AZORA_MESH_TARGET": self.addresses.target(MESH),
             }
         # One replica that stops need not wait until the mesh looks elsewhere: there is nowhere else.
         lone = self.replicas.get(service, 1) == 1
@@ -188,7 +197,7 @@ class System:
     def _upstreams(self) -> dict[str, tuple[Address, ...]]:
         found: dict[str, tuple[Address, ...]] = {}
         for spec in self.services() + self.gateway():
-            for name, listen in spec.upstreams.items():
+            for name, listen in spec.addresses.items():
                 found[name] = (*found.get(name, ()), _address(listen))
         return found
 
@@ -212,7 +221,7 @@ class System:
 def listeners(names: Sequence[str], replicas: Mapping[str, int]) -> list[str]:
     """Return the replica names of all that Envoy and services call, and that has a port over TCP."""
     counts = {name: replicas.get(name, 1) for name in (*names, GATEWAY)} | {GATEWAY_HTTP: replicas.get(GATEWAY, 1)}
-    return [replica_name(name, number) for name, count in counts.items() for number in range(count)] + ["mesh"]
+    return [replica_name(name, number) for name, count in counts.items() for number in range(count)] + [MESH]
 
 
 def _write_discovery(profile: Profile) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 Value = TypeVar("Value")
 
@@ -36,3 +36,12 @@ def eventually_sync(probe: Callable[[], Value], *, within_seconds: float = 10) -
         if time.monotonic() > deadline:
             raise AssertionError(f"still {value!r} after {within_seconds} s")
         time.sleep(POLL_SECONDS)
+
+
+async def ticks(per_second: float) -> AsyncIterator[None]:
+    """Give a steady number of ticks a second; those that are late are made up for."""
+    began, count = time.monotonic(), 0
+    while True:
+        count += 1
+        await asyncio.sleep(max(0.0, began + count / per_second - time.monotonic()))
+        yield

@@ -1,0 +1,93 @@
+"""What `test_replicas.py` tests one by one, together and in half a minute; and that nothing gets around Envoy.
+
+All of it runs on one started system: two replicas of each service, over TCP, with certificates of 18 seconds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from azora import client
+from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
+from grpc import aio
+
+from services.deployment import pki
+from tests.support.hurt import CERTIFICATE_SECONDS, hurt, renewals, say, seconds_of_load
+from tests.support.services import SERVICES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.steady import SteadyLoad
+    from tests.support.system import LocalSystem
+
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
+UNREACHABLE, DENIED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED
+
+
+async def status(target: str, identity: client.MeshIdentity | None, name: str = "localhost") -> grpc.StatusCode:
+    """Return how a call of Auth ends, made with this identity and no retries."""
+    channel = (
+        client.connect(target, identity=identity, server_name=name, retries=False)
+        if identity
+        else aio.insecure_channel(target)
+    )
+    async with channel:
+        stub: Any = token_service_pb2_grpc.TokenServiceStub(channel)
+        call = stub.GetJwks(token_service_pb2.GetJwksRequest(), timeout=5)
+        code: grpc.StatusCode = await call.code()
+        return code
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_nobody_but_envoy_calls_a_service(replicated: LocalSystem, service: str, tmp_path: Path) -> None:
+    for process in (service, f"{service}-1"):
+        target = replicated.address(process)
+        assert await status(target, None) is UNREACHABLE
+        pki.ensure_pki(tmp_path / "stranger")
+        assert await status(target, replicated.identity("envoy", tmp_path / "stranger")) is UNREACHABLE
+        assert await status(target, expired(replicated, "envoy", tmp_path)) is UNREACHABLE
+        assert await status(target, replicated.identity("education")) is DENIED
+
+
+async def test_the_internal_listener_knows_its_callers(replicated: LocalSystem, tmp_path: Path) -> None:
+    assert await status(replicated.mesh, None) is UNREACHABLE
+    pki.ensure_pki(tmp_path / "stranger")
+    assert await status(replicated.mesh, replicated.identity("payment", tmp_path / "stranger"), "envoy") is UNREACHABLE
+    assert await status(replicated.mesh, expired(replicated, "payment", tmp_path), "envoy") is UNREACHABLE
+    assert await status(replicated.mesh, replicated.identity("payment"), "envoy") is grpc.StatusCode.OK
+    async with client.connect(replicated.mesh, identity=replicated.identity("auth"), retries=False) as channel:
+        stub: Any = payment_service_pb2_grpc.PaymentServiceStub(channel)
+        call = stub.Earn(payment_service_pb2.EarnRequest(), timeout=5)
+        assert await call.code() is DENIED, "Education alone rewards learners"
+
+
+def expired(system: LocalSystem, name: str, folder: Path) -> client.MeshIdentity:
+    """Return an identity from the system's own authority whose certificate has expired."""
+    past = folder / "expired"
+    shutil.rmtree(past, ignore_errors=True)
+    shutil.copytree(system.home / "pki", past)
+    authority = pki._read(past, pki.AUTHORITY)
+    assert authority
+    pki._write(past, {name: pki.issue(name, authority, dt.timedelta(seconds=-1))})
+    return system.identity(name, past)
+
+
+async def test_no_call_fails_while_replicas_end_and_certificates_are_renewed(
+    replicated: LocalSystem, load: SteadyLoad, rate: int, pytestconfig: pytest.Config
+) -> None:
+    async with load.running(rate) as outcomes:
+        await seconds_of_load(outcomes, 2)
+        await hurt(replicated, "payment-1", signal.SIGTERM)
+        await hurt(replicated, "education", signal.SIGKILL)
+        await renewals(replicated, 1)
+        await seconds_of_load(outcomes, 2)
+        assert outcomes.elapsed > CERTIFICATE_SECONDS, "the certificates of its beginning have expired"
+    say(pytestconfig, f"terminated, killed, renewed: {outcomes}")
+    assert outcomes.failed == []
