@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.support.hurt import freeze, hurt, renewals, say, seconds_of_load
+from tests.support.hurt import freeze, renewals, say, seconds_of_load
 from tests.support.services import SERVICES
 from tests.support.waiting import eventually
 
@@ -30,7 +30,7 @@ async def test_a_replica_of_each_service_ends_and_no_call_fails(
     async with load.running(rate) as outcomes:
         for service in SERVICES:
             await seconds_of_load(outcomes, 2)
-            await hurt(replicated, f"{service}-1", number)
+            await replicated.end_process(f"{service}-1", number)
         await seconds_of_load(outcomes, 2)
     say(pytestconfig, f"{number.name}: {outcomes}")
     assert outcomes.failed == []

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from azora import client
-from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
 from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from grpc import aio
 
 from services.deployment import pki
-from tests.support.hurt import CERTIFICATE_SECONDS, hurt, renewals, say, seconds_of_load
+from tests.support.hurt import CERTIFICATE_SECONDS, renewals, say, seconds_of_load
 from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
@@ -31,16 +30,25 @@ pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 UNREACHABLE, DENIED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED
 
 
-async def status(target: str, identity: client.MeshIdentity | None, name: str = "localhost") -> grpc.StatusCode:
-    """Return how a call of Auth ends, made with this identity and no retries."""
+OPEN = {
+    "auth": "/azora.auth.v1.TokenService/GetJwks",
+    "education": "/azora.education.v1.CourseService/ListCourses",
+    "payment": "/azora.payment.v1.LedgerService/ListCheckpointKeys",
+}
+"""A method of each service that is open to anyone."""
+
+
+async def status(
+    target: str, identity: client.MeshIdentity | None, name: str = "localhost", path: str = OPEN["auth"]
+) -> grpc.StatusCode:
+    """Return how a call ends that is made with this identity and no retries."""
     channel = (
         client.connect(target, identity=identity, server_name=name, retries=False)
         if identity
         else aio.insecure_channel(target)
     )
     async with channel:
-        stub: Any = token_service_pb2_grpc.TokenServiceStub(channel)
-        call = stub.GetJwks(token_service_pb2.GetJwksRequest(), timeout=5)
+        call: Any = channel.unary_unary(path)(b"", timeout=5)
         code: grpc.StatusCode = await call.code()
         return code
 
@@ -53,7 +61,9 @@ async def test_nobody_but_envoy_calls_a_service(replicated: LocalSystem, service
         pki.ensure_pki(tmp_path / "stranger")
         assert await status(target, replicated.identity("envoy", tmp_path / "stranger")) is UNREACHABLE
         assert await status(target, expired(replicated, "envoy", tmp_path)) is UNREACHABLE
-        assert await status(target, replicated.identity("education")) is DENIED
+        for caller in ("education", "payment", "gateway"):
+            assert await status(target, replicated.identity(caller), path=OPEN[service]) is DENIED
+        assert await status(target, replicated.identity("envoy"), path=OPEN[service]) is grpc.StatusCode.OK
 
 
 async def test_the_internal_listener_knows_its_callers(replicated: LocalSystem, tmp_path: Path) -> None:
@@ -84,8 +94,8 @@ async def test_no_call_fails_while_replicas_end_and_certificates_are_renewed(
 ) -> None:
     async with load.running(rate) as outcomes:
         await seconds_of_load(outcomes, 2)
-        await hurt(replicated, "payment-1", signal.SIGTERM)
-        await hurt(replicated, "education", signal.SIGKILL)
+        await replicated.end_process("payment-1", signal.SIGTERM)
+        await replicated.end_process("education", signal.SIGKILL)
         await renewals(replicated, 1)
         await seconds_of_load(outcomes, 2)
         assert outcomes.elapsed > CERTIFICATE_SECONDS, "the certificates of its beginning have expired"

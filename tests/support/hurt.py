@@ -67,13 +67,6 @@ async def seconds_of_load(outcomes: Outcomes, seconds: float) -> None:
             return
 
 
-async def hurt(system: LocalSystem, process: str, number: signal.Signals) -> None:
-    """Send a process a signal that ends it, and wait until it is back."""
-    before = system.processes()[process]
-    before.send(number)
-    await system.restarted(process, before)
-
-
 async def freeze(system: LocalSystem, process: str, outcomes: Outcomes, seconds: float) -> None:
     """Freeze a process for some seconds of the load."""
     frozen = system.processes()[process]

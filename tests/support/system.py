@@ -115,11 +115,14 @@ class LocalSystem:
         folder = pki or own
         return MeshIdentity(folder / f"{service}.crt", folder / f"{service}.key", own / "ca.crt")
 
-    async def restarted(self, process: str, before: Identity) -> None:
-        """Wait until a process that has ended is back and ready."""
+    async def end_process(self, process: str, number: signal.Signals) -> None:
+        """Send a process a signal that ends it, and wait until it is back and ready."""
+        said = f"azora {process} restarted\n"
+        before = self.output.count(said)
+        self.processes()[process].send(number)
 
         async def is_back() -> bool:
-            return self.processes().get(process) not in (None, before) and f"{process} restarted" in self.output
+            return self.output.count(said) > before
 
         await eventually(is_back, within_seconds=START_SECONDS)
 
