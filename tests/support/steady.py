@@ -44,6 +44,8 @@ PAYERS = 20
 CHANNELS = 4
 FUNDS_MINOR = 1000_00
 DEADLINE_SECONDS = 10.0
+ATTEMPTS_PER_SECOND = 4
+"""Of a caller who repeats a failed call."""
 RATES = (300, 200, 100, 50)
 """Calls a second, of which the highest is taken that the machine carries."""
 CARRIED_SECONDS = 0.25
@@ -99,7 +101,7 @@ class SteadyLoad:
     """Calls of all services through the public port, and of Auth through the mesh with Payment's identity."""
 
     def __init__(self, system: LocalSystem, http: httpx.AsyncClient, *, retries: bool) -> None:
-        """Call with the retries of the client library, or with none."""
+        """Call with the retries of the client library and of a patient caller, who keeps the key; or with none."""
         self._http, self._retries = http, retries
         self._channels = [_channel(system, retries=retries) for _ in range(CHANNELS)]
         self._mesh = client.connect(system.mesh, identity=system.identity("payment"), retries=retries)
@@ -163,10 +165,16 @@ class SteadyLoad:
 
     async def _timed(self, name: str, call: Callable[[], Coroutine[Any, Any, None]], outcomes: Outcomes) -> None:
         began, error = time.monotonic(), ""
-        try:
-            await call()
-        except aio.AioRpcError as failure:
-            error = f"{name}: {failure.code().name} {client.error_reason(failure)} {(failure.details() or '')[:80]}"
+        async for _ in ticks(ATTEMPTS_PER_SECOND):
+            try:
+                await call()
+            except aio.AioRpcError as failure:
+                error = f"{name}: {failure.code().name} {client.error_reason(failure)} {(failure.details() or '')[:80]}"
+                if self._retries and time.monotonic() < began + DEADLINE_SECONDS:
+                    continue
+            else:
+                error = ""
+            break
         outcomes.all.append(Outcome(name, began, time.monotonic() - began, error))
 
     def _turns(self) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
@@ -177,33 +185,33 @@ class SteadyLoad:
             payer, kind = next(everyone), kinds[number % len(kinds)]
             if number % (2 * len(kinds)) == 0:
                 yield "mesh", self._keys
-            yield kind.__name__.strip("_"), _bound(kind, channel, payer)
+            yield kind.__name__.strip("_"), _bound(kind, channel, payer, new_id())
 
-    async def _pay(self, channel: aio.Channel, payer: Payer) -> None:
+    async def _pay(self, channel: aio.Channel, payer: Payer, key: str) -> None:
         stub: Any = payment_service_pb2_grpc.PaymentServiceStub(channel)
         amount = money_pb2.Money(minor_units=1, currency="AZR")
         request = payment_service_pb2.CreatePaymentRequest(
-            type=payment_pb2.PAYMENT_TYPE_DONATION, amount=amount, request_id=new_id()
+            type=payment_pb2.PAYMENT_TYPE_DONATION, amount=amount, request_id=key
         )
         await stub.CreatePayment(request, metadata=payer.metadata, timeout=DEADLINE_SECONDS)
         self._paid[payer.user_id] += 1
 
-    async def _wallet(self, channel: aio.Channel, payer: Payer) -> None:
+    async def _wallet(self, channel: aio.Channel, payer: Payer, _key: str) -> None:
         stub: Any = wallet_service_pb2_grpc.WalletServiceStub(channel)
         request = wallet_service_pb2.GetWalletRequest()
         await stub.GetWallet(request, metadata=payer.metadata, timeout=DEADLINE_SECONDS)
 
-    async def _course(self, channel: aio.Channel, payer: Payer) -> None:
+    async def _course(self, channel: aio.Channel, payer: Payer, _key: str) -> None:
         stub: Any = course_service_pb2_grpc.CourseServiceStub(channel)
         request = course_service_pb2.GetCourseRequest(course_id=self._course_id)
         await stub.GetCourse(request, metadata=payer.metadata, timeout=DEADLINE_SECONDS)
 
-    async def _enrollments(self, channel: aio.Channel, payer: Payer) -> None:
+    async def _enrollments(self, channel: aio.Channel, payer: Payer, _key: str) -> None:
         stub: Any = enrollment_service_pb2_grpc.EnrollmentServiceStub(channel)
         request = enrollment_service_pb2.ListEnrollmentsRequest()
         await stub.ListEnrollments(request, metadata=payer.metadata, timeout=DEADLINE_SECONDS)
 
-    async def _profile(self, channel: aio.Channel, payer: Payer) -> None:
+    async def _profile(self, channel: aio.Channel, payer: Payer, _key: str) -> None:
         stub: Any = auth_service_pb2_grpc.AuthServiceStub(channel)
         request = auth_service_pb2.GetProfileRequest()
         await stub.GetProfile(request, metadata=payer.metadata, timeout=DEADLINE_SECONDS)
@@ -227,9 +235,9 @@ async def carried_rate(load: SteadyLoad, rates: Sequence[int] = RATES) -> int:
 
 
 def _bound(
-    kind: Callable[[aio.Channel, Payer], Coroutine[Any, Any, None]], channel: aio.Channel, payer: Payer
+    kind: Callable[[aio.Channel, Payer, str], Coroutine[Any, Any, None]], channel: aio.Channel, payer: Payer, key: str
 ) -> Callable[[], Coroutine[Any, Any, None]]:
-    return lambda: kind(channel, payer)
+    return lambda: kind(channel, payer, key)
 
 
 def _channel(system: LocalSystem, *, retries: bool) -> aio.Channel:
