@@ -72,6 +72,9 @@ class CallError(aio.AioRpcError):
             failed.debug_error_string(),
         )
 
+    def __repr__(self) -> str:
+        return f"<CallError {self}>"
+
     def __str__(self) -> str:
         text = f"{self.code().name} {self.reason}".rstrip() + f": {self.details()}"
         return "; ".join((text, *(f"{each.field}: {each.description}" for each in self.violations)))
