@@ -197,7 +197,7 @@ async def running_edge(
         await edge.start()
         stack.push_async_callback(edge.close)
         await stack.enter_async_context(running_envoy(profile, folder))
-        await eventually(lambda: _takes_tokens(edge))
+        await eventually(lambda: takes_tokens(edge.url, signer))
         edge.forget()
         yield edge
 
@@ -252,17 +252,19 @@ async def running_envoy(profile: Profile, folder: Path) -> AsyncIterator[None]:
         assert await process.wait() == 0, (folder / "envoy.log").read_text()
 
 
-async def _takes_tokens(edge: Edge) -> bool:
+async def takes_tokens(url: str, signer: Signer) -> bool:
+    """Whether Envoy finds every service healthy and has Auth's keys."""
+    headers = {"authorization": f"Bearer {signer.token()}"}
     try:
         async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 - whatever certificate a test gives it
-            answers = [await client.get(f"{edge.url}{path}", headers=edge.bearer()) for path in READS]
+            answers = [await client.get(f"{url}{path}", headers=headers) for path in READS]
     except httpx.TransportError:
         return False
     return all(answer.status_code == httpx.codes.OK for answer in answers)
 
 
 READS = ("/v1/auth/profile", "/v1/courses", "/v1/transactions")
-"""A read of each service, to know that Envoy finds them healthy and has Auth's keys."""
+"""A read of each service."""
 
 
 def error_info(body: dict[str, Any]) -> dict[str, Any]:
