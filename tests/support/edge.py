@@ -166,6 +166,10 @@ class Edge:
         group.append(replica)
         return replica
 
+    async def set_health(self, replica: Replica, status: Any) -> None:
+        """Have a replica say of its health from now on that it is `status`."""
+        await self._in_loop(replica.health.set("", status))
+
     async def stop(self, replica: Replica) -> None:
         """Stop a replica at once."""
         await self._in_loop(replica.server.stop(None))
