@@ -26,6 +26,7 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from services.compiler.envoy import Address
     from tests.support.tcp_mesh import TcpMesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -103,7 +104,7 @@ async def test_envoy_asks_no_service_that_shows_it(mesh: TcpMesh, shown: Path, k
         await eventually(lambda: answers(200))
 
 
-def tell(mesh: TcpMesh, at: Tcp) -> None:
+def tell(mesh: TcpMesh, at: Address) -> None:
     """Tell Envoy where Payment is."""
     write_private(Path(mesh.profile.discovery) / file_name("payment"), endpoints("payment", [at]).encode())
 
