@@ -83,7 +83,7 @@ class Replica(grpc.GenericRpcHandler):
             return bytes(await answer(call, context)) if answer else b""
 
         stream = self.streams.get(path.rpartition("/")[2])
-        parse = GetMessageClass(CONTRACT.methods[path].input_type).FromString if self.guarded else None
+        parse: Any = GetMessageClass(CONTRACT.methods[path].input_type).FromString if self.guarded else None
         if stream is None:
             return grpc.unary_unary_rpc_method_handler(handle, request_deserializer=parse)
 
@@ -166,6 +166,10 @@ class Edge:
         group.append(replica)
         return replica
 
+    async def set_health(self, replica: Replica, status: Any) -> None:
+        """Have a replica say of its health from now on that it is `status`."""
+        await self._in_loop(replica.health.set("", status))
+
     async def stop(self, replica: Replica) -> None:
         """Stop a replica at once."""
         await self._in_loop(replica.server.stop(None))
@@ -197,14 +201,14 @@ async def running_edge(
         await edge.start()
         stack.push_async_callback(edge.close)
         await stack.enter_async_context(running_envoy(profile, folder))
-        await eventually(lambda: _takes_tokens(edge))
+        await eventually(lambda: takes_tokens(edge.url, signer))
         edge.forget()
         yield edge
 
 
 def interceptors_of(signer: Signer) -> Chain:
     """Return the interceptors of a service that knows the signer's key, without limits."""
-    policies = infrastructure_policies() | CONTRACT.policies()
+    policies = {**infrastructure_policies(), **CONTRACT.policies()}
     limiter = Limiter(scale=UNLIMITED, redis_url="", registry=CollectorRegistry())
     return chain(policies, verifier=signer.verifier(), limiter=limiter)
 
@@ -252,17 +256,19 @@ async def running_envoy(profile: Profile, folder: Path) -> AsyncIterator[None]:
         assert await process.wait() == 0, (folder / "envoy.log").read_text()
 
 
-async def _takes_tokens(edge: Edge) -> bool:
+async def takes_tokens(url: str, signer: Signer) -> bool:
+    """Whether Envoy finds every service healthy and has Auth's keys."""
+    headers = {"authorization": f"Bearer {signer.token()}"}
     try:
         async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 - whatever certificate a test gives it
-            answers = [await client.get(f"{edge.url}{path}", headers=edge.bearer()) for path in READS]
+            answers = [await client.get(f"{url}{path}", headers=headers) for path in READS]
     except httpx.TransportError:
         return False
     return all(answer.status_code == httpx.codes.OK for answer in answers)
 
 
 READS = ("/v1/auth/profile", "/v1/courses", "/v1/transactions")
-"""A read of each service, to know that Envoy finds them healthy and has Auth's keys."""
+"""A read of each service."""
 
 
 def error_info(body: dict[str, Any]) -> dict[str, Any]:
