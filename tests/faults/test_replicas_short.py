@@ -48,7 +48,8 @@ async def status(
         else aio.insecure_channel(target)
     )
     async with channel:
-        call: Any = channel.unary_unary(path)(b"", timeout=5)
+        method: Any = channel.unary_unary(path)
+        call = method(b"", timeout=5)
         code: grpc.StatusCode = await call.code()
         return code
 

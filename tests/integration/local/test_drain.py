@@ -59,9 +59,10 @@ async def _slowly(_call: Any, _context: Any) -> bytes:
 async def _over_grpc(port: int, ended: Counter[str]) -> None:
     """Call one after another over a connection that is kept, until nobody listens any more."""
     async with aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)]) as channel:
+        method: Any = channel.unary_unary(LIST)
         while True:
             try:
-                await channel.unary_unary(LIST)(b"")
+                await method(b"")
             except aio.AioRpcError as error:
                 ended[error.details() or ""] += 1
                 return

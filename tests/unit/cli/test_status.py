@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +11,6 @@ from services.cli import status
 from services.cli.sample import Rates, Sample, _add_envoy, _add_metrics, rates
 from services.local.orphans import Registered
 from services.local.processes import Identity, identify
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PAGE = """
 azora_up{{service="payment",replica="0"}} 1.0
@@ -72,7 +68,7 @@ def _sample(time: float, *, calls: int, failed: int, retries: int) -> Sample:
 
 
 @pytest.fixture
-def samples() -> Iterator[tuple[Sample, Sample]]:
+def samples() -> tuple[Sample, Sample]:
     """Give the system twice, two seconds apart."""
     return (
         _sample(4_598, calls=100, failed=0, retries=0),
