@@ -17,8 +17,8 @@ from services.deployment.files import write_private
 from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client
 from services.shared.principal import TRUST_DOMAIN
-from tests.support.certificates import DAY, issue
 from tests.support.edge import Replica
+from tests.support.forged import DAY, issue
 from tests.support.ports import free_port
 from tests.support.tcp_mesh import LOOPBACK, running_tcp_mesh, serving
 from tests.support.waiting import eventually
