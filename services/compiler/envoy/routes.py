@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from services.compiler.contract import GATEWAY
 from services.compiler.envoy.typed import Json, extension
 from services.shared.limits import HEARTBEAT_SECONDS
-from services.shared.policy import INFRASTRUCTURE
+from services.shared.policy import INFRASTRUCTURE, Priority
 
 if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
@@ -21,19 +21,19 @@ MISSED_HEARTBEATS = 3
 """Heartbeats of a watch that are missing when it counts as dead: its service hangs, or its reader."""
 
 
-def rpc_route(policy: MethodPolicy) -> Json:
-    """Return the route of one RPC, the same on both listeners."""
+def rpc_route(policy: MethodPolicy, *, mesh: bool = False) -> Json:
+    """Return the route of one RPC at the edge, or for calls between services."""
     limit = seconds(policy.timeout_seconds)
     action: Json = {
-        "cluster": cluster_of(policy),
+        "cluster": cluster_of(policy, mesh=mesh),
         # Never `timeout` beside it: each would silently break the other.
         "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
         "retry_policy": _retries(policy),
     }
     if policy.server_streaming:
         action["idle_timeout"] = seconds(MISSED_HEARTBEATS * HEARTBEAT_SECONDS) if policy.watch else limit
-    if policy.watch:
-        action["priority"] = "HIGH"  # Not that it was urgent: its circuit breaker is another than that of calls.
+    if policy.priority >= Priority.HIGH:
+        action["priority"] = "HIGH"  # A circuit breaker of its own: what fills the other takes nothing from it.
     if _hedged(policy):
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}  # The first answer counts, whoever gives it.
     # All of what gRPC's core accepts, which answers anything else by itself: without ErrorInfo, limits or a log.
@@ -42,9 +42,26 @@ def rpc_route(policy: MethodPolicy) -> Json:
     return {"match": {"path": policy.path, "headers": headers}, "route": action}
 
 
-def cluster_of(policy: MethodPolicy) -> str:
-    """Return the cluster that serves an RPC: its owner's; the gateway itself for health and reflection of the whole."""
-    return GATEWAY if policy.service_path in INFRASTRUCTURE else policy.owner
+def cluster_of(policy: MethodPolicy, *, mesh: bool = False) -> str:
+    """Return the cluster that serves an RPC: its owner's; the gateway itself for health and reflection of the whole.
+
+    Of an owner there are several, each with bounds of its own: for the edge, for other services, and for streams.
+    """
+    if policy.service_path in INFRASTRUCTURE:
+        return GATEWAY
+    if policy.server_streaming:
+        return streams(policy.owner)
+    return between_services(policy.owner) if mesh else policy.owner
+
+
+def between_services(owner: str) -> str:
+    """Return the cluster of a service for calls of other services."""
+    return f"{owner}-mesh"
+
+
+def streams(owner: str) -> str:
+    """Return the cluster of a service for watches and long answers, which last as long as their reader likes."""
+    return f"{owner}-streams"
 
 
 def seconds(value: float) -> str:
