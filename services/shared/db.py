@@ -31,8 +31,9 @@ Result = TypeVar("Result")
 
 # Serialization failure and deadlock: the loser's transaction did nothing and may simply run again.
 TRANSIENT = {"40001", "40P01"}
-# Connection failures, shutdown, crash, too many connections, out of disk or memory: the database, not the request.
-UNAVAILABLE_CLASSES = ("08", "53", "57P0")
+# Connection failures, shutdown, crash, too many connections, out of disk or memory, and a transaction that outlived its
+# call: the database, not the request.
+UNAVAILABLE_CLASSES = ("08", "53", "57P0", "25P04")
 # The character NUL: protobuf's strings may hold it, PostgreSQL's text may not.
 NOT_IN_TEXT = "22021"
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
