@@ -17,12 +17,9 @@ CALLER = "x-forwarded-client-cert"
 """Header of calls between services. Envoy removes it from what clients send, and nobody but Envoy gets through."""
 SHARES = {Priority.LOW: 0.6, Priority.NORMAL: 0.8, Priority.HIGH: 1.0}
 """Share of the places that may be taken for a call of this priority to be admitted; CRITICAL ones are, always."""
-TIER_SHARES = {"CREDENTIALS": 1 / 16}
-"""Share of the places that calls of a tier may take.
-
-Passwords are checked one after another for each core, a third of a second each: more that wait would answer nobody
-sooner, and would take the places of everything else.
-"""
+TIER_SHARES = {"CREDENTIALS": 0.25}
+"""Share of the places that calls of a tier may take. Passwords are checked one after another for each core, a third of
+a second each: more that wait would answer nobody sooner, and would take the places of everything else."""
 
 
 class Places:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from services.compiler.contract import GATEWAY, HEALTH
 from services.compiler.envoy import tls
 from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError
-from services.compiler.envoy.routes import between_services, streams
+from services.compiler.envoy.routes import between_services, checks_credentials, credentials, streams
 from services.compiler.envoy.telemetry import OTLP
 from services.compiler.envoy.typed import Json, typed
+from services.shared.policy import INFRASTRUCTURE
 
 if TYPE_CHECKING:
     from services.compiler.contract import Contract
@@ -26,17 +27,20 @@ MAX_CALLS = 32
 An Envoy worker has one connection to each replica for each routing priority. What a process has not taken up yet waits
 in gRPC's core, health checks and sign-out behind it, in no order but that of arrival: it is to be a short queue.
 """
-MAX_REQUESTS = {"DEFAULT": 128, "HIGH": 96}
+MAX_REQUESTS = {"DEFAULT": 96, "HIGH": 80}
 """Maximum number of calls of each routing priority that a replica is given by all workers.
 
-Together they are fewer than a process admits (MAX_CONCURRENT_RPCS): what is too much is refused here, where it costs
-a process nothing.
+Together, and with MAX_CREDENTIALS, they are fewer than a process admits (MAX_CONCURRENT_RPCS): what is too much is
+refused here, where it costs a process nothing.
 """
-MAX_PENDING = {"DEFAULT": 64, "HIGH": 128}
+MAX_PENDING = {"DEFAULT": 128, "HIGH": 256}
 """Maximum number of calls of each routing priority that wait here, for each replica, so that a burst is no overload.
 
-As many as are served long before their deadlines: a longer queue would be served too late for anyone.
+As many as are served long before their deadlines, those of HIGH being longer: a longer queue would be served too late
+for anyone.
 """
+MAX_CREDENTIALS = 64
+"""Maximum number of calls that check passwords, for each replica: as many as a process admits. They wait for bcrypt."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -48,11 +52,14 @@ def clusters(profile: Profile, contract: Contract) -> list[Json]:
         raise ProfileError(f"the profile has no address for {', '.join(missing)}")
     # The gateway answers for the health of all under "": its own is asked by the name of what it serves.
     checked = dict.fromkeys(contract.owners, "") | {GATEWAY: HEALTH}
-    streaming = {policy.owner for policy in contract.policies().values() if policy.server_streaming}
+    policies = [policy for policy in contract.policies().values() if policy.service_path not in INFRASTRUCTURE]
+    streaming = {policy.owner for policy in policies if policy.server_streaming}
+    checking = {policy.owner for policy in policies if checks_credentials(policy)}
     return [
         *(_service(profile, name, health) for name, health in checked.items()),
         *(_service(profile, name, "") | {"name": between_services(name)} for name in contract.owners),
         *(_streams(profile, name) for name in contract.owners if name in streaming),
+        *(_credentials(profile, name) for name in contract.owners if name in checking),
         *([_reflection(profile)] if profile.reflection else []),
         _pages(profile),
         _cluster(JWKS, (profile.jwks,)),
@@ -128,6 +135,16 @@ def _streams(profile: Profile, name: str) -> Json:
         "name": streams(name),
         "typed_extension_protocol_options": _http2(),
         "circuit_breakers": {"thresholds": [{"max_requests": MAX_STREAMS}]},
+    }
+
+
+def _credentials(profile: Profile, name: str) -> Json:
+    """Return a service's cluster for calls that check passwords, which take a second or more."""
+    most = MAX_CREDENTIALS * len(profile.upstreams[name])
+    return _service(profile, name, "") | {
+        "name": credentials(name),
+        "typed_extension_protocol_options": _http2(max_concurrent_streams=MAX_CREDENTIALS),
+        "circuit_breakers": {"thresholds": [{"max_requests": most, "max_pending_requests": most}]},
     }
 
 

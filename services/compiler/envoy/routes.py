@@ -45,12 +45,15 @@ def rpc_route(policy: MethodPolicy, *, mesh: bool = False) -> Json:
 def cluster_of(policy: MethodPolicy, *, mesh: bool = False) -> str:
     """Return the cluster that serves an RPC: its owner's; the gateway itself for health and reflection of the whole.
 
-    Of an owner there are several, each with bounds of its own: for the edge, for other services, and for streams.
+    Of an owner there are several, each with bounds of its own: for calls through the edge, for those of other services,
+    and for what lasts long.
     """
     if policy.service_path in INFRASTRUCTURE:
         return GATEWAY
     if policy.server_streaming:
         return streams(policy.owner)
+    if checks_credentials(policy):
+        return credentials(policy.owner)
     return between_services(policy.owner) if mesh else policy.owner
 
 
@@ -62,6 +65,16 @@ def between_services(owner: str) -> str:
 def streams(owner: str) -> str:
     """Return the cluster of a service for watches and long answers, which last as long as their reader likes."""
     return f"{owner}-streams"
+
+
+def credentials(owner: str) -> str:
+    """Return the cluster of a service for calls that check passwords."""
+    return f"{owner}-credentials"
+
+
+def checks_credentials(policy: MethodPolicy) -> bool:
+    """Whether a call checks a password: its tier is that of authentication attempts."""
+    return policy.tier is not None and policy.tier.name == "CREDENTIALS"
 
 
 def seconds(value: float) -> str:
