@@ -84,10 +84,12 @@ class Load:
         assert set(seen.codes) == {grpc.StatusCode.OK}
         return sum(at < end for at in seen.served_at) / PEAK_SECONDS
 
-    async def overload(self, per_second: float) -> tuple[float, Seen]:
-        """Make calls at a constant rate; return those a second that were served, and how all ended."""
+    async def overload(self, per_second: float, *, burst: int) -> tuple[float, Seen]:
+        """Make `burst` calls at once and then more at a constant rate; return how many a second were served."""
         seen, end = Seen(), time.perf_counter() + OVERLOAD_SECONDS
         async with asyncio.TaskGroup() as calls:
+            for number in range(burst):
+                calls.create_task(self.once(seen, number))
             async for number in paced(per_second, OVERLOAD_SECONDS):
                 calls.create_task(self.once(seen, number))
         return sum(at < end for at in seen.served_at) / OVERLOAD_SECONDS, seen
@@ -125,14 +127,14 @@ async def probe(http: httpx.AsyncClient, sessions: Sequence[dict[str, str]]) -> 
             assert signed_out.status_code == 200, signed_out.text
 
 
-async def overloaded(system: LocalSystem, load: Load, *, callers: int) -> None:
-    """Overload the system and check all that must hold."""
+async def overloaded(system: LocalSystem, load: Load, *, callers: int, burst: int) -> None:
+    """Overload the system and check all that must hold. `burst` is more than may wait."""
     async with httpx.AsyncClient(base_url=system.edge, timeout=5, trust_env=False) as http:
         people = People(http)
         sessions = [await people.student() for _ in range(int(OVERLOAD_SECONDS * PROBES_PER_SECOND))]
         await load.peak(callers)
         before = await load.peak(callers)
-        (goodput, seen), _ = await asyncio.gather(load.overload(FACTOR * before), probe(http, sessions))
+        (goodput, seen), _ = await asyncio.gather(load.overload(FACTOR * before, burst=burst), probe(http, sessions))
 
         async def normal() -> bool:
             again = Seen()
@@ -162,7 +164,9 @@ async def overloaded(system: LocalSystem, load: Load, *, callers: int) -> None:
 async def test_overload_by_sign_ins(busy_system: LocalSystem) -> None:
     async with connections(busy_system) as channels:
         stubs = [auth_service_pb2_grpc.AuthServiceStub(channel) for channel in channels]
-        await overloaded(busy_system, Load(lambda number: stubs[number % CONNECTIONS].Login(LOGIN)), callers=4)
+        await overloaded(
+            busy_system, Load(lambda number: stubs[number % CONNECTIONS].Login(LOGIN)), callers=4, burst=128
+        )
 
 
 async def test_overload_by_transfers(busy_system: LocalSystem) -> None:
@@ -195,6 +199,6 @@ async def test_overload_by_transfers(busy_system: LocalSystem) -> None:
                 metadata=tuple(payers[number % PAYERS].items()),
             )
 
-        await overloaded(busy_system, Load(transfer), callers=64)
+        await overloaded(busy_system, Load(transfer), callers=64, burst=512)
         trial = (await http.get("/v1/ledger/trialBalance", headers=admin)).json()
         assert trial["balanced"]

@@ -144,7 +144,8 @@ def _credentials(profile: Profile, name: str) -> Json:
     return _service(profile, name, "") | {
         "name": credentials(name),
         "typed_extension_protocol_options": _http2(max_concurrent_streams=MAX_CREDENTIALS),
-        "circuit_breakers": {"thresholds": [{"max_requests": most, "max_pending_requests": most}]},
+        # They wait in the process, which knows for how long: here only until there is a connection.
+        "circuit_breakers": {"thresholds": [{"max_requests": most, "max_pending_requests": MAX_CALLS}]},
     }
 
 
