@@ -33,11 +33,10 @@ MAX_REQUESTS = {"DEFAULT": 96, "HIGH": 80}
 Together, and with MAX_CREDENTIALS, they are fewer than a process admits (MAX_CONCURRENT_RPCS): what is too much is
 refused here, where it costs a process nothing.
 """
-MAX_PENDING = {"DEFAULT": 128, "HIGH": 256}
+MAX_PENDING = {"DEFAULT": 128, "HIGH": 128}
 """Maximum number of calls of each routing priority that wait here, for each replica, so that a burst is no overload.
 
-As many as are served long before their deadlines, those of HIGH being longer: a longer queue would be served too late
-for anyone.
+As many as are served long before their deadlines: a longer queue would be served too late for anyone.
 """
 MAX_CREDENTIALS = 64
 """Maximum number of calls that check passwords, for each replica: as many as a process admits. They wait for bcrypt."""
