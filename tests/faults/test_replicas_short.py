@@ -17,7 +17,7 @@ from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from grpc import aio
 
 from services.deployment import pki
-from tests.support.hurt import CERTIFICATE_SECONDS, renewals, say, seconds_of_load
+from tests.support.hurt import CERTIFICATE_SECONDS, go_on, renewals, say
 from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ async def test_no_call_fails_while_replicas_end_and_certificates_are_renewed(
     replicated: LocalSystem, load: SteadyLoad, rate: int, pytestconfig: pytest.Config
 ) -> None:
     async with load.running(rate) as outcomes:
-        await seconds_of_load(outcomes, 2)
+        await go_on(2)
         await replicated.end_process("payment-1", signal.SIGTERM)
         await replicated.end_process("education", signal.SIGKILL)
         await renewals(replicated, 1)
-        await seconds_of_load(outcomes, 2)
+        await go_on(2)
         assert outcomes.elapsed > CERTIFICATE_SECONDS, "the certificates of its beginning have expired"
     say(pytestconfig, f"terminated, killed, renewed: {outcomes}")
     assert outcomes.failed == []
