@@ -40,6 +40,8 @@ def main() -> None:
         stubs = (f"--grpc_python_out={out}", f"--mypy_grpc_out={mypy_grpc}:{out}")
         _protoc(known, *messages, *contracts, VALIDATE)
         _protoc(known, *stubs, *(name for name in contracts if name.endswith("_service.proto")))
+        for package in {name.split("/")[1] for name in contracts}:  # `azora` is a namespace: PEP 561 wants one in each.
+            (out / "azora" / package / "py.typed").touch()
         _protoc(
             known, "--include_imports", f"--descriptor_set_out={out / 'azora/descriptors.binpb'}", *contracts, *DETAILS
         )

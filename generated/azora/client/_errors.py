@@ -72,6 +72,9 @@ class CallError(aio.AioRpcError):
             failed.debug_error_string(),
         )
 
+    def __repr__(self) -> str:
+        return f"<CallError {self}>"
+
     def __str__(self) -> str:
         text = f"{self.code().name} {self.reason}".rstrip() + f": {self.details()}"
         return "; ".join((text, *(f"{each.field}: {each.description}" for each in self.violations)))
@@ -82,10 +85,10 @@ def typed_errors() -> Iterator[None]:
     """Raise grpc's errors of the block as CallErrors."""
     try:
         yield
-    except (aio.AioRpcError, grpc.RpcError) as error:
+    except grpc.RpcError as error:
         if isinstance(error, aio.AioRpcError | grpc.Call):
             raise CallError.of(error) from None
-        raise
+        raise  # An interceptor's own.
 
 
 def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
