@@ -36,10 +36,12 @@ def main() -> None:
         known = Path(folder) / "validate.binpb"
         known.write_bytes(_validate_descriptors())
         messages = (f"--python_out={out}", f"--mypy_out=quiet:{out}")
-        mypy_grpc = "only_async,generate_concrete_servicer_stubs,quiet"
+        mypy_grpc = "generate_concrete_servicer_stubs,quiet"
         stubs = (f"--grpc_python_out={out}", f"--mypy_grpc_out={mypy_grpc}:{out}")
         _protoc(known, *messages, *contracts, VALIDATE)
         _protoc(known, *stubs, *(name for name in contracts if name.endswith("_service.proto")))
+        for package in {name.split("/")[1] for name in contracts}:  # `azora` is a namespace: PEP 561 wants one in each.
+            (out / "azora" / package / "py.typed").touch()
         _protoc(
             known, "--include_imports", f"--descriptor_set_out={out / 'azora/descriptors.binpb'}", *contracts, *DETAILS
         )

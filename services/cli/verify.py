@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from azora import client
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
-from grpc import aio
 
 from services.cli.databases import database_urls
 from services.cli.output import failed, say
@@ -49,8 +48,8 @@ def verify(*, checkpoints: Path | None = None, target: str = "", tls: bool = Fal
     try:
         token = _access_token() if target else ""
         return asyncio.run(_verify(checkpoints, target, token, tls=tls))
-    except aio.AioRpcError as error:
-        return failed("verify", f"{error.code().name}: {error.details()}")
+    except client.CallError as error:
+        return failed("verify", error)
     except (DomainError, SettingsError, StatementFailed, OSError) as error:
         return failed("verify", error)
 

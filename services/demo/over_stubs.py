@@ -125,10 +125,10 @@ class StubLearner:
 async def _answer(name: str, call: Awaitable[Response]) -> Response:
     try:
         return await call
-    except aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.UNAVAILABLE and not client.error_reason(error):
+    except client.CallError as error:
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not error.reason:
             raise ConnectionError(name) from error
-        raise Refused(name, client.error_reason(error) or str(error.details())) from error
+        raise Refused(name, error.reason or str(error.details())) from error
 
 
 def _enrollment(enrollment: enrollment_pb2.Enrollment) -> Enrollment:

@@ -19,13 +19,14 @@ from azora.education.v1 import (
 )
 from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from azora.policy.v1 import permission_pb2
-from grpc import aio
 
 from services.auth.admin import ensure_account
 from services.auth.settings import AuthSettings
 from services.demo.courses import COURSES
 
 if TYPE_CHECKING:
+    from grpc import aio
+
     from services.demo.courses import SeedCourse
     from services.local.system import System
 
@@ -112,8 +113,8 @@ async def _enroll(channel: aio.Channel, student: client.Metadata, course_id: str
     enrollments = enrollment_service_pb2_grpc.EnrollmentServiceStub(channel)
     try:
         await enrollments.Enroll(enrollment_service_pb2.EnrollRequest(course_id=course_id), metadata=student)
-    except aio.AioRpcError as error:
-        if client.error_reason(error) != "ALREADY_ENROLLED":
+    except client.CallError as error:
+        if error.reason != "ALREADY_ENROLLED":
             raise
 
 

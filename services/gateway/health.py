@@ -7,15 +7,15 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
-import grpc
-from grpc import aio
+from azora import client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.compiler.contract import CHECKED_SERVICE, ENVOY, GATEWAY, HEALTH
+from services.compiler.contract import CHECKED_SERVICE, GATEWAY, HEALTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from grpc import aio
 
     from services.compiler.contract import Contract
     from services.gateway.settings import GatewaySettings
@@ -25,13 +25,6 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.8
 """Maximum time of a service's answer: less than the second between two rounds."""
-OPTIONS = [
-    # A service that comes back is noticed within about a second; the default waits up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 250),
-    ("grpc.min_reconnect_backoff_ms", 250),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
-Metadata = tuple[tuple[str, str], ...]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -98,29 +91,23 @@ class MeshHealth:
         return self._mesh is None or await _answers(self._mesh, name, ((CHECKED_SERVICE, service),))
 
 
-async def _answers(channel: aio.Channel, name: str = "", metadata: Metadata = ()) -> bool:
+async def _answers(channel: aio.Channel, name: str = "", metadata: client.Metadata = ()) -> bool:
     stub: Any = health_pb2_grpc.HealthStub(channel)
     try:
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=CHECK_SECONDS, metadata=metadata)
-    except aio.AioRpcError:
+    except client.CallError:
         return False
     return bool(answer.status == SERVING)
 
 
 def _channel(settings: GatewaySettings, target: str) -> aio.Channel:
     if settings.mutual_tls is None or target.startswith("unix:"):
-        return aio.insecure_channel(target, options=OPTIONS)
-    return aio.secure_channel(target, _credentials(settings.mutual_tls), options=OPTIONS)
+        return client.connect(target, retries=False)
+    identity, host = client.MeshIdentity(*settings.mutual_tls), target.rpartition(":")[0]
+    return client.connect(target, identity=identity, server_name=host, retries=False)
 
 
 def _mesh(settings: GatewaySettings) -> aio.Channel | None:
     if not settings.mesh_target or settings.mutual_tls is None:
         return None
-    # Certificates name identities (SPIFFE), not addresses; Envoy's also has this DNS name.
-    options = [*OPTIONS, ("grpc.ssl_target_name_override", ENVOY)]
-    return aio.secure_channel(settings.mesh_target, _credentials(settings.mutual_tls), options=options)
-
-
-def _credentials(files: tuple[Path, Path, Path]) -> grpc.ChannelCredentials:
-    certificate, key, authority = (path.read_bytes() for path in files)
-    return grpc.ssl_channel_credentials(authority, key, certificate)
+    return client.connect(settings.mesh_target, identity=client.MeshIdentity(*settings.mutual_tls), retries=False)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 AnyRow = TypeVar("AnyRow")
 
+MAX_EXPIRED = 256
+"""Rows of one kind and account that one group takes as expired. Commands of an account with more wait for another."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[AnyRow]):
@@ -39,7 +42,8 @@ class Kind(Generic[AnyRow]):
     accounts: str = ""
     """SELECT of key, wallet ID and currency, which never change, of the accounts of the rows of the keys."""
     expired: str = ""
-    """SELECT as `select`, of the rows of the locked accounts that have expired by `clock.now` and are active."""
+    """SELECT as `select`, of the rows of the locked accounts that have expired by `clock.now` and are active: at most
+    MAX_EXPIRED of each account."""
 
 
 class Parameters:

@@ -10,12 +10,12 @@ import asyncio
 import logging
 from collections import deque
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 
-from services.payment.ledger.group import Committer, Result
+from services.payment.ledger.group import Committer
 from services.payment.ledger.pending import Outcome, Pending
 from services.payment.ledger.session import Session
 from services.shared.db import DRIVER_ERRORS
@@ -26,8 +26,6 @@ from services.shared.telemetry import recorded_span, within
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from _typeshed import DataclassInstance
-
     from services.payment.ledger.book import Command
     from services.payment.ledger.pending import Identity
     from services.payment.ledger.rows import Kind
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from services.shared.outbox import Outbox
 
 Effect = TypeVar("Effect")
-Quoted = TypeVar("Quoted", bound="DataclassInstance")
 Response = TypeVar("Response", bound="Message")
 
 logger = logging.getLogger(__name__)
@@ -102,12 +99,12 @@ class Writer:
         """Return what the command would do now, without doing it. Raises what `run` would."""
         return cast("Effect", (await self._submit(command, None, quote=True))[0])
 
-    async def quote_answer(self, command: Command[Quoted], call: Idempotent[Quoted, Response]) -> Response:
+    async def quote_answer(self, command: Command[Effect], call: Idempotent[Effect, Response]) -> Response:
         """Return the answer that the command would get now, without doing it: what it would create has no ID.
 
         Raises what `run` would. The key is neither asked nor kept.
         """
-        return call.encode(replace(await self.quote(command), id=""))
+        return call.encode(await self.quote(command))
 
     async def answer(self, command: Command[Effect], call: Idempotent[Effect, Response]) -> Response:
         """Run a command once for its key; later calls get the same answer.
@@ -217,12 +214,12 @@ class Writer:
             try:
                 # The statements of a group are spans of one of its calls.
                 with within(next((pending.span for pending in group if pending.span), None)):
-                    await self._committer.resolve(session, group)
+                    owners = await self._committer.resolve(session, group)
                     group = self._divert(group) if lane is None else group
                     wait_for = lane.account_id if lane else None
-                    result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
+                    result = await self._committer.commit(session, group, owners, wait_for=wait_for)
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
-                await self._end(session)
+                await self._end(session, error)
                 if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
                     return [(pending, "") for pending in group]
                 failure = error
@@ -304,14 +301,18 @@ class Writer:
     async def _acquire(self) -> Session:
         while self._sessions:
             session = self._sessions.pop()
+            session.wrote = False
             if not session.closed:
                 return session
         return await Session.open(self._database)
 
-    async def _end(self, session: Session) -> None:
-        """Leave nothing open: roll back, or give the connection up."""
+    async def _end(self, session: Session, error: Exception) -> None:
+        """Leave nothing open: roll back, or give the connection up, at once if the database did not answer on it."""
         try:
-            await session.rollback()
+            if isinstance(error, TimeoutError):
+                session.close()
+            else:
+                await session.rollback()
         except (*DRIVER_ERRORS, OSError, TimeoutError):
             session.close()
         if not session.closed:

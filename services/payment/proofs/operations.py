@@ -69,12 +69,16 @@ class Report:
 
 
 class VerificationOperations:
-    """Verifies chains, balances and checkpoints, a bounded number of rows at a time, and lists entries."""
+    """Verifies chains, balances and checkpoints, a bounded number of rows at a time, and lists entries.
+
+    A process verifies on one connection at a time, and the others stay free for calls.
+    """
 
     def __init__(self, *, database: Database, store: ProofStore, pages: PageTokens) -> None:
         self._database = database
         self._store = store
         self._pages = pages
+        self._one_at_a_time = asyncio.Semaphore()
 
     async def verify_chain(self, *, page_size: int, page_token: str) -> Verified:
         """Verify up to `page_size` rows from where the token says; a token is returned while there are more.
@@ -99,7 +103,8 @@ class VerificationOperations:
                 at = following
             return report, at
 
-        report, rest = await self._database.transaction(work)
+        async with self._one_at_a_time:
+            report, rest = await self._database.transaction(work)
         return _verified(report), rest
 
     async def list_entries(
@@ -169,6 +174,8 @@ class VerificationOperations:
         )
         last = accounts[-1].id if len(accounts) == MAX_ACCOUNTS else ID_MAX
         start, sequence = (at.progress.account_id, at.progress.sequence) if at.progress else (at.after, INT64_MAX)
+        if at.progress:  # One that was opened before it since the last page has entries that are not read any more.
+            accounts = [account for account in accounts if account.id >= start]
         found = await self._store.list_entries(
             connection, account_id=start, sequence=sequence, last=last, limit=limit + 1
         )
@@ -196,7 +203,7 @@ class VerificationOperations:
 
 
 class CheckpointOperations:
-    """Signs checkpoints and keeps them, in the database and outside."""
+    """Signs checkpoints and keeps them, in the database and outside; a process makes one at a time."""
 
     def __init__(
         self,
@@ -216,13 +223,15 @@ class CheckpointOperations:
         self._origin = origin
         self._key_lifetime = key_lifetime
         self._file = file
+        self._one_at_a_time = asyncio.Semaphore()
 
     async def create_checkpoint(self) -> Checkpoint:
         """Sign the heads of all accounts as of now, and publish; return the last checkpoint if nothing was posted.
 
         Raises LedgerInconsistent if what the last checkpoint covers has changed.
         """
-        checkpoint, created = await self._database.transaction(self._create)
+        async with self._one_at_a_time:
+            checkpoint, created = await self._database.transaction(self._create)
         if created:
             body = note.read(checkpoint.note)
             logger.info(

@@ -191,6 +191,17 @@ LIST_NEW = _select(
 
 POSITION = _select(_ACCOUNT, id=Id, sequence=BigInteger)
 
+# A writer locks the account, then reads the clock, and holds the lock until everybody sees what it has posted. So once
+# the lock was free, nothing can appear any more that was posted before the time which is returned.
+SETTLED = _select(
+    f"""
+    WITH lock AS MATERIALIZED (
+        SELECT id FROM accounts WHERE id = (SELECT id FROM ({_ACCOUNT}) account) FOR SHARE
+    )
+    SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM lock) AS held
+    """,  # noqa: S608 - of constants
+    now=Time,
+)
 BOUNDS = _select(
     f"""
     WITH account AS MATERIALIZED ({_ACCOUNT}),
@@ -289,9 +300,12 @@ class TransactionStore:
         currency: str,
         *,
         start_time: datetime | None,
-        end_time: datetime,
+        end_time: datetime | None,
     ) -> Statement:
-        """Return the bounds of a statement, as of now."""
+        """Return the bounds of a statement that ends now at the latest: the next one begins where it ends."""
+        settled = await connection.execute(SETTLED, {"user_id": user_id, "currency": currency})
+        now: datetime = settled.scalar_one()
+        end_time = min(now, end_time or now)
         values = {"user_id": user_id, "currency": currency, "start_time": start_time, "end_time": end_time}
         row = (await connection.execute(BOUNDS, values)).one_or_none()
         zero = Money(0, currency)

@@ -110,6 +110,13 @@ FROM (SELECT) AS one
     ) AS balances ON true
 ORDER BY balances.currency
 """)
+# A transaction has its time before it is visible, and holds its accounts until it is; mostly for milliseconds, but as
+# long as the disk takes.
+WAIT = text("""
+SELECT id FROM accounts WHERE kind = 'WALLET' AND owner_id = (
+    SELECT id FROM wallets WHERE id = CAST(:wallet_id AS uuid) OR user_id = CAST(:user_id AS uuid)
+) FOR SHARE
+""").columns(id=Id)
 INSERT = insert(wallets).on_conflict_do_nothing(index_elements=[wallets.c.user_id])
 
 
@@ -140,6 +147,7 @@ class WalletStore:
     ) -> PastWallet:
         """Return a user's wallet or the wallet of an ID, as it was at a time of the past."""
         values = {"user_id": user_id or None, "wallet_id": wallet_id or None, "read_time": read_time}
+        await connection.execute(WAIT, values)
         rows = (await connection.execute(READ_PAST, values)).all()
         return PastWallet(_wallet(rows) if rows[0].id else None, settled=rows[0].settled)
 

@@ -160,7 +160,7 @@ UPDATE webhook_deliveries SET state = :state, attempt_time = now() + CAST(:delay
     failures = CASE WHEN :state = 'DELIVERED' THEN 0 ELSE failures + 1 END,
     attempts = CASE jsonb_array_length(attempts) WHEN :kept THEN attempts - 0 ELSE attempts END
         || CAST(:attempt AS jsonb)
-WHERE id = CAST(:delivery_id AS uuid)
+WHERE id = CAST(:delivery_id AS uuid) AND (:state = 'DELIVERED' OR state = 'PENDING' AND failures = :failures)
 """)
 REDELIVER = (
     update(deliveries)
@@ -323,10 +323,11 @@ class DeliveryStore:
         return [_delivery(row) for row in rows]
 
     async def update_deliveries(self, connection: AsyncConnection, outcomes: Sequence[Outcome]) -> None:
-        """Note attempts and what follows from them."""
+        """Note attempts and what follows; of a failure nothing does after a delivery or redelivery meanwhile."""
         values = [
             {
                 "delivery_id": outcome.delivery_id,
+                "failures": outcome.failures,
                 "attempt": json.dumps(outcome.attempt.record()),
                 "state": outcome.state.value,
                 "delay": outcome.delay,

@@ -56,7 +56,7 @@ async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
 
 
 @asynccontextmanager
-async def replica(redis_url: str) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceStub]:
+async def replica(redis_url: str) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceAsyncStub]:
     service = Registration(
         auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
         Accounts(),
@@ -66,7 +66,7 @@ async def replica(redis_url: str) -> AsyncIterator[auth_service_pb2_grpc.AuthSer
         yield auth_service_pb2_grpc.AuthServiceStub(channel)
 
 
-async def login(stub: auth_service_pb2_grpc.AuthServiceStub, address: str, email: str = "a@azora.world") -> str:
+async def login(stub: auth_service_pb2_grpc.AuthServiceAsyncStub, address: str, email: str = "a@azora.world") -> str:
     """Guess a password; return the reason of a refusal, or an empty string. Must answer within a second."""
     started = time.monotonic()
     try:
