@@ -126,6 +126,8 @@ class Database:
                 "server_settings": {
                     "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
                     "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+                    # A statement of a process that was killed ends, whatever it does or waits for.
+                    "client_connection_check_interval": "1s",
                     "timezone": "UTC",
                 },
             },
