@@ -87,7 +87,7 @@ def _filters(profile: Profile, contract: Contract) -> list[Json]:
         extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
         *compressors(),
         transcoder(profile, _transcoded(contract)),
-        flood_guard(profile.rate_limit_scale),
+        flood_guard(profile),
         authentication.token_verifier(profile),
         _whole_requests(),
         message_rules(),

@@ -87,6 +87,8 @@ class Profile:
     trusted_proxies: int = 0
     """How many proxies of our own stand before Envoy; their X-Forwarded-For is believed, and nobody else's."""
     rate_limit_scale: float = 1.0
+    rate_limits: str = ""
+    """Limits that replace the contract's, as `effective_tiers` has them."""
     issuer: str = "https://azora.local"
     """The `iss` of access tokens."""
     audience: str = "azora"
@@ -128,6 +130,7 @@ class LocalSettings:
     cors_localhost: bool = True
     trusted_proxies: int = 0
     rate_limit_scale: float = 1.0
+    rate_limits: str = ""
     otlp: Tcp | None = None
     trace_sample_ratio: float = 1.0
 
@@ -164,6 +167,7 @@ def local(settings: LocalSettings) -> Profile:
         cors_localhost=settings.cors_localhost,
         trusted_proxies=settings.trusted_proxies,
         rate_limit_scale=settings.rate_limit_scale,
+        rate_limits=settings.rate_limits,
         otlp=settings.otlp,
         trace_sample_ratio=settings.trace_sample_ratio,
     )
@@ -197,6 +201,7 @@ def _chosen(settings: EnvoySettings) -> dict[str, Any]:
         "public_certificate": Certificate("/run/secrets/public.crt", "/run/secrets/public.key") if tls else None,
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
+        "rate_limits": settings.rate_limits,
         "cors_localhost": settings.development,
         "otlp": collector(settings.otlp_endpoint),
         "trace_sample_ratio": settings.trace_sample_ratio,

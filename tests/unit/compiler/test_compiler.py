@@ -106,6 +106,14 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
         ("AZORA_PUBLIC_KEY", "/etc/tls/site.key"),
         ("AZORA_OTLP_ENDPOINT", "collector"),
         ("AZORA_TRACE_SAMPLE_RATIO", "2"),
+        ("AZORA_RATE_LIMITS", "MONEY.per_user=0"),
+        ("AZORA_CORS_ORIGINS", "*"),
+        ("AZORA_CORS_ORIGINS", "https://*.example.com"),
+        ("AZORA_CORS_ORIGINS", "null"),
+        ("AZORA_CORS_ORIGINS", "https://app.example.com/"),
+        ("AZORA_CORS_ORIGINS", "app.example.com"),
+        ("AZORA_CORS_ORIGINS", "http://app.example.com"),
+        ("AZORA_CORS_ORIGINS", "https://app.example.com,http://localhost:5173"),
     ],
 )
 def test_settings_of_the_public_port_that_cannot_work_are_refused(
