@@ -7,6 +7,7 @@ import json
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -29,7 +30,6 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-    from pathlib import Path
 
 ORIGIN = "https://app.example.com"
 """The web origin that a browser may call from."""
@@ -229,6 +229,18 @@ def error_info(body: dict[str, Any]) -> dict[str, Any]:
     """Return the ErrorInfo of a google.rpc.Status in JSON."""
     (info,) = (detail for detail in body["details"] if detail["@type"].endswith("ErrorInfo"))
     return dict(info)
+
+
+def memory_mib(edge: Edge) -> int:
+    """Return the resident memory of an edge's Envoy."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{edge.folder}/envoy.json" in (process / "cmdline").read_text():
+                status = (process / "status").read_text()
+                return int(status.partition("VmRSS:")[2].split()[0]) // 1024
+        except OSError:
+            continue
+    raise AssertionError("Envoy does not run")
 
 
 async def failure(channel: aio.Channel, path: str, message: bytes, headers: Mapping[str, str]) -> aio.AioRpcError:
