@@ -12,7 +12,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 # The authorities that the machine trusts, as pip does: a proxy that inspects TLS has one of its own.
 export UV_SYSTEM_CERTS ?= 1
 # How `make test` spreads over the cores; PARALLEL= runs one test after another.
-PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## List the targets

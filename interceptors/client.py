@@ -59,6 +59,9 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
                 return await _made(continuation, details, request)
             return await _recorded(self._tracer, continuation, details, request)
         except aio.AioRpcError as error:
+            served = current_request()
+            if served is not None and error.code() not in VERDICTS:
+                served.dependency_failed = True
             raise _failure(_path(details), error) from error
 
     def _joined(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:

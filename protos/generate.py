@@ -36,7 +36,7 @@ def main() -> None:
         known = Path(folder) / "validate.binpb"
         known.write_bytes(_validate_descriptors())
         messages = (f"--python_out={out}", f"--mypy_out=quiet:{out}")
-        mypy_grpc = "only_async,generate_concrete_servicer_stubs,quiet"
+        mypy_grpc = "generate_concrete_servicer_stubs,quiet"
         stubs = (f"--grpc_python_out={out}", f"--mypy_grpc_out={mypy_grpc}:{out}")
         _protoc(known, *messages, *contracts, VALIDATE)
         _protoc(known, *stubs, *(name for name in contracts if name.endswith("_service.proto")))

@@ -7,11 +7,15 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY, load_contract
+from services.deployment.files import write_private
 from services.deployment.secret_keys import secret_key
+from services.local.account import caller
 from services.local.envoy import envoy_process
+from services.local.layout import private_folder
 from services.local.probes import accepts
 from services.local.processes import Command
 from services.local.settings import inherited_environment
@@ -19,7 +23,6 @@ from services.local.supervised import ProcessSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from services.local.layout import Layout
     from services.local.postgres import Cluster
@@ -59,7 +62,7 @@ class System:
     def envoy(self) -> ProcessSpec:
         """Return how Envoy is run, on a bootstrap written now."""
         # Not before it is needed: the compiler imports for as long as everything else here, while services start.
-        from services.compiler.envoy import LocalSettings, local, write_bootstrap  # noqa: PLC0415
+        from services.compiler.envoy import LocalSettings, discovery_files, local, write_bootstrap  # noqa: PLC0415
         from services.compiler.envoy.profiles import collector  # noqa: PLC0415
 
         profile = local(
@@ -74,6 +77,9 @@ class System:
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
+        private_folder(Path(profile.discovery), caller())
+        for name, text in discovery_files(profile).items():
+            write_private(Path(profile.discovery) / name, text.encode())
         write_bootstrap(profile, self.layout.bootstrap)
         return envoy_process(self.layout)
 

@@ -71,6 +71,8 @@ class MethodPolicy:
     retry_safe: bool
     """Whether the standard idempotency_level allows a retry after the call may have been executed."""
     server_streaming: bool
+    no_side_effects: bool = False
+    """Whether it only reads, so that two attempts may run at the same time."""
     watched: Descriptor | None = None
     """Of a watch its message, `oneof {item, heartbeat, error}`: a stream that stays open until one side ends it."""
 
@@ -149,6 +151,7 @@ def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
         counted_field="",
         retry_safe=True,
         server_streaming=streams,
+        no_side_effects=True,
     )
 
 
@@ -193,6 +196,7 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         counted_field=declared.counted_field,
         retry_safe=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         server_streaming=method.server_streaming,
+        no_side_effects=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         watched=_watched(path, method) if declared.watch else None,
     )
 

@@ -94,6 +94,8 @@ class Request:
     principal: Principal = ANYONE
     deadline: float | None = None
     """When the call must have ended, on the event loop's clock, in seconds."""
+    dependency_failed: bool = False
+    """Whether a call to another service, made on behalf of this one, failed after the mesh's own retries."""
     initial_metadata: dict[str, str] = field(default_factory=dict)
     """Headers of the answer: sent before its first message, or with the status of a refusal."""
 

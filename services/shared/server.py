@@ -250,9 +250,12 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
 
 
 def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
-    """Return the channel to the other services, with this service's identity where it has one."""
+    """Return the channel to the other services, with this service's identity where it has one.
+
+    It retries nothing: Envoy does, and knows better where.
+    """
     identity = client.MeshIdentity(*settings.mutual_tls) if settings.mutual_tls else None
-    return client.connect(settings.mesh_target, identity=identity, interceptors=interceptors)
+    return client.connect(settings.mesh_target, identity=identity, retries=False, interceptors=interceptors)
 
 
 def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:

@@ -139,10 +139,15 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
         assert set(containers()["envoy"]["networks"]) & set(containers()[name]["networks"])
 
     mounts = {*mounted("envoy", "configs"), *(f"/run/secrets/{name}" for name in mounted("envoy", "secrets"))}
-    files = {*_found(bootstrap, "filename"), *_found(bootstrap, "proto_descriptor")}
+    discovered = {
+        target: json.loads((ROOT / compose()["configs"][source]["file"]).read_text())
+        for target, source in mounted("envoy", "configs").items()
+        if target.startswith("/etc/envoy/discovery/")
+    }
+    files = {*_found(list(discovered.values()), "filename"), *_found(bootstrap, "proto_descriptor")}
     command = containers()["envoy"]["command"]
-    public = {"/run/secrets/public.crt", "/run/secrets/public.key"}  # Read where the settings name a certificate.
-    assert files | public | {command[command.index("--config-path") + 1]} == mounts
+    assert {*files, *discovered, command[command.index("--config-path") + 1]} == mounts
+    assert {source["path"] for source in _found(bootstrap, "path_config_source")} <= discovered.keys()
 
 
 def test_the_gateway_asks_every_service_where_it_listens() -> None:

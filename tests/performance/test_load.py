@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.system import LocalSystem
 
-pytestmark = pytest.mark.alone
 LOGIN = {"email": "student@azora.world", "password": "Student@2024!"}
 
 
@@ -29,6 +28,7 @@ async def timed(call: Callable[[], Awaitable[httpx.Response]]) -> float:
     return time.perf_counter() - started
 
 
+@pytest.mark.alone
 async def test_fifty_people_sign_in_at_once(http: httpx.AsyncClient) -> None:
     """Nobody is turned away, and the catalogue still answers while passwords are checked: no read waits for all."""
     await timed(lambda: http.get("/v1/courses"))
@@ -37,6 +37,7 @@ async def test_fifty_people_sign_in_at_once(http: httpx.AsyncClient) -> None:
     assert meanwhile < max(await asyncio.gather(*logins)) / 2
 
 
+@pytest.mark.alone
 async def test_a_hundred_people_browse_at_once(http: httpx.AsyncClient) -> None:
     """A hundred at once cost no more each than they would one after another: by turns, as the machine is not ours."""
     one_by_one, at_once = [], []
@@ -48,6 +49,7 @@ async def test_a_hundred_people_browse_at_once(http: httpx.AsyncClient) -> None:
     assert statistics.median(at_once) < statistics.median(one_by_one) * 1.5
 
 
+@pytest.mark.alone
 async def test_twenty_reads_in_a_row_do_not_get_slower(http: httpx.AsyncClient) -> None:
     await timed(lambda: http.get("/v1/courses"))
     times = [await timed(lambda: http.get("/v1/courses")) for _ in range(20)]

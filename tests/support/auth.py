@@ -63,8 +63,8 @@ class RunningAuth:
     """Its stubs, its socket, and its database under the eyes of the owner."""
 
     target: str
-    auth: auth_service_pb2_grpc.AuthServiceStub
-    tokens: token_service_pb2_grpc.TokenServiceStub
+    auth: auth_service_pb2_grpc.AuthServiceAsyncStub
+    tokens: token_service_pb2_grpc.TokenServiceAsyncStub
     owner_url: str
     settings: AuthSettings
     subscribers: FakeSubscribers

@@ -29,6 +29,7 @@ class CuttingProxy:
         task = asyncio.create_task(self.relay(reader, writer))
         self.relays.add(task)
         task.add_done_callback(self.relays.discard)
+        task.add_done_callback(lambda _task: writer.close())  # Of one that ends before it begins, too.
 
     async def close(self) -> None:
         """End all connections."""
@@ -52,7 +53,6 @@ class CuttingProxy:
             return
         finally:
             requests.cancel()
-            writer.close()
             to_server.close()
 
 

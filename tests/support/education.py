@@ -234,17 +234,17 @@ class RunningEducation:
     owner_url: str
 
     @property
-    def courses(self) -> course_service_pb2_grpc.CourseServiceStub:
+    def courses(self) -> course_service_pb2_grpc.CourseServiceAsyncStub:
         """Return the stub of CourseService."""
         return course_service_pb2_grpc.CourseServiceStub(self.channel)
 
     @property
-    def enrollments(self) -> enrollment_service_pb2_grpc.EnrollmentServiceStub:
+    def enrollments(self) -> enrollment_service_pb2_grpc.EnrollmentServiceAsyncStub:
         """Return the stub of EnrollmentService."""
         return enrollment_service_pb2_grpc.EnrollmentServiceStub(self.channel)
 
     @property
-    def internal(self) -> internal_service_pb2_grpc.InternalServiceStub:
+    def internal(self) -> internal_service_pb2_grpc.InternalServiceAsyncStub:
         """Return the stub of InternalService."""
         return internal_service_pb2_grpc.InternalServiceStub(self.channel)
 

@@ -12,6 +12,8 @@ import coverage
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from services.shared.cpus import available_cpus
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
@@ -20,6 +22,13 @@ STARTS = ("e2e/test_compose.py", "e2e/test_up.py")
 SYSTEM = "the session's system"
 FIRST = (SYSTEM, *(f"tests/{file}" for file in STARTS))
 """What takes longest begins first."""
+MAX_WORKERS = 4
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores, as tests also wait; a few, as each has its own PostgreSQL."""
+    return min(available_cpus() + 1, MAX_WORKERS)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -231,12 +231,12 @@ class RunningPayment:
     owner_url: str
 
     @property
-    def payments(self) -> payment_service_pb2_grpc.PaymentServiceStub:
+    def payments(self) -> payment_service_pb2_grpc.PaymentServiceAsyncStub:
         """Return the stub of PaymentService."""
         return payment_service_pb2_grpc.PaymentServiceStub(self.channel)
 
     @property
-    def wallets(self) -> wallet_service_pb2_grpc.WalletServiceStub:
+    def wallets(self) -> wallet_service_pb2_grpc.WalletServiceAsyncStub:
         """Return the stub of WalletService."""
         return wallet_service_pb2_grpc.WalletServiceStub(self.channel)
 

@@ -114,7 +114,7 @@ class Hook:
         await stub(self.payment).DeleteWebhook(request, metadata=self.owner.metadata)
 
 
-def stub(payment: RunningPayment) -> webhook_service_pb2_grpc.WebhookServiceStub:
+def stub(payment: RunningPayment) -> webhook_service_pb2_grpc.WebhookServiceAsyncStub:
     """Return the stub of WebhookService."""
     return webhook_service_pb2_grpc.WebhookServiceStub(payment.channel)
 

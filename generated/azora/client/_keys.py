@@ -8,18 +8,16 @@ from __future__ import annotations
 import uuid
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import grpc
 from azora.policy.v1 import policy_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
-from grpc import aio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 HEADER = "idempotency-key"
 
@@ -34,57 +32,6 @@ def keyed_methods() -> Mapping[str, str]:
         for method in service.method
         if method.options.Extensions[policy_pb2.policy].idempotency_key
     }
-
-
-class AsyncKeys(aio.UnaryUnaryClientInterceptor):
-    """Adds a key to calls through a grpc.aio channel."""
-
-    async def intercept_unary_unary(
-        self,
-        continuation: Callable[[aio.ClientCallDetails, Any], Any],
-        client_call_details: aio.ClientCallDetails,
-        request: Any,
-    ) -> Any:
-        """Go on with the call, with a key if it needs one."""
-        details = client_call_details
-        added = added_key(details.method, request, details.metadata or ())
-        if added:
-            details = aio.ClientCallDetails(
-                details.method,
-                details.timeout,
-                aio.Metadata(*(details.metadata or ()), *added),
-                details.credentials,
-                details.wait_for_ready,
-            )
-        return await continuation(details, request)
-
-
-class BlockingKeys(grpc.UnaryUnaryClientInterceptor):
-    """Adds a key to calls through a blocking channel."""
-
-    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        """Go on with the call, with a key if it needs one."""
-        details = client_call_details
-        added = added_key(details.method, request, details.metadata or ())
-        if added:
-            details = _Details(
-                details.method,
-                details.timeout,
-                (*(details.metadata or ()), *added),
-                details.credentials,
-                details.wait_for_ready,
-                details.compression,
-            )
-        return continuation(details, request)
-
-
-class _Details(NamedTuple):
-    method: str
-    timeout: float | None
-    metadata: tuple[tuple[str, str | bytes], ...]
-    credentials: Any
-    wait_for_ready: bool | None
-    compression: Any
 
 
 def added_key(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY, HEALTH
 from services.compiler.envoy import tls
+from services.compiler.envoy.discovery import address, found_by_dns, load_assignment, source
 from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError
 from services.compiler.envoy.telemetry import OTLP
 from services.compiler.envoy.typed import Json, typed
@@ -19,6 +20,8 @@ MAX_REFLECTION_STREAMS = 128
 """Maximum number of reflection's streams, half of what the gateway serves at once."""
 MAX_WATCHES = 10_000
 """Maximum number of watches that all replicas of a service serve."""
+RETRY_BUDGET = {"budget_percent": {"value": 20}, "min_retry_concurrency": 10}
+"""Retries may add a fifth to the calls in flight and no more, so that they cannot keep a sick service down."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -39,13 +42,6 @@ def clusters(profile: Profile, contract: Contract) -> list[Json]:
     ]
 
 
-def address(at: Address) -> Json:
-    """Return an address to listen on or to connect to."""
-    if isinstance(at, Pipe):
-        return {"pipe": {"path": at.path}}
-    return {"socket_address": {"address": at.host, "port_value": at.port}}
-
-
 def listening(at: Address) -> Json:
     """Return an address to listen on; a unix socket is for this user alone."""
     return {"pipe": {"path": at.path, "mode": 0o600}} if isinstance(at, Pipe) else address(at)
@@ -53,7 +49,7 @@ def listening(at: Address) -> Json:
 
 def _service(profile: Profile, name: str, health: str) -> Json:
     """Return a gRPC service's cluster. A replica that does not answer is out after about two seconds."""
-    return _cluster(name, profile.upstreams[name]) | {
+    return _upstream(profile, name) | {
         **_secured(profile, name, name, "h2"),
         "typed_extension_protocol_options": {
             HTTP_OPTIONS: typed(
@@ -90,14 +86,20 @@ def _service(profile: Profile, name: str, health: str) -> Json:
                     "max_connections": 100,
                     "max_pending_requests": 512,
                     "max_requests": 1024,
-                    # Retries may add a fifth to the load and no more, so that they cannot keep a sick service down.
-                    "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
+                    "retry_budget": RETRY_BUDGET,
                 },
-                {"priority": "HIGH", "max_connections": 100, "max_requests": MAX_WATCHES},
+                {
+                    "priority": "HIGH",
+                    "max_connections": 100,
+                    "max_requests": MAX_WATCHES,
+                    "retry_budget": RETRY_BUDGET,
+                },
             ]
         },
         # With every replica unhealthy, fail at once: sending the calls anyway would only make them time out.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # A replica that was taken away is not asked any more, whatever its health is; its calls in flight end.
+        "ignore_health_on_host_removal": True,
     }
 
 
@@ -126,24 +128,29 @@ def _collector(profile: Profile) -> Json:
 
 def _pages(profile: Profile) -> Json:
     """Return the gateway's HTTP app."""
-    return _cluster(GATEWAY_HTTP, profile.upstreams[GATEWAY_HTTP]) | _secured(
-        profile, GATEWAY_HTTP, GATEWAY, "http/1.1"
-    )
+    return _upstream(profile, GATEWAY_HTTP) | _secured(profile, GATEWAY_HTTP, GATEWAY, "http/1.1")
+
+
+def _upstream(profile: Profile, name: str) -> Json:
+    """Return a cluster of replicas that may change while Envoy runs: by a file, or by DNS."""
+    replicas = profile.upstreams[name]
+    if found_by_dns(replicas):
+        return _cluster(name, replicas)
+    eds = {"service_name": name, "eds_config": source(profile, name)}
+    return _balanced(name) | {"type": "EDS", "eds_cluster_config": eds}
 
 
 def _cluster(name: str, replicas: tuple[Address, ...]) -> Json:
-    endpoints = [{"endpoint": {"address": address(replica)}} for replica in replicas]
-    return {
-        "name": name,
-        **_discovery(replicas),
-        "connect_timeout": "1s",
-        "lb_policy": "LEAST_REQUEST",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
-    }
+    """Return a cluster of addresses that the bootstrap names."""
+    return _balanced(name) | _found(replicas) | {"load_assignment": load_assignment(name, replicas)}
 
 
-def _discovery(replicas: tuple[Address, ...]) -> Json:
-    if all(isinstance(replica, Pipe) for replica in replicas):
+def _balanced(name: str) -> Json:
+    return {"name": name, "connect_timeout": "1s", "lb_policy": "LEAST_REQUEST"}
+
+
+def _found(replicas: tuple[Address, ...]) -> Json:
+    if not found_by_dns(replicas):
         return {"type": "STATIC"}
     dns = typed(
         "envoy.extensions.clusters.dns.v3.DnsCluster",

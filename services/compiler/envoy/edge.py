@@ -69,7 +69,7 @@ def edge_listener(profile: Profile, contract: Contract) -> Json:
         listening(profile.public),
         _identity(profile) | _limits() | {"route_config": _routes(profile, contract)},
         _filters(profile, contract),
-        transport_socket=tls.public_server(profile.public_certificate) if profile.public_certificate else None,
+        transport_socket=tls.public_server(profile) if profile.public_certificate else None,
     )
     return public(listener)
 
@@ -171,14 +171,14 @@ def _rpcs(profile: Profile, contract: Contract) -> Iterator[Json]:
         policy = policies[path]
         if _is_reflection(policy):
             if profile.reflection:
-                yield _reflection(policy)
+                yield _reflection(profile, policy)
         elif not policy.internal and not (policy.service_path in INFRASTRUCTURE and policy.server_streaming):
-            yield _rpc(policy, method)
+            yield _rpc(profile, policy, method)
 
 
-def _rpc(policy: MethodPolicy, method: MethodDescriptor) -> Json:
+def _rpc(profile: Profile, policy: MethodPolicy, method: MethodDescriptor) -> Json:
     """Return the route of an RPC of the contract, or of Health: without Watch, whose streams nobody bounds."""
-    route = rpc_route(policy)
+    route = rpc_route(profile, policy)
     route["metadata"] = in_tier(policy.tier.name if policy.tier else EVERYONE)
     if policy.service_path in INFRASTRUCTURE:
         route["typed_per_filter_config"] = authentication.no_token()
@@ -191,10 +191,10 @@ def _rpc(policy: MethodPolicy, method: MethodDescriptor) -> Json:
     return route
 
 
-def _reflection(policy: MethodPolicy) -> Json:
+def _reflection(profile: Profile, policy: MethodPolicy) -> Json:
     """Return the route of a conversation: its requests never are complete. Clients begin another when it ends."""
     limit = seconds(REFLECTION_SECONDS)
-    route = rpc_route(policy)
+    route = rpc_route(profile, policy)
     route["route"] |= {
         "cluster": GATEWAY_REFLECTION,
         "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},

@@ -12,8 +12,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import MessageToDict
+from google.rpc import code_pb2
 
-from interceptors.errors import to_status
+from interceptors.errors import NO_CLIENT_RETRY, to_status
 from services.compiler.envoy.errors import (
     ContentTypeUnsupported,
     EncodingUnsupported,
@@ -142,6 +143,7 @@ def _in_grpc(reply: LocalReply) -> Json:
             _header("grpc-message", status.message),
             _header("grpc-status-details-bin", _binary(status)),
             *_retry_after(reply),
+            *([_header(*NO_CLIENT_RETRY)] if status.code == code_pb2.UNAVAILABLE else []),
         ],
     }
 

@@ -31,8 +31,8 @@ def mesh_listener(profile: Profile, contract: Contract) -> Json:
     """Return the internal listener: mutual TLS, and every call checked against its method's policy."""
     policies = [policy for policy in contract.policies().values() if policy.service_path not in INFRASTRUCTURE]
     health = contract.policies()[HEALTH_CHECK]
-    routes = [rpc_route(policy) for policy in policies]
-    routes += [_health_of(name, health) for name in (*contract.owners, GATEWAY)]
+    routes = [rpc_route(profile, policy) for policy in policies]
+    routes += [_health_of(profile, name, health) for name in (*contract.owners, GATEWAY)]
     manager = {
         "stat_prefix": "mesh",
         "codec_type": "HTTP2",
@@ -63,10 +63,10 @@ def mesh_listener(profile: Profile, contract: Contract) -> Json:
     )
 
 
-def _health_of(service: str, check: MethodPolicy) -> Json:
+def _health_of(profile: Profile, service: str, check: MethodPolicy) -> Json:
     """Return the route on which the gateway asks for a service's health: as others reach it, or UNAVAILABLE."""
     header = {"name": CHECKED_SERVICE, "string_match": {"exact": service}}
-    route = rpc_route(check)
+    route = rpc_route(profile, check)
     route["match"]["headers"].append(header)
     route["route"]["cluster"] = service
     return route

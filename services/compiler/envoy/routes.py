@@ -10,6 +10,7 @@ from services.shared.limits import HEARTBEAT_SECONDS
 from services.shared.policy import INFRASTRUCTURE
 
 if TYPE_CHECKING:
+    from services.compiler.envoy.profiles import Profile
     from services.shared.policy import MethodPolicy
 
 # Nothing reached the service, so nothing can have happened: any call may be tried again.
@@ -21,20 +22,20 @@ MISSED_HEARTBEATS = 3
 """Heartbeats of a watch that are missing when it counts as dead: its service hangs, or its reader."""
 
 
-def rpc_route(policy: MethodPolicy) -> Json:
+def rpc_route(profile: Profile, policy: MethodPolicy) -> Json:
     """Return the route of one RPC, the same on both listeners."""
     limit = seconds(policy.timeout_seconds)
     action: Json = {
         "cluster": cluster_of(policy),
         # Never `timeout` beside it: each would silently break the other.
         "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
-        "retry_policy": _retries(policy),
+        "retry_policy": _retries(policy, replicated=profile.is_replicated(cluster_of(policy))),
     }
     if policy.server_streaming:
         action["idle_timeout"] = seconds(MISSED_HEARTBEATS * HEARTBEAT_SECONDS) if policy.watch else limit
     if policy.watch:
         action["priority"] = "HIGH"  # Not that it was urgent: its circuit breaker is another than that of calls.
-    if _hedged(policy):
+    if policy.no_side_effects and "per_try_timeout" in action["retry_policy"]:
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}  # The first answer counts, whoever gives it.
     # All of what gRPC's core accepts, which answers anything else by itself: without ErrorInfo, limits or a log.
     exact = {":method": "POST", ":path": policy.path}
@@ -52,9 +53,10 @@ def seconds(value: float) -> str:
     return f"{value:g}s"
 
 
-def _retries(policy: MethodPolicy) -> Json:
+def _retries(policy: MethodPolicy, *, replicated: bool) -> Json:
+    repeatable = policy.retry_safe and not policy.server_streaming
     retries: Json = {
-        "retry_on": MAYBE_EXECUTED if _hedged(policy) else NEVER_EXECUTED,
+        "retry_on": MAYBE_EXECUTED if repeatable else NEVER_EXECUTED,
         "num_retries": RETRIES,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
         # Somewhere else than where it failed; without the many attempts the same dead replica may be picked again.
@@ -66,11 +68,6 @@ def _retries(policy: MethodPolicy) -> Json:
         ],
         "host_selection_retry_max_attempts": 20,
     }
-    if _hedged(policy):
+    if repeatable and replicated:  # A single replica that is slow would only have more to do.
         retries["per_try_timeout"] = seconds(policy.timeout_seconds / 2)
     return retries
-
-
-def _hedged(policy: MethodPolicy) -> bool:
-    """Whether the call may run twice, and another replica is asked when the first takes half of the time."""
-    return policy.retry_safe and not policy.server_streaming

@@ -23,6 +23,8 @@ class EnvoySettings(DeploymentSettings):
 
     env: Environment = Environment.PRODUCTION
     """`development` serves gRPC reflection and allows CORS from any origin on localhost."""
+    scaled: bool = False
+    """Whether every service has two replicas or more: slow reads are then asked of a second one as well."""
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     """Number of trusted proxies in front of Envoy whose `X-Forwarded-For` entries are used."""
     public_certificate: Path | None = None

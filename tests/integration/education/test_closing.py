@@ -85,10 +85,17 @@ async def test_completion_ends_the_payers_right(education: RunningEducation) -> 
     cancelled = await learner.enrollment(enrollment.id)
     assert (cancelled.state, cancelled.complete_time) == (pb.ENROLLMENT_STATE_CANCELLED, enrollment.complete_time)
     assert await refusal(education.close(enrollment.payment_id, refund_id=refund_id)) == refused, "for good"
-    await eventually(lambda: _true(education.payments.earned))
+
+    async def settled() -> bool:
+        return await education.sql("SELECT id FROM pgqueuer WHERE entrypoint = 'grant_reward'") == []
+
+    await eventually(settled)
+    assert education.payments.earned
+    education.payments.earned.clear()
     back = await learner.enroll(course.id)
     assert back.state == pb.ENROLLMENT_STATE_COMPLETED
-    assert await education.sql("SELECT id FROM pgqueuer WHERE entrypoint = 'grant_reward'") == [], "it earns once"
+    await eventually(settled)
+    assert not education.payments.earned, "it earns once"
 
 
 async def test_the_limit_is_a_setting(education_database: Clone) -> None:

@@ -48,7 +48,7 @@ async def found(payment: RunningPayment, *, limit: int = 5000) -> Sequence[Findi
     return findings
 
 
-def stub(payment: RunningPayment) -> ledger_service_pb2_grpc.LedgerServiceStub:
+def stub(payment: RunningPayment) -> ledger_service_pb2_grpc.LedgerServiceAsyncStub:
     return ledger_service_pb2_grpc.LedgerServiceStub(payment.channel)
 
 

@@ -167,9 +167,14 @@ async def test_a_database_that_is_not_there_is_unavailable_and_says_so_at_once()
 async def test_connections_that_were_cut_while_nobody_used_them_cost_no_call(
     database: Database, payment_database: Clone
 ) -> None:
+    all_at_once = asyncio.Barrier(4)
+
     async def driver(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.Record]:
-        await asyncio.sleep(0.01)  # So that each of the four has a connection of its own.
+        await all_at_once.wait()
         return cast("asyncpg.Connection[asyncpg.Record]", (await connection.get_raw_connection()).driver_connection)
+
+    async def nothing(_connection: AsyncConnection) -> None:
+        """Begin and commit."""
 
     async def read_compiled() -> object:
         async with database.reading() as connection:
@@ -177,7 +182,7 @@ async def test_connections_that_were_cut_while_nobody_used_them_cost_no_call(
 
     one = select(literal(1))
     await read_compiled()
-    for use in (lambda: database.transaction(driver), lambda: total(database), read_compiled):
+    for use in (lambda: database.transaction(nothing), lambda: total(database), read_compiled):
         connections = await asyncio.gather(*(database.transaction(driver) for _ in range(4)))
         async with payment_database.server.connection("postgres") as connection:
             await connection.execute(CUT, payment_database.name)

@@ -73,7 +73,7 @@ async def shared(redis: tuple[asyncio.subprocess.Process, str]) -> AsyncIterator
 
 
 @asynccontextmanager
-async def replica(redis_url: str, **options: Any) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceStub]:
+async def replica(redis_url: str, **options: Any) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceAsyncStub]:
     service = Registration(
         auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
         Accounts(),
@@ -83,7 +83,7 @@ async def replica(redis_url: str, **options: Any) -> AsyncIterator[auth_service_
         yield auth_service_pb2_grpc.AuthServiceStub(channel)
 
 
-async def login(stub: auth_service_pb2_grpc.AuthServiceStub, address: str, email: str = "a@azora.world") -> str:
+async def login(stub: auth_service_pb2_grpc.AuthServiceAsyncStub, address: str, email: str = "a@azora.world") -> str:
     """Guess a password; return the reason of a refusal, or an empty string. Must answer within a second."""
     started = time.monotonic()
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
-from azora.client import connect, connect_blocking
+from azora.client import blocking, connect
 from azora.client._keys import keyed_methods
 from azora.payment.v1 import payment_service_pb2 as pb
 from azora.payment.v1 import payment_service_pb2_grpc
@@ -72,9 +72,8 @@ async def test_a_payment_whose_answer_was_lost_is_made_once() -> None:
 
 async def test_a_blocking_payment_whose_answer_was_lost_is_made_once() -> None:
     def pay(target: str) -> None:
-        with connect_blocking(target) as channel:
-            stub: Any = payment_service_pb2_grpc.PaymentServiceStub(channel)  # type: ignore[arg-type] # Typed for aio.
-            stub.CreatePayment(pb.CreatePaymentRequest())
+        with blocking.connect(target) as channel:
+            payment_service_pb2_grpc.PaymentServiceStub(channel).CreatePayment(pb.CreatePaymentRequest())
 
     async with edge() as (target, handler), cutting(target) as (through, proxy):
         await asyncio.to_thread(pay, through)

@@ -6,7 +6,22 @@ isort:skip_file
 from azora.auth.v1 import auth_service_pb2 as _auth_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,27 +29,59 @@ GRPC_VERSION: str
 class AuthServiceStub:
     """Registration, authentication and the caller's own profile."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
+    Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
     """Creates an account with ROLE_STUDENT and signs it in.
     Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
     PASSWORD_CHECKS_BUSY.
     """
-    Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
+    Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
     Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
     """
-    Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
+    Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
     """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
     Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
     """
-    Logout: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]
+    Logout: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]
     """Revokes the session of the access token, including its refresh tokens."""
-    GetProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetProfileRequest, _auth_service_pb2.GetProfileResponse]
+    GetProfile: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetProfileRequest, _auth_service_pb2.GetProfileResponse]
     """Gets the caller's profile.
     Errors: NOT_FOUND USER_NOT_FOUND.
     """
-    UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]
+    UpdateProfile: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]
+    """Updates the caller's profile.
+    Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
+    """
+
+@_typing.type_check_only
+class AuthServiceAsyncStub(AuthServiceStub):
+    """Registration, authentication and the caller's own profile."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]  # type: ignore[assignment]
+    """Creates an account with ROLE_STUDENT and signs it in.
+    Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
+    PASSWORD_CHECKS_BUSY.
+    """
+    Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
+    """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+    """
+    Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]  # type: ignore[assignment]
+    """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
+    Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
+    """
+    Logout: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]  # type: ignore[assignment]
+    """Revokes the session of the access token, including its refresh tokens."""
+    GetProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetProfileRequest, _auth_service_pb2.GetProfileResponse]  # type: ignore[assignment]
+    """Gets the caller's profile.
+    Errors: NOT_FOUND USER_NOT_FOUND.
+    """
+    UpdateProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateProfileRequest, _auth_service_pb2.UpdateProfileResponse]  # type: ignore[assignment]
     """Updates the caller's profile.
     Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
     """
@@ -45,8 +92,8 @@ class AuthServiceServicer:
     def Register(
         self,
         request: _auth_service_pb2.RegisterRequest,
-        context: _aio.ServicerContext[_auth_service_pb2.RegisterRequest, _abc.Awaitable[_auth_service_pb2.RegisterResponse]],
-    ) -> _abc.Awaitable[_auth_service_pb2.RegisterResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RegisterResponse, _abc.Awaitable[_auth_service_pb2.RegisterResponse]]:
         """Creates an account with ROLE_STUDENT and signs it in.
         Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
         PASSWORD_CHECKS_BUSY.
@@ -55,8 +102,8 @@ class AuthServiceServicer:
     def Login(
         self,
         request: _auth_service_pb2.LoginRequest,
-        context: _aio.ServicerContext[_auth_service_pb2.LoginRequest, _abc.Awaitable[_auth_service_pb2.LoginResponse]],
-    ) -> _abc.Awaitable[_auth_service_pb2.LoginResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.LoginResponse, _abc.Awaitable[_auth_service_pb2.LoginResponse]]:
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
         Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
         """
@@ -64,8 +111,8 @@ class AuthServiceServicer:
     def Refresh(
         self,
         request: _auth_service_pb2.RefreshRequest,
-        context: _aio.ServicerContext[_auth_service_pb2.RefreshRequest, _abc.Awaitable[_auth_service_pb2.RefreshResponse]],
-    ) -> _abc.Awaitable[_auth_service_pb2.RefreshResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RefreshResponse, _abc.Awaitable[_auth_service_pb2.RefreshResponse]]:
         """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
         Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
         """
@@ -73,15 +120,15 @@ class AuthServiceServicer:
     def Logout(
         self,
         request: _auth_service_pb2.LogoutRequest,
-        context: _aio.ServicerContext[_auth_service_pb2.LogoutRequest, _abc.Awaitable[_auth_service_pb2.LogoutResponse]],
-    ) -> _abc.Awaitable[_auth_service_pb2.LogoutResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.LogoutResponse, _abc.Awaitable[_auth_service_pb2.LogoutResponse]]:
         """Revokes the session of the access token, including its refresh tokens."""
 
     def GetProfile(
         self,
         request: _auth_service_pb2.GetProfileRequest,
-        context: _aio.ServicerContext[_auth_service_pb2.GetProfileRequest, _abc.Awaitable[_auth_service_pb2.GetProfileResponse]],
-    ) -> _abc.Awaitable[_auth_service_pb2.GetProfileResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.GetProfileResponse, _abc.Awaitable[_auth_service_pb2.GetProfileResponse]]:
         """Gets the caller's profile.
         Errors: NOT_FOUND USER_NOT_FOUND.
         """
@@ -89,10 +136,10 @@ class AuthServiceServicer:
     def UpdateProfile(
         self,
         request: _auth_service_pb2.UpdateProfileRequest,
-        context: _aio.ServicerContext[_auth_service_pb2.UpdateProfileRequest, _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]],
-    ) -> _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.UpdateProfileResponse, _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]]:
         """Updates the caller's profile.
         Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
         """
 
-def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _aio.Server) -> None: ...
+def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,7 +6,22 @@ isort:skip_file
 from azora.auth.v1 import token_service_pb2 as _token_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,10 +29,23 @@ GRPC_VERSION: str
 class TokenServiceStub:
     """Public keys and metadata for the verification of access tokens."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    GetJwks: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetJwksRequest, _token_service_pb2.GetJwksResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> TokenServiceAsyncStub: ...
+    GetJwks: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.GetJwksRequest, _token_service_pb2.GetJwksResponse]
     """Gets the public signing keys as a JSON Web Key Set (RFC 7517)."""
-    GetOpenIdConfiguration: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetOpenIdConfigurationRequest, _token_service_pb2.GetOpenIdConfigurationResponse]
+    GetOpenIdConfiguration: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.GetOpenIdConfigurationRequest, _token_service_pb2.GetOpenIdConfigurationResponse]
+    """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
+
+@_typing.type_check_only
+class TokenServiceAsyncStub(TokenServiceStub):
+    """Public keys and metadata for the verification of access tokens."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetJwks: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetJwksRequest, _token_service_pb2.GetJwksResponse]  # type: ignore[assignment]
+    """Gets the public signing keys as a JSON Web Key Set (RFC 7517)."""
+    GetOpenIdConfiguration: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetOpenIdConfigurationRequest, _token_service_pb2.GetOpenIdConfigurationResponse]  # type: ignore[assignment]
     """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
 
 class TokenServiceServicer:
@@ -26,15 +54,15 @@ class TokenServiceServicer:
     def GetJwks(
         self,
         request: _token_service_pb2.GetJwksRequest,
-        context: _aio.ServicerContext[_token_service_pb2.GetJwksRequest, _abc.Awaitable[_token_service_pb2.GetJwksResponse]],
-    ) -> _abc.Awaitable[_token_service_pb2.GetJwksResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.GetJwksResponse, _abc.Awaitable[_token_service_pb2.GetJwksResponse]]:
         """Gets the public signing keys as a JSON Web Key Set (RFC 7517)."""
 
     def GetOpenIdConfiguration(
         self,
         request: _token_service_pb2.GetOpenIdConfigurationRequest,
-        context: _aio.ServicerContext[_token_service_pb2.GetOpenIdConfigurationRequest, _abc.Awaitable[_token_service_pb2.GetOpenIdConfigurationResponse]],
-    ) -> _abc.Awaitable[_token_service_pb2.GetOpenIdConfigurationResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.GetOpenIdConfigurationResponse, _abc.Awaitable[_token_service_pb2.GetOpenIdConfigurationResponse]]:
         """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
 
-def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _aio.Server) -> None: ...
+def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

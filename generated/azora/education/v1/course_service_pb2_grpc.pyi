@@ -6,7 +6,22 @@ isort:skip_file
 from azora.education.v1 import course_service_pb2 as _course_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,23 +29,51 @@ GRPC_VERSION: str
 class CourseServiceStub:
     """The course catalogue: creation, publication and retrieval of courses."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    ListCourses: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ListCoursesRequest, _course_service_pb2.ListCoursesResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> CourseServiceAsyncStub: ...
+    ListCourses: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.ListCoursesRequest, _course_service_pb2.ListCoursesResponse]
     """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
     token.
     """
-    GetCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]
+    GetCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]
     """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
     completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
-    CreateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]
+    CreateCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]
     """Creates a course in state COURSE_STATE_DRAFT.
     Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
     CURRENCY_UNKNOWN.
     """
-    PublishCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]
+    PublishCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]
+    """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
+    """
+
+@_typing.type_check_only
+class CourseServiceAsyncStub(CourseServiceStub):
+    """The course catalogue: creation, publication and retrieval of courses."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListCourses: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ListCoursesRequest, _course_service_pb2.ListCoursesResponse]  # type: ignore[assignment]
+    """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
+    token.
+    """
+    GetCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]  # type: ignore[assignment]
+    """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
+    completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
+    Errors: NOT_FOUND COURSE_NOT_FOUND.
+    """
+    CreateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]  # type: ignore[assignment]
+    """Creates a course in state COURSE_STATE_DRAFT.
+    Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
+    CURRENCY_UNKNOWN.
+    """
+    PublishCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]  # type: ignore[assignment]
     """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
     Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
     """
@@ -41,8 +84,8 @@ class CourseServiceServicer:
     def ListCourses(
         self,
         request: _course_service_pb2.ListCoursesRequest,
-        context: _aio.ServicerContext[_course_service_pb2.ListCoursesRequest, _abc.Awaitable[_course_service_pb2.ListCoursesResponse]],
-    ) -> _abc.Awaitable[_course_service_pb2.ListCoursesResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.ListCoursesResponse, _abc.Awaitable[_course_service_pb2.ListCoursesResponse]]:
         """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
         token.
@@ -51,8 +94,8 @@ class CourseServiceServicer:
     def GetCourse(
         self,
         request: _course_service_pb2.GetCourseRequest,
-        context: _aio.ServicerContext[_course_service_pb2.GetCourseRequest, _abc.Awaitable[_course_service_pb2.GetCourseResponse]],
-    ) -> _abc.Awaitable[_course_service_pb2.GetCourseResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.GetCourseResponse, _abc.Awaitable[_course_service_pb2.GetCourseResponse]]:
         """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
         completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
@@ -61,8 +104,8 @@ class CourseServiceServicer:
     def CreateCourse(
         self,
         request: _course_service_pb2.CreateCourseRequest,
-        context: _aio.ServicerContext[_course_service_pb2.CreateCourseRequest, _abc.Awaitable[_course_service_pb2.CreateCourseResponse]],
-    ) -> _abc.Awaitable[_course_service_pb2.CreateCourseResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.CreateCourseResponse, _abc.Awaitable[_course_service_pb2.CreateCourseResponse]]:
         """Creates a course in state COURSE_STATE_DRAFT.
         Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
         CURRENCY_UNKNOWN.
@@ -71,10 +114,10 @@ class CourseServiceServicer:
     def PublishCourse(
         self,
         request: _course_service_pb2.PublishCourseRequest,
-        context: _aio.ServicerContext[_course_service_pb2.PublishCourseRequest, _abc.Awaitable[_course_service_pb2.PublishCourseResponse]],
-    ) -> _abc.Awaitable[_course_service_pb2.PublishCourseResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.PublishCourseResponse, _abc.Awaitable[_course_service_pb2.PublishCourseResponse]]:
         """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
         Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
         """
 
-def add_CourseServiceServicer_to_server(servicer: CourseServiceServicer, server: _aio.Server) -> None: ...
+def add_CourseServiceServicer_to_server(servicer: CourseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

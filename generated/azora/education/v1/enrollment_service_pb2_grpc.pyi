@@ -6,7 +6,22 @@ isort:skip_file
 from azora.education.v1 import enrollment_service_pb2 as _enrollment_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,32 +29,69 @@ GRPC_VERSION: str
 class EnrollmentServiceStub:
     """Enrolments of the caller: enrolment in courses, lesson completion and progress."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    Enroll: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.EnrollRequest, _enrollment_service_pb2.EnrollResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> EnrollmentServiceAsyncStub: ...
+    Enroll: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.EnrollRequest, _enrollment_service_pb2.EnrollResponse]
     """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
     activation; the learner ends up enrolled and charged, or neither.
     Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
     COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
     DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
     """
-    ListEnrollments: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]
+    ListEnrollments: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]
     """Lists the caller's enrolments, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    GetEnrollment: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetEnrollmentRequest, _enrollment_service_pb2.GetEnrollmentResponse]
+    GetEnrollment: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetEnrollmentRequest, _enrollment_service_pb2.GetEnrollmentResponse]
     """Gets one of the caller's enrolments.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
     """
-    CancelEnrollment: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CancelEnrollmentRequest, _enrollment_service_pb2.CancelEnrollmentResponse]
+    CancelEnrollment: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.CancelEnrollmentRequest, _enrollment_service_pb2.CancelEnrollmentResponse]
     """Cancels an enrolment whose payment is in progress, or one in a free course; progress is kept. A paid enrolment is
     cancelled by refunding its payment. Has no effect on a cancelled enrolment.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_REQUIRED, COURSE_COMPLETED.
     """
-    CompleteLesson: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CompleteLessonRequest, _enrollment_service_pb2.CompleteLessonResponse]
+    CompleteLesson: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.CompleteLessonRequest, _enrollment_service_pb2.CompleteLessonResponse]
     """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
     """
-    GetProgress: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetProgressRequest, _enrollment_service_pb2.GetProgressResponse]
+    GetProgress: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetProgressRequest, _enrollment_service_pb2.GetProgressResponse]
+    """Gets the progress of one of the caller's enrolments, by lesson.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+    """
+
+@_typing.type_check_only
+class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
+    """Enrolments of the caller: enrolment in courses, lesson completion and progress."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Enroll: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.EnrollRequest, _enrollment_service_pb2.EnrollResponse]  # type: ignore[assignment]
+    """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
+    activation; the learner ends up enrolled and charged, or neither.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
+    COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
+    DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+    """
+    ListEnrollments: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]  # type: ignore[assignment]
+    """Lists the caller's enrolments, newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    GetEnrollment: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetEnrollmentRequest, _enrollment_service_pb2.GetEnrollmentResponse]  # type: ignore[assignment]
+    """Gets one of the caller's enrolments.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+    """
+    CancelEnrollment: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CancelEnrollmentRequest, _enrollment_service_pb2.CancelEnrollmentResponse]  # type: ignore[assignment]
+    """Cancels an enrolment whose payment is in progress, or one in a free course; progress is kept. A paid enrolment is
+    cancelled by refunding its payment. Has no effect on a cancelled enrolment.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_REQUIRED, COURSE_COMPLETED.
+    """
+    CompleteLesson: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CompleteLessonRequest, _enrollment_service_pb2.CompleteLessonResponse]  # type: ignore[assignment]
+    """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
+    """
+    GetProgress: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetProgressRequest, _enrollment_service_pb2.GetProgressResponse]  # type: ignore[assignment]
     """Gets the progress of one of the caller's enrolments, by lesson.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
     """
@@ -50,8 +102,8 @@ class EnrollmentServiceServicer:
     def Enroll(
         self,
         request: _enrollment_service_pb2.EnrollRequest,
-        context: _aio.ServicerContext[_enrollment_service_pb2.EnrollRequest, _abc.Awaitable[_enrollment_service_pb2.EnrollResponse]],
-    ) -> _abc.Awaitable[_enrollment_service_pb2.EnrollResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_service_pb2.EnrollResponse, _abc.Awaitable[_enrollment_service_pb2.EnrollResponse]]:
         """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
         activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
@@ -62,8 +114,8 @@ class EnrollmentServiceServicer:
     def ListEnrollments(
         self,
         request: _enrollment_service_pb2.ListEnrollmentsRequest,
-        context: _aio.ServicerContext[_enrollment_service_pb2.ListEnrollmentsRequest, _abc.Awaitable[_enrollment_service_pb2.ListEnrollmentsResponse]],
-    ) -> _abc.Awaitable[_enrollment_service_pb2.ListEnrollmentsResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_service_pb2.ListEnrollmentsResponse, _abc.Awaitable[_enrollment_service_pb2.ListEnrollmentsResponse]]:
         """Lists the caller's enrolments, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
@@ -71,8 +123,8 @@ class EnrollmentServiceServicer:
     def GetEnrollment(
         self,
         request: _enrollment_service_pb2.GetEnrollmentRequest,
-        context: _aio.ServicerContext[_enrollment_service_pb2.GetEnrollmentRequest, _abc.Awaitable[_enrollment_service_pb2.GetEnrollmentResponse]],
-    ) -> _abc.Awaitable[_enrollment_service_pb2.GetEnrollmentResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_service_pb2.GetEnrollmentResponse, _abc.Awaitable[_enrollment_service_pb2.GetEnrollmentResponse]]:
         """Gets one of the caller's enrolments.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
         """
@@ -80,8 +132,8 @@ class EnrollmentServiceServicer:
     def CancelEnrollment(
         self,
         request: _enrollment_service_pb2.CancelEnrollmentRequest,
-        context: _aio.ServicerContext[_enrollment_service_pb2.CancelEnrollmentRequest, _abc.Awaitable[_enrollment_service_pb2.CancelEnrollmentResponse]],
-    ) -> _abc.Awaitable[_enrollment_service_pb2.CancelEnrollmentResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_service_pb2.CancelEnrollmentResponse, _abc.Awaitable[_enrollment_service_pb2.CancelEnrollmentResponse]]:
         """Cancels an enrolment whose payment is in progress, or one in a free course; progress is kept. A paid enrolment is
         cancelled by refunding its payment. Has no effect on a cancelled enrolment.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_REQUIRED, COURSE_COMPLETED.
@@ -90,8 +142,8 @@ class EnrollmentServiceServicer:
     def CompleteLesson(
         self,
         request: _enrollment_service_pb2.CompleteLessonRequest,
-        context: _aio.ServicerContext[_enrollment_service_pb2.CompleteLessonRequest, _abc.Awaitable[_enrollment_service_pb2.CompleteLessonResponse]],
-    ) -> _abc.Awaitable[_enrollment_service_pb2.CompleteLessonResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_service_pb2.CompleteLessonResponse, _abc.Awaitable[_enrollment_service_pb2.CompleteLessonResponse]]:
         """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
         """
@@ -99,10 +151,10 @@ class EnrollmentServiceServicer:
     def GetProgress(
         self,
         request: _enrollment_service_pb2.GetProgressRequest,
-        context: _aio.ServicerContext[_enrollment_service_pb2.GetProgressRequest, _abc.Awaitable[_enrollment_service_pb2.GetProgressResponse]],
-    ) -> _abc.Awaitable[_enrollment_service_pb2.GetProgressResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_service_pb2.GetProgressResponse, _abc.Awaitable[_enrollment_service_pb2.GetProgressResponse]]:
         """Gets the progress of one of the caller's enrolments, by lesson.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
         """
 
-def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _aio.Server) -> None: ...
+def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

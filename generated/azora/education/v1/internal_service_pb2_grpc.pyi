@@ -6,7 +6,22 @@ isort:skip_file
 from azora.education.v1 import internal_service_pb2 as _internal_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,14 +29,33 @@ GRPC_VERSION: str
 class InternalServiceStub:
     """Service-to-service API of Education. Available on the mesh only, to service identities."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    CloseEnrollment: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CloseEnrollmentRequest, _internal_service_pb2.CloseEnrollmentResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> InternalServiceAsyncStub: ...
+    CloseEnrollment: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.CloseEnrollmentRequest, _internal_service_pb2.CloseEnrollmentResponse]
     """Cancels the enrolment that a payment bought, before the payment is refunded in full. Decides under the lock that
     completing the course takes: the payment is refunded or the course is completed, never both. A later enrolment of
     the learner in the course is not affected.
     Errors: FAILED_PRECONDITION COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED if the payer requested the refund.
     """
-    ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]
+    ReceiveEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]
+    """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
+    without effect. Each event is accepted or refused on its own.
+    """
+
+@_typing.type_check_only
+class InternalServiceAsyncStub(InternalServiceStub):
+    """Service-to-service API of Education. Available on the mesh only, to service identities."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CloseEnrollment: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.CloseEnrollmentRequest, _internal_service_pb2.CloseEnrollmentResponse]  # type: ignore[assignment]
+    """Cancels the enrolment that a payment bought, before the payment is refunded in full. Decides under the lock that
+    completing the course takes: the payment is refunded or the course is completed, never both. A later enrolment of
+    the learner in the course is not affected.
+    Errors: FAILED_PRECONDITION COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED if the payer requested the refund.
+    """
+    ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]  # type: ignore[assignment]
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
     """
@@ -32,8 +66,8 @@ class InternalServiceServicer:
     def CloseEnrollment(
         self,
         request: _internal_service_pb2.CloseEnrollmentRequest,
-        context: _aio.ServicerContext[_internal_service_pb2.CloseEnrollmentRequest, _abc.Awaitable[_internal_service_pb2.CloseEnrollmentResponse]],
-    ) -> _abc.Awaitable[_internal_service_pb2.CloseEnrollmentResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.CloseEnrollmentResponse, _abc.Awaitable[_internal_service_pb2.CloseEnrollmentResponse]]:
         """Cancels the enrolment that a payment bought, before the payment is refunded in full. Decides under the lock that
         completing the course takes: the payment is refunded or the course is completed, never both. A later enrolment of
         the learner in the course is not affected.
@@ -43,10 +77,10 @@ class InternalServiceServicer:
     def ReceiveEvents(
         self,
         request: _internal_service_pb2.ReceiveEventsRequest,
-        context: _aio.ServicerContext[_internal_service_pb2.ReceiveEventsRequest, _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]],
-    ) -> _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ReceiveEventsResponse, _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]]:
         """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
         without effect. Each event is accepted or refused on its own.
         """
 
-def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _aio.Server) -> None: ...
+def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

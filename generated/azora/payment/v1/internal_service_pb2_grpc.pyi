@@ -6,7 +6,22 @@ isort:skip_file
 from azora.payment.v1 import internal_service_pb2 as _internal_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,8 +29,21 @@ GRPC_VERSION: str
 class InternalServiceStub:
     """Service-to-service API of Payment. Available on the mesh only, to service identities."""
 
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> InternalServiceAsyncStub: ...
+    ReceiveEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]
+    """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
+    without effect. Each event is accepted or refused on its own.
+    """
+
+@_typing.type_check_only
+class InternalServiceAsyncStub(InternalServiceStub):
+    """Service-to-service API of Payment. Available on the mesh only, to service identities."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]
+    ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]  # type: ignore[assignment]
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
     """
@@ -26,10 +54,10 @@ class InternalServiceServicer:
     def ReceiveEvents(
         self,
         request: _internal_service_pb2.ReceiveEventsRequest,
-        context: _aio.ServicerContext[_internal_service_pb2.ReceiveEventsRequest, _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]],
-    ) -> _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ReceiveEventsResponse, _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]]:
         """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
         without effect. Each event is accepted or refused on its own.
         """
 
-def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _aio.Server) -> None: ...
+def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

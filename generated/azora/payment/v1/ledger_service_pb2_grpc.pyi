@@ -6,7 +6,22 @@ isort:skip_file
 from azora.payment.v1 import ledger_service_pb2 as _ledger_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,29 +29,61 @@ GRPC_VERSION: str
 class LedgerServiceStub:
     """Ledger verification for administrators."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    TrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.TrialBalanceRequest, _ledger_service_pb2.TrialBalanceResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> LedgerServiceAsyncStub: ...
+    TrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.TrialBalanceRequest, _ledger_service_pb2.TrialBalanceResponse]
     """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment."""
-    VerifyChain: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.VerifyChainRequest, _ledger_service_pb2.VerifyChainResponse]
+    VerifyChain: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.VerifyChainRequest, _ledger_service_pb2.VerifyChainResponse]
     """Verifies the ledger, a page of rows at a time: signatures of checkpoints, the hash chain and balances of every account,
     the last checkpoint, and transactions, payments, refunds and holds against one another. The ledger is intact if no
     page has a finding. What is posted meanwhile is verified up to the moment of its page.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
+    ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
     """Lists entries of the ledger: all, those of an account, or those of a transaction; the newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    CreateCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.CreateCheckpointRequest, _ledger_service_pb2.CreateCheckpointResponse]
+    CreateCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.CreateCheckpointRequest, _ledger_service_pb2.CreateCheckpointResponse]
     """Creates a signed checkpoint of the ledger, in addition to the periodic ones. Returns the last checkpoint if nothing was
     posted since.
     Errors: FAILED_PRECONDITION LEDGER_INCONSISTENT.
     """
-    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointsRequest, _ledger_service_pb2.ListCheckpointsResponse]
+    ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointsRequest, _ledger_service_pb2.ListCheckpointsResponse]
     """Lists the signed checkpoints of the ledger, the newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    ListCheckpointKeys: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointKeysRequest, _ledger_service_pb2.ListCheckpointKeysResponse]
+    ListCheckpointKeys: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointKeysRequest, _ledger_service_pb2.ListCheckpointKeysResponse]
+    """Lists the public keys that verify checkpoints, the oldest first."""
+
+@_typing.type_check_only
+class LedgerServiceAsyncStub(LedgerServiceStub):
+    """Ledger verification for administrators."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    TrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.TrialBalanceRequest, _ledger_service_pb2.TrialBalanceResponse]  # type: ignore[assignment]
+    """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment."""
+    VerifyChain: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.VerifyChainRequest, _ledger_service_pb2.VerifyChainResponse]  # type: ignore[assignment]
+    """Verifies the ledger, a page of rows at a time: signatures of checkpoints, the hash chain and balances of every account,
+    the last checkpoint, and transactions, payments, refunds and holds against one another. The ledger is intact if no
+    page has a finding. What is posted meanwhile is verified up to the moment of its page.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
+    """Lists entries of the ledger: all, those of an account, or those of a transaction; the newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    CreateCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.CreateCheckpointRequest, _ledger_service_pb2.CreateCheckpointResponse]  # type: ignore[assignment]
+    """Creates a signed checkpoint of the ledger, in addition to the periodic ones. Returns the last checkpoint if nothing was
+    posted since.
+    Errors: FAILED_PRECONDITION LEDGER_INCONSISTENT.
+    """
+    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointsRequest, _ledger_service_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
+    """Lists the signed checkpoints of the ledger, the newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListCheckpointKeys: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListCheckpointKeysRequest, _ledger_service_pb2.ListCheckpointKeysResponse]  # type: ignore[assignment]
     """Lists the public keys that verify checkpoints, the oldest first."""
 
 class LedgerServiceServicer:
@@ -45,15 +92,15 @@ class LedgerServiceServicer:
     def TrialBalance(
         self,
         request: _ledger_service_pb2.TrialBalanceRequest,
-        context: _aio.ServicerContext[_ledger_service_pb2.TrialBalanceRequest, _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]],
-    ) -> _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.TrialBalanceResponse, _abc.Awaitable[_ledger_service_pb2.TrialBalanceResponse]]:
         """Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment."""
 
     def VerifyChain(
         self,
         request: _ledger_service_pb2.VerifyChainRequest,
-        context: _aio.ServicerContext[_ledger_service_pb2.VerifyChainRequest, _abc.Awaitable[_ledger_service_pb2.VerifyChainResponse]],
-    ) -> _abc.Awaitable[_ledger_service_pb2.VerifyChainResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.VerifyChainResponse, _abc.Awaitable[_ledger_service_pb2.VerifyChainResponse]]:
         """Verifies the ledger, a page of rows at a time: signatures of checkpoints, the hash chain and balances of every account,
         the last checkpoint, and transactions, payments, refunds and holds against one another. The ledger is intact if no
         page has a finding. What is posted meanwhile is verified up to the moment of its page.
@@ -63,8 +110,8 @@ class LedgerServiceServicer:
     def ListEntries(
         self,
         request: _ledger_service_pb2.ListEntriesRequest,
-        context: _aio.ServicerContext[_ledger_service_pb2.ListEntriesRequest, _abc.Awaitable[_ledger_service_pb2.ListEntriesResponse]],
-    ) -> _abc.Awaitable[_ledger_service_pb2.ListEntriesResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListEntriesResponse, _abc.Awaitable[_ledger_service_pb2.ListEntriesResponse]]:
         """Lists entries of the ledger: all, those of an account, or those of a transaction; the newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
@@ -72,8 +119,8 @@ class LedgerServiceServicer:
     def CreateCheckpoint(
         self,
         request: _ledger_service_pb2.CreateCheckpointRequest,
-        context: _aio.ServicerContext[_ledger_service_pb2.CreateCheckpointRequest, _abc.Awaitable[_ledger_service_pb2.CreateCheckpointResponse]],
-    ) -> _abc.Awaitable[_ledger_service_pb2.CreateCheckpointResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.CreateCheckpointResponse, _abc.Awaitable[_ledger_service_pb2.CreateCheckpointResponse]]:
         """Creates a signed checkpoint of the ledger, in addition to the periodic ones. Returns the last checkpoint if nothing was
         posted since.
         Errors: FAILED_PRECONDITION LEDGER_INCONSISTENT.
@@ -82,8 +129,8 @@ class LedgerServiceServicer:
     def ListCheckpoints(
         self,
         request: _ledger_service_pb2.ListCheckpointsRequest,
-        context: _aio.ServicerContext[_ledger_service_pb2.ListCheckpointsRequest, _abc.Awaitable[_ledger_service_pb2.ListCheckpointsResponse]],
-    ) -> _abc.Awaitable[_ledger_service_pb2.ListCheckpointsResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListCheckpointsResponse, _abc.Awaitable[_ledger_service_pb2.ListCheckpointsResponse]]:
         """Lists the signed checkpoints of the ledger, the newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
@@ -91,8 +138,8 @@ class LedgerServiceServicer:
     def ListCheckpointKeys(
         self,
         request: _ledger_service_pb2.ListCheckpointKeysRequest,
-        context: _aio.ServicerContext[_ledger_service_pb2.ListCheckpointKeysRequest, _abc.Awaitable[_ledger_service_pb2.ListCheckpointKeysResponse]],
-    ) -> _abc.Awaitable[_ledger_service_pb2.ListCheckpointKeysResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListCheckpointKeysResponse, _abc.Awaitable[_ledger_service_pb2.ListCheckpointKeysResponse]]:
         """Lists the public keys that verify checkpoints, the oldest first."""
 
-def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _aio.Server) -> None: ...
+def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

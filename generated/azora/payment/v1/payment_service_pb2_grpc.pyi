@@ -6,7 +6,22 @@ isort:skip_file
 from azora.payment.v1 import payment_service_pb2 as _payment_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -14,33 +29,36 @@ GRPC_VERSION: str
 class PaymentServiceStub:
     """Payments, transfers, refunds, holds and earnings."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PaymentServiceAsyncStub: ...
+    CreatePayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]
     """Creates a payment from the caller's wallet.
     Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
     INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
-    GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
+    GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
     """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
     Errors: NOT_FOUND PAYMENT_NOT_FOUND.
     """
-    CreateTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateTransferRequest, _payment_service_pb2.CreateTransferResponse]
+    CreateTransfer: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreateTransferRequest, _payment_service_pb2.CreateTransferResponse]
     """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
     Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
     INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
     TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
-    GetTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetTransferRequest, _payment_service_pb2.GetTransferResponse]
+    GetTransfer: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetTransferRequest, _payment_service_pb2.GetTransferResponse]
     """Gets a transfer that the caller sent or received, or any transfer with PERMISSION_LEDGER_READ.
     Errors: NOT_FOUND TRANSFER_NOT_FOUND.
     """
-    BatchCreateTransfers: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.BatchCreateTransfersRequest, _payment_service_pb2.BatchCreateTransfersResponse]
+    BatchCreateTransfers: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.BatchCreateTransfersRequest, _payment_service_pb2.BatchCreateTransfersResponse]
     """Creates up to 200 transfers from the caller's wallet in one currency: all or none, or each with a result of its own
     if `return_partial_success` is set. Transfers are posted in the order of the request, in one commit. Each counts as
     a call of the rate-limit tier and as a debit for velocity limits.
     Errors: as CreateTransfer, for the first transfer that is rejected; metadata then contains its zero-based `index`.
     """
-    CreateRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateRefundRequest, _payment_service_pb2.CreateRefundResponse]
+    CreateRefund: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreateRefundRequest, _payment_service_pb2.CreateRefundResponse]
     """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
     PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
 
@@ -52,27 +70,95 @@ class PaymentServiceStub:
     REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED, WALLET_CLOSED;
     INVALID_ARGUMENT CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
     """
-    GetRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetRefundRequest, _payment_service_pb2.GetRefundResponse]
+    GetRefund: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetRefundRequest, _payment_service_pb2.GetRefundResponse]
     """Gets a refund of one of the caller's payments, or any refund with PERMISSION_REFUNDS_MANAGE.
     Errors: NOT_FOUND REFUND_NOT_FOUND.
     """
-    CreateHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateHoldRequest, _payment_service_pb2.CreateHoldResponse]
+    CreateHold: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreateHoldRequest, _payment_service_pb2.CreateHoldResponse]
     """Reserves an amount in the caller's wallet.
     Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
     INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
-    CaptureHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]
+    CaptureHold: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]
     """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
     the hold is already captured and the caller is a service that requests the full amount, returns the existing
     payment. Only the user or service that created a hold can capture it.
     Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
     INVALID_ARGUMENT CURRENCY_MISMATCH.
     """
-    ReleaseHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ReleaseHoldRequest, _payment_service_pb2.ReleaseHoldResponse]
+    ReleaseHold: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ReleaseHoldRequest, _payment_service_pb2.ReleaseHoldResponse]
     """Releases a hold. Has no effect on an expired hold. Only the user or service that created a hold can release it.
     Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
     """
-    Earn: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.EarnRequest, _payment_service_pb2.EarnResponse]
+    Earn: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.EarnRequest, _payment_service_pb2.EarnResponse]
+    """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
+    reference returns the original transaction.
+    Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
+    """
+
+@_typing.type_check_only
+class PaymentServiceAsyncStub(PaymentServiceStub):
+    """Payments, transfers, refunds, holds and earnings."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]  # type: ignore[assignment]
+    """Creates a payment from the caller's wallet.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+    """
+    GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
+    """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
+    Errors: NOT_FOUND PAYMENT_NOT_FOUND.
+    """
+    CreateTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateTransferRequest, _payment_service_pb2.CreateTransferResponse]  # type: ignore[assignment]
+    """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
+    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+    TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+    """
+    GetTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetTransferRequest, _payment_service_pb2.GetTransferResponse]  # type: ignore[assignment]
+    """Gets a transfer that the caller sent or received, or any transfer with PERMISSION_LEDGER_READ.
+    Errors: NOT_FOUND TRANSFER_NOT_FOUND.
+    """
+    BatchCreateTransfers: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.BatchCreateTransfersRequest, _payment_service_pb2.BatchCreateTransfersResponse]  # type: ignore[assignment]
+    """Creates up to 200 transfers from the caller's wallet in one currency: all or none, or each with a result of its own
+    if `return_partial_success` is set. Transfers are posted in the order of the request, in one commit. Each counts as
+    a call of the rate-limit tier and as a debit for velocity limits.
+    Errors: as CreateTransfer, for the first transfer that is rejected; metadata then contains its zero-based `index`.
+    """
+    CreateRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateRefundRequest, _payment_service_pb2.CreateRefundResponse]  # type: ignore[assignment]
+    """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
+    PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
+
+    A full refund of a course payment cancels the enrolment first. For the payer it is rejected once the course is
+    completed or its progress limit is exceeded, and a partial refund is not available. If the decision cannot be
+    reached within the call, returns UNAVAILABLE and continues in the background: retry with the same key, or read the
+    state with GetRefund.
+    Errors: NOT_FOUND PAYMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_WINDOW_CLOSED, REFUND_EXCEEDS_PAYMENT,
+    REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED, WALLET_CLOSED;
+    INVALID_ARGUMENT CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
+    """
+    GetRefund: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetRefundRequest, _payment_service_pb2.GetRefundResponse]  # type: ignore[assignment]
+    """Gets a refund of one of the caller's payments, or any refund with PERMISSION_REFUNDS_MANAGE.
+    Errors: NOT_FOUND REFUND_NOT_FOUND.
+    """
+    CreateHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateHoldRequest, _payment_service_pb2.CreateHoldResponse]  # type: ignore[assignment]
+    """Reserves an amount in the caller's wallet.
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
+    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
+    """
+    CaptureHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CaptureHoldRequest, _payment_service_pb2.CaptureHoldResponse]  # type: ignore[assignment]
+    """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
+    the hold is already captured and the caller is a service that requests the full amount, returns the existing
+    payment. Only the user or service that created a hold can capture it.
+    Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
+    INVALID_ARGUMENT CURRENCY_MISMATCH.
+    """
+    ReleaseHold: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ReleaseHoldRequest, _payment_service_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
+    """Releases a hold. Has no effect on an expired hold. Only the user or service that created a hold can release it.
+    Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
+    """
+    Earn: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.EarnRequest, _payment_service_pb2.EarnResponse]  # type: ignore[assignment]
     """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
     reference returns the original transaction.
     Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
@@ -84,8 +170,8 @@ class PaymentServiceServicer:
     def CreatePayment(
         self,
         request: _payment_service_pb2.CreatePaymentRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.CreatePaymentRequest, _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.CreatePaymentResponse, _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]]:
         """Creates a payment from the caller's wallet.
         Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
         INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
@@ -94,8 +180,8 @@ class PaymentServiceServicer:
     def GetPayment(
         self,
         request: _payment_service_pb2.GetPaymentRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.GetPaymentRequest, _abc.Awaitable[_payment_service_pb2.GetPaymentResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.GetPaymentResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.GetPaymentResponse, _abc.Awaitable[_payment_service_pb2.GetPaymentResponse]]:
         """Gets one of the caller's payments, or any payment with PERMISSION_REFUNDS_MANAGE.
         Errors: NOT_FOUND PAYMENT_NOT_FOUND.
         """
@@ -103,8 +189,8 @@ class PaymentServiceServicer:
     def CreateTransfer(
         self,
         request: _payment_service_pb2.CreateTransferRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.CreateTransferRequest, _abc.Awaitable[_payment_service_pb2.CreateTransferResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.CreateTransferResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.CreateTransferResponse, _abc.Awaitable[_payment_service_pb2.CreateTransferResponse]]:
         """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
         Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
         INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
@@ -114,8 +200,8 @@ class PaymentServiceServicer:
     def GetTransfer(
         self,
         request: _payment_service_pb2.GetTransferRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.GetTransferRequest, _abc.Awaitable[_payment_service_pb2.GetTransferResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.GetTransferResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.GetTransferResponse, _abc.Awaitable[_payment_service_pb2.GetTransferResponse]]:
         """Gets a transfer that the caller sent or received, or any transfer with PERMISSION_LEDGER_READ.
         Errors: NOT_FOUND TRANSFER_NOT_FOUND.
         """
@@ -123,8 +209,8 @@ class PaymentServiceServicer:
     def BatchCreateTransfers(
         self,
         request: _payment_service_pb2.BatchCreateTransfersRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.BatchCreateTransfersRequest, _abc.Awaitable[_payment_service_pb2.BatchCreateTransfersResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.BatchCreateTransfersResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.BatchCreateTransfersResponse, _abc.Awaitable[_payment_service_pb2.BatchCreateTransfersResponse]]:
         """Creates up to 200 transfers from the caller's wallet in one currency: all or none, or each with a result of its own
         if `return_partial_success` is set. Transfers are posted in the order of the request, in one commit. Each counts as
         a call of the rate-limit tier and as a debit for velocity limits.
@@ -134,8 +220,8 @@ class PaymentServiceServicer:
     def CreateRefund(
         self,
         request: _payment_service_pb2.CreateRefundRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.CreateRefundRequest, _abc.Awaitable[_payment_service_pb2.CreateRefundResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.CreateRefundResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.CreateRefundResponse, _abc.Awaitable[_payment_service_pb2.CreateRefundResponse]]:
         """Refunds a payment, in part or in full. Payers can refund until `refundable_until`; callers with
         PERMISSION_REFUNDS_MANAGE can refund any payment at any time.
 
@@ -151,8 +237,8 @@ class PaymentServiceServicer:
     def GetRefund(
         self,
         request: _payment_service_pb2.GetRefundRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.GetRefundRequest, _abc.Awaitable[_payment_service_pb2.GetRefundResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.GetRefundResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.GetRefundResponse, _abc.Awaitable[_payment_service_pb2.GetRefundResponse]]:
         """Gets a refund of one of the caller's payments, or any refund with PERMISSION_REFUNDS_MANAGE.
         Errors: NOT_FOUND REFUND_NOT_FOUND.
         """
@@ -160,8 +246,8 @@ class PaymentServiceServicer:
     def CreateHold(
         self,
         request: _payment_service_pb2.CreateHoldRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.CreateHoldRequest, _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.CreateHoldResponse, _abc.Awaitable[_payment_service_pb2.CreateHoldResponse]]:
         """Reserves an amount in the caller's wallet.
         Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
         INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
@@ -170,8 +256,8 @@ class PaymentServiceServicer:
     def CaptureHold(
         self,
         request: _payment_service_pb2.CaptureHoldRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.CaptureHoldRequest, _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.CaptureHoldResponse, _abc.Awaitable[_payment_service_pb2.CaptureHoldResponse]]:
         """Captures a hold once, in part or in full: the captured amount becomes a payment and any remainder is released. If
         the hold is already captured and the caller is a service that requests the full amount, returns the existing
         payment. Only the user or service that created a hold can capture it.
@@ -182,8 +268,8 @@ class PaymentServiceServicer:
     def ReleaseHold(
         self,
         request: _payment_service_pb2.ReleaseHoldRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.ReleaseHoldRequest, _abc.Awaitable[_payment_service_pb2.ReleaseHoldResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.ReleaseHoldResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.ReleaseHoldResponse, _abc.Awaitable[_payment_service_pb2.ReleaseHoldResponse]]:
         """Releases a hold. Has no effect on an expired hold. Only the user or service that created a hold can release it.
         Errors: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
         """
@@ -191,11 +277,11 @@ class PaymentServiceServicer:
     def Earn(
         self,
         request: _payment_service_pb2.EarnRequest,
-        context: _aio.ServicerContext[_payment_service_pb2.EarnRequest, _abc.Awaitable[_payment_service_pb2.EarnResponse]],
-    ) -> _abc.Awaitable[_payment_service_pb2.EarnResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_service_pb2.EarnResponse, _abc.Awaitable[_payment_service_pb2.EarnResponse]]:
         """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
         reference returns the original transaction.
         Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
         """
 
-def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _aio.Server) -> None: ...
+def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,7 +7,22 @@ from azora.payment.v1 import wallet_service_pb2 as _wallet_service_pb2
 from collections import abc as _abc
 from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -15,8 +30,11 @@ GRPC_VERSION: str
 class WalletServiceStub:
     """Wallets and their transaction history."""
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    GetWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetWalletRequest, _wallet_service_pb2.GetWalletResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> WalletServiceAsyncStub: ...
+    GetWallet: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetWalletRequest, _wallet_service_pb2.GetWalletResponse]
     """Gets the caller's wallet, or with `wallet_id` and PERMISSION_WALLETS_MANAGE any wallet, as it is now or was at a past
     `read_time`.
 
@@ -24,34 +42,85 @@ class WalletServiceStub:
     resource: it is not found if there is no such wallet, or was none at `read_time`.
     Errors: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
     """
-    ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
+    ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
     """Lists the transactions of the caller's wallet in one currency, newest first. Pages follow the history of the wallet:
     transactions that are posted meanwhile do not change later pages.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    FreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.FreezeWalletRequest, _wallet_service_pb2.FreezeWalletResponse]
+    FreezeWallet: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.FreezeWalletRequest, _wallet_service_pb2.FreezeWalletResponse]
     """Freezes a wallet: it cannot be debited and no holds can be created in it until it is unfrozen. Credits are still
     accepted; existing holds can be captured and released. Has no effect on a frozen wallet.
     Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
     """
-    UnfreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.UnfreezeWalletRequest, _wallet_service_pb2.UnfreezeWalletResponse]
+    UnfreezeWallet: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.UnfreezeWalletRequest, _wallet_service_pb2.UnfreezeWalletResponse]
     """Returns a frozen wallet to the active state. Has no effect on an active wallet.
     Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
     """
-    CloseWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.CloseWalletRequest, _wallet_service_pb2.CloseWalletResponse]
+    CloseWallet: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.CloseWalletRequest, _wallet_service_pb2.CloseWalletResponse]
     """Closes an active or frozen wallet, permanently. All its balances must be zero, it must have no active hold and no
     pending refund. Has no effect on a closed wallet.
     Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
     ETAG_MISMATCH.
     """
-    WatchTransactions: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]
+    WatchTransactions: _grpc.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]
     """Streams the transactions of the caller's wallet in one currency, oldest first: those after `after_sequence`, then
     each new one within 2 seconds of posting. Every transaction is delivered once and in sequence. The stream ends with
     UNAVAILABLE STREAM_INTERRUPTED when the server shuts down; reconnect with the last received sequence.
     Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
     Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     """
-    ExportStatement: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.ExportStatementRequest, _httpbody_pb2.HttpBody]
+    ExportStatement: _grpc.UnaryStreamMultiCallable[_wallet_service_pb2.ExportStatementRequest, _httpbody_pb2.HttpBody]
+    """Exports the transactions of the caller's wallet in one currency over a time range, oldest first, between the opening
+    and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
+    does not end with the closing balance is incomplete.
+    JSON: `{currency, startTime, endTime, openingBalance, transactions, closingBalance}`, the transactions as in
+    ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; text that starts with `=`, `+`,
+    `-`, `@`, a tab or a carriage return is prefixed with an apostrophe, so that spreadsheets do not evaluate it.
+    Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    """
+
+@_typing.type_check_only
+class WalletServiceAsyncStub(WalletServiceStub):
+    """Wallets and their transaction history."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetWalletRequest, _wallet_service_pb2.GetWalletResponse]  # type: ignore[assignment]
+    """Gets the caller's wallet, or with `wallet_id` and PERMISSION_WALLETS_MANAGE any wallet, as it is now or was at a past
+    `read_time`.
+
+    The caller's own wallet always exists: before it was opened it is returned with zero balances. A `wallet_id` names a
+    resource: it is not found if there is no such wallet, or was none at `read_time`.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
+    """
+    ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
+    """Lists the transactions of the caller's wallet in one currency, newest first. Pages follow the history of the wallet:
+    transactions that are posted meanwhile do not change later pages.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    FreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.FreezeWalletRequest, _wallet_service_pb2.FreezeWalletResponse]  # type: ignore[assignment]
+    """Freezes a wallet: it cannot be debited and no holds can be created in it until it is unfrozen. Credits are still
+    accepted; existing holds can be captured and released. Has no effect on a frozen wallet.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+    """
+    UnfreezeWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.UnfreezeWalletRequest, _wallet_service_pb2.UnfreezeWalletResponse]  # type: ignore[assignment]
+    """Returns a frozen wallet to the active state. Has no effect on an active wallet.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
+    """
+    CloseWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.CloseWalletRequest, _wallet_service_pb2.CloseWalletResponse]  # type: ignore[assignment]
+    """Closes an active or frozen wallet, permanently. All its balances must be zero, it must have no active hold and no
+    pending refund. Has no effect on a closed wallet.
+    Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
+    ETAG_MISMATCH.
+    """
+    WatchTransactions: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]  # type: ignore[assignment]
+    """Streams the transactions of the caller's wallet in one currency, oldest first: those after `after_sequence`, then
+    each new one within 2 seconds of posting. Every transaction is delivered once and in sequence. The stream ends with
+    UNAVAILABLE STREAM_INTERRUPTED when the server shuts down; reconnect with the last received sequence.
+    Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+    Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    """
+    ExportStatement: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.ExportStatementRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Exports the transactions of the caller's wallet in one currency over a time range, oldest first, between the opening
     and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
     does not end with the closing balance is incomplete.
@@ -68,8 +137,8 @@ class WalletServiceServicer:
     def GetWallet(
         self,
         request: _wallet_service_pb2.GetWalletRequest,
-        context: _aio.ServicerContext[_wallet_service_pb2.GetWalletRequest, _abc.Awaitable[_wallet_service_pb2.GetWalletResponse]],
-    ) -> _abc.Awaitable[_wallet_service_pb2.GetWalletResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.GetWalletResponse, _abc.Awaitable[_wallet_service_pb2.GetWalletResponse]]:
         """Gets the caller's wallet, or with `wallet_id` and PERMISSION_WALLETS_MANAGE any wallet, as it is now or was at a past
         `read_time`.
 
@@ -81,8 +150,8 @@ class WalletServiceServicer:
     def ListTransactions(
         self,
         request: _wallet_service_pb2.ListTransactionsRequest,
-        context: _aio.ServicerContext[_wallet_service_pb2.ListTransactionsRequest, _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]],
-    ) -> _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.ListTransactionsResponse, _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]]:
         """Lists the transactions of the caller's wallet in one currency, newest first. Pages follow the history of the wallet:
         transactions that are posted meanwhile do not change later pages.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
@@ -91,8 +160,8 @@ class WalletServiceServicer:
     def FreezeWallet(
         self,
         request: _wallet_service_pb2.FreezeWalletRequest,
-        context: _aio.ServicerContext[_wallet_service_pb2.FreezeWalletRequest, _abc.Awaitable[_wallet_service_pb2.FreezeWalletResponse]],
-    ) -> _abc.Awaitable[_wallet_service_pb2.FreezeWalletResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.FreezeWalletResponse, _abc.Awaitable[_wallet_service_pb2.FreezeWalletResponse]]:
         """Freezes a wallet: it cannot be debited and no holds can be created in it until it is unfrozen. Credits are still
         accepted; existing holds can be captured and released. Has no effect on a frozen wallet.
         Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
@@ -101,8 +170,8 @@ class WalletServiceServicer:
     def UnfreezeWallet(
         self,
         request: _wallet_service_pb2.UnfreezeWalletRequest,
-        context: _aio.ServicerContext[_wallet_service_pb2.UnfreezeWalletRequest, _abc.Awaitable[_wallet_service_pb2.UnfreezeWalletResponse]],
-    ) -> _abc.Awaitable[_wallet_service_pb2.UnfreezeWalletResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.UnfreezeWalletResponse, _abc.Awaitable[_wallet_service_pb2.UnfreezeWalletResponse]]:
         """Returns a frozen wallet to the active state. Has no effect on an active wallet.
         Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
         """
@@ -110,8 +179,8 @@ class WalletServiceServicer:
     def CloseWallet(
         self,
         request: _wallet_service_pb2.CloseWalletRequest,
-        context: _aio.ServicerContext[_wallet_service_pb2.CloseWalletRequest, _abc.Awaitable[_wallet_service_pb2.CloseWalletResponse]],
-    ) -> _abc.Awaitable[_wallet_service_pb2.CloseWalletResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.CloseWalletResponse, _abc.Awaitable[_wallet_service_pb2.CloseWalletResponse]]:
         """Closes an active or frozen wallet, permanently. All its balances must be zero, it must have no active hold and no
         pending refund. Has no effect on a closed wallet.
         Errors: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
@@ -121,8 +190,8 @@ class WalletServiceServicer:
     def WatchTransactions(
         self,
         request: _wallet_service_pb2.WatchTransactionsRequest,
-        context: _aio.ServicerContext[_wallet_service_pb2.WatchTransactionsRequest, _abc.AsyncIterator[_wallet_service_pb2.WatchTransactionsResponse]],
-    ) -> _abc.AsyncIterator[_wallet_service_pb2.WatchTransactionsResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_wallet_service_pb2.WatchTransactionsResponse], _abc.AsyncIterator[_wallet_service_pb2.WatchTransactionsResponse]]:
         """Streams the transactions of the caller's wallet in one currency, oldest first: those after `after_sequence`, then
         each new one within 2 seconds of posting. Every transaction is delivered once and in sequence. The stream ends with
         UNAVAILABLE STREAM_INTERRUPTED when the server shuts down; reconnect with the last received sequence.
@@ -133,8 +202,8 @@ class WalletServiceServicer:
     def ExportStatement(
         self,
         request: _wallet_service_pb2.ExportStatementRequest,
-        context: _aio.ServicerContext[_wallet_service_pb2.ExportStatementRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
-    ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Exports the transactions of the caller's wallet in one currency over a time range, oldest first, between the opening
         and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
         does not end with the closing balance is incomplete.
@@ -145,4 +214,4 @@ class WalletServiceServicer:
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
 
-def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _aio.Server) -> None: ...
+def add_WalletServiceServicer_to_server(servicer: WalletServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,7 +6,22 @@ isort:skip_file
 from azora.payment.v1 import webhook_service_pb2 as _webhook_service_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+import abc as _abc_1
+import grpc as _grpc
+import sys
+import typing as _typing
 
+if sys.version_info >= (3, 11):
+    from typing import Self as _Self
+else:
+    from typing_extensions import Self as _Self
+
+_T = _typing.TypeVar("_T")
+
+class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
+class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
+    ...
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
@@ -17,51 +32,108 @@ class WebhookServiceStub:
     webhooks.
     """
 
-    def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> WebhookServiceAsyncStub: ...
+    CreateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
     """Creates an enabled webhook with a new secret. An owner has at most 10 webhooks.
     Errors: INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN; FAILED_PRECONDITION WEBHOOK_LIMIT_REACHED;
     PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
     """
-    ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]
+    ListWebhooks: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]
     """Lists the caller's webhooks, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
     """
-    GetWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]
+    GetWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]
     """Gets a webhook.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
     """
-    UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
+    UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
     """Updates a webhook's URL, event types or description. Pending deliveries are sent to the new URL.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN,
     UPDATE_MASK_INVALID.
     """
-    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
+    DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
     """Deletes a webhook with its secrets and deliveries.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
     """
-    EnableWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.EnableWebhookRequest, _webhook_service_pb2.EnableWebhookResponse]
+    EnableWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.EnableWebhookRequest, _webhook_service_pb2.EnableWebhookResponse]
     """Enables a webhook. It receives its pending deliveries, and the events that occur from now on.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
     """
-    DisableWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DisableWebhookRequest, _webhook_service_pb2.DisableWebhookResponse]
+    DisableWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.DisableWebhookRequest, _webhook_service_pb2.DisableWebhookResponse]
     """Disables a webhook: nothing is sent until it is enabled again.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
     """
-    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
+    RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
     """Replaces the secret of a webhook. Until the replaced secret expires, requests carry a signature of each. Rotating
     again before that replaces the newer secret only, so that a lost response can be repeated.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
     """
-    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]
+    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]
     """Lists the deliveries of a webhook with their attempts, newest first.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    RedeliverWebhookDelivery: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookDeliveryRequest, _webhook_service_pb2.RedeliverWebhookDeliveryResponse]
+    RedeliverWebhookDelivery: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookDeliveryRequest, _webhook_service_pb2.RedeliverWebhookDeliveryResponse]
     """Sends a delivery again now, whatever its state, and starts its retry schedule anew.
     Errors: NOT_FOUND WEBHOOK_NOT_FOUND, WEBHOOK_DELIVERY_NOT_FOUND; FAILED_PRECONDITION WEBHOOK_DISABLED.
     """
-    ListWebhookEventTypes: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventTypesRequest, _webhook_service_pb2.ListWebhookEventTypesResponse]
+    ListWebhookEventTypes: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventTypesRequest, _webhook_service_pb2.ListWebhookEventTypesResponse]
+    """Lists the types of events that webhooks carry."""
+
+@_typing.type_check_only
+class WebhookServiceAsyncStub(WebhookServiceStub):
+    """Webhooks: events sent to URLs of users and of the platform. A user's webhooks receive the events that concern the user;
+    webhooks of the platform receive all, and require PERMISSION_WEBHOOKS_MANAGE, which also admits to every user's
+    webhooks.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
+    """Creates an enabled webhook with a new secret. An owner has at most 10 webhooks.
+    Errors: INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN; FAILED_PRECONDITION WEBHOOK_LIMIT_REACHED;
+    PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
+    """
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    """Lists the caller's webhooks, newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
+    """
+    GetWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.GetWebhookRequest, _webhook_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
+    """Gets a webhook.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
+    """
+    UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
+    """Updates a webhook's URL, event types or description. Pending deliveries are sent to the new URL.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN,
+    UPDATE_MASK_INVALID.
+    """
+    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
+    """Deletes a webhook with its secrets and deliveries.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
+    """
+    EnableWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.EnableWebhookRequest, _webhook_service_pb2.EnableWebhookResponse]  # type: ignore[assignment]
+    """Enables a webhook. It receives its pending deliveries, and the events that occur from now on.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
+    """
+    DisableWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DisableWebhookRequest, _webhook_service_pb2.DisableWebhookResponse]  # type: ignore[assignment]
+    """Disables a webhook: nothing is sent until it is enabled again.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
+    """
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
+    """Replaces the secret of a webhook. Until the replaced secret expires, requests carry a signature of each. Rotating
+    again before that replaces the newer secret only, so that a lost response can be repeated.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
+    """
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    """Lists the deliveries of a webhook with their attempts, newest first.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    RedeliverWebhookDelivery: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RedeliverWebhookDeliveryRequest, _webhook_service_pb2.RedeliverWebhookDeliveryResponse]  # type: ignore[assignment]
+    """Sends a delivery again now, whatever its state, and starts its retry schedule anew.
+    Errors: NOT_FOUND WEBHOOK_NOT_FOUND, WEBHOOK_DELIVERY_NOT_FOUND; FAILED_PRECONDITION WEBHOOK_DISABLED.
+    """
+    ListWebhookEventTypes: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookEventTypesRequest, _webhook_service_pb2.ListWebhookEventTypesResponse]  # type: ignore[assignment]
     """Lists the types of events that webhooks carry."""
 
 class WebhookServiceServicer:
@@ -73,8 +145,8 @@ class WebhookServiceServicer:
     def CreateWebhook(
         self,
         request: _webhook_service_pb2.CreateWebhookRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.CreateWebhookRequest, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]]:
         """Creates an enabled webhook with a new secret. An owner has at most 10 webhooks.
         Errors: INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN; FAILED_PRECONDITION WEBHOOK_LIMIT_REACHED;
         PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
@@ -83,8 +155,8 @@ class WebhookServiceServicer:
     def ListWebhooks(
         self,
         request: _webhook_service_pb2.ListWebhooksRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.ListWebhooksRequest, _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.ListWebhooksResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhooksResponse]]:
         """Lists the caller's webhooks, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
         """
@@ -92,8 +164,8 @@ class WebhookServiceServicer:
     def GetWebhook(
         self,
         request: _webhook_service_pb2.GetWebhookRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.GetWebhookRequest, _abc.Awaitable[_webhook_service_pb2.GetWebhookResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.GetWebhookResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.GetWebhookResponse, _abc.Awaitable[_webhook_service_pb2.GetWebhookResponse]]:
         """Gets a webhook.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
         """
@@ -101,8 +173,8 @@ class WebhookServiceServicer:
     def UpdateWebhook(
         self,
         request: _webhook_service_pb2.UpdateWebhookRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.UpdateWebhookRequest, _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]]:
         """Updates a webhook's URL, event types or description. Pending deliveries are sent to the new URL.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN,
         UPDATE_MASK_INVALID.
@@ -111,8 +183,8 @@ class WebhookServiceServicer:
     def DeleteWebhook(
         self,
         request: _webhook_service_pb2.DeleteWebhookRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.DeleteWebhookRequest, _abc.Awaitable[_webhook_service_pb2.DeleteWebhookResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.DeleteWebhookResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.DeleteWebhookResponse, _abc.Awaitable[_webhook_service_pb2.DeleteWebhookResponse]]:
         """Deletes a webhook with its secrets and deliveries.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
         """
@@ -120,8 +192,8 @@ class WebhookServiceServicer:
     def EnableWebhook(
         self,
         request: _webhook_service_pb2.EnableWebhookRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.EnableWebhookRequest, _abc.Awaitable[_webhook_service_pb2.EnableWebhookResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.EnableWebhookResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.EnableWebhookResponse, _abc.Awaitable[_webhook_service_pb2.EnableWebhookResponse]]:
         """Enables a webhook. It receives its pending deliveries, and the events that occur from now on.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
         """
@@ -129,8 +201,8 @@ class WebhookServiceServicer:
     def DisableWebhook(
         self,
         request: _webhook_service_pb2.DisableWebhookRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.DisableWebhookRequest, _abc.Awaitable[_webhook_service_pb2.DisableWebhookResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.DisableWebhookResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.DisableWebhookResponse, _abc.Awaitable[_webhook_service_pb2.DisableWebhookResponse]]:
         """Disables a webhook: nothing is sent until it is enabled again.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
         """
@@ -138,8 +210,8 @@ class WebhookServiceServicer:
     def RotateWebhookSecret(
         self,
         request: _webhook_service_pb2.RotateWebhookSecretRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.RotateWebhookSecretRequest, _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]]:
         """Replaces the secret of a webhook. Until the replaced secret expires, requests carry a signature of each. Rotating
         again before that replaces the newer secret only, so that a lost response can be repeated.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND.
@@ -148,8 +220,8 @@ class WebhookServiceServicer:
     def ListWebhookDeliveries(
         self,
         request: _webhook_service_pb2.ListWebhookDeliveriesRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.ListWebhookDeliveriesRequest, _abc.Awaitable[_webhook_service_pb2.ListWebhookDeliveriesResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.ListWebhookDeliveriesResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhookDeliveriesResponse]]:
         """Lists the deliveries of a webhook with their attempts, newest first.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
@@ -157,8 +229,8 @@ class WebhookServiceServicer:
     def RedeliverWebhookDelivery(
         self,
         request: _webhook_service_pb2.RedeliverWebhookDeliveryRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.RedeliverWebhookDeliveryRequest, _abc.Awaitable[_webhook_service_pb2.RedeliverWebhookDeliveryResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.RedeliverWebhookDeliveryResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.RedeliverWebhookDeliveryResponse, _abc.Awaitable[_webhook_service_pb2.RedeliverWebhookDeliveryResponse]]:
         """Sends a delivery again now, whatever its state, and starts its retry schedule anew.
         Errors: NOT_FOUND WEBHOOK_NOT_FOUND, WEBHOOK_DELIVERY_NOT_FOUND; FAILED_PRECONDITION WEBHOOK_DISABLED.
         """
@@ -166,8 +238,8 @@ class WebhookServiceServicer:
     def ListWebhookEventTypes(
         self,
         request: _webhook_service_pb2.ListWebhookEventTypesRequest,
-        context: _aio.ServicerContext[_webhook_service_pb2.ListWebhookEventTypesRequest, _abc.Awaitable[_webhook_service_pb2.ListWebhookEventTypesResponse]],
-    ) -> _abc.Awaitable[_webhook_service_pb2.ListWebhookEventTypesResponse]:
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_service_pb2.ListWebhookEventTypesResponse, _abc.Awaitable[_webhook_service_pb2.ListWebhookEventTypesResponse]]:
         """Lists the types of events that webhooks carry."""
 
-def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _aio.Server) -> None: ...
+def add_WebhookServiceServicer_to_server(servicer: WebhookServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
