@@ -17,8 +17,8 @@ from services.deployment.files import write_private
 from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client
 from services.shared.principal import TRUST_DOMAIN
-from tests.support.certificates import DAY, issue
 from tests.support.edge import Replica
+from tests.support.forged import DAY, issue
 from tests.support.ports import free_port
 from tests.support.tcp_mesh import LOOPBACK, running_tcp_mesh, serving
 from tests.support.waiting import eventually
@@ -26,6 +26,7 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from services.compiler.envoy import Address
     from tests.support.tcp_mesh import TcpMesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -103,7 +104,7 @@ async def test_envoy_asks_no_service_that_shows_it(mesh: TcpMesh, shown: Path, k
         await eventually(lambda: answers(200))
 
 
-def tell(mesh: TcpMesh, at: Tcp) -> None:
+def tell(mesh: TcpMesh, at: Address) -> None:
     """Tell Envoy where Payment is."""
     write_private(Path(mesh.profile.discovery) / file_name("payment"), endpoints("payment", [at]).encode())
 

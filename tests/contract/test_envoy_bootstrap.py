@@ -23,6 +23,7 @@ from services.compiler.envoy import (
     local,
     write_bootstrap,
 )
+from services.compiler.envoy.settings import EnvoySettings
 from services.deployment.pki import ensure_pki
 from services.local.envoy import installed_envoy
 from services.shared.policy import INFRASTRUCTURE
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 POLICIES = load_contract().policies()
 
 
-@pytest.fixture(params=["local", "local with everything", "compose"])
+@pytest.fixture(params=["local", "local with everything", "compose", "compose scaled"])
 def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
     """Each kind of deployment, with certificates that exist on this machine."""
     ensure_pki(tmp_path / "pki")
@@ -49,6 +50,7 @@ def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
         rate_limit_scale=100_000_000,
     )
     compiled = {"local": local(settings), "local with everything": local(everything), "compose": compose()}
+    compiled["compose scaled"] = compose(EnvoySettings(scaled=True))
     return replace(
         compiled[request.param],
         discovery=str(tmp_path / "discovery"),
@@ -107,7 +109,7 @@ def test_time_and_retries_follow_the_policies(profile: Profile, listener: str) -
         retries = action["retry_policy"]
         retried, repeatable = retries["retry_on"].split(","), policy.retry_safe and not policy.server_streaming
         assert retried == ["connect-failure", "refused-stream", *(["reset", "unavailable"] if repeatable else [])]
-        replicated = len(profile.upstreams.get(policy.owner, ())) > 1
+        replicated = profile.scaled or len(profile.upstreams.get(policy.owner, ())) > 1
         assert ("per_try_timeout" in retries) is (repeatable and replicated)
         assert ("hedge_policy" in action) is (repeatable and replicated and policy.no_side_effects)
 

@@ -83,7 +83,7 @@ class Replica(grpc.GenericRpcHandler):
             return bytes(await answer(call, context)) if answer else b""
 
         stream = self.streams.get(path.rpartition("/")[2])
-        parse = GetMessageClass(CONTRACT.methods[path].input_type).FromString if self.guarded else None
+        parse: Any = GetMessageClass(CONTRACT.methods[path].input_type).FromString if self.guarded else None
         if stream is None:
             return grpc.unary_unary_rpc_method_handler(handle, request_deserializer=parse)
 
@@ -166,6 +166,10 @@ class Edge:
         group.append(replica)
         return replica
 
+    async def set_health(self, replica: Replica, status: Any) -> None:
+        """Have a replica say of its health from now on that it is `status`."""
+        await self._in_loop(replica.health.set("", status))
+
     async def stop(self, replica: Replica) -> None:
         """Stop a replica at once."""
         await self._in_loop(replica.server.stop(None))
@@ -204,7 +208,7 @@ async def running_edge(
 
 def interceptors_of(signer: Signer) -> Chain:
     """Return the interceptors of a service that knows the signer's key, without limits."""
-    policies = infrastructure_policies() | CONTRACT.policies()
+    policies = {**infrastructure_policies(), **CONTRACT.policies()}
     limiter = Limiter(scale=UNLIMITED, redis_url="", registry=CollectorRegistry())
     return chain(policies, verifier=signer.verifier(), limiter=limiter)
 

@@ -20,8 +20,11 @@ MAX_REFLECTION_STREAMS = 128
 """Maximum number of reflection's streams, half of what the gateway serves at once."""
 MAX_WATCHES = 10_000
 """Maximum number of watches that all replicas of a service serve."""
-RETRY_BUDGET = {"budget_percent": {"value": 20}, "min_retry_concurrency": 10}
-"""Retries may add a fifth to the calls in flight and no more, so that they cannot keep a sick service down."""
+RETRY_BUDGET = {"budget_percent": {"value": 20}, "min_retry_concurrency": 64}
+"""Retries may add a fifth to the calls in flight, or 64, and no more: they cannot keep a sick service down.
+
+Fewer would not do for all the calls of a replica that is killed.
+"""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
