@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,11 +14,14 @@ import pytest
 import pytest_asyncio
 from grpc import aio
 
-from services.compiler.envoy import Certificate
+from services.compiler.envoy import Certificate, LocalSettings, local
 from services.deployment.pki import ensure_pki
 from tests.support import http2
-from tests.support.edge import Edge, running_edge
+from tests.support.compose import containers
+from tests.support.edge import Edge, running_edge, running_envoy
+from tests.support.ports import accepts, free_port
 from tests.support.serving import short_folder
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,6 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 LIST = "/azora.education.v1.CourseService/ListCourses"
 NAME = "envoy"
 """A name in the certificate."""
+CHECK = containers()["envoy"]["healthcheck"]["test"][1:]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -113,6 +119,30 @@ async def test_plain_text_and_half_a_handshake_end_soon(secured: tuple[Edge, ssl
     answers = await asyncio.wait_for(asyncio.gather(*(answered(edge, content) for content in sent)), 8)
     assert not any(b"HTTP" in answer for answer in answers)
     assert not edge.received("education")
+
+
+async def test_the_health_check_of_its_container_needs_no_tls_and_gets_nothing_else() -> None:
+    async with short_folder() as folder:
+        ensure_pki(folder / "pki")
+        certificate = Certificate(f"{folder}/pki/{NAME}.crt", f"{folder}/pki/{NAME}.key")
+        settings = LocalSettings(runtime=folder, pki=folder / "pki", port=free_port(), public_certificate=certificate)
+        profile = replace(local(settings), plain_health=True)
+        pages = await asyncio.start_unix_server(healthy, folder / "gateway-http.sock")
+        async with pages, running_envoy(profile, folder), httpx.AsyncClient() as http:
+            await eventually(partial(accepts, profile.public.port))
+            url = f"http://127.0.0.1:{profile.public.port}"
+            assert (await http.get(f"{url}/v1/courses")).status_code == 404
+            check = [word.replace("8080", str(profile.public.port)) for word in CHECK]
+            process = await asyncio.create_subprocess_exec(*check)
+            assert await asyncio.wait_for(process.wait(), 5) == 0
+
+
+async def healthy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as the gateway does when all is well."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
 
 
 async def answered(edge: Edge, content: bytes) -> bytes:

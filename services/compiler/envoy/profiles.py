@@ -78,6 +78,8 @@ class Profile:
     """The mesh's certificate authority (path of a PEM file)."""
     public_certificate: Certificate | None = None
     """Makes the public port TLS."""
+    plain_health: bool = False
+    """Whether a public port with TLS answers GET /health in plain text, too, to its own machine alone."""
     scaled: bool = False
     """Whether each host name stands for two replicas or more."""
     descriptors: str = str(DESCRIPTORS)
@@ -201,6 +203,7 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
         discovery="/etc/envoy/discovery",
         certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
         authority="/run/secrets/ca.crt",
+        plain_health=True,
         descriptors="/etc/envoy/descriptors.binpb",
         reflection=True if settings is None else settings.development,
         **({} if settings is None else _chosen(settings)),
