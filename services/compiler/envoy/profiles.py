@@ -110,7 +110,7 @@ class Profile:
 
     def is_replicated(self, service: str) -> bool:
         """Whether a service has two replicas or more, so that another can be asked when one is slow."""
-        return self.scaled or len(self.upstreams[service]) > 1
+        return self.scaled or len(self.upstreams.get(service, ())) > 1
 
     @property
     def admin(self) -> Pipe:
