@@ -22,6 +22,8 @@ STARTS = ("e2e/test_compose.py", "e2e/test_up.py")
 SYSTEM = "the session's system"
 FIRST = (SYSTEM, *(f"tests/{file}" for file in STARTS))
 """What takes longest begins first."""
+LAST = "alone"
+"""Tests that run alone, but for those of the session's system: in one worker, when the others have the least to do."""
 MAX_WORKERS = 4
 
 
@@ -39,9 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let the workers begin with what takes longest."""
+    """Let the workers begin with what takes longest, and end with what runs alone."""
     if hasattr(config, "workerinput"):
-        order = {unit: number for number, unit in enumerate(FIRST)}
+        for item in items:
+            if item.get_closest_marker("alone") and _unit(item.nodeid) != SYSTEM:
+                item._nodeid += f"@{LAST}"  # type: ignore[attr-defined]
+        order = {unit: number for number, unit in enumerate(FIRST)} | {LAST: len(FIRST) + 1}
         items.sort(key=lambda item: order.get(_unit(item.nodeid), len(FIRST)))
 
 
@@ -58,13 +63,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 class ByUnit(LoadFileScheduling):  # type: ignore[misc] # xdist has no types.
-    """Gives the workers whole files, and to one of them all that shares the running system."""
+    """Gives the workers whole files, and to one of them all that shares the running system, or that runs alone."""
 
     def _split_scope(self, nodeid: str) -> str:
         return _unit(nodeid)
 
 
 def _unit(nodeid: str) -> str:
+    if nodeid.endswith(f"@{LAST}"):
+        return LAST
     file = nodeid.partition("::")[0]
     shares = file.startswith(("tests/e2e/", "tests/performance/")) and not file.endswith(STARTS)
     return SYSTEM if shares else file
