@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ SYSTEM = "the session's system"
 FIRST = (SYSTEM, *(f"tests/{file}" for file in STARTS))
 """What takes longest begins first."""
 LAST = "alone"
-"""Tests that run alone, but for those of the session's system: in one worker, when the others have the least to do."""
+"""Files with tests that run alone: in one worker, when the others have the least to do."""
 MAX_WORKERS = 4
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,9 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let the workers begin with what takes longest, and end with what runs alone."""
     if hasattr(config, "workerinput"):
-        for item in items:
-            if item.get_closest_marker("alone") and _unit(item.nodeid) != SYSTEM:
-                item._nodeid += f"@{LAST}"  # type: ignore[attr-defined]
         order = {unit: number for number, unit in enumerate(FIRST)} | {LAST: len(FIRST) + 1}
         items.sort(key=lambda item: order.get(_unit(item.nodeid), len(FIRST)))
 
@@ -70,11 +69,15 @@ class ByUnit(LoadFileScheduling):  # type: ignore[misc] # xdist has no types.
 
 
 def _unit(nodeid: str) -> str:
-    if nodeid.endswith(f"@{LAST}"):
-        return LAST
     file = nodeid.partition("::")[0]
-    shares = file.startswith(("tests/e2e/", "tests/performance/")) and not file.endswith(STARTS)
-    return SYSTEM if shares else file
+    if file.startswith(("tests/e2e/", "tests/performance/")) and not file.endswith(STARTS):
+        return SYSTEM
+    return LAST if _has_tests_alone(file) else file
+
+
+@cache
+def _has_tests_alone(file: str) -> bool:
+    return "mark.alone" in (ROOT / file).read_text()
 
 
 class Turns:
