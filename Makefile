@@ -59,9 +59,11 @@ reset: .venv/.run ## Delete the local system's data
 
 
 .PHONY: test
-test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; coverage must reach 90 %
+test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; with COVERAGE=1 coverage must reach 90 %
+	tests=(pytest $(PARALLEL) --ignore=tests/tools --ignore=tests/faults/test_ledger_locks.py --ignore=tests/faults/test_replicas.py $(ARGS))
+	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PARALLEL) --ignore=tests/tools --ignore=tests/faults/test_ledger_locks.py --ignore=tests/faults/test_replicas.py $(ARGS)
+	$(BIN)/coverage run -m "$${tests[@]}"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
 

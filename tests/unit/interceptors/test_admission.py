@@ -195,7 +195,7 @@ async def test_refusals_are_quick_by_the_histogram_while_the_process_is_busy() -
     loop = asyncio.get_running_loop()
 
     def work() -> None:
-        sum(range(20_000))  # Half a millisecond of the event loop, or more, in every turn.
+        sum(range(5_000))  # A tenth of a millisecond of the event loop, or more, in every turn.
         if not accounts.let_go.is_set():
             loop.call_soon(work)
 
