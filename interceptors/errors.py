@@ -33,6 +33,10 @@ MAX_TEXT_BYTES = 512
 MAX_WRITE_SECONDS = 1.0
 MAX_VIOLATION_TEXT_BYTES = 200
 MAX_METADATA_BYTES = 2048
+NO_CLIENT_RETRY = ("grpc-retry-pushback-ms", "-1")
+"""Ends the retries of gRPC clients (gRFC A6): Envoy has made them already, and each of theirs would be four of its."""
+TRANSCODED = "x-envoy-original-path"
+"""A header of requests that came as JSON. Clients cannot send it."""
 
 CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -129,6 +133,9 @@ def _cut(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
 async def _answer(call: Call, error: errors.DomainError) -> None:
     """Abort with a trailers-only answer: what was sent before it would hide a refusal from everyone's retries.
 
+    Just that is done where a service behind this one is unavailable: the call to it was tried again on its way there,
+    and were each of four attempts of this call to make four of those, it would be asked sixteen times.
+
     Of a watch that has begun the last message says it first: JSON clients never see the status of a stream.
     """
     call.status, call.reason = code_of(error), error.reason
@@ -137,6 +144,11 @@ async def _answer(call: Call, error: errors.DomainError) -> None:
         headers["retry-after"] = str(math.ceil(error.retry_after_seconds))
     if call.begun and call.policy.watched is not None:
         await _write(call, GetMessageClass(call.policy.watched)(error=to_status(error)))
+    if call.status is grpc.StatusCode.UNAVAILABLE and not call.begun:
+        if call.served.dependency_failed:
+            await call.context.send_initial_metadata(tuple(headers.items()))
+        if TRANSCODED not in call.headers:
+            headers |= dict([NO_CLIENT_RETRY])
     status: Any = rpc_status.to_status(to_status(error))
     await call.context.abort(status.code, status.details, (*status.trailing_metadata, *headers.items()))
 

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
     from tests.support.system import LocalSystem
 
-pytest_plugins = ["tests.support.parallel", "tests.support.postgres", "tests.support.system"]
+pytest_plugins = ["tests.support.parallel", "tests.support.postgres", "tests.support.system", "tests.support.hurt"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the tests."""
     parser.addoption("--kills", type=int, default=1, help="times that processes are killed in mid-load, one by one")
+    parser.addoption("--seconds", type=float, default=2, help="duration of the load of opposite transfers")
 
 
 @pytest.fixture

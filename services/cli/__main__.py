@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_REPLICAS = 8
 """Of a service: PostgreSQL has connections for so many."""
+MAX_INTERVAL_SECONDS = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -41,7 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="run the whole system until Ctrl-C")
     up.add_argument("--no-seed", action="store_true", help="start without the development accounts and courses")
     up.add_argument(
-        "--replicas", type=_replicas, default={}, metavar="payment=2,...", help="run more than one process of a service"
+        "--replicas",
+        type=_replicas,
+        action="append",
+        default=[],
+        metavar="payment=2,...",
+        help="run more than one process of a service; may be repeated",
+    )
+    up.add_argument(
+        "--tcp", action="store_true", help="listen on TCP ports of 127.0.0.1 with mutual TLS, not on unix sockets"
     )
     up.set_defaults(run=_up)
 
@@ -52,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
         ("demo", _demo, "run the demo: a learner's journey over JSON and over gRPC"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=run)
+
+    status = commands.add_parser("status", help="show the running system: replicas, health, rates, latencies, circuits")
+    status.add_argument(
+        "--interval", type=_interval, default=2.0, metavar="SECONDS", help="time over which is measured; default 2"
+    )
+    status.set_defaults(run=_status)
+
+    policy = commands.add_parser("policy", help="show who may call what, at which rate, with which timeout and retries")
+    policy.add_argument("service", nargs="?", default="", choices=("", *load_contract().owners), metavar="SERVICE")
+    policy.set_defaults(run=_policy)
 
     logs = commands.add_parser("logs", help="show the logs of the system's processes in readable form")
     logs.add_argument("process", nargs="*", help="postgres, envoy or a service; all processes unless named")
@@ -137,7 +156,8 @@ def _up(options: argparse.Namespace) -> int:
     from services.local.settings import read_settings  # noqa: PLC0415
     from services.local.up import up  # noqa: PLC0415
 
-    up(read_settings(), Report(), seeded=not options.no_seed, replicas=options.replicas)
+    replicas = {name: count for counts in options.replicas for name, count in counts.items()}
+    up(read_settings(), Report(), seeded=not options.no_seed, replicas=replicas, tcp=options.tcp)
     return 0
 
 
@@ -173,6 +193,29 @@ def _logs(options: argparse.Namespace) -> int:
         raise NoSuchLog(names=", ".join(unknown) or "any process", folder=Layout(home, home).logs)
     show([existing[name] for name in options.process or existing], Report().line, follow=options.follow)
     return 0
+
+
+def _interval(text: str) -> float:
+    """Read a number of seconds, at most a minute."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= MAX_INTERVAL_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {MAX_INTERVAL_SECONDS}")
+    return seconds
+
+
+def _status(options: argparse.Namespace) -> int:
+    from services.cli.status import show_status  # noqa: PLC0415
+
+    return show_status(interval_seconds=options.interval)
+
+
+def _policy(options: argparse.Namespace) -> int:
+    from services.cli.policy import show_policy  # noqa: PLC0415
+
+    return show_policy(options.service)
 
 
 def _seed(_: argparse.Namespace) -> int:

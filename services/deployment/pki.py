@@ -11,22 +11,25 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.compiler.contract import ENVOY, GATEWAY, load_contract
-from services.deployment.files import write_private
+from services.deployment.files import write_private_together
 from services.shared.principal import TRUST_DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 AUTHORITY = "ca"
 AUTHORITY_LIFE = dt.timedelta(days=3650)
+AUTHORITY_MARGIN = dt.timedelta(days=30)
+"""An authority with less left than this is replaced."""
 CERTIFICATE_LIFE = dt.timedelta(days=90)
-RENEW_BEFORE = dt.timedelta(days=30)
-"""A certificate with less left than this is renewed; the authority, which outlives it, likewise."""
+RENEWED_SHARE = 1 / 3
+"""A certificate is renewed when this share of its lifetime is left."""
 BACKDATED = dt.timedelta(minutes=5)
 """Machines' clocks differ a little."""
 
-Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+"""A certificate with its private key."""
 
 
 def identities() -> tuple[str, ...]:
@@ -34,37 +37,59 @@ def identities() -> tuple[str, ...]:
     return (*load_contract().owners, GATEWAY, ENVOY)
 
 
-def ensure_pki(folder: Path, names: Sequence[str] | None = None) -> list[str]:
+class AuthorityMissingError(Exception):
+    """The mesh's certificate authority is missing, broken or expired."""
+
+
+def ensure_pki(
+    folder: Path, names: Sequence[str] | None = None, *, lifetime: dt.timedelta = CERTIFICATE_LIFE
+) -> list[str]:
     """Put ca.crt, ca.key and <name>.crt, <name>.key for each name into `folder` (0700), and return whose are new.
 
-    What is there and good for another 30 days stays; a new authority renews every certificate.
+    What is there and good stays; a new authority renews every certificate.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     renewed = []
+    if _read(folder, AUTHORITY, AUTHORITY_MARGIN) is None:
+        _write(folder, {AUTHORITY: _make_authority()})
+        renewed.append(AUTHORITY)
+    return renewed + renew_certificates(folder, names, lifetime=lifetime)
+
+
+def renew_certificates(
+    folder: Path, names: Sequence[str] | None = None, *, lifetime: dt.timedelta = CERTIFICATE_LIFE
+) -> list[str]:
+    """Renew each certificate that is missing, broken, near its end or valid for longer than `lifetime`.
+
+    Returns whose are new. The authority stays: no peer needs to learn of another one. Raises AuthorityMissingError.
+    """
     authority = _read(folder, AUTHORITY)
     if authority is None:
-        authority = _make_authority()
-        _write(folder, AUTHORITY, authority)
-        renewed.append(AUTHORITY)
+        raise AuthorityMissingError
+    renewed = {}
     for name in names or identities():
-        pair = _read(folder, name)
-        if pair is None or not _issued(pair[0], name, authority[0]):
-            _write(folder, name, _issue(name, authority))
-            renewed.append(name)
-    return renewed
+        pair = _read(folder, name, lifetime * RENEWED_SHARE)
+        if pair is None or _left(pair[0]) > lifetime or not _issued(pair[0], name, authority[0]):
+            renewed[name] = _issue(name, authority, lifetime)
+    _write(folder, renewed)
+    return list(renewed)
 
 
-def _read(folder: Path, name: str) -> Authority | None:
-    """Return the certificate and key of that name, or None where they are missing, broken, unmatched or near expiry."""
+def _read(folder: Path, name: str, margin: dt.timedelta = dt.timedelta()) -> Pair | None:
+    """Return the certificate and key of that name; None if missing, broken, unmatched or valid for `margin` at most."""
     try:
         certificate = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
         key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), password=None)
     except (FileNotFoundError, ValueError):
         return None
-    matching = isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == certificate.public_key()
-    fresh = certificate.not_valid_after_utc - _now() > RENEW_BEFORE
-    return (certificate, key) if matching and fresh and isinstance(key, ec.EllipticCurvePrivateKey) else None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        return None
+    return (certificate, key) if _left(certificate) > margin else None
+
+
+def _left(certificate: x509.Certificate) -> dt.timedelta:
+    return certificate.not_valid_after_utc - _now()
 
 
 def _issued(certificate: x509.Certificate, name: str, authority: x509.Certificate) -> bool:
@@ -77,16 +102,18 @@ def _issued(certificate: x509.Certificate, name: str, authority: x509.Certificat
     return names == _alternative_names(name)
 
 
-def _write(folder: Path, name: str, pair: Authority) -> None:
-    certificate, key = pair
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    write_private(folder / f"{name}.key", private)
-    write_private(folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM))
+def _write(folder: Path, pairs: Mapping[str, Pair]) -> None:
+    """Write each key and then its certificate: whoever sees a certificate change finds its key beside it."""
+    contents = {}
+    for name, (certificate, key) in pairs.items():
+        contents[folder / f"{name}.key"] = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        contents[folder / f"{name}.crt"] = certificate.public_bytes(serialization.Encoding.PEM)
+    write_private_together(contents)
 
 
-def _make_authority() -> Authority:
+def _make_authority() -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Azora mesh authority")])
     domain = TRUST_DOMAIN.removeprefix("spiffe://").partition("/")[0]
@@ -103,13 +130,14 @@ def _make_authority() -> Authority:
     return builder.sign(key, hashes.SHA256()), key
 
 
-def _issue(name: str, authority: Authority) -> Authority:
+def _issue(name: str, authority: Pair, lifetime: dt.timedelta) -> Pair:
+    """Return a new key and its certificate from the authority, with the SPIFFE identity of `name`."""
     issuer, issuer_key = authority
     key = ec.generate_private_key(ec.SECP256R1())
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     builder = (
-        _builder(issuer.subject, key, CERTIFICATE_LIFE)
+        _builder(issuer.subject, key, lifetime)
         .subject_name(x509.Name([]))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)

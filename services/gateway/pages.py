@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -19,6 +20,11 @@ from starlette.routing import Route
 
 from interceptors.errors import to_status
 from services.compiler.envoy.errors import RouteNotFound
+
+logger = logging.getLogger(__name__)
+
+TICKS_PER_SECOND = 10
+"""Of uvicorn's main loop."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,11 +69,33 @@ async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path
         ssl_cert_reqs=ssl.CERT_REQUIRED,  # Over TCP, only members of the mesh may ask.
     )
     with _listening(address) as listener:
-        await _Uvicorn(config).serve(sockets=[listener])
+        await _Uvicorn(config, mutual_tls).serve(sockets=[listener])
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to the gRPC server, which ends the whole process in order."""
+    """Leaves the signals to the gRPC server, which ends the whole process in order, and renews its certificate."""
+
+    def __init__(self, config: uvicorn.Config, mutual_tls: tuple[Path, Path, Path] | None) -> None:
+        super().__init__(config)
+        self._files = mutual_tls
+        self._stamp = self._stamped()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the certificate once a second; connections that begin then have the new one."""
+        if counter % TICKS_PER_SECOND == 0 and (stamp := self._stamped()) != self._stamp:
+            self._stamp = stamp
+            self._renew()
+        return await super().on_tick(counter)
+
+    def _renew(self) -> None:
+        if self._files and self.config.ssl:
+            try:
+                self.config.ssl.load_cert_chain(*self._files[:2])
+            except OSError as error:  # ssl.SSLError is one. There is another look when they change again.
+                logger.warning("renewed certificate cannot be used", extra={"error": str(error)})
+
+    def _stamped(self) -> int:
+        return self._files[0].stat().st_mtime_ns if self._files else 0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,7 +18,8 @@ class GatewaySettings(ServerSettings):
     http_listen: str
     """Listen address of the HTTP app: `unix:/run/azora/gateway-http.sock`, or `0.0.0.0:8081` with mutual TLS."""
     metrics_listen: str = ""
-    """Listen address for `/metrics` of all processes, plain HTTP for Prometheus: `127.0.0.1:9464` or `unix:...`.
+    """Listen addresses for `/metrics` of all processes, plain HTTP for Prometheus: `127.0.0.1:9464`, `unix:...`,
+    comma-separated.
 
     Must not be reachable by clients. No metrics are served if unset.
     """

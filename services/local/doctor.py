@@ -150,6 +150,11 @@ def check_port(port: int) -> str:
     return f"{port}: free"
 
 
+def is_free(port: int) -> bool:
+    """Whether the port of the loopback interface can be listened on."""
+    return not _refusal(port)
+
+
 def _refusal(port: int) -> int:
     """Return why the port cannot be bound, as an errno; 0 if it can."""
     with socket.socket() as server:
@@ -163,7 +168,7 @@ def _refusal(port: int) -> int:
 
 def _free_port_after(port: int) -> int:
     candidates = range(port + 1, min(port + PORTS_TRIED, 65536))
-    return next((candidate for candidate in candidates if not _refusal(candidate)), 8080)
+    return next((candidate for candidate in candidates if is_free(candidate)), 8080)
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from services.local.layout import Layout
 
 ADMIN_SECONDS = 1.0
-DRAIN_SECONDS = 5
-ACTIVE = "http.edge.downstream_rq_active"
+CLOSE_SECONDS = 5
+"""Time in which Envoy closes its connections: `drain_timeout` of its listeners."""
+DRAIN_SECONDS = 10
+"""Maximum time to answer all calls."""
+QUIET_SECONDS = 0.2
+"""Time without a new call after which no client is taken to use its connection any more."""
+ACTIVE, BEGUN = "http.edge.downstream_rq_active", "http.edge.downstream_rq_total"
 
 
-def envoy_process(layout: Layout) -> ProcessSpec:
-    """Return how Envoy is run on the bootstrap of the layout."""
+def envoy_process(layout: Layout, mesh: str) -> ProcessSpec:
+    """Return how Envoy is run on the bootstrap of the layout, with its internal listener at `mesh`."""
     admin = layout.socket("admin")
     return ProcessSpec(
         name="envoy",
@@ -33,7 +38,7 @@ def envoy_process(layout: Layout) -> ProcessSpec:
             arguments=(
                 str(installed_envoy()),
                 *("--config-path", str(layout.bootstrap)),
-                *("--drain-time-s", str(DRAIN_SECONDS)),
+                *("--drain-time-s", str(CLOSE_SECONDS), "--drain-strategy", "immediate"),
                 *("--log-level", "warning"),
                 *("--file-flush-interval-msec", "1000"),  # The access log's; its default is ten seconds.
                 "--disable-hot-restart",  # It would share memory with every other Envoy of this machine.
@@ -43,6 +48,7 @@ def envoy_process(layout: Layout) -> ProcessSpec:
         ),
         ready=lambda: _is_live(admin),
         pre_stop=lambda: _drain(admin),
+        addresses={"mesh": mesh},
     )
 
 
@@ -71,13 +77,24 @@ async def _is_live(socket: Path) -> bool:
 
 
 async def _drain(socket: Path) -> None:
-    """Ask clients to go elsewhere, and wait until the calls in flight are answered, in bounded time."""
+    """Ask clients to go elsewhere, refuse new ones, and answer the calls in flight, in bounded time.
+
+    The internal listener stays: services need each other to answer those calls.
+    """
     with suppress(httpx.HTTPError, TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS), admin_client(socket) as admin:
-            await admin.post("/drain_listeners?graceful&skip_exit")
-            await until(lambda: _is_idle(admin))
+            await admin.post("/drain_listeners?graceful&skip_exit&inboundonly")
+            await admin.post("/drain_listeners?inboundonly")
+            await until(lambda: _is_quiet(admin))
 
 
-async def _is_idle(admin: httpx.AsyncClient) -> bool:
-    answer = await admin.get("/stats", params={"filter": f"^{ACTIVE}$", "format": "json"})
-    return not any(stat.get("value") for stat in answer.json()["stats"])
+async def _is_quiet(admin: httpx.AsyncClient) -> bool:
+    """Whether no call is active and none has begun for a while."""
+    before = await _calls(admin)
+    await asyncio.sleep(QUIET_SECONDS)
+    return before == await _calls(admin) and not before[ACTIVE]
+
+
+async def _calls(admin: httpx.AsyncClient) -> dict[str, int]:
+    answer = await admin.get("/stats", params={"filter": f"^({ACTIVE}|{BEGUN})$", "format": "json"})
+    return {ACTIVE: 0} | {stat["name"]: stat["value"] for stat in answer.json()["stats"]}

@@ -1,7 +1,8 @@
 """Errors of the local system. Each message says what to do.
 
     LocalError
-    ├── the machine: ProductionRefused · PythonTooOld · BinaryMissing · UserUnnamed · DiskFull · PortTaken · PortRefused
+    ├── the machine: ProductionRefused · PythonTooOld · BinaryMissing · UserUnnamed · DiskFull
+    ├── ports: PortTaken · PortRefused · NoFreePorts
     ├── settings: SettingInvalid
     ├── the folders: HomeOfAnother · HomeRefused · FolderOfAnother · NoShortFolder · DataOfAnotherVersion
     ├── another run: AlreadyRunning · NotRunning · NoSuchLog
@@ -18,6 +19,9 @@ from services.deployment.files import last_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ACCESS_LOG = ('"message":"rpc"', '"message":"request"')
+"""What a line of the access log of a service or of Envoy contains: calls tell nothing of why a process failed."""
 
 
 class LocalError(Exception):
@@ -75,6 +79,13 @@ class PortRefused(LocalError):
     """Port {port} cannot be listened on ({reason}).
 
     Choose a port from 1024 up: `AZORA_PORT={other} make run`.
+    """
+
+
+class NoFreePorts(LocalError):
+    """Not enough ports from {first} to {last} can be listened on, which `--tcp` needs for every process.
+
+    Stop programs that listen there, or start without `--tcp`.
     """
 
 
@@ -146,8 +157,8 @@ class WithLog(LocalError):
 
     def __init__(self, *, log: Path, **facts: object) -> None:
         super().__init__(log=log, **facts)
-        self.last_lines = last_lines(log)
-        """The end of the log; empty where there is none."""
+        self.last_lines = last_lines(log, without=ACCESS_LOG)
+        """The end of the log without its access log; empty where there is none."""
         self.add_note(self.last_lines)  # A traceback, in a test's report for one, says why as well.
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -12,7 +11,8 @@ from services.local.envoy import admin_client
 from services.local.supervised import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from services.local.supervised import SupervisedProcess
     from services.local.supervisor import Supervisor
@@ -48,11 +48,12 @@ async def _unhealthy(system: System, running: list[SupervisedProcess]) -> set[st
     probed = [process for process in running if process.state is State.READY]
     ready = await asyncio.gather(*(process.spec.ready() for process in probed))
     failed = {process.spec.name for process, is_ready in zip(probed, ready, strict=True) if not is_ready}
-    return failed | await failing_upstreams(system.layout.socket("admin"))
+    failing = await failing_upstreams(system.layout.socket("admin"))
+    return failed | {process.spec.name for process in probed if failing & set(process.spec.addresses.values())}
 
 
 async def failing_upstreams(admin: Path) -> set[str]:
-    """Return the names of the processes that fail Envoy's health checks; none where Envoy does not answer.
+    """Return the addresses of the replicas that fail Envoy's health checks; none where Envoy does not answer.
 
     A frozen process still accepts connections, and one whose database is gone still runs: Envoy asks them by gRPC.
     """
@@ -62,8 +63,16 @@ async def failing_upstreams(admin: Path) -> set[str]:
     except (httpx.HTTPError, ValueError):
         return set()
     return {
-        Path(host["address"]["pipe"]["path"]).stem
+        host_address(host)
         for cluster in clusters
         for host in cluster.get("host_statuses", [])
-        if "pipe" in host["address"] and host["health_status"].get("failed_active_health_check")
+        if host["health_status"].get("failed_active_health_check")
     }
+
+
+def host_address(host: Mapping[str, Any]) -> str:
+    """Return the address of a host in Envoy's list of clusters, as `Addresses.listen` has it."""
+    address = host["address"]
+    if "pipe" in address:
+        return f"unix:{address['pipe']['path']}"
+    return f"{address['socket_address']['address']}:{address['socket_address']['port_value']}"

@@ -71,11 +71,12 @@ class Layout:
 
     def socket(self, name: str, replica: int = 0) -> Path:
         """Return the socket of a replica: payment.sock, then payment-1.sock, ... Envoy's bootstrap has the same."""
-        return self.runtime / (f"{name}-{replica}.sock" if replica else f"{name}.sock")
+        return self.runtime / f"{replica_name(name, replica)}.sock"
 
-    def target(self, name: str) -> str:
-        """Return the gRPC address of the socket of that name."""
-        return f"unix:{self.socket(name)}"
+
+def replica_name(service: str, replica: int) -> str:
+    """Return the name of a replica's process: payment, then payment-1, payment-2, ..."""
+    return f"{service}-{replica}" if replica else service
 
 
 def lock_path(home: Path) -> Path:

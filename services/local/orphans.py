@@ -8,6 +8,8 @@ import os
 import signal
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO
 
 from services.deployment.files import write_private
@@ -15,7 +17,7 @@ from services.local.errors import AlreadyRunning
 from services.local.processes import Identity, identify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 STOP_SECONDS = 8.0
@@ -60,6 +62,16 @@ def _lock(file: TextIO, kind: int, path: Path) -> None:
         raise AlreadyRunning(home=path.parent, pid=file.read().strip()) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A process of a run."""
+
+    identity: Identity
+    stop_signal: signal.Signals
+    addresses: Mapping[str, str]
+    """Its listen addresses, as in `ProcessSpec`."""
+
+
 class Register:
     """The processes of a run, recorded in a file as they start and end, so that the next run finds its orphans."""
 
@@ -67,13 +79,15 @@ class Register:
         self._path = path
         self._warn = warn
         self._writable = True
-        self._entries: dict[str, tuple[Identity, signal.Signals]] = {}
+        self._entries: dict[str, Registered] = {}
 
-    def add(self, name: str, pid: int, stop_signal: signal.Signals) -> None:
+    def add(
+        self, name: str, pid: int, stop_signal: signal.Signals, addresses: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Record that the process of that name runs as `pid`."""
         identity = identify(pid)
         if identity is not None:
-            self._entries[name] = (identity, stop_signal)
+            self._entries[name] = Registered(identity, stop_signal, addresses)
             self._write()
 
     def remove(self, name: str) -> None:
@@ -83,8 +97,13 @@ class Register:
 
     def _write(self) -> None:
         entries = {
-            name: {"pid": identity.pid, "started": identity.started, "stop_signal": stop_signal.value}
-            for name, (identity, stop_signal) in self._entries.items()
+            name: {
+                "pid": entry.identity.pid,
+                "started": entry.identity.started,
+                "stop_signal": entry.stop_signal.value,
+                "addresses": dict(entry.addresses),
+            }
+            for name, entry in self._entries.items()
         }
         try:
             write_private(self._path, json.dumps(entries, indent=2).encode())
@@ -98,27 +117,30 @@ class Register:
 
 def living_orphans(path: Path) -> list[str]:
     """Return the names of the processes of an earlier run that are still alive."""
-    return [name for name, (identity, _) in _read(path).items() if identity.alive]
+    return [name for name, entry in read_register(path).items() if entry.identity.alive]
 
 
 def stop_orphans(path: Path) -> list[str]:
     """Stop the processes of an earlier run that are still alive, and return their names."""
-    alive = {name: entry for name, entry in _read(path).items() if entry[0].alive}
+    alive = {name: entry for name, entry in read_register(path).items() if entry.identity.alive}
     for number in (None, signal.SIGKILL):
-        for identity, stop_signal in alive.values():
-            identity.send(number or stop_signal)
+        for entry in alive.values():
+            entry.identity.send(number or entry.stop_signal)
         deadline = time.monotonic() + STOP_SECONDS
-        while any(identity.alive for identity, _ in alive.values()) and time.monotonic() < deadline:
+        while any(entry.identity.alive for entry in alive.values()) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
     path.unlink(missing_ok=True)
     return list(alive)
 
 
-def _read(path: Path) -> dict[str, tuple[Identity, signal.Signals]]:
+def read_register(path: Path) -> dict[str, Registered]:
+    """Return the recorded processes by name; none where there is no register."""
     try:
         entries = json.loads(path.read_bytes())
         return {
-            name: (Identity(entry["pid"], entry["started"]), signal.Signals(entry["stop_signal"]))
+            name: Registered(
+                Identity(entry["pid"], entry["started"]), signal.Signals(entry["stop_signal"]), entry["addresses"]
+            )
             for name, entry in entries.items()
         }
     except (OSError, ValueError, KeyError):

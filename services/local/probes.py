@@ -13,7 +13,6 @@ from services.local.errors import SystemUnhealthy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from services.local.layout import Layout
 
@@ -30,10 +29,14 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def accepts(socket: Path) -> bool:
-    """Whether something accepts connections on the unix socket."""
+async def accepts(address: str) -> bool:
+    """Whether something accepts connections at the address, a unix socket's or a TCP port's."""
     try:
-        _, writer = await asyncio.open_unix_connection(socket)
+        if address.startswith("unix:"):
+            _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        else:
+            host, _, port = address.rpartition(":")
+            _, writer = await asyncio.open_connection(host, int(port))
     except OSError:
         return False
     writer.close()

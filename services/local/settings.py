@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +11,14 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.local.errors import SettingInvalid
+from services.shared.rate_limits import RateLimitChanges
 from services.shared.settings import Environment, OtlpEndpoint, Ratio, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MIN_CERTIFICATE_HOURS = 0.003
+"""A third of it, in which certificates are renewed, is a few seconds: processes look at the files every second."""
 
 
 def _default_home() -> Path:
@@ -35,10 +40,20 @@ class SystemSettings(BaseSettings):
     """Must be development: `azora up` refuses to start in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
     """Multiplier of all rate limits and velocity limits, Envoy's flood guard included."""
+    rate_limits: RateLimitChanges = ""
+    """Limits per minute that replace those of the [rate-limit tiers](policies.md#rate-limits), comma-separated:
+    `CREDENTIALS.per_address=100,MONEY.per_user=120`."""
     otlp_endpoint: OtlpEndpoint = ""
     """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
     trace_sample_ratio: Ratio = 1.0
     """Fraction of traces to record, from 0 to 1."""
+    certificate_hours: Annotated[float, Field(ge=MIN_CERTIFICATE_HOURS, le=24 * 365)] = 24.0
+    """Lifetime of mesh certificates. They are renewed when a third of it is left, without a restart."""
+
+    @property
+    def certificate_lifetime(self) -> dt.timedelta:
+        """Lifetime of mesh certificates."""
+        return dt.timedelta(hours=self.certificate_hours)
 
     @property
     def edge(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from services.local.probes import until
 from services.local.processes import how_it_ended, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from services.local.orphans import Register
     from services.local.processes import Command
@@ -30,6 +30,7 @@ GIVE_UP_SECONDS = 10.0
 BACKOFF_SECONDS = 0.25
 """Pause before the first restart; doubled by each quick failure."""
 MAX_BACKOFF_SECONDS = 4.0
+MAX_DOUBLINGS = 10
 
 
 class State(StrEnum):
@@ -58,6 +59,8 @@ class ProcessSpec:
     """Removes what an earlier process left in the way; called before each start."""
     pre_stop: Callable[[], Awaitable[None]] = nothing
     """Runs before the stop signal, in bounded time."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Listen addresses by name: those of Envoy's upstreams, and `mesh` of its internal listener."""
     stop_signal: signal.Signals = signal.SIGTERM
     kill_signal: signal.Signals = signal.SIGKILL
     """Sent when it does not stop in time, or at a second Ctrl-C."""
@@ -68,11 +71,26 @@ class ProcessSpec:
 class SupervisedProcess:
     """A running process. `start` it, `watch` it in a task of its own, cancel that task, and `stop` it."""
 
-    def __init__(self, spec: ProcessSpec, register: Register, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        register: Register,
+        say: Callable[[str], None],
+        *,
+        changed: Callable[[], None] = lambda: None,
+        dispensable: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Call `changed` when it has ended and when it is back; ask `dispensable` whether others do its work."""
         self.spec = spec
         self.state = State.STOPPED
+        self.ended = False
+        """Whether it has ended and is not ready again."""
+        self.failing = False
+        """Whether it has failed quickly so often that it counts as failed for good."""
         self._register = register
         self._say = say
+        self._changed = changed
+        self._dispensable = dispensable
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -88,7 +106,7 @@ class SupervisedProcess:
             self._process = await spawn(self.spec.command)
         except OSError as error:
             raise self._failed(f"could not be started ({error.strerror})") from error
-        self._register.add(self.spec.name, self._process.pid, self.spec.stop_signal)
+        self._register.add(self.spec.name, self._process.pid, self.spec.stop_signal, self.spec.addresses)
         try:
             async with asyncio.timeout(self.spec.start_seconds):
                 await until(self._is_ready)
@@ -96,9 +114,14 @@ class SupervisedProcess:
             self.kill()
             raise self._failed(f"was not ready after {self.spec.start_seconds:.0f} seconds") from None
         self.state = State.READY
+        self.ended = False
+        self._changed()
 
     async def watch(self) -> None:
-        """Restart it whenever it ends, until cancelled. Raises ProcessFailed when it keeps failing quickly."""
+        """Restart it whenever it ends, until cancelled.
+
+        Raises ProcessFailed when it keeps failing quickly, unless other replicas do its work.
+        """
         clock = asyncio.get_running_loop()
         failures, failing_since = 0, 0.0
         while True:
@@ -106,10 +129,12 @@ class SupervisedProcess:
             ended = await self._ended()
             quick = clock.time() - since < QUICK_SECONDS
             failures, failing_since = (failures + 1, failing_since) if failures and quick else (1, clock.time())
-            self.state = State.BROKEN
-            if failures >= MAX_QUICK_FAILURES and clock.time() - failing_since >= GIVE_UP_SECONDS:
+            self.state, self.ended = State.BROKEN, True
+            self._changed()
+            self.failing = failures >= MAX_QUICK_FAILURES and clock.time() - failing_since >= GIVE_UP_SECONDS
+            if self.failing and not self._dispensable():
                 raise self._failed(f"ended {failures} times in a row (the last time: {ended})")
-            pause_seconds = min(BACKOFF_SECONDS * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
+            pause_seconds = min(BACKOFF_SECONDS * 2.0 ** min(failures - 1, MAX_DOUBLINGS), MAX_BACKOFF_SECONDS)
             self._say(f"{self.spec.name} ended ({ended}); restarting in {pause_seconds:.2g} s")
             await asyncio.sleep(pause_seconds)
             with suppress(ProcessFailed):  # It has ended again then, which the next round counts.

@@ -27,6 +27,8 @@ class Supervisor:
     """The processes of one system."""
 
     def __init__(self, register: Register, say: Callable[[str], None]) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a process has ended and when it is back."""
         self._register = register
         self._say = say
         self._stages: dict[Stage, list[SupervisedProcess]] = {stage: [] for stage in Stage}
@@ -41,13 +43,43 @@ class Supervisor:
 
         A process that keeps failing ends the group.
         """
-        started = [SupervisedProcess(spec, self._register, self._say) for spec in specs]
+        started = [self._supervised(spec) for spec in specs]
         self._stages[stage] += started
         async with asyncio.TaskGroup() as starts:
             for process in started:
                 starts.create_task(process.start())
         for process in started:
             watchers.create_task(process.watch())
+
+    def live(self, upstream: str) -> list[str]:
+        """Return the addresses of an upstream's replicas that have not ended; of all, when none is left.
+
+        The last ones stay known, so that their return is noticed by whoever asks them.
+        """
+        replicas = [process for process in self.processes if upstream in process.spec.addresses]
+        left = [process for process in replicas if not process.ended]
+        return [process.spec.addresses[upstream] for process in left or replicas]
+
+    def _supervised(self, spec: ProcessSpec) -> SupervisedProcess:
+        return SupervisedProcess(
+            spec,
+            self._register,
+            self._say,
+            changed=self._report_change,
+            dispensable=lambda: any(not replica.failing for replica in self._other_replicas(spec)),
+        )
+
+    def _other_replicas(self, spec: ProcessSpec) -> list[SupervisedProcess]:
+        """Return the processes beside that of the spec that do the same work."""
+        shared = spec.addresses.keys()
+        return [
+            process
+            for process in self.processes
+            if process.spec.name != spec.name and not shared.isdisjoint(process.spec.addresses)
+        ]
+
+    def _report_change(self) -> None:
+        self.changed()
 
     async def stop(self) -> None:
         """Stop all processes, the last stage first. Their watchers have ended before."""

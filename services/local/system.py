@@ -5,26 +5,36 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY, load_contract
+from services.deployment.files import write_private
 from services.deployment.secret_keys import secret_key
+from services.local.account import caller
+from services.local.certificates import envoy_bundle
 from services.local.envoy import envoy_process
+from services.local.layout import private_folder, replica_name
 from services.local.probes import accepts
 from services.local.processes import Command
 from services.local.settings import inherited_environment
 from services.local.supervised import ProcessSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
+    from services.compiler.envoy import Address, Profile
+    from services.local.addresses import Addresses
     from services.local.layout import Layout
     from services.local.postgres import Cluster
     from services.local.settings import SystemSettings
 
+GATEWAY_HTTP = f"{GATEWAY}-http"
+"""The gateway's HTTP app, as Envoy's upstream."""
+MESH = "mesh"
+"""Envoy's internal listener."""
 METRICS = "metrics"
 """The socket of the page of all metrics."""
 
@@ -34,10 +44,15 @@ class System:
     """One local system, described; nothing in it runs."""
 
     settings: SystemSettings
-    layout: Layout
+    addresses: Addresses
     cluster: Cluster
     replicas: Mapping[str, int] = field(default_factory=dict)
     """Number of processes of each service; one where it is not named."""
+
+    @property
+    def layout(self) -> Layout:
+        """The folders and files of the system."""
+        return self.addresses.layout
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +74,23 @@ class System:
     def envoy(self) -> ProcessSpec:
         """Return how Envoy is run, on a bootstrap written now."""
         # Not before it is needed: the compiler imports for as long as everything else here, while services start.
-        from services.compiler.envoy import LocalSettings, local, write_bootstrap  # noqa: PLC0415
+        from services.compiler.envoy import write_bootstrap  # noqa: PLC0415
+
+        profile = self.profile()
+        private_folder(Path(profile.discovery), caller())
+        _write_discovery(profile)
+        write_bootstrap(profile, self.layout.bootstrap)
+        return envoy_process(self.layout, self.addresses.listen(MESH))
+
+    def publish(self, live: Callable[[str], Sequence[str]]) -> None:
+        """Tell Envoy, which may run, the addresses of each upstream's live replicas. Raises OSError."""
+        profile = self.profile()
+        upstreams = {name: tuple(map(_address, live(name))) for name in profile.upstreams}
+        _write_discovery(replace(profile, upstreams=upstreams))
+
+    def profile(self) -> Profile:
+        """Return what Envoy's bootstrap is compiled for."""
+        from services.compiler.envoy import Certificate, LocalSettings, local  # noqa: PLC0415 - see `envoy`
         from services.compiler.envoy.profiles import collector  # noqa: PLC0415
 
         profile = local(
@@ -69,12 +100,18 @@ class System:
                 port=self.settings.port,
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
+                rate_limits=self.settings.rate_limits,
                 otlp=collector(self.settings.otlp_endpoint),
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
-        write_bootstrap(profile, self.layout.bootstrap)
-        return envoy_process(self.layout)
+        both = str(envoy_bundle(self.layout.pki))
+        return replace(
+            profile,
+            mesh=_address(self.addresses.listen(MESH)),
+            upstreams=self._upstreams(),
+            certificate=Certificate(both, both),
+        )
 
     @property
     def is_migrated(self) -> bool:
@@ -119,27 +156,30 @@ class System:
         return [self._service(service, replica) for replica in range(self.replicas.get(service, 1))]
 
     def _service(self, service: str, replica: int) -> ProcessSpec:
-        path = self.layout.socket(service, replica)
-        environment = self.environment(service) | {"AZORA_LISTEN": f"unix:{path}"}
+        listen = self.addresses.listen(service, replica)
+        environment = self.environment(service) | {"AZORA_LISTEN": listen}
+        addresses = {service: listen}
         if service == GATEWAY:
-            http = self.layout.socket(f"{GATEWAY}-http", replica)
-            environment |= {"AZORA_HTTP_LISTEN": f"unix:{http}", "AZORA_SERVICES": self._targets()}
-            metrics = f"unix:{self.layout.socket(METRICS, replica)}"
-            listen = environment.get("AZORA_METRICS_LISTEN")
-            environment["AZORA_METRICS_LISTEN"] = metrics if replica or not listen else listen
-            environment["AZORA_MESH_TARGET"] = self.layout.target("mesh")
+            addresses[GATEWAY_HTTP] = self.addresses.listen(GATEWAY_HTTP, replica)
+            environment |= {"AZORA_HTTP_LISTEN": addresses[GATEWAY_HTTP], "AZORA_SERVICES": self._targets()}
+            asked = "" if replica else environment.get("AZORA_METRICS_LISTEN", "")
+            pages = (asked, f"unix:{self.layout.socket(METRICS, replica)}")
+            environment["AZORA_METRICS_LISTEN"] = ",".join(filter(None, pages))
+            environment["AZORA_MESH_TARGET"] = self.addresses.target(MESH)
+        name, socket = replica_name(service, replica), self.layout.socket(service, replica)
         return ProcessSpec(
-            name=path.stem,
-            command=self._python(service, (), environment, self.layout.log(path.stem)),
-            ready=lambda: accepts(path),
-            prepare=lambda: path.unlink(missing_ok=True),
+            name=name,
+            command=self._python(service, (), environment, self.layout.log(name)),
+            ready=lambda: accepts(listen),
+            prepare=lambda: socket.unlink(missing_ok=True),
+            addresses=addresses,
         )
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the environment of every process of a service: the caller's, and what this system sets."""
         own = {
             "AZORA_ENV": "development",
-            "AZORA_LISTEN": self.layout.target(service),
+            "AZORA_LISTEN": self.addresses.listen(service),
             "AZORA_TLS_CERTIFICATE": str(self.layout.pki / f"{service}.crt"),
             "AZORA_TLS_KEY": str(self.layout.pki / f"{service}.key"),
             "AZORA_TLS_AUTHORITY": str(self.layout.pki / "ca.crt"),
@@ -148,17 +188,24 @@ class System:
             own |= {
                 "AZORA_DATABASE_URL": self.cluster.url(service, f"{service}_app"),
                 "AZORA_SECRET_KEY": secret_key(self.layout.secrets, service),
-                "AZORA_MESH_TARGET": self.layout.target("mesh"),
+                "AZORA_MESH_TARGET": self.addresses.target(MESH),
             }
         # One replica that stops need not wait until the mesh looks elsewhere: there is nowhere else.
         lone = self.replicas.get(service, 1) == 1
         defaults = {"AZORA_DRAIN_SECONDS": "0"} if lone else {}
         return defaults | dict(inherited_environment()) | own
 
+    def _upstreams(self) -> dict[str, tuple[Address, ...]]:
+        found: dict[str, tuple[Address, ...]] = {}
+        for spec in self.services() + self.gateway():
+            for name, listen in spec.addresses.items():
+                found[name] = (*found.get(name, ()), _address(listen))
+        return found
+
     def _targets(self) -> str:
         """Return where the gateway asks each service for its health."""
         return ",".join(
-            f"{name}=unix:{self.layout.socket(name, replica)}"
+            f"{name}={self.addresses.target(name, replica)}"
             for name in self.names
             for replica in range(self.replicas.get(name, 1))
         )
@@ -170,6 +217,31 @@ class System:
             log=log,
             folder=self.layout.home,
         )
+
+
+def listeners(names: Sequence[str], replicas: Mapping[str, int]) -> list[str]:
+    """Return the replica names of all that Envoy and services call, and that has a port over TCP."""
+    counts = {name: replicas.get(name, 1) for name in (*names, GATEWAY)} | {GATEWAY_HTTP: replicas.get(GATEWAY, 1)}
+    return [replica_name(name, number) for name, count in counts.items() for number in range(count)] + [MESH]
+
+
+def _write_discovery(profile: Profile) -> None:
+    """Write the files that Envoy reads again when they change: those that do change."""
+    from services.compiler.envoy import discovery_files  # noqa: PLC0415 - see `System.envoy`
+
+    for name, text in discovery_files(profile).items():
+        path = Path(profile.discovery) / name
+        if not path.exists() or path.read_text() != text:
+            write_private(path, text.encode())
+
+
+def _address(listen: str) -> Address:
+    from services.compiler.envoy import Pipe, Tcp  # noqa: PLC0415 - see `System.envoy`
+
+    if listen.startswith("unix:"):
+        return Pipe(listen.removeprefix("unix:"))
+    host, _, port = listen.rpartition(":")
+    return Tcp(host, int(port))
 
 
 def newest_revision(service: str) -> str:

@@ -6,10 +6,14 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from services.compiler.contract import load_contract
 from services.deployment import pki
 from services.local import doctor, postgres
+from services.local.addresses import Addresses, choose_ports
+from services.local.certificates import bundle, keep_certificates
 from services.local.health import watch_health
 from services.local.layout import lock_path, make_home, make_layout, register_path
 from services.local.logs import keep_bounded
@@ -18,7 +22,7 @@ from services.local.probes import wait_until_healthy
 from services.local.processes import run_step
 from services.local.settings import runtime_candidates
 from services.local.supervisor import Stage, Supervisor
-from services.local.system import System
+from services.local.system import System, listeners
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def up(settings: SystemSettings, report: Report, *, seeded: bool, replicas: Mapping[str, int]) -> None:
+def up(settings: SystemSettings, report: Report, *, seeded: bool, replicas: Mapping[str, int], tcp: bool) -> None:
     """Run the system until a signal ends it. Raises LocalError, with nothing left running, when it cannot go on."""
     doctor.check_machine(settings)
     make_home(settings.home)
@@ -37,7 +41,7 @@ def up(settings: SystemSettings, report: Report, *, seeded: bool, replicas: Mapp
         for name in stop_orphans(register_path(settings.home)):
             report.say(f"stopped orphaned process {name} from an earlier run")
         doctor.check_port(settings.port)
-        system = describe(settings, replicas)
+        system = describe(settings, replicas, tcp=tcp)
         system.layout.set_logs_aside()
         try:
             asyncio.run(_live(system, report, seeded=seeded))
@@ -47,10 +51,11 @@ def up(settings: SystemSettings, report: Report, *, seeded: bool, replicas: Mapp
             system.remove_sockets()
 
 
-def describe(settings: SystemSettings, replicas: Mapping[str, int] | None = None) -> System:
-    """Return the system at the home of the settings, which may run."""
-    layout = make_layout(settings.home, runtime_candidates())
-    return System(settings, layout, postgres.locate(settings.home), replicas or {})
+def describe(settings: SystemSettings, replicas: Mapping[str, int] | None = None, *, tcp: bool = False) -> System:
+    """Return the system at the home of the settings, which may run; with `tcp`, on ports chosen now."""
+    layout, cluster = make_layout(settings.home, runtime_candidates()), postgres.locate(settings.home)
+    names = listeners(load_contract().owners, replicas or {}) if tcp else ()
+    return System(settings, Addresses(layout, choose_ports(settings.home, names)), cluster, replicas or {})
 
 
 async def _live(system: System, report: Report, *, seeded: bool) -> None:
@@ -60,10 +65,15 @@ async def _live(system: System, report: Report, *, seeded: bool) -> None:
     with _on_signals(task.cancel if task else supervisor.kill, supervisor.kill):
         try:
             async with asyncio.TaskGroup() as watchers:
+                lifetime = system.settings.certificate_lifetime
+                pki.ensure_pki(system.layout.pki, lifetime=lifetime)
+                bundle(system.layout.pki)
+                watchers.create_task(keep_certificates(system.layout.pki, lifetime, report.say))
                 watchers.create_task(keep_bounded(system.layout.logs))
                 begun = time.monotonic()
                 async for step in _start(system, supervisor, watchers, seeded=seeded):
                     report.say(step)
+                supervisor.changed = partial(_publish, system, supervisor, report.say)
                 report.welcome(system, seconds=time.monotonic() - begun, seeded=seeded)
                 watchers.create_task(watch_health(system, supervisor, report.say))
         except BaseExceptionGroup as failures:
@@ -77,7 +87,6 @@ async def _start(
     system: System, supervisor: Supervisor, watchers: asyncio.TaskGroup, *, seeded: bool
 ) -> AsyncIterator[str]:
     """Start everything, giving each step before it begins."""
-    pki.ensure_pki(system.layout.pki)
     if system.is_migrated and (system.layout.seeded.exists() or not seeded):
         yield "starting PostgreSQL, services, gateway and Envoy"
         await system.cluster.initialise(system.layout.log("initdb"))
@@ -120,6 +129,14 @@ async def _start_afresh(
     # Last, as /health is the gateway's: a system that says it is healthy has its accounts and courses.
     yield "starting the gateway"
     await supervisor.start(Stage.SERVICES, system.gateway(), watchers)
+
+
+def _publish(system: System, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    """Tell Envoy which replicas are live; where that fails, its health checks still find out."""
+    try:
+        system.publish(supervisor.live)
+    except OSError as error:
+        say(f"cannot tell Envoy which replicas are live ({error.strerror})")
 
 
 @contextmanager

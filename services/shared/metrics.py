@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics
@@ -20,6 +21,8 @@ class ProcessMetrics:
         self.registry = CollectorRegistry()
         self._refresh: list[Callable[[], Awaitable[None]]] = []
         ProcessCollector(registry=self.registry)
+        build = Gauge("azora_build_info", "Version of the process; always 1.", ("version",), registry=self.registry)
+        build.labels(version("azora")).set(1)
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Show a value that is read for each exposition."""

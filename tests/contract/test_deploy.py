@@ -14,7 +14,7 @@ import pytest
 from services.deployment.compose_secrets import make_secrets
 from services.local.postgres import INITDB, MAJOR
 from services.shared.settings import load
-from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of
+from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of, volumes
 from tests.support.services import SERVED, SERVICES
 
 if TYPE_CHECKING:
@@ -114,6 +114,15 @@ def test_the_image_runs_as_the_user_that_compose_says() -> None:
     assert {containers()[name]["user"] for name in ours()} == set(re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE))
 
 
+def test_checkpoints_are_kept_outside_the_database() -> None:
+    file = Path(_environment("payment")["AZORA_CHECKPOINT_FILE"])
+    (place,) = [name for name, folder in volumes("payment").items() if folder == str(file.parent)]
+    assert place in compose()["volumes"]
+    assert place not in volumes("postgres")
+    owned = f"install --directory --owner azora --group azora --mode 0750 {file.parent} "
+    assert owned in DOCKERFILE, "a new volume has the owner that the image gives its folder"
+
+
 def test_the_database_is_the_one_that_runs_locally() -> None:
     postgres = containers()["postgres"]
     assert postgres["image"].startswith(f"postgres:{MAJOR}.")
@@ -139,10 +148,15 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
         assert set(containers()["envoy"]["networks"]) & set(containers()[name]["networks"])
 
     mounts = {*mounted("envoy", "configs"), *(f"/run/secrets/{name}" for name in mounted("envoy", "secrets"))}
-    files = {*_found(bootstrap, "filename"), *_found(bootstrap, "proto_descriptor")}
+    discovered = {
+        target: json.loads((ROOT / compose()["configs"][source]["file"]).read_text())
+        for target, source in mounted("envoy", "configs").items()
+        if target.startswith("/etc/envoy/discovery/")
+    }
+    files = {*_found(list(discovered.values()), "filename"), *_found(bootstrap, "proto_descriptor")}
     command = containers()["envoy"]["command"]
-    public = {"/run/secrets/public.crt", "/run/secrets/public.key"}  # Read where the settings name a certificate.
-    assert files | public | {command[command.index("--config-path") + 1]} == mounts
+    assert {*files, *discovered, command[command.index("--config-path") + 1]} == mounts
+    assert {source["path"] for source in _found(bootstrap, "path_config_source")} <= discovered.keys()
 
 
 def test_the_gateway_asks_every_service_where_it_listens() -> None:

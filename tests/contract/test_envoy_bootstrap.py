@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from services.compiler.__main__ import compose_discovery_files
 from services.compiler.contract import DESCRIPTORS, load_contract
 from services.compiler.envoy import (
     Certificate,
     LocalSettings,
     Profile,
+    Tcp,
     compile_bootstrap,
     compose,
+    discovery_files,
     local,
     write_bootstrap,
 )
+from services.compiler.envoy.settings import EnvoySettings
 from services.deployment.pki import ensure_pki
 from services.local.envoy import installed_envoy
 from services.shared.policy import INFRASTRUCTURE
+from tests.support.edge import write_discovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 POLICIES = load_contract().policies()
 
 
-@pytest.fixture(params=["local", "local with everything", "compose"])
+@pytest.fixture(params=["local", "local with everything", "compose", "compose scaled"])
 def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
     """Each kind of deployment, with certificates that exist on this machine."""
     ensure_pki(tmp_path / "pki")
@@ -45,8 +50,10 @@ def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
         rate_limit_scale=100_000_000,
     )
     compiled = {"local": local(settings), "local with everything": local(everything), "compose": compose()}
+    compiled["compose scaled"] = compose(EnvoySettings(scaled=True))
     return replace(
         compiled[request.param],
+        discovery=str(tmp_path / "discovery"),
         certificate=certificate,
         authority=f"{tmp_path}/pki/ca.crt",
         descriptors=str(DESCRIPTORS),
@@ -54,6 +61,7 @@ def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
 
 
 def test_envoy_takes_it_and_finds_nothing_deprecated(profile: Profile, tmp_path: Path) -> None:
+    write_discovery(profile)
     write_bootstrap(profile, tmp_path / "envoy.json")
     verdict = subprocess.run(  # noqa: S603
         [installed_envoy(), "--mode", "validate", "--config-path", tmp_path / "envoy.json", "--log-level", "warning"],
@@ -98,9 +106,12 @@ def test_time_and_retries_follow_the_policies(profile: Profile, listener: str) -
         limit = "15s" if path.startswith("/grpc.reflection.") else f"{policy.timeout_seconds:g}s"
         assert action["max_stream_duration"] == {"max_stream_duration": limit, "grpc_timeout_header_max": limit}
         assert "timeout" not in action, "the two silently break each other"
-        retried = set(action["retry_policy"]["retry_on"].split(","))
-        assert retried >= {"connect-failure", "refused-stream"}
-        assert ({"reset", "unavailable"} <= retried) is (policy.retry_safe and not policy.server_streaming)
+        retries = action["retry_policy"]
+        retried, repeatable = retries["retry_on"].split(","), policy.retry_safe and not policy.server_streaming
+        assert retried == ["connect-failure", "refused-stream", *(["reset", "unavailable"] if repeatable else [])]
+        replicated = profile.scaled or len(profile.upstreams.get(policy.owner, ())) > 1
+        assert ("per_try_timeout" in retries) is (repeatable and replicated)
+        assert ("hedge_policy" in action) is (repeatable and replicated and policy.no_side_effects)
 
 
 def test_the_mesh_admits_whom_the_policies_name(profile: Profile) -> None:
@@ -121,8 +132,11 @@ def test_the_mesh_admits_whom_the_policies_name(profile: Profile) -> None:
 
 def test_who_listens_on_the_network_asks_for_a_certificate(profile: Profile) -> None:
     for cluster in compile_bootstrap(profile)["static_resources"]["clusters"]:
-        over_tcp = bool(list(values_of(cluster["load_assignment"], "socket_address")))
+        static = cluster.get("load_assignment", {}).get("cluster_name")
+        service = cluster.get("eds_cluster_config", {}).get("service_name", static)
+        over_tcp = any(isinstance(replica, Tcp) for replica in profile.upstreams.get(service, ()))
         assert ("transport_socket" in cluster) is over_tcp, cluster["name"]
+        assert service in profile.upstreams or service in ("jwks", "otlp")
     mesh = listener_of(profile, "mesh")["filter_chains"][0]["transport_socket"]["typed_config"]
     assert mesh["require_client_certificate"] is True
 
@@ -142,8 +156,21 @@ def test_the_ports_are_shared_with_no_other_envoy(profile: Profile) -> None:
         assert listener["enable_reuse_port"] is False
 
 
+def test_every_file_that_is_discovered_is_written(profile: Profile) -> None:
+    bootstrap = compile_bootstrap(profile)
+    sources = list(values_of(bootstrap, "path_config_source"))
+    assert {source["watched_directory"]["path"] for source in sources} == {profile.discovery}
+    assert {source["path"] for source in sources} == {
+        f"{profile.discovery}/{name}" for name in discovery_files(profile)
+    }
+    assert not list(values_of(bootstrap, "tls_certificates")), "these are read once"
+    assert not list(values_of(bootstrap, "trusted_ca"))
+
+
 def test_what_is_committed_is_what_compiles() -> None:
     assert json.loads((ROOT / "envoy/compose.json").read_text()) == compile_bootstrap(compose())
+    files = {path.name: path.read_text() for path in (ROOT / "envoy/discovery").iterdir()}
+    assert files == compose_discovery_files()
 
 
 def listener_of(profile: Profile, name: str) -> dict[str, Any]:

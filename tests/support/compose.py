@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 IMAGE = "azora:local"
 SECRETS = "/run/secrets"
+DISCOVERY = "/etc/envoy/discovery"
 START_SECONDS = 60  # All start at once, on whatever machine tests run.
 VARIABLE = re.compile(r"\$\{\w+:-([^}]*)\}")
 
@@ -60,6 +61,11 @@ def mounted(container: str, kind: str) -> dict[str, str]:
     entries = containers()[container].get(kind, [])
     pairs = [(entry, entry) if isinstance(entry, str) else (entry["target"], entry["source"]) for entry in entries]
     return dict(pairs)
+
+
+def volumes(container: str) -> dict[str, str]:
+    """Return where a container has its volumes, by their names."""
+    return dict(volume.split(":") for volume in containers()[container].get("volumes", []))
 
 
 def settings_of(container: str) -> type[ServerSettings]:
@@ -100,6 +106,10 @@ class Processes:
     def here(self, container: str, text: str) -> str:
         """Return a value of the file with its addresses and its folder of secrets as they are here."""
         text = text.replace(SECRETS, str(self.secrets(container)))
+        for name, place in volumes(container).items():
+            folder = self.folder / f"{name}.volume"
+            folder.mkdir(exist_ok=True)
+            text = text.replace(place, str(folder))
         text = re.sub(r"\b0\.0\.0\.0:(\d+)", lambda at: f"127.0.0.1:{self.port(container, int(at[1]))}", text)
         names = "|".join(containers())
         return re.sub(rf"\b({names}):(\d+)", lambda at: f"localhost:{self.port(at[1], int(at[2]))}", text)
@@ -127,10 +137,13 @@ class Processes:
         files = {target: str(ROOT / compose()["configs"][source]["file"]) for target, source in mounts.items()}
         arguments = containers()["envoy"]["command"]
         at = arguments.index("--config-path") + 1
-        paths = files | {SECRETS: str(self.secrets("envoy")), "/tmp": str(self.folder)}
-        bootstrap = self._moved(json.loads(Path(files[arguments[at]]).read_text()), paths)
+        discovery = self.folder / "discovery"
+        discovery.mkdir(exist_ok=True)
+        paths = files | {SECRETS: str(self.secrets("envoy")), "/tmp": str(self.folder), DISCOVERY: str(discovery)}
+        for target in [target for target in files if target.startswith(DISCOVERY)]:
+            self._move(paths.pop(target), discovery / Path(target).name, paths)
         path = self.folder / "envoy.json"
-        path.write_text(json.dumps(bootstrap))
+        self._move(files[arguments[at]], path, paths)
         program = [str(installed_envoy()), *arguments[1:at], str(path), *arguments[at + 1 :]]
         published = str(self.port("envoy", 8080))
         check = [word.replace("8080", published) for word in self.check("envoy")]
@@ -153,6 +166,9 @@ class Processes:
         command = Command(program, environment, self.folder / f"{container}.log", folder=ROOT)
         spec = ProcessSpec(name=container, command=command, ready=ready, start_seconds=START_SECONDS)
         return SupervisedProcess(spec, Register(self.folder / f"{container}.processes.json"), lambda _: None)
+
+    def _move(self, file: str, to: Path, paths: Mapping[str, str]) -> None:
+        to.write_text(json.dumps(self._moved(json.loads(Path(file).read_text()), paths)))
 
     def _moved(self, tree: Any, paths: Mapping[str, str]) -> Any:
         """Return a subtree of Envoy's bootstrap with every address and path as it is here."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from azora.client import MeshIdentity
 
 from services.local.processes import Identity
 from services.local.reset import reset
@@ -21,7 +22,7 @@ from services.local.settings import SystemSettings
 from tests.support.collector import running_collector
 from tests.support.ports import free_port
 from tests.support.postgres import passable_folder
-from tests.support.waiting import eventually_sync
+from tests.support.waiting import eventually, eventually_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,6 +97,34 @@ class LocalSystem:
         """Return the running processes by name."""
         entries = json.loads((self.home / "processes.json").read_text())
         return {name: Identity(entry["pid"], entry["started"]) for name, entry in entries.items()}
+
+    def address(self, process: str, name: str = "") -> str:
+        """Return where a running process listens, for gRPC clients."""
+        entry = json.loads((self.home / "processes.json").read_text())[process]
+        listen: str = entry["addresses"][name or process.partition("-")[0]]
+        return listen.replace("127.0.0.1:", "localhost:")
+
+    @property
+    def mesh(self) -> str:
+        """The gRPC address of Envoy's internal listener."""
+        return self.address("envoy", "mesh")
+
+    def identity(self, service: str, pki: Path | None = None) -> MeshIdentity:
+        """Return a service's identity on the mesh; with `pki`, one from that folder that trusts this system."""
+        own = self.home / "pki"
+        folder = pki or own
+        return MeshIdentity(folder / f"{service}.crt", folder / f"{service}.key", own / "ca.crt")
+
+    async def end_process(self, process: str, number: signal.Signals) -> None:
+        """Send a process a signal that ends it, and wait until it is back and ready."""
+        said = f"azora {process} restarted\n"
+        before = self.output.count(said)
+        self.processes()[process].send(number)
+
+        async def is_back() -> bool:
+            return self.output.count(said) > before
+
+        await eventually(is_back, within_seconds=START_SECONDS)
 
     def health(self) -> tuple[int, dict[str, str]]:
         """Return the status of GET /health and the health of each service; (0, {}) where nobody answers."""

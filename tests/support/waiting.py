@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 Value = TypeVar("Value")
 
@@ -36,3 +36,13 @@ def eventually_sync(probe: Callable[[], Value], *, within_seconds: float = 10) -
         if time.monotonic() > deadline:
             raise AssertionError(f"still {value!r} after {within_seconds} s")
         time.sleep(POLL_SECONDS)
+
+
+async def paced(per_second: float, seconds: float) -> AsyncIterator[int]:
+    """Yield 0, 1, 2, ... at a constant rate for a while; what is late comes at once."""
+    begun, number = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - begun) < seconds:
+        while number <= elapsed * per_second:
+            yield number
+            number += 1
+        await asyncio.sleep(min(number / per_second, seconds) - elapsed)

@@ -5,6 +5,7 @@ write_bootstrap(profile, Path("/var/azora/envoy.json"))
 """
 
 from services.compiler.envoy.bootstrap import compile_bootstrap, write_bootstrap
+from services.compiler.envoy.discovery import discovery_files, endpoints
 from services.compiler.envoy.profiles import (
     Address,
     Certificate,
@@ -28,6 +29,8 @@ __all__ = [
     "Tcp",
     "compile_bootstrap",
     "compose",
+    "discovery_files",
+    "endpoints",
     "local",
     "socket_path",
     "write_bootstrap",

@@ -69,9 +69,21 @@ def edge_listener(profile: Profile, contract: Contract) -> Json:
         listening(profile.public),
         _identity(profile) | _limits() | {"route_config": _routes(profile, contract)},
         _filters(profile, contract),
-        transport_socket=tls.public_server(profile.public_certificate) if profile.public_certificate else None,
+        transport_socket=tls.public_server(profile) if profile.public_certificate else None,
     )
-    return public(listener)
+    listener = public(listener)
+    if profile.public_certificate and profile.plain_health:
+        listener["filter_chains"].append(_plain_health())
+    return listener
+
+
+def _plain_health() -> Json:
+    """Return the filter chain for the health check of Envoy's own container, which has no client that speaks TLS."""
+    hosts = [{"name": "health", "domains": ["*"], "routes": [_page(path) for path in PAGES]}]
+    manager = {"stat_prefix": "health", "route_config": {"name": "health", "virtual_hosts": hosts}}
+    chain: Json = http_listener("health", {}, manager, ())["filter_chains"][0]
+    network = {"address_prefix": "127.0.0.0", "prefix_len": 8}
+    return chain | {"filter_chain_match": {"transport_protocol": "raw_buffer", "source_prefix_ranges": [network]}}
 
 
 def _filters(profile: Profile, contract: Contract) -> list[Json]:
@@ -87,7 +99,7 @@ def _filters(profile: Profile, contract: Contract) -> list[Json]:
         extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
         *compressors(),
         transcoder(profile, _transcoded(contract)),
-        flood_guard(profile.rate_limit_scale),
+        flood_guard(profile),
         authentication.token_verifier(profile),
         _whole_requests(),
         message_rules(),
@@ -171,14 +183,14 @@ def _rpcs(profile: Profile, contract: Contract) -> Iterator[Json]:
         policy = policies[path]
         if _is_reflection(policy):
             if profile.reflection:
-                yield _reflection(policy)
+                yield _reflection(profile, policy)
         elif not policy.internal and not (policy.service_path in INFRASTRUCTURE and policy.server_streaming):
-            yield _rpc(policy, method)
+            yield _rpc(profile, policy, method)
 
 
-def _rpc(policy: MethodPolicy, method: MethodDescriptor) -> Json:
+def _rpc(profile: Profile, policy: MethodPolicy, method: MethodDescriptor) -> Json:
     """Return the route of an RPC of the contract, or of Health: without Watch, whose streams nobody bounds."""
-    route = rpc_route(policy)
+    route = rpc_route(profile, policy)
     route["metadata"] = in_tier(policy.tier.name if policy.tier else EVERYONE)
     if policy.service_path in INFRASTRUCTURE:
         route["typed_per_filter_config"] = authentication.no_token()
@@ -191,10 +203,10 @@ def _rpc(policy: MethodPolicy, method: MethodDescriptor) -> Json:
     return route
 
 
-def _reflection(policy: MethodPolicy) -> Json:
+def _reflection(profile: Profile, policy: MethodPolicy) -> Json:
     """Return the route of a conversation: its requests never are complete. Clients begin another when it ends."""
     limit = seconds(REFLECTION_SECONDS)
-    route = rpc_route(policy)
+    route = rpc_route(profile, policy)
     route["route"] |= {
         "cluster": GATEWAY_REFLECTION,
         "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},

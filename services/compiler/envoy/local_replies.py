@@ -12,8 +12,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import MessageToDict
+from google.rpc import code_pb2
 
-from interceptors.errors import to_status
+from interceptors.errors import NO_CLIENT_RETRY, to_status
 from services.compiler.envoy.errors import (
     ContentTypeUnsupported,
     EncodingUnsupported,
@@ -64,6 +65,13 @@ def _token(problem: str) -> str:
 
 
 REPLIES = (
+    # First, as Envoy tries the lines one by one: when it refuses most, a refusal is to cost least.
+    LocalReply(
+        "response.code == 503 && "
+        "(response.code_details.contains('overflow') || response.code_details.contains('overload'))",
+        errors.Overloaded(retry_after_seconds=1),
+        HTTPStatus.TOO_MANY_REQUESTS,
+    ),
     LocalReply(_rule(CONTENT_TYPE_RULE), ContentTypeUnsupported(), HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     LocalReply(_rule(ENCODING_RULE), EncodingUnsupported(), HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc_code=UNIMPLEMENTED),
     LocalReply("response.code == 501", EncodingUnsupported(), HTTPStatus.NOT_IMPLEMENTED, grpc_code=UNIMPLEMENTED),
@@ -82,12 +90,6 @@ REPLIES = (
     LocalReply(
         "response.code == 429",
         errors.RateLimited(retry_after_seconds=REFILL_SECONDS),
-        HTTPStatus.TOO_MANY_REQUESTS,
-    ),
-    LocalReply(
-        "response.code == 503 && "
-        "(response.code_details.contains('overflow') || response.code_details.contains('overload'))",
-        errors.Overloaded(retry_after_seconds=1),
         HTTPStatus.TOO_MANY_REQUESTS,
     ),
     LocalReply("response.code == 504 || response.code == 408", errors.DeadlinePassed(), HTTPStatus.GATEWAY_TIMEOUT),
@@ -142,6 +144,7 @@ def _in_grpc(reply: LocalReply) -> Json:
             _header("grpc-message", status.message),
             _header("grpc-status-details-bin", _binary(status)),
             *_retry_after(reply),
+            *([_header(*NO_CLIENT_RETRY)] if status.code == code_pb2.UNAVAILABLE else []),
         ],
     }
 

@@ -70,12 +70,18 @@ class Profile:
     """A folder for Envoy's own sockets."""
     upstreams: Mapping[str, tuple[Address, ...]]
     """All replicas of each service, by the name that its proto packages have, and of the gateway's own process."""
+    discovery: str
+    """The folder of the files that a running Envoy reads again: replicas and secrets (`discovery_files`)."""
     certificate: Certificate
     """Envoy's identity on the mesh."""
     authority: str
     """The mesh's certificate authority (path of a PEM file)."""
     public_certificate: Certificate | None = None
     """Makes the public port TLS."""
+    plain_health: bool = False
+    """Whether a public port with TLS answers GET /health in plain text, too, to its own machine alone."""
+    scaled: bool = False
+    """Whether each host name stands for two replicas or more."""
     descriptors: str = str(DESCRIPTORS)
     """Path of the descriptor set, where Envoy finds it."""
     reflection: bool = False
@@ -87,6 +93,8 @@ class Profile:
     trusted_proxies: int = 0
     """How many proxies of our own stand before Envoy; their X-Forwarded-For is believed, and nobody else's."""
     rate_limit_scale: float = 1.0
+    rate_limits: str = ""
+    """Limits that replace the contract's, as `effective_tiers` has them."""
     issuer: str = "https://azora.local"
     """The `iss` of access tokens."""
     audience: str = "azora"
@@ -99,6 +107,10 @@ class Profile:
     """The OpenTelemetry collector (OTLP over gRPC, plain text) that Envoy's spans go to; unset exports none."""
     trace_sample_ratio: float = 1.0
     """Share of traces begun at the edge that are sampled, where an OTLP endpoint is set."""
+
+    def is_replicated(self, service: str) -> bool:
+        """Whether a service has two replicas or more, so that another can be asked when one is slow."""
+        return self.scaled or len(self.upstreams.get(service, ())) > 1
 
     @property
     def admin(self) -> Pipe:
@@ -128,6 +140,7 @@ class LocalSettings:
     cors_localhost: bool = True
     trusted_proxies: int = 0
     rate_limit_scale: float = 1.0
+    rate_limits: str = ""
     otlp: Tcp | None = None
     trace_sample_ratio: float = 1.0
 
@@ -156,6 +169,7 @@ def local(settings: LocalSettings) -> Profile:
         mesh=Pipe(str(settings.runtime / "mesh.sock")),
         runtime=str(settings.runtime),
         upstreams={name: pipes(name) for name in (*load_contract().owners, GATEWAY, GATEWAY_HTTP)},
+        discovery=f"{settings.runtime}/discovery",
         certificate=Certificate(f"{settings.pki}/{ENVOY}.crt", f"{settings.pki}/{ENVOY}.key"),
         authority=f"{settings.pki}/ca.crt",
         public_certificate=settings.public_certificate,
@@ -164,9 +178,13 @@ def local(settings: LocalSettings) -> Profile:
         cors_localhost=settings.cors_localhost,
         trusted_proxies=settings.trusted_proxies,
         rate_limit_scale=settings.rate_limit_scale,
+        rate_limits=settings.rate_limits,
         otlp=settings.otlp,
         trace_sample_ratio=settings.trace_sample_ratio,
     )
+
+
+COMPOSE_PUBLIC_CERTIFICATE = Certificate("/run/secrets/public.crt", "/run/secrets/public.key")
 
 
 def compose(settings: EnvoySettings | None = None) -> Profile:
@@ -182,8 +200,10 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
         mesh=Tcp("0.0.0.0", 9443),  # noqa: S104
         runtime="/tmp",  # noqa: S108 - the container's own, and the one folder that its user may write
         upstreams=services | {GATEWAY_HTTP: (Tcp(GATEWAY, 8081),)},
+        discovery="/etc/envoy/discovery",
         certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
         authority="/run/secrets/ca.crt",
+        plain_health=True,
         descriptors="/etc/envoy/descriptors.binpb",
         reflection=True if settings is None else settings.development,
         **({} if settings is None else _chosen(settings)),
@@ -194,9 +214,11 @@ def _chosen(settings: EnvoySettings) -> dict[str, Any]:
     """Return the fields of compose's profile that are settings."""
     tls = settings.public_certificate is not None
     return {
-        "public_certificate": Certificate("/run/secrets/public.crt", "/run/secrets/public.key") if tls else None,
+        "public_certificate": COMPOSE_PUBLIC_CERTIFICATE if tls else None,
+        "scaled": settings.scaled,
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
+        "rate_limits": settings.rate_limits,
         "cors_localhost": settings.development,
         "otlp": collector(settings.otlp_endpoint),
         "trace_sample_ratio": settings.trace_sample_ratio,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from services.compiler.envoy.discovery import MESH_AUTHORITY, MESH_CERTIFICATE, PUBLIC_CERTIFICATE, source
 from services.compiler.envoy.typed import Json, extension
 from services.shared.principal import TRUST_DOMAIN
 
 if TYPE_CHECKING:
-    from services.compiler.envoy.profiles import Certificate, Profile
+    from services.compiler.envoy.profiles import Profile
 
 TRANSPORT = "envoy.transport_sockets.tls"
 MESSAGES = "envoy.extensions.transport_sockets.tls.v3"
@@ -42,7 +42,7 @@ def mesh_client(profile: Profile, service: str, protocol: str) -> Json:
     )
 
 
-def public_server(certificate: Certificate) -> Json:
+def public_server(profile: Profile) -> Json:
     """Return TLS for the public port, 1.2 at least."""
     return extension(
         TRANSPORT,
@@ -50,7 +50,7 @@ def public_server(certificate: Certificate) -> Json:
         common_tls_context={
             "alpn_protocols": ["h2", "http/1.1"],
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-            "tls_certificates": [_certificate(certificate)],
+            "tls_certificate_sds_secret_configs": [_secret(profile, PUBLIC_CERTIFICATE)],
         },
     )
 
@@ -59,17 +59,16 @@ def _context(profile: Profile, peer: Json, protocol: str) -> Json:
     return {
         "alpn_protocols": [protocol],
         "tls_params": TLS_1_3,
-        "tls_certificates": [_certificate(profile.certificate)],
-        "validation_context": {
-            "trusted_ca": {"filename": profile.authority},
-            "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": peer}],
+        "tls_certificate_sds_secret_configs": [_secret(profile, MESH_CERTIFICATE)],
+        "combined_validation_context": {
+            "default_validation_context": {
+                "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": peer}],
+            },
+            "validation_context_sds_secret_config": _secret(profile, MESH_AUTHORITY),
         },
     }
 
 
-def _certificate(certificate: Certificate) -> Json:
-    return {
-        "certificate_chain": {"filename": certificate.chain},
-        "private_key": {"filename": certificate.key},
-        "watched_directory": {"path": str(PurePosixPath(certificate.chain).parent)},  # A renewal needs no restart.
-    }
+def _secret(profile: Profile, name: str) -> Json:
+    """Return a secret that is read anew when its files change: a certificate in the bootstrap is read once."""
+    return {"name": name, "sds_config": source(profile, name)}

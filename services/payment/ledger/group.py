@@ -57,9 +57,9 @@ class Committer:
         return await self._loader.resolve(session, group)
 
     async def commit(
-        self, session: Session, group: Sequence[Pending], owners: dict[str, Owner], *, wait_for: str | None = None
+        self, session: Session, group: Sequence[Pending], owners: dict[str, Owner], *, wait_for: Sequence[str] = ()
     ) -> Result:
-        """Decide a resolved group in its order and commit it, after waiting for the lock of an account, if asked to.
+        """Decide a resolved group in its order and commit it, after waiting for the locks of accounts, if asked to.
 
         Raises the driver's errors; the transaction is then open still, or unknown if it was committing.
         """
@@ -69,13 +69,13 @@ class Committer:
         loaded = await self._loader.load(session, group, owners)
         result, committed = Result(), []
         for pending in group:
-            locked_out = next((account_id for account_id in pending.accounts if account_id in loaded.unlocked), None)
+            pending.locked = tuple(account_id for account_id in pending.accounts if account_id in loaded.unlocked)
             if pending.abandoned:
                 result.dropped.append(pending)
             elif not (loaded.opened.isdisjoint(pending.needs.users) and loaded.expiring.isdisjoint(pending.accounts)):
                 result.outdated.append(pending)
-            elif locked_out is not None:
-                result.skipped.append((pending, locked_out))
+            elif pending.locked:
+                result.skipped.append((pending, pending.locked[0]))
             else:
                 committed.append(pending)
         book = Book(
@@ -111,6 +111,7 @@ class Committer:
         for job in changed.jobs:
             await session.write(ENQUEUE, enqueue_values(job.payload, delay=job.delay, once=job.once))
         await session.commit()
+        self._loader.remember(changed.owners.values())
         self._outbox.wake(published)
 
 

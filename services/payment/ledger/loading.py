@@ -114,7 +114,7 @@ class Loader:
         for tag, row in await _fetch(session, parts, parameters):
             if tag == "owner":
                 owner = owners[str(row[1])] = Owner(str(row[0]), str(row[1]), row[2])
-                self._remember(owner)
+                self.remember([owner])
             else:
                 behind[tag, str(row[0])].append(AccountKey.wallet(str(row[1]), row[2]))
         for pending in group:
@@ -171,7 +171,7 @@ class Loader:
             by_tag[tag].append(row)
         loaded = Loaded(by_tag["clock"][0][0], Changes(accounts=accounts, owners=owners))
         for row in by_tag["owner"]:
-            self._remember(Owner(str(row[0]), str(row[1]), row[2]))
+            self.remember([Owner(str(row[0]), str(row[1]), row[2])])
             loaded.opened.add(str(row[1]))
         loaded.states = {str(row[0]): _STATES[row[1]] for row in by_tag["state"]}
         loaded.unlocked = {str(row[0]) for row in by_tag["unlocked"]}
@@ -187,10 +187,12 @@ class Loader:
                 index(loaded.changes.rows[kind.type], [*expired, *found])
         return loaded
 
-    def _remember(self, owner: Owner) -> None:
-        if len(self._owners) >= MAX_OWNERS:
-            self._owners.pop(next(iter(self._owners)))
-        self._owners[owner.user_id] = owner
+    def remember(self, owners: Iterable[Owner]) -> None:
+        """Remember wallets that are committed, so that they are not looked up."""
+        for owner in owners:
+            if len(self._owners) >= MAX_OWNERS:
+                self._owners.pop(next(iter(self._owners)))
+            self._owners[owner.user_id] = owner
 
 
 def _find_accounts(

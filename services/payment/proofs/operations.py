@@ -276,16 +276,19 @@ class CheckpointOperations:
     async def _create(self, connection: AsyncConnection) -> tuple[Checkpoint, bool]:
         await connection.execute(SNAPSHOT)
         last = await self._store.find_checkpoint(connection)
-        before, tree, changed = MerkleTree(), MerkleTree(), []
+        before, tree = MerkleTree(), MerkleTree()
+        changed: list[tuple[str, str]] = []  # Ranges of accounts in which heads have changed.
         after = ""
         while True:
             heads = await self._store.list_heads(
                 connection, after=after, checkpoint=last.number if last else 0, limit=HEADS
             )
-            changed += await asyncio.to_thread(_add_heads, heads, before, tree)
+            last_id = heads[-1].account_id if heads else after
+            if await asyncio.to_thread(_add_heads, heads, before, tree):
+                changed.append((after, last_id))
             if len(heads) < HEADS:
                 break
-            after = heads[-1].account_id
+            after = last_id
         if last is not None:
             body = note.read(last.note)
             if (body.size, body.root) != (before.size, before.root()):
@@ -303,7 +306,9 @@ class CheckpointOperations:
             previous=note.note_digest(last.note if last else note.NO_NOTE),
         )
         checkpoint = Checkpoint(body.number, key.id, note.sign(body, self._private_key(key)), body.time)
-        await self._store.insert_checkpoint(connection, checkpoint, changed)
+        await self._store.insert_checkpoint(connection, checkpoint)
+        for first, last_id in changed:
+            await self._store.insert_heads(connection, checkpoint.number, after=first, last=last_id)
         return checkpoint, True
 
     async def _find_or_make_key(self, connection: AsyncConnection, now: datetime) -> CheckpointKey:
@@ -326,12 +331,12 @@ class CheckpointOperations:
         return Ed25519PrivateKey.from_private_bytes(self._encryption.decrypt(sealed, row_id=key.id))
 
 
-def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTree) -> list[AccountHeads]:
-    """Add heads to the trees of the last checkpoint and of the next one; return those that changed.
+def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTree) -> bool:
+    """Add heads to the trees of the last checkpoint and of the next one; return whether any has changed.
 
     Raises LedgerInconsistent if an entry that the last checkpoint covers has changed.
     """
-    changed = []
+    changed = False
     for head in heads:
         if head.before is not None:
             before.append(head_leaf(head.account_id, head.before.sequence, head.before.hash))
@@ -339,8 +344,7 @@ def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTr
                 raise LedgerInconsistent
         if head.now.sequence:
             tree.append(head_leaf(head.account_id, head.now.sequence, head.now.hash))
-            if head.now != head.before:
-                changed.append(head)
+            changed = changed or head.now != head.before
     return changed
 
 

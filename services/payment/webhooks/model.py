@@ -124,6 +124,15 @@ class EventTypeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingDeliveries:
+    """Counts of the deliveries that are still to be sent to enabled webhooks."""
+
+    due: int
+    deferred: int
+    """Their next attempt is still to come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Occurrence:
     """An event, as webhooks carry it."""
 

@@ -10,21 +10,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    Column,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    bindparam,
-    func,
-    insert,
-    literal_column,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.payment.webhooks.model import (
@@ -34,6 +20,7 @@ from services.payment.webhooks.model import (
     DeliveryState,
     DisableReason,
     Lease,
+    PendingDeliveries,
     Webhook,
     WebhookState,
 )
@@ -93,8 +80,8 @@ NO_PREVIOUS_SECRET = {"previous_secret_sealed": None, "previous_secret_expire_ti
 
 _now = func.statement_timestamp()
 _this = webhooks.c.id == bindparam("webhook_id")
-_live = webhooks.c.state != literal_column("'DELETED'")
-_pending = deliveries.c.state == literal_column("'PENDING'")  # As the partial index has it.
+_live = webhooks.c.state != text("'DELETED'")
+_pending = deliveries.c.state == text("'PENDING'")  # As the partial index has it.
 _previous_lives = (webhooks.c.previous_secret_expire_time > _now).label("previous_lives")
 
 FIND = select(webhooks, _previous_lives).where(_this)
@@ -191,6 +178,11 @@ DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(
     WHERE webhooks.state = 'DELETED' LIMIT :count
 ))
 """)
+COUNT_PENDING = text("""
+SELECT count(*) FILTER (WHERE attempt_time <= now()) AS due, count(*) FILTER (WHERE attempt_time > now()) AS deferred
+FROM webhook_deliveries
+WHERE state = 'PENDING' AND webhook_id IN (SELECT id FROM webhooks WHERE state = 'ENABLED')
+""")
 PURGE_WEBHOOKS = text("""
 DELETE FROM webhooks WHERE state = 'DELETED'
     AND NOT EXISTS (SELECT FROM webhook_deliveries WHERE webhook_id = webhooks.id)
@@ -206,7 +198,7 @@ class WebhookStore:
         """Write an enabled webhook of a user, or of the platform if `user_id` is empty."""
         values = {"id": webhook_id, "user_id": user_id or None, "url": new.url, "description": new.description}
         values |= {"event_types": list(new.event_types), "state": WebhookState.ENABLED, "secret_sealed": secret_sealed}
-        return _webhook((await connection.execute(insert(webhooks).values(values).returning(*RETURNING))).one())
+        return _webhook((await connection.execute(webhooks.insert().values(values).returning(*RETURNING))).one())
 
     async def lock_owner(self, connection: AsyncConnection, user_id: str) -> None:
         """Wait for whoever else adds a webhook of this user, or of the platform, until the transaction ends."""
@@ -347,6 +339,11 @@ class DeliveryStore:
     async def list_failed_deliveries(self, connection: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
         """Return failed deliveries of all webhooks, oldest first."""
         return [_delivery(row) for row in await connection.execute(LIST_FAILED, {"count": limit})]
+
+    async def count_pending_deliveries(self, connection: AsyncConnection) -> PendingDeliveries:
+        """Return how many deliveries are still to be sent."""
+        row = (await connection.execute(COUNT_PENDING)).one()
+        return PendingDeliveries(row.due, row.deferred)
 
     async def update_failed_deliveries(self, connection: AsyncConnection, ids: Sequence[str] | None) -> Sequence[str]:
         """Make failed deliveries of enabled webhooks due again, those of `ids` or all; return their ids."""

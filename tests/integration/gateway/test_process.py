@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from services.compiler.contract import load_contract
 from services.compiler.envoy import LocalSettings, local
-from services.deployment.pki import ensure_pki
+from services.deployment.pki import ensure_pki, renew_certificates
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from tests.support.edge import Replica, running_envoy
@@ -226,4 +228,23 @@ async def test_over_tcp_all_is_mutual_tls() -> None:
             context.load_cert_chain(folder / "pki/envoy.crt", folder / "pki/envoy.key")
             async with httpx.AsyncClient(verify=context, base_url=f"https://localhost:{port}") as envoy:
                 await eventually(lambda: _answers(envoy, HEALTHY))
+            await _renewed_while_it_runs(folder / "pki", port, context)
         await auth.server.stop(None)
+
+
+async def _renewed_while_it_runs(pki: Path, port: int, context: ssl.SSLContext) -> None:
+    """Renew all certificates, and wait until new connections are given the gateway's new one."""
+    before = await _certificate(port, context)
+    renew_certificates(pki, lifetime=timedelta(hours=1))
+
+    async def is_new() -> bool:
+        return await _certificate(port, context) != before
+
+    await eventually(is_new)
+
+
+async def _certificate(port: int, context: ssl.SSLContext) -> bytes | None:
+    _, writer = await asyncio.open_connection("localhost", port, ssl=context)
+    certificate: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return certificate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,8 +16,14 @@ from azora.client import bearer, error_reason
 from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from azora.type.v1 import money_pb2
 from grpc import aio
+from redis.asyncio import Redis
 
+from interceptors import shared_windows
+from interceptors.shared_windows import SharedWindows
+from interceptors.windows import Hit, Windows
 from services.shared.ids import new_id
+from services.shared.metrics import ProcessMetrics
+from services.shared.rate_limits import effective_tiers
 from services.shared.server import Registration
 from tests.support.ports import accepts, free_port
 from tests.support.redis import redis_server
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
 
 PER_ADDRESS, PER_ACCOUNT = 10, 5
 ANSWER_SECONDS = 1.0
+MINUTE = 60
+KEY = ("MONEY", "user", "u")
 
 
 class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
@@ -55,14 +64,22 @@ async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
         await server.wait()
 
 
+@pytest.fixture
+async def shared(redis: tuple[asyncio.subprocess.Process, str]) -> AsyncIterator[SharedWindows]:
+    _, url = redis
+    counters = SharedWindows(url)
+    yield counters
+    await counters.close()
+
+
 @asynccontextmanager
-async def replica(redis_url: str) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceAsyncStub]:
+async def replica(redis_url: str, **options: Any) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceAsyncStub]:
     service = Registration(
         auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
         Accounts(),
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server,
     )
-    async with serving([service], Signer(), redis_url=redis_url) as target, channel_to(target) as channel:
+    async with serving([service], Signer(), redis_url=redis_url, **options) as target, channel_to(target) as channel:
         yield auth_service_pb2_grpc.AuthServiceStub(channel)
 
 
@@ -85,6 +102,73 @@ async def test_replicas_share_their_counters(redis: tuple[asyncio.subprocess.Pro
     async with replica(url) as one, replica(url) as other:
         answers = [await login(stub, f"10.0.0.{number}") for number in range(PER_ACCOUNT) for stub in (one, other)]
     assert answers == [""] * PER_ACCOUNT + ["RATE_LIMITED"] * PER_ACCOUNT
+
+
+async def test_refusals_say_when_to_come_back_whoever_counts(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
+    for counters in (url, ""):
+        async with replica(counters) as stub:
+            for _ in range(PER_ACCOUNT):
+                call = stub.Login(auth_service_pb2.LoginRequest(email="a@azora.world", password="x"))
+                await call
+            told = dict(await call.initial_metadata() or ())
+            assert (told["ratelimit-policy"], told["ratelimit-remaining"]) == ("5;w=60", "0")
+            with pytest.raises(aio.AioRpcError) as refused:
+                await stub.Login(auth_service_pb2.LoginRequest(email="a@azora.world", password="x"))
+            told = dict(refused.value.trailing_metadata())
+            assert told["retry-after"] == told["ratelimit-reset"]
+            assert 1 <= int(str(told["retry-after"])) <= MINUTE + 1
+
+
+@pytest.mark.parametrize(
+    ("last", "this", "cost"), [(0, 3, 1), (10, 0, 1), (10, 9, 1), (7, 5, 4), (3, 10, 2), (60, 0, 9)]
+)
+async def test_shared_counters_decide_as_those_of_a_process_do(
+    redis: tuple[asyncio.subprocess.Process, str], shared: SharedWindows, last: int, this: int, cost: int
+) -> None:
+    """A minute that has `this` hits after one that had `last`."""
+    limit = 10
+    while True:
+        minute = int(time.time() // MINUTE)
+        async with Redis.from_url(redis[1]) as client:
+            counts = {"minute": minute, "current": this, "previous": last}
+            await client.hset(f"azora:rate:{':'.join(KEY)}", mapping=counts)  # type: ignore[arg-type]
+        before = local_hit(minute, last, this, limit, cost)
+        decided = await shared.hit(KEY, limit, cost=cost)
+        after = local_hit(minute, last, this, limit, cost)
+        if int(time.time() // MINUTE) == minute:
+            break
+    assert decided is not None
+    assert all(min(pair) <= value <= max(pair) for value, *pair in zip(decided, before, after, strict=True))
+
+
+def local_hit(minute: int, last: int, this: int, limit: int, cost: int) -> Hit:
+    """Return what counters in this process decide now."""
+    now = float(MINUTE * (minute - 1))
+    counters = Windows(lambda: now)
+    counters.hit(KEY, last, cost=last)
+    now = float(MINUTE * minute + MINUTE - 1e-6)
+    counters.hit(KEY, 1_000_000, cost=this)
+    now = time.time()
+    return counters.hit(KEY, limit, cost=cost)
+
+
+async def test_shared_counters_forget_minutes_that_are_over(
+    redis: tuple[asyncio.subprocess.Process, str], shared: SharedWindows
+) -> None:
+    async with Redis.from_url(redis[1]) as client:
+        name = f"azora:rate:{':'.join(KEY)}"
+        await client.hset(name, mapping={"minute": int(time.time() // MINUTE) - 2, "current": 9, "previous": 9})
+        assert (await shared.hit(KEY, 10) or ())[:2] == (True, 9)
+        assert 0 < await client.ttl(name) <= 2 * MINUTE
+
+
+async def test_replicas_follow_the_limits_that_are_set(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
+    limits = effective_tiers("CREDENTIALS.per_address=3")
+    async with replica(url, tiers=limits) as one, replica(url, tiers=limits) as other:
+        answers = [await login(stub, "10.0.2.1", f"{n}@azora.world") for n in range(2) for stub in (one, other)]
+    assert answers == ["", "", "", "RATE_LIMITED"]
 
 
 class Payments(payment_service_pb2_grpc.PaymentServiceServicer):
@@ -137,3 +221,49 @@ async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
         refreshed = auth_service_pb2.RefreshRequest(refresh_token="x")
         for _ in range(20):
             await stub.Refresh(refreshed, metadata=(("x-forwarded-for", "10.0.1.1"),), timeout=ANSWER_SECONDS)
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_crowd_does_not_wait_for_lost_counters(
+    redis: tuple[asyncio.subprocess.Process, str], trouble: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, url = redis
+    metrics = ProcessMetrics()
+
+    def fallbacks(tier: str) -> float:
+        return metrics.registry.get_sample_value("azora_rate_limit_fallbacks_total", {"tier": tier}) or 0.0
+
+    async with replica(url, metrics=metrics) as stub:
+        assert await login(stub, "10.0.3.1") == ""
+        server.send_signal(trouble)
+        for _ in range(2):
+            refreshes = (stub.Refresh(auth_service_pb2.RefreshRequest(refresh_token="x")) for _ in range(100))
+            logins = (login(stub, f"10.0.4.{number}", f"{number}@azora.world") for number in range(20))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await asyncio.gather(*refreshes, *logins)
+    assert fallbacks("PUBLIC") == 200
+    assert fallbacks("CREDENTIALS") == 80, "an address and an account each"
+    lost = [record for record in caplog.records if "do not answer" in record.message]
+    assert [record.levelno for record in lost] == [logging.WARNING], "once, not for every call"
+
+
+async def test_counters_that_come_back_are_used_again(
+    redis: tuple[asyncio.subprocess.Process, str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, url = redis
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(shared_windows, "RETRY_SECONDS", 0.1)
+    async with replica(url) as one, replica(url) as other:
+        for number in range(PER_ACCOUNT):
+            assert await login(one, f"10.0.5.{number}") == ""
+        server.send_signal(signal.SIGSTOP)
+        assert await login(other, "10.0.5.9") == "", "what others have counted is not known here"
+        server.send_signal(signal.SIGCONT)
+
+        async def refused() -> bool:
+            return await login(other, "10.0.5.10") == "RATE_LIMITED"
+
+        await eventually(refused, within_seconds=3)
+    assert "shared rate-limit counters answer again" in caplog.messages

@@ -35,13 +35,41 @@ def _run(*arguments: str) -> int | str | None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("--help") == 0
     listed = capsys.readouterr().out.split()
-    assert {"up", "doctor", "reset", "seed", "demo", "serve", "migrate", "pki", "verify"} <= set(listed)
+    assert {"up", "doctor", "status", "policy", "reset", "seed", "demo", "serve", "migrate", "pki", "verify"} <= set(
+        listed
+    )
 
 
 @pytest.mark.parametrize("replicas", ["payment", "payment=0", "payment=9", "envoy=2", "payment=2;auth=2"])
 def test_replicas_that_make_no_sense(replicas: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("up", "--replicas", replicas) == 2
     assert "a number from 1 to 8" in capsys.readouterr().err
+
+
+def test_replicas_are_given_together_or_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr("services.local.up.up", lambda _settings, _report, **options: seen.append(options))
+    assert _run("up", "--replicas", "payment=2,auth=3", "--replicas", "education=2", "--tcp") == 0
+    assert seen == [{"seeded": True, "replicas": {"payment": 2, "auth": 3, "education": 2}, "tcp": True}]
+
+
+def test_the_policy_of_a_service(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("policy", "payment") == 0
+    shown = capsys.readouterr().out
+    row = next(line for line in shown.splitlines() if "PaymentService/Earn " in line)
+    assert ("service education" in row, "MONEY" in row or "USER" in row, " s " in row) == (True, True, True)
+    assert "auth.v1" not in shown
+    assert "CREDENTIALS  10/min" in shown
+    assert _run("policy", "nobody") == 2
+
+
+@pytest.mark.parametrize("interval", ["0", "61", "soon"])
+def test_status_needs_a_running_system_and_a_sensible_interval(
+    interval: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("status") == 1
+    assert "Start it with `make run`" in capsys.readouterr().err
+    assert _run("status", "--interval", interval) == 2
 
 
 def test_the_doctor_says_what_is_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

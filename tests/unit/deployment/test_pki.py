@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ssl
 import stat
 from typing import TYPE_CHECKING
 
+import pytest
 from cryptography import x509
 
 from services.deployment import pki
@@ -15,7 +16,7 @@ from tests.support.services import SERVED
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+DAY = dt.timedelta(hours=24)
 
 
 def _certificate(folder: Path, name: str) -> x509.Certificate:
@@ -73,10 +74,26 @@ def test_a_certificate_near_its_end_is_renewed_by_the_same_authority(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as earlier:
-        earlier.setattr(pki, "CERTIFICATE_LIFE", pki.RENEW_BEFORE - datetime.timedelta(minutes=1))
-        pki.ensure_pki(tmp_path, ["auth"])
-    assert pki.ensure_pki(tmp_path, ["auth"]) == ["auth"]
-    assert pki.ensure_pki(tmp_path, ["auth"]) == []
+        earlier.setattr(pki, "_now", lambda: dt.datetime.now(dt.UTC) - dt.timedelta(hours=16, minutes=1))
+        pki.ensure_pki(tmp_path, ["auth"], lifetime=DAY)
+    authority = (tmp_path / "ca.crt").read_bytes()
+    assert pki.renew_certificates(tmp_path, ["auth"], lifetime=DAY) == ["auth"]
+    assert pki.renew_certificates(tmp_path, ["auth"], lifetime=DAY) == []
+    assert (tmp_path / "ca.crt").read_bytes() == authority
+
+
+def test_a_certificate_that_would_last_too_long_is_replaced(tmp_path: Path) -> None:
+    pki.ensure_pki(tmp_path, ["auth"])
+    assert pki.renew_certificates(tmp_path, ["auth"], lifetime=DAY) == ["auth"]
+    assert pki._left(_certificate(tmp_path, "auth")) <= DAY
+
+
+def test_without_its_authority_no_certificate_is_renewed(tmp_path: Path) -> None:
+    """A running system keeps the one it has: another authority would cut it in two."""
+    pki.ensure_pki(tmp_path, ["auth"])
+    (tmp_path / "ca.key").unlink()
+    with pytest.raises(pki.AuthorityMissingError):
+        pki.renew_certificates(tmp_path, ["auth"])
 
 
 def test_broken_lost_and_foreign_ones_are_made_anew(tmp_path: Path) -> None:

@@ -112,4 +112,5 @@ def test_a_private_file_replaces_what_a_crash_left(tmp_path: Path) -> None:
 def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"line {number}\n" for number in range(10_000)))
     assert last_lines(tmp_path / "log", 2) == "line 9998\nline 9999"
+    assert last_lines(tmp_path / "log", 2, without=["9998", "9999"]) == "line 9996\nline 9997"
     assert last_lines(tmp_path / "none") == ""

@@ -257,6 +257,58 @@ async def test_when_one_cannot_be_kept_the_others_are_still_stopped(stage: Works
     assert living_orphans(stage.folder / "processes.json") == []
 
 
+def _replicas(stage: Workshop) -> list[ProcessSpec]:
+    names = ("payment", "payment-1")
+    return [replace(stage.spec(name), addresses={"payment": f"unix:/{name}.sock"}) for name in names]
+
+
+async def test_a_replica_that_keeps_failing_does_not_end_the_others(stage: Workshop) -> None:
+    """It is restarted for ever, while Envoy is told of those that are left; the last replica is not given up so."""
+    supervisor, live = Supervisor(stage.register, stage.said.append), list[list[str]]()
+    supervisor.changed = lambda: live.append(supervisor.live("payment"))
+
+    async def failed_often() -> bool:
+        return len([text for text in stage.said if "ended" in text]) > 2 * supervised.MAX_QUICK_FAILURES
+
+    async def fail_one_after_the_other() -> None:
+        async with asyncio.TaskGroup() as watchers:
+            await supervisor.start(Stage.SERVICES, _replicas(stage), watchers)
+            assert supervisor.live("payment") == ["unix:/payment.sock", "unix:/payment-1.sock"]
+            one, other = supervisor.processes
+            other.spec = replace(other.spec, command=stage.spec("payment-1", "import sys; sys.exit(1)").command)
+            other.kill()
+            await eventually(failed_often)
+            assert supervisor.live("payment") == ["unix:/payment.sock"]
+            one.spec = replace(one.spec, command=stage.spec("payment", "import sys; sys.exit(2)").command)
+            one.kill()
+
+    with pytest.raises(ExceptionGroup) as failures:
+        await fail_one_after_the_other()
+    assert failures.group_contains(ProcessFailed, match=r"ended \d+ times in a row")
+    assert live[-1] == ["unix:/payment.sock", "unix:/payment-1.sock"], "the last ones stay known"
+    await supervisor.stop()
+
+
+async def test_a_replica_that_is_back_is_live_again(stage: Workshop) -> None:
+    supervisor, live = Supervisor(stage.register, stage.said.append), list[list[str]]()
+
+    async def is_back() -> bool:
+        return "payment restarted" in stage.said
+
+    async def kill_one() -> None:
+        async with asyncio.TaskGroup() as watchers:
+            await supervisor.start(Stage.SERVICES, _replicas(stage), watchers)
+            supervisor.changed = lambda: live.append(supervisor.live("payment"))
+            supervisor.processes[0].kill()
+            await eventually(is_back)
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await kill_one()
+    await supervisor.stop()
+    assert live == [["unix:/payment-1.sock"], ["unix:/payment.sock", "unix:/payment-1.sock"]]
+
+
 async def test_a_second_interrupt_ends_everything_at_once(stage: Workshop) -> None:
     supervisor = Supervisor(stage.register, stage.said.append)
     with pytest.raises(asyncio.CancelledError):

@@ -1,0 +1,44 @@
+"""`azora policy`: the compiled policies of the RPCs, and the limits of the rate tiers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.cli.output import say, say_table
+from services.compiler.contract import load_contract
+from services.compiler.policy_table import summary
+from services.shared.policy import tiers
+
+if TYPE_CHECKING:
+    from services.shared.policy import MethodPolicy, Tier
+
+HEADER = ("RPC", "CALLERS", "RATE", "TIMEOUT", "RETRIES", "KEY")
+TIERS = ("RATE", "PER ADDRESS", "PER ACCOUNT", "PER USER")
+
+
+def show_policy(service: str = "") -> int:
+    """Print who may call what, at which rate, with which timeout and retries: of one service, or of all."""
+    contract = load_contract()
+    policies = contract.policies()
+    declared = [owned for owned in contract.declared if service in ("", contract.owner(owned))]
+    paths = [f"/{owned.full_name}/{method.name}" for owned in declared for method in owned.methods]
+    say_table(HEADER, [_row(policies[path]) for path in paths])
+    say("")
+    say_table(TIERS, map(_limits, tiers().values()))
+    return 0
+
+
+def _row(policy: MethodPolicy) -> tuple[str, ...]:
+    callers, rate, timeout = summary(policy)
+    key = "yes" if policy.takes_idempotency_key else "-"
+    return policy.path.removeprefix("/azora."), callers, rate.replace("`", ""), timeout, _retries(policy), key
+
+
+def _retries(policy: MethodPolicy) -> str:
+    """Return when Envoy retries a call."""
+    return "yes" if policy.retry_safe and not policy.server_streaming else "if not executed"
+
+
+def _limits(tier: Tier) -> tuple[str, ...]:
+    limits = (tier.per_address, tier.per_account, tier.per_user)
+    return (tier.name, *(f"{limit}/min" if limit else "-" for limit in limits))

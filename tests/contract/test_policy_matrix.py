@@ -1,0 +1,161 @@
+"""The printed table of policies is what Envoy and the interceptors enforce: every RPC, every kind of caller, every way.
+
+Admitted is a call that fails for what it asks, if it fails: its message is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import grpc
+import httpx
+import pytest
+import pytest_asyncio
+from azora import client
+from grpc import aio
+
+from services.compiler.contract import ENVOY, GATEWAY
+from services.compiler.policy_table import policy_table
+from tests.support.edge import CONTRACT
+from tests.support.serving import Signer
+from tests.support.tcp_mesh import running_tcp_mesh
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tests.support.tcp_mesh import TcpMesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADMITTED = {"OK", "INVALID_ARGUMENT"}
+ANYONE, SIGNED_IN = "anyone", "signed-in users"
+IDENTITIES = (*CONTRACT.owners, GATEWAY, ENVOY)
+
+
+class Row(NamedTuple):
+    """An RPC of the table."""
+
+    path: str
+    binding: str
+    callers: frozenset[str]
+
+    @property
+    def internal(self) -> bool:
+        """Whether it admits services only."""
+        return all(caller.startswith("service ") for caller in self.callers)
+
+    def admits_user(self, permissions: frozenset[str]) -> bool:
+        """Whether it admits a signed-in user who has these permissions."""
+        return not self.callers.isdisjoint({ANYONE, SIGNED_IN, *permissions})
+
+
+def rows() -> list[Row]:
+    """Read the table as people do."""
+    found, service = [], ""
+    for line in TABLE.splitlines():
+        if line.startswith("## "):
+            service = line.removeprefix("## ")
+        elif service.startswith("azora.") and (cells := cells_of(line)) and cells[0] not in ("RPC", "---"):
+            found.append(Row(f"/{service}/{cells[0]}", cells[1].strip("`"), frozenset(cells[2].split(", "))))
+    return found
+
+
+def roles() -> dict[str, frozenset[str]]:
+    """Read the permissions of each role."""
+    lines = TABLE.partition("## Roles")[2].splitlines()
+    cells = [found for line in lines if (found := cells_of(line)) and found[0].startswith("ROLE_")]
+    return {role: frozenset(permissions.split(", ")) for role, permissions in cells}
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+
+
+TABLE = policy_table(CONTRACT)
+ROWS = rows()
+ROLES = roles()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[TcpMesh]:
+    async with running_tcp_mesh() as mesh:
+        yield mesh
+
+
+async def test_the_table_has_every_rpc_and_every_kind_of_caller() -> None:
+    declared = {path for path, policy in CONTRACT.policies().items() if policy.service_path.startswith("azora.")}
+    assert {row.path for row in ROWS} == declared
+    callers = frozenset[str]().union(*(row.callers for row in ROWS))
+    held = frozenset[str]().union(*ROLES.values())
+    assert callers <= {ANYONE, SIGNED_IN, *held, *(f"service {name}" for name in CONTRACT.owners)}
+
+
+async def test_through_the_edge_users_are_admitted_by_role(running: TcpMesh) -> None:
+    people = {role: running.signer.token(role=role) for role in ROLES}
+    async with client.connect(running.edge, retries=False) as channel:
+        for row in ROWS:
+            outcomes = {role: await outcome(channel, row, token) for role, token in people.items()}
+            for role, permissions in ROLES.items():
+                expected = {"UNIMPLEMENTED"} if row.internal else admitted(row.admits_user(permissions))
+                assert outcomes[role] in expected, (row, role)
+            stranger = {"UNIMPLEMENTED"} if row.internal else admitted(ANYONE in row.callers, "UNAUTHENTICATED")
+            assert await outcome(channel, row) in stranger, row
+            forged = {"UNIMPLEMENTED"} if row.internal else {"UNAUTHENTICATED"}
+            assert await outcome(channel, row, Signer().token(role="ROLE_ADMIN")) in forged, row
+
+
+async def test_through_the_edge_json_is_no_other_way(running: TcpMesh) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{running.edge}") as http:
+        for row in ROWS:
+            if row.internal:
+                answer = await http.post(row.path, json={})
+                assert answer.status_code == 404, row
+            elif row.binding != "-":
+                method, _, url = row.binding.partition(" ")
+                answer = await http.request(method, re.sub(r"{[^}]+}", "1", url), json={} if method != "GET" else None)
+                assert (answer.status_code == 401) is (ANYONE not in row.callers), row
+
+
+async def test_through_the_mesh_services_are_admitted_by_name(running: TcpMesh) -> None:
+    student, admin = (running.signer.token(role=role) for role in ("ROLE_STUDENT", "ROLE_ADMIN"))
+    for identity in IDENTITIES:
+        async with running.channel(running.mesh, identity) as channel:
+            for row in ROWS:
+                named = not row.callers.isdisjoint({ANYONE, f"service {identity}"})
+                assert await outcome(channel, row) in admitted(named), (identity, row)
+                # A user's token opens to a service what it opens to that user: nothing that a permission is needed for.
+                for token in (student, admin):
+                    expected = admitted(named or SIGNED_IN in row.callers)
+                    assert await outcome(channel, row, token) in expected, (identity, row)
+
+
+async def test_directly_a_service_answers_nobody_but_envoy(running: TcpMesh) -> None:
+    admin = running.signer.token(role="ROLE_ADMIN")
+    for name in CONTRACT.owners:
+        own = [row for row in ROWS if row.path.split(".")[1] == name]
+        for identity in set(IDENTITIES) - {ENVOY}:
+            async with running.channel(running.service(name), identity, server=name) as channel:
+                for row in own:
+                    claimed = [("x-forwarded-client-cert", f"URI=spiffe://azora.local/ns/default/sa/{identity}")]
+                    assert await outcome(channel, row, admin, claimed) == "PERMISSION_DENIED", (identity, row)
+        async with client.connect(running.service(name), tls=True, authority=running.pki / "ca.crt") as channel:
+            assert await outcome(channel, own[0], admin) == "UNAVAILABLE", (
+                "without a certificate there is no connection"
+            )
+        async with client.connect(running.service(name), retries=False) as channel:
+            assert await outcome(channel, own[0], admin) == "UNAVAILABLE", "no TLS"
+
+
+def admitted(value: bool, refusal: str = "PERMISSION_DENIED") -> set[str]:
+    return ADMITTED if value else {refusal}
+
+
+async def outcome(channel: aio.Channel, row: Row, token: str = "", headers: Sequence[tuple[str, str]] = ()) -> str:
+    """Make a call with an empty message and return the name of its status."""
+    metadata = [*headers, *([("authorization", f"Bearer {token}")] if token else [])]
+    try:
+        await channel.unary_unary(row.path)(b"", metadata=tuple(metadata), timeout=10)  # type: ignore[arg-type]
+    except aio.AioRpcError as refused:
+        return refused.code().name
+    return grpc.StatusCode.OK.name
