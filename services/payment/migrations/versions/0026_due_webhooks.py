@@ -1,4 +1,4 @@
-"""When each webhook is due; trigger functions that find nothing but this schema's tables.
+"""When each webhook is due; trigger functions that find nothing but this schema's tables, and wait briefly.
 
 What it costs to claim webhooks does not grow with their number.
 """
@@ -40,7 +40,10 @@ ALTER FUNCTION check_state_change() SET search_path = public, pg_temp;
 ALTER FUNCTION drop_unwanted_event() SET search_path = public, pg_temp;
 """
 
+# A change of a wallet's state takes milliseconds. For a wallet that is locked for longer no group of commands waits.
+WAITS = "ALTER FUNCTION check_states() SET lock_timeout = '100ms'"
+
 
 def upgrade() -> None:
-    for script in (DUE, SEARCH_PATHS):
+    for script in (DUE, SEARCH_PATHS, WAITS):
         run_script(script)
