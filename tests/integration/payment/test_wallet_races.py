@@ -233,7 +233,7 @@ async def test_a_wallet_that_stays_locked_holds_up_nobody_else(ledgers: Ledgers)
     """An account cannot be opened in it meanwhile, which is answered to whoever asked for that."""
     others, user = [await ledgers.rich() for _ in range(8)], new_id()
     await ledgers.sql("INSERT INTO wallets (id, user_id) VALUES (uuidv7(), $1::uuid)", user)
-    async with ledgers.stalled(f"SELECT FROM wallets WHERE user_id = '{user}' FOR NO KEY UPDATE"):  # noqa: S608
+    async with ledgers.stalled(f"SELECT FROM wallets WHERE user_id = '{user}' FOR NO KEY UPDATE"):
         calls = (verdict(ledgers.one.pay(other)) for other in others)
         locked, *free = await asyncio.gather(verdict(ledgers.one.earn(user, 5)), *calls)
     assert (locked, set(free)) == ("OVERLOADED", {"OK"})
