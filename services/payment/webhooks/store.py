@@ -196,8 +196,15 @@ class WebhookStore:
         self, connection: AsyncConnection, webhook_id: str, user_id: str, new: NewWebhook, secret_sealed: bytes
     ) -> Webhook:
         """Write an enabled webhook of a user, or of the platform if `user_id` is empty."""
-        values = {"id": webhook_id, "user_id": user_id or None, "url": new.url, "description": new.description}
-        values |= {"event_types": list(new.event_types), "state": WebhookState.ENABLED, "secret_sealed": secret_sealed}
+        values = {
+            "id": webhook_id,
+            "user_id": user_id or None,
+            "url": new.url,
+            "description": new.description,
+            "event_types": list(new.event_types),
+            "state": WebhookState.ENABLED,
+            "secret_sealed": secret_sealed,
+        }
         return _webhook((await connection.execute(webhooks.insert().values(values).returning(*RETURNING))).one())
 
     async def lock_owner(self, connection: AsyncConnection, user_id: str) -> None:
