@@ -146,7 +146,7 @@ class Cluster:
                     await connection.execute(f"CREATE DATABASE {service} OWNER {service}_owner")
         for service in services:
             async with self.connection(service) as connection:
-                await connection.execute(grants(service))
+                await connection.execute(grants(service, service))
 
     async def revision(self, service: str) -> str | None:
         """Return the revision to which the service's database was migrated; None before its first."""
@@ -214,12 +214,16 @@ class Cluster:
                 lock.unlink()
 
 
-def grants(service: str) -> str:
-    """Return the SQL by which the service's run-time role may use, and not change, what its owner makes."""
+def grants(service: str, database: str) -> str:
+    """Return the SQL, for a superuser in a database, by which the service's run-time role may use what its owner makes.
+
+    It may make nothing itself: neither temporary tables nor large objects.
+    """
     owner, app = f"{service}_owner", f"{service}_app"
     return f"""
-        REVOKE ALL ON DATABASE {service} FROM PUBLIC;
-        GRANT CONNECT ON DATABASE {service} TO {app};
+        REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+        REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
+        GRANT CONNECT ON DATABASE {database} TO {app};
         GRANT USAGE ON SCHEMA public TO {app};
         ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app};
         ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE, SELECT ON SEQUENCES TO {app};

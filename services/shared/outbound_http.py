@@ -71,6 +71,9 @@ SPECIAL_IPV4 = tuple(
     )
 )
 """IANA's registry of special-purpose addresses, and multicast. Python's own list differs from version to version."""
+AZURE_PLATFORM = IPv4Address("168.63.129.16")
+"""A public address of no host of the internet: Azure's platform, as virtual machines reach it in all of its regions
+(Microsoft, "What is IP address 168.63.129.16?"). What other clouds use lies within the networks above and below."""
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 SPECIAL_IPV6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
 """The same within the global unicast addresses: Teredo, documentation, 6to4."""
@@ -170,7 +173,7 @@ def is_public(address: Address) -> bool:
     """
     address = _ipv4(address) or address
     if isinstance(address, IPv4Address):
-        return not any(address in network for network in SPECIAL_IPV4)
+        return address != AZURE_PLATFORM and not any(address in network for network in SPECIAL_IPV4)
     return address in GLOBAL_UNICAST and not any(address in network for network in SPECIAL_IPV6)
 
 

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 from tests.support.services import SERVICES
 
-DEFAULT_RIGHTS = """
-ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {service}_app;
-ALTER DEFAULT PRIVILEGES FOR ROLE {service}_owner GRANT USAGE, SELECT ON SEQUENCES TO {service}_app;
-"""
-
 ROOM_BYTES = 2 * 1024**3
 """Ten times what a session's server holds."""
 
@@ -55,8 +50,6 @@ class Databases:
     async def old(self, service: str, revision: str) -> AsyncIterator[Clone]:
         """Give an empty database at an older revision of the service's schema, and drop it afterwards."""
         async with self._created(service, "template1") as clone:
-            async with self.server.connection(clone.name) as connection:
-                await connection.execute(DEFAULT_RIGHTS.format(service=service))
             await upgrade(service, clone.owner_url, revision)
             yield clone
 
@@ -75,6 +68,8 @@ class Databases:
         # Copied as files, which costs half of what copying through the log does.
         await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {service}_owner STRATEGY FILE_COPY")
         try:
+            async with self.server.connection(name) as connection:
+                await connection.execute(postgres.grants(service, name))
             urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
             yield Clone(name, self.server, *urls)
         finally:

@@ -19,7 +19,8 @@ NEVER_EXECUTED = "connect-failure,refused-stream"
 MAYBE_EXECUTED = f"{NEVER_EXECUTED},reset,unavailable"
 RETRIES = 3
 MISSED_HEARTBEATS = 3
-"""Heartbeats of a watch that are missing when it counts as dead: its service hangs, or its reader."""
+"""Heartbeats of a watch that are missing when it counts as dead: its service hangs, or its reader. Any other stream is
+given as long."""
 
 
 def rpc_route(profile: Profile, policy: MethodPolicy, *, mesh: bool = False) -> Json:
@@ -32,7 +33,7 @@ def rpc_route(profile: Profile, policy: MethodPolicy, *, mesh: bool = False) -> 
         "retry_policy": _retries(policy, replicated=profile.is_replicated(_server_of(policy))),
     }
     if policy.server_streaming:
-        action["idle_timeout"] = seconds(MISSED_HEARTBEATS * HEARTBEAT_SECONDS) if policy.watch else limit
+        action["idle_timeout"] = seconds(MISSED_HEARTBEATS * HEARTBEAT_SECONDS)
     if policy.priority >= Priority.HIGH:
         action["priority"] = "HIGH"  # A circuit breaker of its own: what fills the other takes nothing from it.
     if policy.no_side_effects and "per_try_timeout" in action["retry_policy"]:

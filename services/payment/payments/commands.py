@@ -144,7 +144,10 @@ class CaptureHold(Command[tuple[Hold, Payment]]):
 
 @dataclass(frozen=True, slots=True)
 class Earn(Command[Movement]):
-    """Issue an earning from the treasury, once for its reference. Refused with ReferenceUsed, WalletClosed."""
+    """Issue an earning from the treasury, once for its reference.
+
+    Refused with ReferenceUsed, WalletClosed, AmountOverflow.
+    """
 
     earning: Earning
     reference_owner: str

@@ -208,7 +208,7 @@ class EarningOperations:
         """Credit the earning, once per reference for all time: earning it again returns the same movement.
 
         Each service has references of its own, and administrators share theirs. Raises ReferenceUsed for one that
-        earned another amount, or another person.
+        earned another amount, or another person; WalletClosed, AmountOverflow.
         """
         command = Earn(earning, reference_owner=principal.service or ADMINISTRATORS)
         return await self._writer.answer(command, idempotent)

@@ -18,7 +18,6 @@ from services.payment.proofs.model import (
     Checkpoint,
     CheckpointKey,
     Finding,
-    FindingType,
     KeyState,
     Position,
     Progress,
@@ -26,7 +25,7 @@ from services.payment.proofs.model import (
 )
 from services.payment.proofs.publication import PublishedCheckpoint
 from services.payment.proofs.store import SNAPSHOT
-from services.payment.proofs.verification import Verifier, checkpoint_findings, key_findings
+from services.payment.proofs.verification import Verifier, checkpoint_findings, key_findings, root_findings
 from services.shared.db import ID_MAX
 from services.shared.ids import new_id
 from services.shared.money import INT64_MAX
@@ -156,7 +155,7 @@ class VerificationOperations:
         report.entry_count += len(page.entries)
         report.row_count += len(page.accounts) + len(page.entries)
         if not progress and last == ID_MAX:
-            report.findings += _root_findings(report.checkpoint, verifier.tree)
+            report.findings += root_findings(report.checkpoint, verifier.tree)
             return Position(phase=FIRST_COMPARISON, checkpoint=at.checkpoint)
         return Position(
             phase=1,
@@ -346,19 +345,6 @@ def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTr
             tree.append(head_leaf(head.account_id, head.now.sequence, head.now.hash))
             changed = changed or head.now != head.before
     return changed
-
-
-def _root_findings(checkpoint: Checkpoint | None, tree: MerkleTree) -> list[Finding]:
-    if checkpoint is None:
-        return []
-    try:
-        body = note.read(checkpoint.note)
-    except note.NoteInvalid:
-        return []  # It is told where checkpoints are verified.
-    if (body.size, body.root) == (tree.size, tree.root()):
-        return []
-    problem = f"its root is not that of the heads of {tree.size} accounts; it signs {body.size}"
-    return [Finding(FindingType.CHECKPOINT_MISMATCH, f"checkpoints/{checkpoint.number}", problem)]
 
 
 def _verified(report: Report) -> Verified:

@@ -198,6 +198,20 @@ def key_findings(keys: Sequence[CheckpointKey]) -> list[Finding]:
     ]
 
 
+def root_findings(checkpoint: Checkpoint | None, tree: MerkleTree) -> list[Finding]:
+    """Verify that a checkpoint signs the heads in the tree."""
+    if checkpoint is None:
+        return []
+    try:
+        body = note.read(checkpoint.note)
+    except note.NoteInvalid:
+        return []  # It is told where checkpoints are verified.
+    if (body.size, body.root) == (tree.size, tree.root()):
+        return []
+    problem = f"its root is not that of the heads of {tree.size} accounts; it signs {body.size}"
+    return [Finding(FindingType.CHECKPOINT_MISMATCH, f"checkpoints/{checkpoint.number}", problem)]
+
+
 def _checkpoint_problem(checkpoint: Checkpoint, verifier: str | None, before: Checkpoint | None) -> str:
     try:
         body = note.read(checkpoint.note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
 EXPORTED_MOVEMENTS = 500
 """Movements of a statement that are in memory at once."""
-MAX_EXPORTS, MAX_EXPORTS_PER_USER = 8, 1
+MAX_EXPORTS, MAX_EXPORTS_PER_USER = 64, 1
 """Maximum number of concurrent exports of a process, and of one user."""
+MAX_EXPORT_READS = 8
+"""Maximum number of exports that read from the database at once. A client that reads slowly is not one of them."""
 
 
 class TransactionOperations:
@@ -44,6 +47,7 @@ class TransactionOperations:
         self._store = store
         self._pages = pages
         self._exports = Places(max_total=MAX_EXPORTS, max_per_user=MAX_EXPORTS_PER_USER)
+        self._export_reads = asyncio.Semaphore(MAX_EXPORT_READS)
         self.watchers = Watchers(self._list_new, max_watchers=max_watchers, max_watchers_per_user=max_watchers_per_user)
 
     async def list_transactions(
@@ -92,14 +96,14 @@ class TransactionOperations:
         """
         check_currency(currency)
         with self._exports.take(principal.user_id):
-            async with self._database.reading() as connection:
+            async with self._export_reads, self._database.reading() as connection:
                 statement = await self._store.find_statement(
                     connection, principal.user_id, currency, start_time=start_time, end_time=end_time
                 )
             yield statement
             first = statement.first_sequence
             while first <= statement.last_sequence:
-                async with self._database.reading() as connection:
+                async with self._export_reads, self._database.reading() as connection:
                     movements = await self._store.list_statement_movements(
                         connection, statement, first, EXPORTED_MOVEMENTS
                     )

@@ -49,7 +49,8 @@ class TransferLimits:
 class CreateTransfer(Command[Transfer]):
     """Transfer from a user's wallet to another user's.
 
-    Refused with InsufficientFunds, WalletFrozen, SelfTransfer, TargetWalletNotFound, AmountOverflow, or by its terms.
+    Refused with InsufficientFunds, WalletFrozen, WalletClosed, SelfTransfer, TargetWalletNotFound, AmountOverflow, or
+    by its terms.
     """
 
     user_id: str

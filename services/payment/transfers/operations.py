@@ -53,7 +53,8 @@ class TransferOperations:
         """Transfer from the caller's wallet.
 
         Raises EmailNotVerified, CurrencyUnknown, CurrencyMismatch, SelfTransfer, TargetWalletNotFound,
-        InsufficientFunds, WalletFrozen, AmountOverflow, EtagMismatch, MinimumAvailableNotMet, VelocityExceeded.
+        InsufficientFunds, WalletFrozen, WalletClosed, AmountOverflow, EtagMismatch, MinimumAvailableNotMet,
+        VelocityExceeded.
         """
         self._check(principal, [order])
         command = CreateTransfer(principal.user_id, order, conditions, self._limits)

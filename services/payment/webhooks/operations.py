@@ -345,24 +345,23 @@ class DeliveryOperations:
         self, connection: AsyncConnection, webhook: Webhook, lease: Lease, outcomes: Sequence[Outcome]
     ) -> None:
         """Note the attempts. Where all of them failed the webhook pauses, for new events too."""
-        failed = bool(outcomes) and not any(outcome.attempt.succeeded for outcome in outcomes)
-        failures = webhook.failures + 1 if failed else 0
+        current = await self._webhooks.lock_webhook(connection, webhook.id)
+        if outcomes:
+            await self._store.update_deliveries(connection, outcomes)
+        failed = not any(outcome.attempt.succeeded for outcome in outcomes)
+        failures = webhook.failures + bool(outcomes) if failed else 0
         failed_for_long = await self._webhooks.update_lease(
             connection,
             lease,
             failures=failures,
-            pause=timedelta(seconds=backoff_seconds(failures)) if failed else timedelta(0),
+            pause=timedelta(seconds=backoff_seconds(failures)) if failed and outcomes else timedelta(0),
             disable_after=self._disable_after,
         )
-        if outcomes:
-            await self._store.update_deliveries(connection, outcomes)
         gone = any(outcome.attempt.response_status == GONE for outcome in outcomes)
-        if gone or failed_for_long:
-            current = await self._webhooks.lock_webhook(connection, webhook.id)
-            if current is not None and current.state is WebhookState.ENABLED:
-                reason = DisableReason.GONE if gone else DisableReason.FAILING
-                await self._webhooks.update_state(connection, webhook.id, WebhookState.DISABLED, reason)
-                logger.warning("webhook disabled", extra={"webhook": webhook.id, "reason": reason.value})
+        if (gone or failed_for_long) and current is not None and current.state is WebhookState.ENABLED:
+            reason = DisableReason.GONE if gone else DisableReason.FAILING
+            await self._webhooks.update_state(connection, webhook.id, WebhookState.DISABLED, reason)
+            logger.warning("webhook disabled", extra={"webhook": webhook.id, "reason": reason.value})
 
 
 def _visible(principal: Principal, webhook: Webhook | None, *, deleted: bool = False) -> Webhook:

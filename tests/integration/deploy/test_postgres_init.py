@@ -31,6 +31,8 @@ RIGHTS_WITHIN = """
     UNION ALL
     SELECT concat(pg_get_userbyid(defaclrole), ' ', defaclobjtype),
         array(SELECT unnest(defaclacl)::text ORDER BY 1)::text FROM pg_default_acl
+    UNION ALL
+    SELECT oid::regprocedure::text, proacl::text FROM pg_proc WHERE proname LIKE 'lo\\_%'
     ORDER BY 1
 """
 

@@ -205,3 +205,27 @@ async def test_frozen_wallets_and_ended_holds_of_older_versions_go_on(databases:
             wallet = (await payment.wallets.UnfreezeWallet(change, metadata=admin.metadata)).wallet
             assert (wallet.state, wallet.user_id) == (wallet_pb2.WALLET_STATE_ACTIVE, ids["user"])
             assert wallet.last_state_change.actor_id == admin.id
+
+
+WEBHOOKS = """
+INSERT INTO webhooks (id, url, description, event_types, state, secret_sealed)
+    SELECT id, '', '', '{}', 'ENABLED', '' FROM unnest($1::uuid[]) AS id;
+"""
+DELIVERIES = """
+INSERT INTO webhook_deliveries (id, webhook_id, event_id, event_type, payload, occur_time, state, attempt_time)
+    SELECT gen_random_uuid(), $1, gen_random_uuid(), 't', '{}', now(), state, now() + n * interval '1 second'
+    FROM unnest('{DELIVERED,PENDING,PENDING,FAILED}'::text[]) WITH ORDINALITY AS delivery (state, n)
+"""
+
+
+async def test_deliveries_that_older_versions_left_are_due(databases: Databases) -> None:
+    busy, idle = new_id(), new_id()
+    async with databases.old("payment", "0025") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(WEBHOOKS, [busy, idle])
+        await owner.execute(DELIVERIES, busy)
+        await upgrade("payment", clone.owner_url)
+        first = await owner.fetchval("SELECT min(attempt_time)::text FROM webhook_deliveries WHERE state = 'PENDING'")
+        rows = await owner.fetch("SELECT id::text, due_time::text FROM webhooks")
+        await owner.close()
+    assert {row["id"]: row["due_time"] for row in rows} == {busy: first, idle: "infinity"}

@@ -79,9 +79,21 @@ async def test_the_service_may_change_what_it_must_and_nothing_else(payment: Run
         "DELETE FROM wallets",
         "ALTER TABLE entries DISABLE TRIGGER USER",
         "SET session_replication_role = replica",
+        "CREATE TEMPORARY TABLE transactions (id uuid)",
+        "SELECT lo_create(0)",
     ],
 )
 async def test_what_was_agreed_cannot_be_rewritten(payment: RunningPayment, forgery: str) -> None:
     await payment.rich(1000)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await payment.sql(forgery, *([new_id()] if "$1" in forgery else []), app=True)
+
+
+async def test_functions_of_triggers_find_the_tables_of_their_schema_alone(payment: RunningPayment) -> None:
+    functions = await payment.sql("""
+        SELECT proname, proconfig FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND prorettype = 'trigger'::regtype AND proname !~ 'pgqueuer'
+    """)
+    assert len(functions) > 8
+    for function in functions:
+        assert "search_path=public, pg_temp" in (function["proconfig"] or ()), function["proname"]

@@ -6,22 +6,28 @@ import asyncio
 import csv
 import io
 import json
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azora.payment.v1 import wallet_pb2, wallet_service_pb2
 from google.protobuf.json_format import ParseDict
 
+from services.payment.transactions.operations import MAX_EXPORT_READS, MAX_EXPORTS, TransactionOperations
 from services.payment.transactions.store import TransactionStore
+from services.shared.errors import Overloaded
+from services.shared.ids import new_id
 from services.shared.money import Money
+from services.shared.principal import Principal
 from tests.support.ledgers import SESSIONS, Ledgers
 from tests.support.refusals import outcome, refusal
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from services.payment.transactions.model import Statement
+    from services.payment.transactions.model import Movement, Statement
     from tests.support.payment import Person, RunningPayment
 
 
@@ -128,6 +134,46 @@ async def test_a_person_exports_one_statement_at_a_time(payment: RunningPayment)
     outcomes = await asyncio.gather(*(outcome(_document(person)) for _ in range(8)))
     assert set(outcomes) == {"OK", "TOO_MANY_STREAMS"}
     assert await outcome(_document(person)) == "OK"
+
+
+class CountingStore(TransactionStore):
+    """Counts the statements that are read at once."""
+
+    reading = most = 0
+
+    async def find_statement(self, *arguments: Any, **named: Any) -> Statement:
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        try:
+            return await super().find_statement(*arguments, **named)
+        finally:
+            self.reading -= 1
+
+
+async def test_slow_readers_hold_up_nobody(payment: RunningPayment) -> None:
+    store, infrastructure = CountingStore(), payment.replica.infrastructure
+    operations = TransactionOperations(
+        database=infrastructure.database,
+        store=store,
+        pages=infrastructure.pages,
+        max_watchers=1,
+        max_watchers_per_user=1,
+    )
+
+    async with AsyncExitStack() as stack:
+
+        async def begin() -> Statement | Sequence[Movement]:
+            """Export a statement whose reader takes its beginning and no more."""
+            export = operations.export_statement(
+                principal=Principal(user_id=new_id()), currency="AZR", start_time=None, end_time=None
+            )
+            await stack.enter_async_context(aclosing(export))
+            return await anext(export)
+
+        await asyncio.gather(*(begin() for _ in range(MAX_EXPORTS)))
+        assert 1 < store.most <= MAX_EXPORT_READS < MAX_EXPORTS
+        with pytest.raises(Overloaded):
+            await begin()
 
 
 @pytest.mark.parametrize("call", ["ListTransactions", "WatchTransactions", "ExportStatement"])

@@ -227,3 +227,15 @@ async def test_a_wallet_that_registering_and_a_credit_open_at_once_is_one(ledger
     (row,) = await ledgers.sql("SELECT count(*) AS number, count(DISTINCT user_id) AS users FROM wallets")
     assert row["number"] == row["users"] == 8
     await ledgers.sound()
+
+
+async def test_a_wallet_that_stays_locked_holds_up_nobody_else(ledgers: Ledgers) -> None:
+    """An account cannot be opened in it meanwhile, which is answered to whoever asked for that."""
+    others, user = [await ledgers.rich() for _ in range(8)], new_id()
+    await ledgers.sql("INSERT INTO wallets (id, user_id) VALUES (uuidv7(), $1::uuid)", user)
+    async with ledgers.stalled(f"SELECT FROM wallets WHERE user_id = '{user}' FOR NO KEY UPDATE"):
+        calls = (verdict(ledgers.one.pay(other)) for other in others)
+        locked, *free = await asyncio.gather(verdict(ledgers.one.earn(user, 5)), *calls)
+    assert (locked, set(free)) == ("OVERLOADED", {"OK"})
+    await ledgers.one.earn(user, 5)
+    await ledgers.sound()

@@ -26,7 +26,15 @@ LOOPBACK = AddressPolicy([ip_network("127.0.0.0/8")])
 
 @pytest.mark.parametrize(
     "address",
-    ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "172.32.0.1"],
+    [
+        "1.1.1.1",
+        "93.184.216.34",
+        "2606:4700:4700::1111",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+        "172.32.0.1",
+        "168.63.129.17",
+    ],
 )
 def test_ordinary_addresses_are_public(address: str) -> None:
     assert is_public(ip_address(address))
@@ -42,6 +50,7 @@ def test_ordinary_addresses_are_public(address: str) -> None:
         *("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "2002:7f00:1::", "2001:0:7f00:1::"),
         *("fe80::1", "fe80::1%1", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "3fff::1"),
         *("100::1", "5f00::1"),
+        *("168.63.129.16", "::ffff:168.63.129.16", "100.100.100.200", "192.0.0.192"),
     ],
 )
 def test_special_addresses_are_not(address: str) -> None:

@@ -115,8 +115,8 @@ class PaymentServiceServicer:
 
     def CreateTransfer(self, request, context):
         """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
-        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET,
+        EMAIL_NOT_VERIFIED; INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
         TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -196,7 +196,8 @@ class PaymentServiceServicer:
     def Earn(self, request, context):
         """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
         reference returns the original transaction.
-        Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
+        Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount; FAILED_PRECONDITION
+        WALLET_CLOSED; INVALID_ARGUMENT AMOUNT_OVERFLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

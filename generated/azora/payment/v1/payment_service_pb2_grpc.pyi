@@ -44,8 +44,8 @@ class PaymentServiceStub:
     """
     CreateTransfer: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreateTransferRequest, _payment_service_pb2.CreateTransferResponse]
     """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
-    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
-    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET,
+    EMAIL_NOT_VERIFIED; INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
     TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetTransferRequest, _payment_service_pb2.GetTransferResponse]
@@ -93,7 +93,8 @@ class PaymentServiceStub:
     Earn: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.EarnRequest, _payment_service_pb2.EarnResponse]
     """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
     reference returns the original transaction.
-    Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
+    Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount; FAILED_PRECONDITION
+    WALLET_CLOSED; INVALID_ARGUMENT AMOUNT_OVERFLOW.
     """
 
 @_typing.type_check_only
@@ -112,8 +113,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     CreateTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreateTransferRequest, _payment_service_pb2.CreateTransferResponse]  # type: ignore[assignment]
     """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
-    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
-    INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+    Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET,
+    EMAIL_NOT_VERIFIED; INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
     TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
     """
     GetTransfer: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetTransferRequest, _payment_service_pb2.GetTransferResponse]  # type: ignore[assignment]
@@ -161,7 +162,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     Earn: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.EarnRequest, _payment_service_pb2.EarnResponse]  # type: ignore[assignment]
     """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
     reference returns the original transaction.
-    Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
+    Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount; FAILED_PRECONDITION
+    WALLET_CLOSED; INVALID_ARGUMENT AMOUNT_OVERFLOW.
     """
 
 class PaymentServiceServicer:
@@ -192,8 +194,8 @@ class PaymentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.CreateTransferResponse, _abc.Awaitable[_payment_service_pb2.CreateTransferResponse]]:
         """Transfers an amount from the caller's wallet to another wallet. A target user without a wallet gets one.
-        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, MINIMUM_AVAILABLE_NOT_MET, EMAIL_NOT_VERIFIED;
-        INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
+        Errors: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET,
+        EMAIL_NOT_VERIFIED; INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
         TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
         """
 
@@ -281,7 +283,8 @@ class PaymentServiceServicer:
     ) -> _typing.Union[_payment_service_pb2.EarnResponse, _abc.Awaitable[_payment_service_pb2.EarnResponse]]:
         """Credits tokens from the treasury to a user's wallet, at most 1,000.00 AZR per call. A repeated call with the same
         reference returns the original transaction.
-        Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount.
+        Errors: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount; FAILED_PRECONDITION
+        WALLET_CLOSED; INVALID_ARGUMENT AMOUNT_OVERFLOW.
         """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
