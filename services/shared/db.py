@@ -233,7 +233,7 @@ class Database:
             return self._constraints[constraint]()
         if _sqlstate(driver) == NOT_IN_TEXT:
             return ValidationFailed()
-        if _sqlstate(driver) == LOCK_NOT_AVAILABLE:
+        if _sqlstate(driver) in {LOCK_NOT_AVAILABLE, *TRANSIENT}:  # Others were first, again and again.
             return Overloaded(retry_after_seconds=1)
         if _is_unavailable(driver):
             return DependencyUnavailable(retry_after_seconds=1)
