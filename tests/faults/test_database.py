@@ -1,0 +1,89 @@
+"""Steady load through Envoy while PostgreSQL is killed, frozen, out of connections or out of disk.
+
+Calls end in time and say why, nothing that was acknowledged is lost, and the service resumes by itself.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.checked_load import late, resumed_seconds, unexcused
+from tests.support.hurt import say, seconds_of_load
+from tests.support.postgres_faults import frozen_postgres, no_connections
+from tests.support.waiting import ticks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.checked_load import CheckedLoad
+    from tests.support.small_disk import SmallDisk
+    from tests.support.steady import Outcomes
+    from tests.support.system import LocalSystem
+
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
+FROZEN_SECONDS = 10.0
+WITHOUT_SECONDS = 5.0
+RESUMED_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def survived(load: CheckedLoad, rate: int, name: str, config: pytest.Config) -> AsyncIterator[Outcomes]:
+    """Run load around a fault; check all that must hold at its end and after it."""
+    async with load.running(rate) as outcomes:
+        await seconds_of_load(outcomes, 2)
+        yield outcomes
+        over = time.monotonic()
+        await seconds_of_load(outcomes, RESUMED_SECONDS + 2)
+    resumed = resumed_seconds(outcomes, over)
+    say(config, f"{name}: resumed after {resumed:.1f} s; {outcomes}")
+    assert outcomes.failed, "it did not hurt"
+    assert late(outcomes) == []
+    assert unexcused(outcomes) == []
+    assert resumed < RESUMED_SECONDS
+    assert await load.check() == []
+
+
+async def test_postgres_killed(
+    replicated: LocalSystem, checked: CheckedLoad, rate: int, pytestconfig: pytest.Config
+) -> None:
+    async with survived(checked, rate, "PostgreSQL killed", pytestconfig):
+        await replicated.end_process("postgres", signal.SIGKILL)
+
+
+async def test_postgres_frozen(
+    replicated: LocalSystem, checked: CheckedLoad, rate: int, pytestconfig: pytest.Config
+) -> None:
+    async with survived(checked, rate, "PostgreSQL frozen", pytestconfig) as outcomes:
+        with frozen_postgres(replicated):
+            await seconds_of_load(outcomes, FROZEN_SECONDS)
+
+
+async def test_postgres_out_of_connections(
+    replicated: LocalSystem, checked: CheckedLoad, rate: int, pytestconfig: pytest.Config
+) -> None:
+    async with (
+        survived(checked, rate, "PostgreSQL out of connections", pytestconfig) as outcomes,
+        no_connections(replicated) as taken,
+    ):
+        say(pytestconfig, f"{taken} connections taken")
+        await seconds_of_load(outcomes, WITHOUT_SECONDS)
+
+
+async def test_postgres_out_of_disk(
+    replicated: LocalSystem, disk: SmallDisk, checked: CheckedLoad, rate: int, pytestconfig: pytest.Config
+) -> None:
+    assert disk.way, "needs the permission to mount: root's, a user namespace's, or sudo's without a password"
+    say(pytestconfig, f"disk: {disk.way}")
+    server = replicated.processes()["envoy"]  # It sees the disk, and is there whatever PostgreSQL does.
+    async with survived(checked, rate, "PostgreSQL out of disk", pytestconfig) as outcomes:
+        until = outcomes.elapsed + WITHOUT_SECONDS
+        async for _ in ticks(5):
+            disk.fill(server)
+            if outcomes.elapsed > until:
+                break
+        disk.clear(server)
