@@ -6,7 +6,7 @@
 | 2 | Metrics | counts how the call ended, as the log has it |
 | 3 | AccessLog | sees how the call ended, refusals included |
 | 4 | Errors | turns whatever is raised inside into the answer |
-| 5 | ConcurrencyLimit | before anything that waits: a call that is refused costs next to nothing |
+| 5 | Admission | before anything that waits: a call that is refused costs next to nothing |
 | 6 | Deadline | even the checks end in time |
 | 7 | Authentication | limits and rights need to know who is calling |
 | 8 | RateLimit | before anything that costs more, and before the caller learns what it may not do |
@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interceptors.admission import Admission
 from interceptors.auth import ActingUser, Authentication, Authorization
 from interceptors.base import Chain
-from interceptors.concurrency import ConcurrencyLimit
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
@@ -62,7 +62,7 @@ def chain(
         Metrics(registry),
         AccessLog(),
         Errors(),
-        ConcurrencyLimit(max_concurrent_rpcs),
+        Admission(max_concurrent_rpcs),
         Deadline(),
         Authentication(verifier),
         RateLimit(limiter),

@@ -39,7 +39,8 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
 
     A call may ask for less time than `max_seconds`, never for more. Outside of a call (in a job) only that bound holds.
     With a tracer the call is a span. Raises Refused for a verdict of the other service, DependencyUnavailable for
-    anything else that fails, DeadlinePassed if no time is left to call at all.
+    anything else that fails, DeadlinePassed if no time is left to call at all, Overloaded if a call of another service
+    may not wait for a third one now.
     """
 
     def __init__(self, *, tracer: Tracer | None = None, max_seconds: float = MAX_CALL_SECONDS) -> None:
@@ -72,6 +73,8 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
             timeout = served.remaining_seconds(timeout)
             if timeout <= 0:
                 raise DeadlinePassed
+            if served.before_waiting is not None:
+                served.before_waiting()
             metadata["traceparent"] = served.traceparent
             if served.tracestate:
                 metadata["tracestate"] = served.tracestate

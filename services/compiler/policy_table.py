@@ -25,6 +25,7 @@ Compiled from the `.proto` files by `make generate`. Envoy and the services enfo
   services only are not reachable through the public port.
 - **Rate**: rate-limit tier, see [rate limits](#rate-limits). If it names a request field, each item
   of the field counts as a call.
+- **Priority**: under overload, calls of a lower priority are rejected first. Services never reject CRITICAL calls.
 - **Timeout**: maximum duration of a call. A shorter client deadline takes precedence.
 - **Retry**: whether the call can be retried after an unknown outcome.
 - **Key**: whether the call accepts an idempotency key, as `requestId` or the `Idempotency-Key` header.
@@ -50,12 +51,13 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
                 _binding(method),
                 ", ".join(_callers(policy)),
                 _rate(policy),
+                policy.priority.name,
                 f"{policy.timeout_seconds:g} s",
                 _tick(policy.retry_safe),
                 _tick(policy.takes_idempotency_key),
             )
         )
-    header = ("RPC", "HTTP", "Callers", "Rate", "Timeout", "Retry", "Key")
+    header = ("RPC", "HTTP", "Callers", "Rate", "Priority", "Timeout", "Retry", "Key")
     return f"## {service.full_name}\n\n{_table(header, rows)}"
 
 

@@ -71,7 +71,7 @@ def renew_certificates(
     for name in names or identities():
         pair = _read(folder, name, lifetime * RENEWED_SHARE)
         if pair is None or _left(pair[0]) > lifetime or not _issued(pair[0], name, authority[0]):
-            renewed[name] = issue(name, authority, lifetime)
+            renewed[name] = _issue(name, authority, lifetime)
     _write(folder, renewed)
     return list(renewed)
 
@@ -130,7 +130,7 @@ def _make_authority() -> Pair:
     return builder.sign(key, hashes.SHA256()), key
 
 
-def issue(name: str, authority: Pair, lifetime: dt.timedelta) -> Pair:
+def _issue(name: str, authority: Pair, lifetime: dt.timedelta) -> Pair:
     """Return a new key and its certificate from the authority, with the SPIFFE identity of `name`."""
     issuer, issuer_key = authority
     key = ec.generate_private_key(ec.SECP256R1())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from interceptors.admission import Admission
 from interceptors.base import Chain
-from interceptors.concurrency import ConcurrencyLimit
 from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
@@ -39,7 +39,7 @@ def build(settings: GatewaySettings) -> Server:
         Metrics(metrics.registry),
         AccessLog(),
         Errors(),
-        ConcurrencyLimit(settings.max_concurrent_rpcs),
+        Admission(settings.max_concurrent_rpcs),
         Deadline(),
         Validation(),
     )
@@ -53,4 +53,5 @@ def build(settings: GatewaySettings) -> Server:
         pool=contract.pool,
         reflected=contract.names,
         health=servicer,
+        max_misses=1,  # The services were patient already.
     )

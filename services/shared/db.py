@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
 import asyncpg
-from sqlalchemy import DateTime, Uuid, event, text
+from sqlalchemy import DateTime, Uuid, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
 
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
+from services.shared.gate import Gate
+from services.shared.principal import current_request
 from services.shared.reading import Queries, ReadConnection
 from services.shared.telemetry import trace_statements
 
@@ -29,14 +31,25 @@ Result = TypeVar("Result")
 
 # Serialization failure and deadlock: the loser's transaction did nothing and may simply run again.
 TRANSIENT = {"40001", "40P01"}
-# Connection failures, shutdown, crash, too many connections, out of disk or memory: the database, not the request.
-UNAVAILABLE_CLASSES = ("08", "53", "57P0")
+# Connection failures, shutdown, crash, too many connections, out of disk or memory, and a transaction that outlived its
+# call: the database, not the request.
+UNAVAILABLE_CLASSES = ("08", "53", "57P0", "25P04")
 # The character NUL: protobuf's strings may hold it, PostgreSQL's text may not.
 NOT_IN_TEXT = "22021"
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 ATTEMPTS = 5
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 10
+READY_SECONDS = 1.0
+"""Time that the database has to answer whether it is there."""
+LOCK_TIMEOUT_SECONDS = 2.0
+LOCK_SHARE = 0.75
+"""How much of a call's time it may wait for one lock, at most: it is then still in time to say so."""
+END_SECONDS = 0.5
+"""Time that a process has to end a transaction whose call is over, before PostgreSQL does."""
+LOCK_NOT_AVAILABLE = "55P03"
+BEGIN = "BEGIN;"
+"""What asyncpg sends to begin a transaction."""
 
 
 Id = Uuid(as_uuid=False)
@@ -55,18 +68,31 @@ class StatementFailed(Exception):
         super().__init__(f"{type(error).__name__}, SQLSTATE {_sqlstate(error) or 'none'}{where and f', {where}'}")
 
 
-class Gate(asyncio.Semaphore):
-    """A semaphore that says how many wait for it."""
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types.
+    """A connection whose transactions end with the call that they are for, even if this process cannot end them.
 
-    waiting = 0
+    A process that is killed, or stopped and not continued, leaves its statements and locks behind. PostgreSQL ends them
+    when the call's deadline has passed. What bounds a transaction travels with its BEGIN, and costs no round trip.
+    """
 
-    async def acquire(self) -> Literal[True]:
-        """Wait for a turn."""
-        self.waiting += 1
-        try:
-            return await super().acquire()
-        finally:
-            self.waiting -= 1
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Execute SQL, as asyncpg does; BEGIN begins a bounded transaction."""
+        request = current_request() if query == BEGIN else None
+        if request is not None and request.deadline is not None:
+            query = begin(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
+        status: str = await super().execute(query, *args, timeout=timeout)
+        return status
+
+
+def begin(remaining_seconds: float) -> str:
+    """Return the statements that begin a transaction which ends in time, and waits for locks for less than that."""
+    lock_seconds = min(LOCK_TIMEOUT_SECONDS, max(remaining_seconds * LOCK_SHARE, 0.001))
+    # All of the transaction, statements and the time between them; on top, for this process to end it by itself first.
+    limit_seconds = remaining_seconds + END_SECONDS
+    return (
+        f"{BEGIN} SET LOCAL lock_timeout = {int(lock_seconds * 1000)};"
+        f" SET LOCAL transaction_timeout = {int(limit_seconds * 1000)}"
+    )
 
 
 class Database:
@@ -94,6 +120,7 @@ class Database:
             pool_recycle=600,
             hide_parameters=True,
             connect_args={
+                "connection_class": _Connection,
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 "command_timeout": STATEMENT_TIMEOUT_SECONDS,
                 "server_settings": {
@@ -106,6 +133,7 @@ class Database:
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
         self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
+        self._probe: asyncpg.Connection[asyncpg.Record] | None = None
         self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._queries = Queries(self._engine.dialect)
@@ -126,15 +154,19 @@ class Database:
 
         Runs again, at most five times, when PostgreSQL chose it as the victim of a deadlock, or a migration changed
         what a prepared statement returns.
-        Raises DependencyUnavailable when the database does not answer, Overloaded when it kept losing.
+        Raises DependencyUnavailable when the database does not answer, Overloaded when it kept losing or a row stays
+        locked by someone else.
         """
         for attempt in range(ATTEMPTS):
+            place = await self._gate.acquire()
             try:
-                async with self._gate, self._engine.begin() as connection:
+                async with self._engine.begin() as connection:
                     return await work(connection)
             except (DBAPIError, OSError, PoolTimeoutError) as error:
                 if not _may_run_again(_driver_error(error)):
                     raise self.named(error) from None
+            finally:
+                self._gate.release(place)
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise Overloaded(retry_after_seconds=1)
 
@@ -170,11 +202,19 @@ class Database:
         return connection
 
     async def ready(self) -> bool:
-        """Whether the database answers within two seconds."""
+        """Whether the database answers within a second, on a connection of its own.
+
+        Work that waits for connections or locks says nothing about the database.
+        """
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self.reading() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (DomainError, StatementFailed, TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                if self._probe is None or self._probe.is_closed():
+                    self._probe = await self.connect(timeout_seconds=READY_SECONDS, application_name="azora-readiness")
+                await self._probe.execute("SELECT 1")
+        except (DomainError, StatementFailed, *DRIVER_ERRORS, OSError, TimeoutError):
+            if self._probe is not None:
+                self._probe.terminate()
+                self._probe = None
             return False
         return True
 
@@ -191,6 +231,8 @@ class Database:
             return self._constraints[constraint]()
         if _sqlstate(driver) == NOT_IN_TEXT:
             return ValidationFailed()
+        if _sqlstate(driver) == LOCK_NOT_AVAILABLE:
+            return Overloaded(retry_after_seconds=1)
         if _is_unavailable(driver):
             return DependencyUnavailable(retry_after_seconds=1)
         return StatementFailed(driver) if isinstance(driver, DRIVER_ERRORS) else error

@@ -5,7 +5,10 @@ from __future__ import annotations
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Maximum size of a request message."""
 MAX_CONCURRENT_RPCS = 256
-"""Maximum number of calls that a process serves at once, unless set."""
+"""Maximum number of calls of clients, and of services, that a process serves at once, unless set.
+
+More than Envoy gives it (services.compiler.envoy.clusters).
+"""
 MAX_HEADERS_KIB = 16
 """Maximum size of a request's headers at the edge and on the mesh, as Envoy counts them."""
 MAX_HEADERS = 64

@@ -6,6 +6,7 @@ This is the one reading of azora.policy.v1 that everything else is compiled from
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from azora.policy.v1 import permission_pb2, policy_pb2
@@ -41,6 +42,15 @@ class PolicyError(Exception):
     """An RPC has no policy, or one that cannot be enforced. Nothing starts with it: deny by default."""
 
 
+class Priority(IntEnum):
+    """Who is served under overload: calls of a lower priority are refused first."""
+
+    LOW = policy_pb2.PRIORITY_LOW
+    NORMAL = policy_pb2.PRIORITY_NORMAL
+    HIGH = policy_pb2.PRIORITY_HIGH
+    CRITICAL = policy_pb2.PRIORITY_CRITICAL
+
+
 @dataclass(frozen=True, slots=True)
 class Tier:
     """How many calls a minute; zero where a dimension is not counted."""
@@ -49,6 +59,7 @@ class Tier:
     per_address: int = 0
     per_account: int = 0
     per_user: int = 0
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,7 @@ class MethodPolicy:
     """Whether it only reads, so that two attempts may run at the same time."""
     watched: Descriptor | None = None
     """Of a watch its message, `oneof {item, heartbeat, error}`: a stream that stays open until one side ends it."""
+    priority: Priority = Priority.NORMAL
 
     @property
     def watch(self) -> bool:
@@ -152,6 +164,7 @@ def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
         retry_safe=True,
         server_streaming=streams,
         no_side_effects=True,
+        priority=Priority.LOW if streams else Priority.CRITICAL,
     )
 
 
@@ -198,6 +211,7 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         server_streaming=method.server_streaming,
         no_side_effects=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         watched=_watched(path, method) if declared.watch else None,
+        priority=Priority(declared.priority or _tier(value).priority),
     )
 
 
@@ -216,4 +230,5 @@ def _tier(value: object) -> Tier:
         per_address=limit.per_address_per_minute,
         per_account=limit.per_account_per_minute,
         per_user=limit.per_user_per_minute,
+        priority=Priority(limit.priority),
     )

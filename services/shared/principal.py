@@ -6,7 +6,10 @@ import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 IPV6_PREFIX_BITS = 64
 TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa"
@@ -98,6 +101,8 @@ class Request:
     """Whether a call to another service, made on behalf of this one, failed after the mesh's own retries."""
     initial_metadata: dict[str, str] = field(default_factory=dict)
     """Headers of the answer: sent before its first message, or with the status of a refusal."""
+    before_waiting: Callable[[], None] | None = None
+    """Called before the call waits for another service. It may raise Overloaded."""
 
     @property
     def trace_id(self) -> str:

@@ -12,12 +12,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import SelectBase
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Dialect, Executable, Result
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.pool import PoolProxiedConnection
+
+    from services.shared.gate import Gate
 
     Process = Callable[[Any], Any]
 
@@ -115,26 +116,27 @@ class ReadConnection:
         self,
         engine: AsyncEngine,
         queries: Queries,
-        gate: asyncio.Semaphore,
+        gate: Gate,
         named: Callable[[Exception], Exception],
     ) -> None:
         """Take connections from `engine` (AUTOCOMMIT) within `gate`; raise the errors that `named` returns."""
         self._engine = engine
         self._queries = queries
         self._gate = gate
+        self._place = ""
         self._named = named
         self._raw: PoolProxiedConnection | None = None
         self._connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> Self:
-        await self._gate.acquire()
+        self._place = await self._gate.acquire()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         try:
             await self._close()
         finally:
-            self._gate.release()
+            self._gate.release(self._place)
 
     async def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None

@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=ServerSettings)
 
 READINESS_SECONDS = 1.0
+MAX_MISSES = 3
+"""Checks of readiness that fail in a row until the service is NOT_SERVING."""
 HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
 REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -115,7 +117,7 @@ class Server:
     """Makes the interceptor that holds calls against the policies of all that is served."""
     services: Sequence[Registration]
     ready: Callable[[], Awaitable[bool]]
-    """Whether the service can do its work now: its own database answers."""
+    """Whether the service can do its work now: its own database answers. It asks no other service."""
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     """What runs beside the server until it ends. A task that keeps crashing makes health say NOT_SERVING."""
     drain: Sequence[Callable[[], None]] = ()
@@ -129,7 +131,11 @@ class Server:
     reflected: Sequence[str] = ()
     """The services that reflection lists; unset means those that are served here."""
     health: Health = field(default_factory=Health)
+    max_misses: int = MAX_MISSES
+    """Checks of readiness that fail in a row until health is NOT_SERVING."""
     _server: aio.Server = field(init=False)
+    _misses: int = field(init=False, default=MAX_MISSES)
+    """Checks that have failed in a row. It begins as not ready."""
     _background: Background = field(init=False, default_factory=Background)
     _watchers: Background = field(init=False, default_factory=Background)
 
@@ -155,7 +161,7 @@ class Server:
             self._serve_metrics(self.metrics)
         if self.settings.serves_reflection:
             self._serve_reflection()
-        await self._report(serving=await self.ready())
+        await self._check()
         self._listen()
         await self._server.start()
         self._watchers.start("readiness", self._watch_readiness, crashed=partial(self._report, serving=False))
@@ -230,7 +236,12 @@ class Server:
     async def _watch_readiness(self) -> None:
         while True:
             await asyncio.sleep(READINESS_SECONDS)
-            await self._report(serving=await self.ready() and self._background.healthy)
+            await self._check()
+
+    async def _check(self) -> None:
+        """Publish readiness: SERVING as soon as one check succeeds, NOT_SERVING when several in a row have failed."""
+        self._misses = 0 if await self.ready() else self._misses + 1
+        await self._report(serving=self._misses < self.max_misses and self._background.healthy)
 
     async def _report(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

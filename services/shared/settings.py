@@ -60,7 +60,8 @@ class ServerSettings(BaseSettings):
     trace_sample_ratio: Ratio = 1.0
     """Fraction of traces to record, from 0 to 1. Calls that are part of a trace follow its sampling decision."""
     max_concurrent_rpcs: Annotated[int, Field(ge=1)] = MAX_CONCURRENT_RPCS
-    """Maximum number of concurrent calls, health checks excluded. Excess calls fail with RESOURCE_EXHAUSTED."""
+    """Maximum number of concurrent calls from clients, and of calls from other services. Excess calls fail with
+    RESOURCE_EXHAUSTED, those of a low priority first. Health checks, watches and sign-out are not limited."""
     drain_seconds: Annotated[float, Field(ge=0)] = 3.0
     """Delay between health status NOT_SERVING and shutdown, in seconds. Must exceed Envoy's health check interval."""
     grace_seconds: Annotated[float, Field(ge=0)] = 10.0

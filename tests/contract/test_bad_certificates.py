@@ -17,8 +17,8 @@ from services.deployment.files import write_private
 from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client
 from services.shared.principal import TRUST_DOMAIN
-from tests.support.certificates import DAY, forge
 from tests.support.edge import Replica
+from tests.support.forged import DAY, issue
 from tests.support.ports import free_port
 from tests.support.tcp_mesh import LOOPBACK, running_tcp_mesh, serving
 from tests.support.waiting import eventually
@@ -49,10 +49,10 @@ def shown(mesh: TcpMesh, tmp_path: Path) -> Path:
     for name in ("envoy", "education"):
         shutil.copy(tmp_path / f"other/{name}.crt", tmp_path / f"{BAD[0]}-{name}.crt")
         shutil.copy(tmp_path / f"other/{name}.key", tmp_path / f"{BAD[0]}-{name}.key")
-        forge(mesh.pki, tmp_path / f"{BAD[1]}-{name}", f"{TRUST_DOMAIN}/{name}", ends=-DAY)
-        forge(mesh.pki, tmp_path / f"{BAD[2]}-{name}", f"spiffe://evil.local/ns/default/sa/{name}")
-        forge(mesh.pki, tmp_path / f"{BAD[3]}-{name}", f"{TRUST_DOMAIN}/none", dns=name)
-        forge(mesh.pki, tmp_path / f"{BAD[4]}-{name}", f"https://azora.local/{name}")
+        issue(mesh.pki, tmp_path / f"{BAD[1]}-{name}", f"{TRUST_DOMAIN}/{name}", ends=-DAY)
+        issue(mesh.pki, tmp_path / f"{BAD[2]}-{name}", f"spiffe://evil.local/ns/default/sa/{name}")
+        issue(mesh.pki, tmp_path / f"{BAD[3]}-{name}", f"{TRUST_DOMAIN}/none", dns=name)
+        issue(mesh.pki, tmp_path / f"{BAD[4]}-{name}", f"https://azora.local/{name}")
     return tmp_path
 
 

@@ -131,11 +131,12 @@ def test_the_mesh_admits_whom_the_policies_name(profile: Profile) -> None:
 
 
 def test_who_listens_on_the_network_asks_for_a_certificate(profile: Profile) -> None:
-    clusters = {cluster["name"]: cluster for cluster in compile_bootstrap(profile)["static_resources"]["clusters"]}
-    for name, replicas in profile.upstreams.items():
-        over_tcp = any(isinstance(replica, Tcp) for replica in replicas)
-        assert ("transport_socket" in clusters.pop(name)) is over_tcp, name
-    assert clusters.keys() <= {"jwks", "otlp", "gateway-reflection"}
+    for cluster in compile_bootstrap(profile)["static_resources"]["clusters"]:
+        static = cluster.get("load_assignment", {}).get("cluster_name")
+        service = cluster.get("eds_cluster_config", {}).get("service_name", static)
+        over_tcp = any(isinstance(replica, Tcp) for replica in profile.upstreams.get(service, ()))
+        assert ("transport_socket" in cluster) is over_tcp, cluster["name"]
+        assert service in profile.upstreams or service in ("jwks", "otlp")
     mesh = listener_of(profile, "mesh")["filter_chains"][0]["transport_socket"]["typed_config"]
     assert mesh["require_client_certificate"] is True
 

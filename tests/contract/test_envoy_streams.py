@@ -159,9 +159,9 @@ async def test_what_a_stream_is_stands_in_the_contract_alone(edge: Edge) -> None
     assert METHOD in watches
     for path in watches:
         assert routes[path]["idle_timeout"] == f"{3 * HEARTBEAT_SECONDS}s"
-        assert routes[path]["priority"] == "HIGH"
     for path, policy in policies.items():
         if policy.server_streaming and policy.tier is not None:
+            assert routes[path]["cluster"] == f"{policy.owner}-streams", "they would fill the bounds of calls"
             assert "reset" not in routes[path]["retry_policy"]["retry_on"]
             assert "hedge_policy" not in routes[path]
             assert "retryPolicy" not in configs[path]

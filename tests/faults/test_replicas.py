@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.support.hurt import freeze, renewals, say, seconds_of_load
+from tests.support.hurt import freeze, go_on, renewals, say
 from tests.support.services import SERVICES
 from tests.support.waiting import eventually
 
@@ -28,9 +28,9 @@ async def test_a_replica_of_each_service_ends_and_no_call_fails(
 ) -> None:
     async with load.running(rate) as outcomes:
         for service in SERVICES:
-            await seconds_of_load(outcomes, 2)
+            await go_on(2)
             await replicated.end_process(f"{service}-1", number)
-        await seconds_of_load(outcomes, 2)
+        await go_on(2)
     say(pytestconfig, f"{number.name}: {outcomes}")
     assert outcomes.failed == []
 
@@ -40,9 +40,9 @@ async def test_a_frozen_replica_costs_no_call(
     replicated: LocalSystem, load: SteadyLoad, rate: int, service: str, pytestconfig: pytest.Config
 ) -> None:
     async with load.running(rate) as outcomes:
-        await seconds_of_load(outcomes, 2)
-        await freeze(replicated, service, outcomes, FROZEN_SECONDS)
-        await seconds_of_load(outcomes, 4)
+        await go_on(2)
+        await freeze(replicated, service, FROZEN_SECONDS)
+        await go_on(4)
     say(pytestconfig, f"SIGSTOP of {service}: {outcomes}")
     assert outcomes.failed == []
 
@@ -52,7 +52,7 @@ async def test_renewed_certificates_cost_no_call(
 ) -> None:
     async with load.running(rate) as outcomes:
         await renewals(replicated, 3)
-        await seconds_of_load(outcomes, 2)
+        await go_on(2)
     say(pytestconfig, f"three renewals: {outcomes}")
     assert outcomes.failed == []
 
@@ -63,12 +63,12 @@ async def test_a_killed_envoy_is_back_within_three_seconds_and_retries_succeed(
     async with httpx.AsyncClient(base_url=replicated.edge, timeout=1, trust_env=False) as http:
         patient = load.with_retries(replicated)
         async with patient.running(rate) as outcomes:
-            await seconds_of_load(outcomes, 2)
+            await go_on(2)
             killed = time.monotonic()
             replicated.processes()["envoy"].send(signal.SIGKILL)
             await _answers(http)
             back_seconds = time.monotonic() - killed
-            await seconds_of_load(outcomes, 3)
+            await go_on(3)
         await patient.close()
     say(pytestconfig, f"Envoy killed: back after {back_seconds:.1f} s; {outcomes}")
     assert outcomes.failed == []

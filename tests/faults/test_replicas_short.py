@@ -5,8 +5,6 @@ All of it runs on one started system: two replicas of each service, over TCP, wi
 
 from __future__ import annotations
 
-import datetime as dt
-import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,8 @@ from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from grpc import aio
 
 from services.deployment import pki
-from tests.support.hurt import CERTIFICATE_SECONDS, renewals, say, seconds_of_load
+from tests.support.certificates import issue
+from tests.support.hurt import CERTIFICATE_SECONDS, go_on, renewals, say
 from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
@@ -81,24 +80,18 @@ async def test_the_internal_listener_knows_its_callers(replicated: LocalSystem, 
 
 def expired(system: LocalSystem, name: str, folder: Path) -> client.MeshIdentity:
     """Return an identity from the system's own authority whose certificate has expired."""
-    past = folder / "expired"
-    shutil.rmtree(past, ignore_errors=True)
-    shutil.copytree(system.home / "pki", past)
-    authority = pki._read(past, pki.AUTHORITY)
-    assert authority
-    pki._write(past, {name: pki.issue(name, authority, dt.timedelta(seconds=-1))})
-    return system.identity(name, past)
+    return issue(system.home / "pki", folder, name, life_seconds=-1)
 
 
 async def test_no_call_fails_while_replicas_end_and_certificates_are_renewed(
     replicated: LocalSystem, load: SteadyLoad, rate: int, pytestconfig: pytest.Config
 ) -> None:
     async with load.running(rate) as outcomes:
-        await seconds_of_load(outcomes, 2)
+        await go_on(2)
         await replicated.end_process("payment-1", signal.SIGTERM)
         await replicated.end_process("education", signal.SIGKILL)
         await renewals(replicated, 1)
-        await seconds_of_load(outcomes, 2)
+        await go_on(2)
         assert outcomes.elapsed > CERTIFICATE_SECONDS, "the certificates of its beginning have expired"
     say(pytestconfig, f"terminated, killed, renewed: {outcomes}")
     assert outcomes.failed == []

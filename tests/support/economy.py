@@ -19,7 +19,7 @@ from tests.support.payment import RunningPayment, azr, running_payment
 from tests.support.serving import Signer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from azora.client import Metadata
     from azora.education.v1 import course_pb2, enrollment_pb2
@@ -38,14 +38,19 @@ class Road(aio.UnaryUnaryClientInterceptor):
     """Calls that do not arrive; "*" for all."""
     lost: set[str] = field(default_factory=set)
     """Calls whose answer does not come back; "*" for all."""
+    before: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """What a call waits for on its way."""
 
     async def intercept_unary_unary(
         self, continuation: Callable[[aio.ClientCallDetails, Any], Any], details: aio.ClientCallDetails, request: Any
     ) -> Any:
         path = details.method.decode() if isinstance(details.method, bytes) else details.method
-        names = {"*", path.rpartition("/")[2]}
+        name = path.rpartition("/")[2]
+        names = {"*", name}
         if names & self.silent:
             raise DependencyUnavailable(retry_after_seconds=1)
+        if name in self.before:
+            await self.before[name]()
         metadata = aio.Metadata(*(details.metadata or ()), *self.identity)
         call = await continuation(
             aio.ClientCallDetails(details.method, details.timeout, metadata, details.credentials, None), request
@@ -109,15 +114,21 @@ class Learner:
 
 
 @asynccontextmanager
-async def running_economy(payment_database: Clone, education_database: Clone) -> AsyncIterator[Economy]:
-    """Serve both, each on its own database."""
+async def running_economy(payment_database: Clone, education_database: Clone, **changes: Any) -> AsyncIterator[Economy]:
+    """Serve both, each on its own database. `changes` are of the settings of both."""
     signer, late = Signer(), LateEducation()
     to_payment, to_education = Road(payment_support.EDUCATION), Road(education_support.PAYMENT)
     async with (
-        running_payment(payment_database.app_url, payment_database.owner_url, signer=signer, education=late) as payment,
+        running_payment(
+            payment_database.app_url, payment_database.owner_url, signer=signer, education=late, **changes
+        ) as payment,
         aio.insecure_channel(payment.target, interceptors=[to_payment, OutgoingCalls()]) as payments,
         running_education(
-            education_database.app_url, education_database.owner_url, through=PaymentClient(payments), signer=signer
+            education_database.app_url,
+            education_database.owner_url,
+            through=PaymentClient(payments),
+            signer=signer,
+            **changes,
         ) as education,
         aio.insecure_channel(education.target, interceptors=[to_education, OutgoingCalls()]) as enrollments,
     ):

@@ -27,7 +27,7 @@ from services.compiler.envoy import LocalSettings, Profile, discovery_files, loc
 from services.compiler.envoy.authentication import GET_JWKS
 from services.deployment.files import write_private
 from services.deployment.pki import ensure_pki
-from services.local.envoy import installed_envoy
+from services.local.envoy import admin_client, installed_envoy
 from services.shared.limits import MAX_METADATA_BYTES
 from services.shared.policy import infrastructure_policies
 from tests.support.ports import free_port
@@ -202,6 +202,7 @@ async def running_edge(
         stack.push_async_callback(edge.close)
         await stack.enter_async_context(running_envoy(profile, folder))
         await eventually(lambda: takes_tokens(edge.url, signer))
+        await eventually(lambda: _knows_all_healthy(profile))
         edge.forget()
         yield edge
 
@@ -254,6 +255,13 @@ async def running_envoy(profile: Profile, folder: Path) -> AsyncIterator[None]:
         if process.returncode is None:
             process.terminate()
         assert await process.wait() == 0, (folder / "envoy.log").read_text()
+
+
+async def _knows_all_healthy(profile: Profile) -> bool:
+    """Whether Envoy has found every replica healthy, so that a test of several meets all of them."""
+    async with admin_client(Path(profile.admin.path)) as admin:
+        lines = (await admin.get("/clusters")).text.splitlines()
+    return {line.rpartition("::")[2] for line in lines if "::health_flags::" in line} == {"healthy"}
 
 
 async def takes_tokens(url: str, signer: Signer) -> bool:

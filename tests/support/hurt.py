@@ -18,14 +18,13 @@ from tests.support.services import SERVICES
 from tests.support.small_disk import small_disk
 from tests.support.steady import SteadyLoad, carried_rate
 from tests.support.system import local_system
-from tests.support.waiting import eventually, ticks
+from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.support.redis import Redis
     from tests.support.small_disk import SmallDisk
-    from tests.support.steady import Outcomes
     from tests.support.system import LocalSystem
 
 CERTIFICATE_SECONDS = 18.0
@@ -113,20 +112,18 @@ def say(config: pytest.Config, text: str) -> None:
         reporter.write_line(text)
 
 
-async def seconds_of_load(outcomes: Outcomes, seconds: float) -> None:
+async def go_on(seconds: float) -> None:
     """Wait while the load goes on."""
-    end = outcomes.elapsed + seconds
-    async for _ in ticks(10):
-        if outcomes.elapsed >= end:
-            return
+    async for _ in paced(1, seconds):
+        pass
 
 
-async def freeze(system: LocalSystem, process: str, outcomes: Outcomes, seconds: float) -> None:
+async def freeze(system: LocalSystem, process: str, seconds: float) -> None:
     """Freeze a process for some seconds of the load."""
     frozen = system.processes()[process]
     frozen.send(signal.SIGSTOP)
     try:
-        await seconds_of_load(outcomes, seconds)
+        await go_on(seconds)
     finally:
         frozen.send(signal.SIGCONT)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -31,7 +32,7 @@ from grpc import aio
 from services.shared.ids import new_id
 from tests.support.people import People
 from tests.support.statistics import percentile
-from tests.support.waiting import ticks
+from tests.support.waiting import paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -48,6 +49,7 @@ ATTEMPTS_PER_SECOND = 4
 """Of a caller who repeats a failed call."""
 RATES = (300, 200, 100, 50)
 """Calls a second, of which the highest is taken that the machine carries."""
+CALIBRATED_SECONDS = 4.0
 CARRIED_SECONDS = 0.25
 """Maximum 99th percentile of the duration of a call at a rate that is carried."""
 
@@ -141,7 +143,7 @@ class SteadyLoad:
 
         async def call() -> None:
             turns = self._turns()
-            async for _ in ticks(rate):
+            async for _ in paced(rate, math.inf):
                 task = asyncio.create_task(self._timed(*next(turns), outcomes))
                 calls.add(task)
                 task.add_done_callback(calls.discard)
@@ -165,12 +167,12 @@ class SteadyLoad:
 
     async def _timed(self, name: str, call: Callable[[], Coroutine[Any, Any, None]], outcomes: Outcomes) -> None:
         began, error = time.monotonic(), ""
-        async for _ in ticks(ATTEMPTS_PER_SECOND):
+        async for _ in paced(ATTEMPTS_PER_SECOND, DEADLINE_SECONDS):
             try:
                 await call()
             except aio.AioRpcError as failure:
                 error = f"{name}: {failure.code().name} {client.error_reason(failure)} {(failure.details() or '')[:80]}"
-                if self._retries and time.monotonic() < began + DEADLINE_SECONDS:
+                if self._retries:
                     continue
             else:
                 error = ""
@@ -225,9 +227,8 @@ async def carried_rate(load: SteadyLoad, rates: Sequence[int] = RATES) -> int:
     """Return the highest of the rates at which all calls succeed in time; the last of them if none is carried."""
     for rate in rates:
         async with load.running(rate) as outcomes:
-            async for _ in ticks(rate):
-                if len(outcomes.all) >= 4 * rate or time.monotonic() > outcomes.began + 6:
-                    break
+            async for _ in paced(1, CALIBRATED_SECONDS):
+                pass
         seconds = [outcome.seconds for outcome in outcomes.all]
         if not outcomes.failed and percentile(seconds, 99) < CARRIED_SECONDS:
             return rate

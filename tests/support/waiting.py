@@ -38,10 +38,11 @@ def eventually_sync(probe: Callable[[], Value], *, within_seconds: float = 10) -
         time.sleep(POLL_SECONDS)
 
 
-async def ticks(per_second: float) -> AsyncIterator[None]:
-    """Give a steady number of ticks a second; those that are late are made up for."""
-    began, count = time.monotonic(), 0
-    while True:
-        count += 1
-        await asyncio.sleep(max(0.0, began + count / per_second - time.monotonic()))
-        yield
+async def paced(per_second: float, seconds: float) -> AsyncIterator[int]:
+    """Yield 0, 1, 2, ... at a constant rate for a while; what is late comes at once."""
+    begun, number = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - begun) < seconds:
+        while number <= elapsed * per_second:
+            yield number
+            number += 1
+        await asyncio.sleep(min(number / per_second, seconds) - elapsed)

@@ -85,10 +85,10 @@ def typed_errors() -> Iterator[None]:
     """Raise grpc's errors of the block as CallErrors."""
     try:
         yield
-    except (aio.AioRpcError, grpc.RpcError) as error:
+    except grpc.RpcError as error:
         if isinstance(error, aio.AioRpcError | grpc.Call):
             raise CallError.of(error) from None
-        raise
+        raise  # An interceptor's own.
 
 
 def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:

@@ -80,7 +80,12 @@ class TokenOperations:
         return Discovery(self._issuer, f"{self._issuer.rstrip('/')}/.well-known/jwks.json", (tokens.ALGORITHM,))
 
     async def ready(self) -> bool:
-        """Whether there is a key to sign with. The first replica to ask makes the first one."""
+        """Whether there is a key to sign with. The first replica to ask makes the first one.
+
+        Once there is one there always is, so that later nobody waits for a connection of the pool to know it.
+        """
+        if self._signer is not None:
+            return True
         try:
             await self._active()
         except DomainError:

@@ -8,8 +8,10 @@ from services.compiler.contract import GATEWAY, HEALTH
 from services.compiler.envoy import tls
 from services.compiler.envoy.discovery import address, found_by_dns, load_assignment, source
 from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError
+from services.compiler.envoy.routes import between_services, checks_credentials, credentials, streams
 from services.compiler.envoy.telemetry import OTLP
 from services.compiler.envoy.typed import Json, typed
+from services.shared.policy import INFRASTRUCTURE
 
 if TYPE_CHECKING:
     from services.compiler.contract import Contract
@@ -18,13 +20,32 @@ if TYPE_CHECKING:
 JWKS = "jwks"
 MAX_REFLECTION_STREAMS = 128
 """Maximum number of reflection's streams, half of what the gateway serves at once."""
-MAX_WATCHES = 10_000
-"""Maximum number of watches that all replicas of a service serve."""
 RETRY_BUDGET = {"budget_percent": {"value": 20}, "min_retry_concurrency": 64}
 """Retries may add a fifth to the calls in flight, or 64, and no more: they cannot keep a sick service down.
 
 Fewer would not do for all the calls of a replica that is killed.
 """
+MAX_STREAMS = 10_000
+"""Maximum number of watches and long answers that all replicas of a service serve."""
+MAX_CALLS = 32
+"""Maximum number of calls that a replica is given on one connection.
+
+An Envoy worker has one connection to each replica for each routing priority. What a process has not taken up yet waits
+in gRPC's core, health checks and sign-out behind it, in no order but that of arrival: it is to be a short queue.
+"""
+MAX_REQUESTS = {"DEFAULT": 96, "HIGH": 80}
+"""Maximum number of calls of each routing priority that a replica is given by all workers.
+
+Together, and with MAX_CREDENTIALS, they are fewer than a process admits (MAX_CONCURRENT_RPCS): what is too much is
+refused here, where it costs a process nothing.
+"""
+MAX_PENDING = {"DEFAULT": 128, "HIGH": 128}
+"""Maximum number of calls of each routing priority that wait here, for each replica, so that a burst is no overload.
+
+As many as are served long before their deadlines: a longer queue would be served too late for anyone.
+"""
+MAX_CREDENTIALS = 64
+"""Maximum number of calls that check passwords, for each replica: as many as a process admits. They wait for bcrypt."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -36,8 +57,14 @@ def clusters(profile: Profile, contract: Contract) -> list[Json]:
         raise ProfileError(f"the profile has no address for {', '.join(missing)}")
     # The gateway answers for the health of all under "": its own is asked by the name of what it serves.
     checked = dict.fromkeys(contract.owners, "") | {GATEWAY: HEALTH}
+    policies = [policy for policy in contract.policies().values() if policy.service_path not in INFRASTRUCTURE]
+    streaming = {policy.owner for policy in policies if policy.server_streaming}
+    checking = {policy.owner for policy in policies if checks_credentials(policy)}
     return [
         *(_service(profile, name, health) for name, health in checked.items()),
+        *(_service(profile, name, "") | {"name": between_services(name)} for name in contract.owners),
+        *(_streams(profile, name) for name in contract.owners if name in streaming),
+        *(_credentials(profile, name) for name in contract.owners if name in checking),
         *([_reflection(profile)] if profile.reflection else []),
         _pages(profile),
         _cluster(JWKS, (profile.jwks,)),
@@ -54,18 +81,12 @@ def _service(profile: Profile, name: str, health: str) -> Json:
     """Return a gRPC service's cluster. A replica that does not answer is out after about two seconds."""
     return _upstream(profile, name) | {
         **_secured(profile, name, name, "h2"),
-        "typed_extension_protocol_options": {
-            HTTP_OPTIONS: typed(
-                HTTP_OPTIONS,
-                explicit_http_config={
-                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
-                },
-            )
-        },
+        "typed_extension_protocol_options": _http2(max_concurrent_streams=MAX_CALLS),
         "health_checks": [
             {
                 "interval": "1s",
-                "no_traffic_interval": "0.25s",  # Until its first call: a start waits for it.
+                "no_traffic_interval": "0.25s",  # A start waits for it.
+                "no_traffic_healthy_interval": "1s",
                 "unhealthy_interval": "0.25s",
                 "timeout": "1s",
                 "unhealthy_threshold": 2,
@@ -86,23 +107,44 @@ def _service(profile: Profile, name: str, health: str) -> Json:
         "circuit_breakers": {
             "thresholds": [
                 {
-                    "max_connections": 100,
-                    "max_pending_requests": 512,
-                    "max_requests": 1024,
+                    "priority": priority,
+                    "max_connections": 1,  # Beside the first one of each worker to each replica.
+                    "max_pending_requests": MAX_PENDING[priority] * len(profile.upstreams[name]),
+                    "max_requests": max_requests * len(profile.upstreams[name]),
                     "retry_budget": RETRY_BUDGET,
-                },
-                {
-                    "priority": "HIGH",
-                    "max_connections": 100,
-                    "max_requests": MAX_WATCHES,
-                    "retry_budget": RETRY_BUDGET,
-                },
+                }
+                for priority, max_requests in MAX_REQUESTS.items()
             ]
         },
         # With every replica unhealthy, fail at once: sending the calls anyway would only make them time out.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         # A replica that was taken away is not asked any more, whatever its health is; its calls in flight end.
         "ignore_health_on_host_removal": True,
+    }
+
+
+def _http2(**options: Json | int) -> Json:
+    http2 = {"connection_keepalive": {"interval": "30s", "timeout": "5s"}, **options}
+    return {HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": http2})}
+
+
+def _streams(profile: Profile, name: str) -> Json:
+    """Return a service's cluster for streams, whose number says nothing about how busy it is."""
+    return _service(profile, name, "") | {
+        "name": streams(name),
+        "typed_extension_protocol_options": _http2(),
+        "circuit_breakers": {"thresholds": [{"max_requests": MAX_STREAMS}]},
+    }
+
+
+def _credentials(profile: Profile, name: str) -> Json:
+    """Return a service's cluster for calls that check passwords, which take a second or more."""
+    most = MAX_CREDENTIALS * len(profile.upstreams[name])
+    return _service(profile, name, "") | {
+        "name": credentials(name),
+        "typed_extension_protocol_options": _http2(max_concurrent_streams=MAX_CREDENTIALS),
+        # They wait in the process, which knows for how long: here only until there is a connection.
+        "circuit_breakers": {"thresholds": [{"max_requests": most, "max_pending_requests": MAX_CALLS}]},
     }
 
 

@@ -64,6 +64,7 @@ def public(listener: Json) -> Json:
     )
     limited = chain | {"filters": [limit, *chain["filters"]], "transport_socket_connect_timeout": FIRST_BYTES}
     return listener | {
+        "traffic_direction": "INBOUND",  # What is drained before Envoy stops.
         "ignore_global_conn_limit": False,
         "bypass_overload_manager": False,
         "listener_filters": [

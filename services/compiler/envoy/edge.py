@@ -71,7 +71,7 @@ def edge_listener(profile: Profile, contract: Contract) -> Json:
         _filters(profile, contract),
         transport_socket=tls.public_server(profile) if profile.public_certificate else None,
     )
-    return public(listener) | {"traffic_direction": "INBOUND"}  # What `azora up` drains before it stops.
+    return public(listener)
 
 
 def _filters(profile: Profile, contract: Contract) -> list[Json]:

@@ -65,6 +65,13 @@ def _token(problem: str) -> str:
 
 
 REPLIES = (
+    # First, as Envoy tries the lines one by one: when it refuses most, a refusal is to cost least.
+    LocalReply(
+        "response.code == 503 && "
+        "(response.code_details.contains('overflow') || response.code_details.contains('overload'))",
+        errors.Overloaded(retry_after_seconds=1),
+        HTTPStatus.TOO_MANY_REQUESTS,
+    ),
     LocalReply(_rule(CONTENT_TYPE_RULE), ContentTypeUnsupported(), HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     LocalReply(_rule(ENCODING_RULE), EncodingUnsupported(), HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc_code=UNIMPLEMENTED),
     LocalReply("response.code == 501", EncodingUnsupported(), HTTPStatus.NOT_IMPLEMENTED, grpc_code=UNIMPLEMENTED),
@@ -83,12 +90,6 @@ REPLIES = (
     LocalReply(
         "response.code == 429",
         errors.RateLimited(retry_after_seconds=REFILL_SECONDS),
-        HTTPStatus.TOO_MANY_REQUESTS,
-    ),
-    LocalReply(
-        "response.code == 503 && "
-        "(response.code_details.contains('overflow') || response.code_details.contains('overload'))",
-        errors.Overloaded(retry_after_seconds=1),
         HTTPStatus.TOO_MANY_REQUESTS,
     ),
     LocalReply("response.code == 504 || response.code == 408", errors.DeadlinePassed(), HTTPStatus.GATEWAY_TIMEOUT),

@@ -10,7 +10,7 @@ from services.compiler.envoy import tls
 from services.compiler.envoy.clusters import listening
 from services.compiler.envoy.connections import http_listener
 from services.compiler.envoy.local_replies import local_replies
-from services.compiler.envoy.routes import rpc_route
+from services.compiler.envoy.routes import between_services, rpc_route
 from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.typed import Json, extension
 from services.shared.limits import MAX_HEADERS_KIB
@@ -31,7 +31,7 @@ def mesh_listener(profile: Profile, contract: Contract) -> Json:
     """Return the internal listener: mutual TLS, and every call checked against its method's policy."""
     policies = [policy for policy in contract.policies().values() if policy.service_path not in INFRASTRUCTURE]
     health = contract.policies()[HEALTH_CHECK]
-    routes = [rpc_route(profile, policy) for policy in policies]
+    routes = [rpc_route(profile, policy, mesh=True) for policy in policies]
     routes += [_health_of(profile, name, health) for name in (*contract.owners, GATEWAY)]
     manager = {
         "stat_prefix": "mesh",
@@ -68,7 +68,7 @@ def _health_of(profile: Profile, service: str, check: MethodPolicy) -> Json:
     header = {"name": CHECKED_SERVICE, "string_match": {"exact": service}}
     route = rpc_route(profile, check)
     route["match"]["headers"].append(header)
-    route["route"]["cluster"] = service
+    route["route"]["cluster"] = service if service == GATEWAY else between_services(service)
     return route
 
 

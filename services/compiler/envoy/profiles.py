@@ -104,9 +104,9 @@ class Profile:
     trace_sample_ratio: float = 1.0
     """Share of traces begun at the edge that are sampled, where an OTLP endpoint is set."""
 
-    def is_replicated(self, cluster: str) -> bool:
+    def is_replicated(self, service: str) -> bool:
         """Whether a service has two replicas or more, so that another can be asked when one is slow."""
-        return self.scaled or len(self.upstreams[cluster]) > 1
+        return self.scaled or len(self.upstreams[service]) > 1
 
     @property
     def admin(self) -> Pipe:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from services.compiler.contract import GATEWAY
 from services.compiler.envoy.typed import Json, extension
 from services.shared.limits import HEARTBEAT_SECONDS
-from services.shared.policy import INFRASTRUCTURE
+from services.shared.policy import INFRASTRUCTURE, Priority
 
 if TYPE_CHECKING:
     from services.compiler.envoy.profiles import Profile
@@ -22,19 +22,19 @@ MISSED_HEARTBEATS = 3
 """Heartbeats of a watch that are missing when it counts as dead: its service hangs, or its reader."""
 
 
-def rpc_route(profile: Profile, policy: MethodPolicy) -> Json:
-    """Return the route of one RPC, the same on both listeners."""
+def rpc_route(profile: Profile, policy: MethodPolicy, *, mesh: bool = False) -> Json:
+    """Return the route of one RPC at the edge, or for calls between services."""
     limit = seconds(policy.timeout_seconds)
     action: Json = {
-        "cluster": cluster_of(policy),
+        "cluster": cluster_of(policy, mesh=mesh),
         # Never `timeout` beside it: each would silently break the other.
         "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
-        "retry_policy": _retries(policy, replicated=profile.is_replicated(cluster_of(policy))),
+        "retry_policy": _retries(policy, replicated=profile.is_replicated(_server_of(policy))),
     }
     if policy.server_streaming:
         action["idle_timeout"] = seconds(MISSED_HEARTBEATS * HEARTBEAT_SECONDS) if policy.watch else limit
-    if policy.watch:
-        action["priority"] = "HIGH"  # Not that it was urgent: its circuit breaker is another than that of calls.
+    if policy.priority >= Priority.HIGH:
+        action["priority"] = "HIGH"  # A circuit breaker of its own: what fills the other takes nothing from it.
     if policy.no_side_effects and "per_try_timeout" in action["retry_policy"]:
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}  # The first answer counts, whoever gives it.
     # All of what gRPC's core accepts, which answers anything else by itself: without ErrorInfo, limits or a log.
@@ -43,9 +43,44 @@ def rpc_route(profile: Profile, policy: MethodPolicy) -> Json:
     return {"match": {"path": policy.path, "headers": headers}, "route": action}
 
 
-def cluster_of(policy: MethodPolicy) -> str:
-    """Return the cluster that serves an RPC: its owner's; the gateway itself for health and reflection of the whole."""
+def cluster_of(policy: MethodPolicy, *, mesh: bool = False) -> str:
+    """Return the cluster that serves an RPC: its owner's; the gateway itself for health and reflection of the whole.
+
+    Of an owner there are several, each with bounds of its own: for calls through the edge, for those of other services,
+    and for what lasts long.
+    """
+    if policy.service_path in INFRASTRUCTURE:
+        return GATEWAY
+    if policy.server_streaming:
+        return streams(policy.owner)
+    if checks_credentials(policy):
+        return credentials(policy.owner)
+    return between_services(policy.owner) if mesh else policy.owner
+
+
+def _server_of(policy: MethodPolicy) -> str:
+    """Return the service that serves an RPC, whatever cluster leads there."""
     return GATEWAY if policy.service_path in INFRASTRUCTURE else policy.owner
+
+
+def between_services(owner: str) -> str:
+    """Return the cluster of a service for calls of other services."""
+    return f"{owner}-mesh"
+
+
+def streams(owner: str) -> str:
+    """Return the cluster of a service for watches and long answers, which last as long as their reader likes."""
+    return f"{owner}-streams"
+
+
+def credentials(owner: str) -> str:
+    """Return the cluster of a service for calls that check passwords."""
+    return f"{owner}-credentials"
+
+
+def checks_credentials(policy: MethodPolicy) -> bool:
+    """Whether a call checks a password: its tier is that of authentication attempts."""
+    return policy.tier is not None and policy.tier.name == "CREDENTIALS"
 
 
 def seconds(value: float) -> str:

@@ -20,7 +20,7 @@ from services.local.supervised import SupervisedProcess
 from tests.support.edge import Replica, write_discovery
 from tests.support.ports import free_port
 from tests.support.serving import Signer, short_folder
-from tests.support.waiting import eventually, ticks
+from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,8 +51,8 @@ async def envoy(replica: Replica, port: int) -> AsyncIterator[SupervisedProcess]
 
 
 async def _slowly(_call: Any, _context: Any) -> bytes:
-    async for _ in ticks(20):
-        break
+    async for _ in paced(1, 0.05):
+        pass
     return b""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.shared import background, server
-from services.shared.server import Server
+from services.shared.server import Health, Server
 from services.shared.settings import Environment, ServerSettings
 from tests.support.serving import Signer, channel_to, short_folder
 from tests.support.waiting import eventually
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from services.shared.policy import MethodPolicy
 
+SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -69,3 +71,43 @@ async def test_what_keeps_crashing_is_not_serving(crashing: str, caplog: pytest.
     crashes = [record for record in caplog.records if record.message.startswith("background task crashed")]
     assert crashes
     assert all(record.exc_info for record in crashes)
+
+
+class Recorder(Health):
+    """Remembers what was published of the whole server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: list[Any] = []
+
+    async def set(self, service: str, status: Any) -> None:
+        if not service:
+            self.published.append(status)
+        await super().set(service, status)
+
+
+async def test_one_check_that_fails_is_no_failure_and_one_that_succeeds_is_the_end_of_it() -> None:
+    signer, limiter, health = Signer(), Limiter(scale=1, redis_url=""), Recorder()
+    answers = [False, True, False, False, True, False, False, False, False, True]
+
+    async def ready() -> bool:
+        return answers[len(health.published)] if len(health.published) < len(answers) else True
+
+    async def asked() -> bool:
+        return len(health.published) >= len(answers)
+
+    async with short_folder() as folder:
+        settings = ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0)
+        running = Server(
+            settings,
+            partial(chain, verifier=signer.verifier(), limiter=limiter),
+            [],
+            ready,
+            close=[limiter.close],
+            health=health,
+        )
+        await running.start()
+        await eventually(asked)
+        await running.stop()
+    expected = [False, True, True, True, True, True, True, False, False, True]
+    assert [status == SERVING for status in health.published[: len(answers)]] == expected

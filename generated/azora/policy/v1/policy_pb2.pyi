@@ -25,6 +25,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Default value: the priority of the rate-limit tier."""
+    PRIORITY_LOW: _Priority.ValueType  # 1
+    """Rejected first."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """Rejected before calls that move money."""
+    PRIORITY_HIGH: _Priority.ValueType  # 3
+    """Rejected last."""
+    PRIORITY_CRITICAL: _Priority.ValueType  # 4
+    """Never rejected by a service for overload. For cheap calls that protect a user, such as signing out."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Priority of a call under overload: calls of a lower priority are rejected first, with RESOURCE_EXHAUSTED."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Default value: the priority of the rate-limit tier."""
+PRIORITY_LOW: Priority.ValueType  # 1
+"""Rejected first."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""Rejected before calls that move money."""
+PRIORITY_HIGH: Priority.ValueType  # 3
+"""Rejected last."""
+PRIORITY_CRITICAL: Priority.ValueType  # 4
+"""Never rejected by a service for overload. For cheap calls that protect a user, such as signing out."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 class _RateTier:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -71,6 +103,7 @@ class Policy(_message.Message):
     ACTING_USER_FIELD_FIELD_NUMBER: _builtins.int
     COUNTED_FIELD_FIELD_NUMBER: _builtins.int
     WATCH_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     rate_tier: Global___RateTier.ValueType
     """Rate-limit tier that calls are counted in. Required."""
     account_field: _builtins.str
@@ -91,6 +124,8 @@ class Policy(_message.Message):
     (google.rpc.Status). A stream that fails after its first message ends with an `error` and then the same gRPC status.
     Watches are not retried: clients reconnect and resume.
     """
+    priority: Global___Priority.ValueType
+    """Priority under overload. Defaults to that of the rate-limit tier."""
     @_builtins.property
     def access(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access]:
         """Access rules, combined with OR: any one is sufficient. At least one is required."""
@@ -112,10 +147,11 @@ class Policy(_message.Message):
         acting_user_field: _builtins.str = ...,
         counted_field: _builtins.str = ...,
         watch: _builtins.bool = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "rate_tier", b"rate_tier", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "priority", b"priority", "rate_tier", b"rate_tier", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,22 +268,26 @@ class TierLimit(_message.Message):
     PER_ADDRESS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     PER_ACCOUNT_PER_MINUTE_FIELD_NUMBER: _builtins.int
     PER_USER_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     per_address_per_minute: _builtins.int
     """Maximum calls per minute from one client address."""
     per_account_per_minute: _builtins.int
     """Maximum calls per minute for one account, identified by the policy's `account_field`."""
     per_user_per_minute: _builtins.int
     """Maximum calls per minute by one user."""
+    priority: Global___Priority.ValueType
+    """Priority of the tier's calls under overload. Required."""
     def __init__(
         self,
         *,
         per_address_per_minute: _builtins.int = ...,
         per_account_per_minute: _builtins.int = ...,
         per_user_per_minute: _builtins.int = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["per_account_per_minute", b"per_account_per_minute", "per_address_per_minute", b"per_address_per_minute", "per_user_per_minute", b"per_user_per_minute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["per_account_per_minute", b"per_account_per_minute", "per_address_per_minute", b"per_address_per_minute", "per_user_per_minute", b"per_user_per_minute", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,77 @@
+"""The way to the pool of database connections: first come, first served, and a bound for each account."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from services.shared.principal import current_request
+
+ACCOUNT_SHARE = 4
+"""An account has at most one of so many connections at once, but two where there are two."""
+
+
+@dataclass(slots=True)
+class _Account:
+    places: asyncio.Semaphore
+    users: int = field(default=0)
+    """Calls that have a place or wait for one."""
+
+
+class Gate:
+    """The places of a pool.
+
+    Work keeps its place while it waits for a lock, and what waits for a lock are mostly calls of the account that holds
+    it: without a bound of its own, one account with many calls at once would take every connection from the others.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.waiting = 0
+        """Work that waits for a place."""
+        self._places = asyncio.Semaphore(places)
+        self._max_per_account = min(places, max(2, places // ACCOUNT_SHARE))
+        self._accounts: dict[str, _Account] = {}
+
+    async def acquire(self) -> str:
+        """Wait for a place; return whose it is, for `release`: of the user of the current call, or nobody's."""
+        request = current_request()
+        user_id = request.principal.user_id if request is not None else ""
+        self.waiting += 1
+        try:
+            if user_id:
+                await self._acquire_of(user_id)
+            try:
+                await self._places.acquire()
+            except BaseException:
+                self._release_of(user_id)
+                raise
+        finally:
+            self.waiting -= 1
+        return user_id
+
+    def release(self, user_id: str) -> None:
+        """Give a place back."""
+        self._places.release()
+        self._release_of(user_id)
+
+    async def _acquire_of(self, user_id: str) -> None:
+        account = self._accounts.get(user_id)
+        if account is None:
+            account = self._accounts[user_id] = _Account(asyncio.Semaphore(self._max_per_account))
+        account.users += 1
+        try:
+            await account.places.acquire()
+        except BaseException:
+            self._leave(user_id, account)
+            raise
+
+    def _release_of(self, user_id: str) -> None:
+        if user_id:
+            account = self._accounts[user_id]
+            account.places.release()
+            self._leave(user_id, account)
+
+    def _leave(self, user_id: str, account: _Account) -> None:
+        account.users -= 1
+        if not account.users:
+            del self._accounts[user_id]

@@ -1,0 +1,149 @@
+"""What a call leaves behind in the database ends with the call, whether or not its process is there to end it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from services.shared.db import Database
+from services.shared.errors import DependencyUnavailable, Overloaded
+from services.shared.principal import Principal, Request, serve_request
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from tests.support.postgres import Clone
+
+UPDATE = text("UPDATE boxes SET n = n + 1")
+POOL_SIZE = 4
+PER_ACCOUNT = 2
+
+
+@pytest.fixture
+async def database(payment_database: Clone) -> AsyncIterator[Database]:
+    opened = Database(payment_database.owner_url, pool_size=POOL_SIZE)
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("CREATE TABLE boxes (n int NOT NULL)"))
+        await connection.execute(text("INSERT INTO boxes VALUES (0)"))
+
+    await opened.transaction(work)
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def locked(database: Database) -> AsyncIterator[None]:
+    """Keep the row locked until the end of the block."""
+    connection = await database.connect(timeout_seconds=10)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM boxes FOR UPDATE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def served(work: Callable[[], Awaitable[None]], *, user_id: str = "", seconds: float = 60) -> None:
+    """Do something as a call of this account does it."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    serve_request(Request(principal=Principal(user_id=user_id), deadline=deadline))
+    await work()
+
+
+async def updated(connection: AsyncConnection) -> None:
+    await connection.execute(UPDATE)
+
+
+async def test_a_call_waits_for_a_lock_for_less_than_its_time(database: Database) -> None:
+    async with locked(database):
+        began = time.perf_counter()
+        with pytest.raises(Overloaded):
+            await served(lambda: database.transaction(updated), seconds=0.6)
+        assert time.perf_counter() - began < 0.6
+    await database.transaction(updated)
+
+
+async def test_a_transaction_of_a_process_that_stopped_ends_with_its_deadline(database: Database) -> None:
+    """It held its locks for ten seconds. Nothing here ends the transaction in time, as if the process was frozen."""
+    entered, thawed = asyncio.Event(), asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(UPDATE)
+        entered.set()
+        await thawed.wait()
+        await connection.execute(UPDATE)
+
+    frozen = asyncio.create_task(served(lambda: database.transaction(work), seconds=0.3))
+    await entered.wait()
+    began = time.perf_counter()
+    await asyncio.create_task(served(lambda: database.transaction(updated), user_id="other"))
+    assert time.perf_counter() - began < 2
+    thawed.set()
+    with pytest.raises(DependencyUnavailable):
+        await frozen
+    await database.transaction(updated)
+
+
+async def test_a_statement_of_a_process_that_stopped_ends_with_its_deadline(database: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT pg_sleep(8)"))
+
+    began = time.perf_counter()
+    with pytest.raises(DependencyUnavailable):
+        await served(lambda: database.transaction(work), seconds=0.3)
+    assert time.perf_counter() - began < 2
+
+
+async def test_an_account_takes_its_share_of_the_connections_and_no_more(database: Database) -> None:
+    async with locked(database):
+        calls = [
+            asyncio.create_task(served(lambda: database.transaction(updated), user_id="hot")) for _ in range(POOL_SIZE)
+        ]
+        other = asyncio.create_task(served(lambda: _read(database), user_id="other"))
+        await asyncio.wait_for(other, 2)
+        assert database.connections_in_use == PER_ACCOUNT
+        assert database.work_waiting == POOL_SIZE - PER_ACCOUNT
+        calls[-1].cancel()  # While it waits for its account.
+        calls[0].cancel()  # While it waits for the lock.
+        await asyncio.wait(calls[::3])
+    await asyncio.gather(*calls[1:3])
+    assert database.work_waiting == 0
+    await served(lambda: database.transaction(updated), user_id="hot")
+
+
+async def test_the_database_is_ready_while_all_connections_wait(database: Database) -> None:
+    """Readiness queued behind the work: a locked row made the whole process NOT_SERVING."""
+    async with locked(database):
+        calls = [asyncio.create_task(database.transaction(updated)) for _ in range(2 * POOL_SIZE)]
+
+        async def taken() -> bool:
+            return database.connections_in_use == POOL_SIZE
+
+        await eventually(taken)
+        assert await database.ready()
+        assert await database.ready()
+        assert not any(call.done() for call in calls)
+    await asyncio.gather(*calls)
+
+
+async def test_readiness_comes_back_with_the_database(database: Database, payment_database: Clone) -> None:
+    assert await database.ready()
+    async with payment_database.server.connection("postgres") as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", "azora-readiness"
+        )
+    assert [await database.ready(), await database.ready()][-1]
+
+
+async def _read(database: Database) -> None:
+    async with database.reading() as connection:
+        await connection.execute(text("SELECT 1"))
