@@ -46,6 +46,7 @@ class Limiter:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._local = Windows()
         self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._shared_failed = False
         self._shared_again_at = float("-inf")
         self._connections: Any = None
         if redis_url:
@@ -115,12 +116,20 @@ class Limiter:
         self, shared: SlidingWindowCounterRateLimiter, key: tuple[str, ...], limit: int, hits: int, *, strict: bool
     ) -> tuple[bool, int, int] | None:
         if time.monotonic() >= self._shared_again_at:
+            if self._shared_failed:  # This call finds out; the others do not wait for it.
+                self._shared_again_at = time.monotonic() + STORE_RETRY_SECONDS
             try:
                 async with asyncio.timeout(2 * STORE_TIMEOUT_SECONDS):
-                    return await _window(shared, RateLimitItemPerMinute(limit), key, hits)
+                    used = await _window(shared, RateLimitItemPerMinute(limit), key, hits)
             except Exception as error:  # noqa: BLE001 - whatever the store's client raises, calls go on
+                self._shared_failed = True
                 self._shared_again_at = time.monotonic() + STORE_RETRY_SECONDS
                 logger.warning("shared rate-limit counters do not answer", extra={"error": type(error).__name__})
+            else:
+                if self._shared_failed:
+                    self._shared_failed, self._shared_again_at = False, float("-inf")
+                    logger.info("shared rate-limit counters answer again")
+                return used
         return self._local.hit(key, limit, cost=hits) if strict else None
 
 

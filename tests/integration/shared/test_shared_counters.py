@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,18 +15,20 @@ from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from azora.type.v1 import money_pb2
 from grpc import aio
 
+from interceptors import rate_limit
 from services.shared.ids import new_id
 from services.shared.server import Registration
-from tests.support.ports import accepts, free_port
-from tests.support.redis import redis_server
+from tests.support.redis import running_redis
 from tests.support.serving import Signer, channel_to, serving, short_folder
-from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.support.redis import Redis
+
 PER_ADDRESS, PER_ACCOUNT = 10, 5
 ANSWER_SECONDS = 1.0
+STORE_SECONDS = rate_limit.STORE_TIMEOUT_SECONDS
 
 
 class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
@@ -39,20 +40,10 @@ class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
 
 
 @pytest.fixture
-async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    port = free_port()
+async def redis() -> AsyncIterator[Redis]:
     async with short_folder() as folder:
-        server = await asyncio.create_subprocess_exec(
-            redis_server(),
-            *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-
-        await eventually(partial(accepts, port))
-        yield server, f"redis://127.0.0.1:{port}"
-        if server.returncode is None:
-            server.kill()
-        await server.wait()
+        with running_redis(folder) as running:
+            yield running
 
 
 @asynccontextmanager
@@ -80,9 +71,8 @@ async def login(stub: auth_service_pb2_grpc.AuthServiceAsyncStub, address: str, 
     return ""
 
 
-async def test_replicas_share_their_counters(redis: tuple[asyncio.subprocess.Process, str]) -> None:
-    _, url = redis
-    async with replica(url) as one, replica(url) as other:
+async def test_replicas_share_their_counters(redis: Redis) -> None:
+    async with replica(redis.url) as one, replica(redis.url) as other:
         answers = [await login(stub, f"10.0.0.{number}") for number in range(PER_ACCOUNT) for stub in (one, other)]
     assert answers == [""] * PER_ACCOUNT + ["RATE_LIMITED"] * PER_ACCOUNT
 
@@ -94,8 +84,7 @@ class Payments(payment_service_pb2_grpc.PaymentServiceServicer):
         return payment_service_pb2.BatchCreateTransfersResponse()
 
 
-async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio.subprocess.Process, str]) -> None:
-    _, url = redis
+async def test_replicas_count_the_items_of_a_batch_together(redis: Redis) -> None:
     signer = Signer()
     service = Registration(
         payment_service_pb2.DESCRIPTOR.services_by_name["PaymentService"],
@@ -109,7 +98,7 @@ async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio
     answers = []
     async with AsyncExitStack() as stack:
         for items in (40, 50, 10, 200):  # The limit is 60, and a call that is refused has counted as one.
-            target = await stack.enter_async_context(serving([service], signer, redis_url=url))
+            target = await stack.enter_async_context(serving([service], signer, redis_url=redis.url))
             channel = await stack.enter_async_context(channel_to(target))
             batch = payment_service_pb2.BatchCreateTransfersRequest(transfers=[one] * items)
             try:
@@ -123,13 +112,10 @@ async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
-async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
-    redis: tuple[asyncio.subprocess.Process, str], trouble: signal.Signals
-) -> None:
-    server, url = redis
-    async with replica(url) as stub:
+async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(redis: Redis, trouble: signal.Signals) -> None:
+    async with replica(redis.url) as stub:
         assert await login(stub, "10.0.1.1", "first@azora.world") == ""
-        server.send_signal(trouble)
+        redis.send(trouble)
         answers = [await login(stub, "10.0.1.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 2)]
         # Where a minute ends meanwhile, a sliding window lets one more through.
         assert answers[:PER_ADDRESS] == [""] * PER_ADDRESS
@@ -137,3 +123,25 @@ async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
         refreshed = auth_service_pb2.RefreshRequest(refresh_token="x")
         for _ in range(20):
             await stub.Refresh(refreshed, metadata=(("x-forwarded-for", "10.0.1.1"),), timeout=ANSWER_SECONDS)
+
+
+async def test_one_call_finds_out_whether_the_counters_are_back_and_no_other_waits(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All calls within half a second waited for half a second, again and again."""
+    monkeypatch.setattr(rate_limit, "STORE_RETRY_SECONDS", 0.0)
+    request = auth_service_pb2.RefreshRequest(refresh_token="x")
+    async with replica(redis.url) as stub:
+        await stub.Refresh(request)
+        redis.send(signal.SIGSTOP)
+        await stub.Refresh(request)
+        monkeypatch.setattr(rate_limit, "STORE_RETRY_SECONDS", 60.0)
+
+        async def seconds() -> float:
+            started = time.monotonic()
+            await stub.Refresh(request)
+            return time.monotonic() - started
+
+        waited = [taken for taken in await asyncio.gather(*(seconds() for _ in range(20))) if taken > STORE_SECONDS]
+        redis.send(signal.SIGCONT)
+    assert len(waited) == 1
