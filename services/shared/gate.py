@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from services.shared.errors import DependencyUnavailable
 from services.shared.principal import current_request
 
 ACCOUNT_SHARE = 4
@@ -28,12 +29,20 @@ class Gate:
     def __init__(self, places: int) -> None:
         self.waiting = 0
         """Work that waits for a place."""
+        self.shut = False
+        """Whether work is refused, waiting work too: the database does not answer."""
+        self.answered = 0
+        """Work that was done."""
         self._places = asyncio.Semaphore(places)
         self._max_per_account = min(places, max(2, places // ACCOUNT_SHARE))
         self._accounts: dict[str, _Account] = {}
 
     async def acquire(self) -> str:
-        """Wait for a place; return whose it is, for `release`: of the user of the current call, or nobody's."""
+        """Wait for a place; return whose it is, for `release`: of the user of the current call, or nobody's.
+
+        Raises DependencyUnavailable while the gate is shut.
+        """
+        self.check()
         request = current_request()
         user_id = request.principal.user_id if request is not None else ""
         self.waiting += 1
@@ -45,9 +54,17 @@ class Gate:
             except BaseException:
                 self._release_of(user_id)
                 raise
+            if self.shut:
+                self.release(user_id)
+                self.check()
         finally:
             self.waiting -= 1
         return user_id
+
+    def check(self) -> None:
+        """Raise DependencyUnavailable while the gate is shut."""
+        if self.shut:
+            raise DependencyUnavailable(retry_after_seconds=1)
 
     def release(self, user_id: str) -> None:
         """Give a place back."""

@@ -3,79 +3,111 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import signal
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from services.local.processes import identify
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from services.local.processes import Identity
     from tests.support.system import LocalSystem
 
-DIALLING = 16
+DIALLING = 8
+ATTEMPTS_PER_SECOND = 20
+APPLICATION = "azora-faults"
 OF_SERVICES = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND usename LIKE '%\\_app' AND application_name <> 'hog'
+WHERE backend_type = 'client backend' AND usename LIKE '%\\_app' AND application_name <> $1
 """
 
 
-def postgres_processes(system: LocalSystem) -> list[Identity]:
-    """Return the server and all of its processes, the sessions among them."""
-    server = system.processes()["postgres"]
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return [server, *filter(None, (identify(int(child)) for child in children))]
-
-
 @contextmanager
-def frozen_postgres(system: LocalSystem) -> Iterator[None]:
-    """Stop all of its processes until the end of the block."""
-    stopped: list[Identity] = []
-    while found := [process for process in postgres_processes(system) if process not in stopped]:
-        for process in found:
-            process.send(signal.SIGSTOP)
-        stopped += found
+def frozen_postgres(server_pid: int) -> Iterator[None]:
+    """Stop a server and all of its processes, the sessions among them, until the end of the block."""
+    stopped: list[int] = []
     try:
+        while found := [pid for pid in _processes(server_pid) if pid not in stopped]:
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            stopped += found
         yield
     finally:
-        for process in stopped:
-            process.send(signal.SIGCONT)
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
-@asynccontextmanager
-async def no_connections(system: LocalSystem) -> AsyncIterator[int]:
-    """Take every connection until the end of the block, those of the services too; give how many there are.
+def _processes(server_pid: int) -> list[int]:
+    children = Path(f"/proc/{server_pid}/task/{server_pid}/children").read_text()
+    return [server_pid, *map(int, children.split())]
 
-    Left are those that PostgreSQL keeps for superusers.
-    """
-    url = _url(system)
-    admin = await asyncpg.connect(url.replace("auth_app", "postgres"))
-    hogs: list[asyncpg.Connection[asyncpg.Record]] = []
 
-    async def take() -> None:
+class Connections:
+    """All connections of a PostgreSQL but those that it keeps for superusers, to be taken from everyone else."""
+
+    def __init__(self, url: str, admin: asyncpg.Connection[asyncpg.Record]) -> None:
+        self._url = url
+        self._admin = admin
+        self._taken: list[asyncpg.Connection[asyncpg.Record]] = []
+        self._insisting: list[asyncio.Task[None]] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, system: LocalSystem) -> AsyncIterator[Connections]:
+        """Give those of a running system, and give them back at the end of the block."""
+        url = _url(system)
+        admin = await asyncpg.connect(url.replace("auth_app", "postgres"))
+        connections = cls(url, admin)
+        try:
+            yield connections
+        finally:
+            connections.give_back()
+            await admin.close()
+
+    @property
+    def count(self) -> int:
+        """How many are taken."""
+        return len(self._taken)
+
+    async def take(self) -> None:
+        """Take all that are free."""
+        await asyncio.gather(*(self._dial() for _ in range(DIALLING)))
+
+    async def take_from_services(self) -> None:
+        """Take all: end the services' own until none has one."""
+
+        async def insist() -> None:  # Services dial as well, and as often as they can.
+            async for _ in paced(ATTEMPTS_PER_SECOND, math.inf):
+                await self._dial()
+
+        async def none_left() -> bool:
+            return not await self._admin.fetch(OF_SERVICES, APPLICATION)
+
+        self._insisting = [asyncio.create_task(insist()) for _ in range(DIALLING)]
+        await eventually(none_left, within_seconds=30)
+
+    def give_back(self) -> None:
+        """Give all back at once."""
+        for insisting in self._insisting:
+            insisting.cancel()
+        while self._taken:
+            self._taken.pop().terminate()
+
+    async def _dial(self) -> None:
         while True:
             try:
-                hogs.append(await asyncpg.connect(url, server_settings={"application_name": "hog"}))
+                taken = await asyncpg.connect(self._url, server_settings={"application_name": APPLICATION})
             except asyncpg.TooManyConnectionsError:
                 return
-
-    async def none_left() -> bool:
-        await asyncio.gather(*(take() for _ in range(DIALLING)))
-        return not await admin.fetch(OF_SERVICES)
-
-    try:
-        await eventually(none_left, within_seconds=30)
-        yield len(hogs)
-    finally:
-        for hog in hogs:
-            hog.terminate()
-        await admin.close()
+            self._taken.append(taken)
 
 
 def _url(system: LocalSystem) -> str:
