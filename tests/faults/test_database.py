@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.checked_load import late, resumed_seconds, unexcused
-from tests.support.hurt import say, seconds_of_load
-from tests.support.postgres_faults import frozen_postgres, no_connections
-from tests.support.waiting import ticks
+from tests.support.hurt import go_on, say
+from tests.support.postgres_faults import Connections, frozen_postgres
+from tests.support.waiting import paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.checked_load import CheckedLoad
     from tests.support.small_disk import SmallDisk
-    from tests.support.steady import Outcomes
     from tests.support.system import LocalSystem
 
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
@@ -32,13 +31,13 @@ RESUMED_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def survived(load: CheckedLoad, rate: int, name: str, config: pytest.Config) -> AsyncIterator[Outcomes]:
+async def survived(load: CheckedLoad, rate: int, name: str, config: pytest.Config) -> AsyncIterator[None]:
     """Run load around a fault; check all that must hold at its end and after it."""
-    async with load.running(rate) as outcomes:
-        await seconds_of_load(outcomes, 2)
-        yield outcomes
+    async with load.running(rate / 2) as outcomes:  # The other half is for what the fault makes them do.
+        await go_on(2)
+        yield
         over = time.monotonic()
-        await seconds_of_load(outcomes, RESUMED_SECONDS + 2)
+        await go_on(RESUMED_SECONDS + 2)
     resumed = resumed_seconds(outcomes, over)
     say(config, f"{name}: resumed after {resumed:.1f} s; {outcomes}")
     assert outcomes.failed, "it did not hurt"
@@ -58,20 +57,21 @@ async def test_postgres_killed(
 async def test_postgres_frozen(
     replicated: LocalSystem, checked: CheckedLoad, rate: int, pytestconfig: pytest.Config
 ) -> None:
-    async with survived(checked, rate, "PostgreSQL frozen", pytestconfig) as outcomes:
-        with frozen_postgres(replicated):
-            await seconds_of_load(outcomes, FROZEN_SECONDS)
+    async with survived(checked, rate, "PostgreSQL frozen", pytestconfig):
+        with frozen_postgres(replicated.processes()["postgres"].pid):
+            await go_on(FROZEN_SECONDS)
 
 
 async def test_postgres_out_of_connections(
     replicated: LocalSystem, checked: CheckedLoad, rate: int, pytestconfig: pytest.Config
 ) -> None:
-    async with (
-        survived(checked, rate, "PostgreSQL out of connections", pytestconfig) as outcomes,
-        no_connections(replicated) as taken,
-    ):
-        say(pytestconfig, f"{taken} connections taken")
-        await seconds_of_load(outcomes, WITHOUT_SECONDS)
+    async with Connections.of(replicated) as connections:
+        await connections.take()  # Before the load: PostgreSQL is busy with that for seconds.
+        async with survived(checked, rate, "PostgreSQL out of connections", pytestconfig):
+            await connections.take_from_services()
+            say(pytestconfig, f"{connections.count} connections taken")
+            await go_on(WITHOUT_SECONDS)
+            connections.give_back()
 
 
 async def test_postgres_out_of_disk(
@@ -80,10 +80,7 @@ async def test_postgres_out_of_disk(
     assert disk.way, "needs the permission to mount: root's, a user namespace's, or sudo's without a password"
     say(pytestconfig, f"disk: {disk.way}")
     server = replicated.processes()["envoy"]  # It sees the disk, and is there whatever PostgreSQL does.
-    async with survived(checked, rate, "PostgreSQL out of disk", pytestconfig) as outcomes:
-        until = outcomes.elapsed + WITHOUT_SECONDS
-        async for _ in ticks(5):
+    async with survived(checked, rate, "PostgreSQL out of disk", pytestconfig):
+        async for _ in paced(5, WITHOUT_SECONDS):
             disk.fill(server)
-            if outcomes.elapsed > until:
-                break
         disk.clear(server)

@@ -126,34 +126,34 @@ class ApiLedger:
             token = response.next_page_token
         return findings
 
-    async def made(self, call: Call) -> str:
+    async def made(self, call: Call, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
         """Send a call, once, and return the ID of what it made. Raises the error that it is answered."""
         amount, key, metadata = azr(call.amount), call.key, self._callers.user(call.user)
         match call.kind:
             case "earn":
                 earn = pb.EarnRequest(user_id=call.user, amount=amount, reference=key, request_id=key)
                 return (
-                    await self._payments.Earn(earn, metadata=self._callers.granting, timeout=TIMEOUT_SECONDS)
+                    await self._payments.Earn(earn, metadata=self._callers.granting, timeout=timeout_seconds)
                 ).transaction.id
             case "pay":
                 pay = pb.CreatePaymentRequest(
                     type=payment_pb2.PAYMENT_TYPE_DONATION, amount=amount, request_id=key, description="Bread"
                 )
-                return (await self._payments.CreatePayment(pay, metadata=metadata, timeout=TIMEOUT_SECONDS)).payment.id
+                return (await self._payments.CreatePayment(pay, metadata=metadata, timeout=timeout_seconds)).payment.id
             case "hold":
                 hold = pb.CreateHoldRequest(amount=amount, request_id=key)
-                return (await self._payments.CreateHold(hold, metadata=metadata, timeout=TIMEOUT_SECONDS)).hold.id
+                return (await self._payments.CreateHold(hold, metadata=metadata, timeout=timeout_seconds)).hold.id
             case "capture":
                 capture = pb.CaptureHoldRequest(hold_id=call.target, request_id=key)
                 return (
-                    await self._payments.CaptureHold(capture, metadata=metadata, timeout=TIMEOUT_SECONDS)
+                    await self._payments.CaptureHold(capture, metadata=metadata, timeout=timeout_seconds)
                 ).payment.id
             case "release":
                 release = pb.ReleaseHoldRequest(hold_id=call.target, request_id=key)
-                return (await self._payments.ReleaseHold(release, metadata=metadata, timeout=TIMEOUT_SECONDS)).hold.id
+                return (await self._payments.ReleaseHold(release, metadata=metadata, timeout=timeout_seconds)).hold.id
             case _:
                 refund = pb.CreateRefundRequest(payment_id=call.target, amount=amount, request_id=key)
-                return (await self._payments.CreateRefund(refund, metadata=metadata, timeout=TIMEOUT_SECONDS)).refund.id
+                return (await self._payments.CreateRefund(refund, metadata=metadata, timeout=timeout_seconds)).refund.id
 
 
 def refusal(error: aio.AioRpcError) -> Answer:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from azora import client
 from grpc import aio
@@ -13,28 +15,39 @@ from tests.support import api_ledger
 from tests.support.api_ledger import Callers, PersistentLedger
 from tests.support.checker import Answer, History, check
 from tests.support.people import People
-from tests.support.steady import SteadyLoad
+from tests.support.steady import DEADLINE_SECONDS, SteadyLoad
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
     import httpx
 
-    from tests.support.steady import Outcomes, Payer
+    from tests.support.api_ledger import ApiLedger
+    from tests.support.checker import Call
+    from tests.support.steady import Outcomes
     from tests.support.system import LocalSystem
 
 SLACK_SECONDS = 0.5
 EXCUSES = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
 """What calls may be answered that fail for a fault of the database."""
-PATHS = {
+CONNECTIONS = 16
+"""The edge takes 64 calls at once on each: together more than there are when none is answered."""
+_payments = "/azora.payment.v1.PaymentService"
+_paths = {
     "mesh": "/azora.auth.v1.TokenService/GetJwks",
     "profile": "/azora.auth.v1.AuthService/GetProfile",
     "course": "/azora.education.v1.CourseService/GetCourse",
     "enrollments": "/azora.education.v1.EnrollmentService/ListEnrollments",
     "wallet": "/azora.payment.v1.WalletService/GetWallet",
+    "earn": f"{_payments}/Earn",
+    "pay": f"{_payments}/CreatePayment",
+    "hold": f"{_payments}/CreateHold",
+    "capture": f"{_payments}/CaptureHold",
+    "release": f"{_payments}/ReleaseHold",
+    "refund": f"{_payments}/CreateRefund",
 }
 _policies = load_contract().policies()
-DEADLINES = {name: _policies[path].timeout_seconds for name, path in PATHS.items()} | {
-    "pay": api_ledger.TIMEOUT_SECONDS
-}
+DEADLINES = {name: _policies[path].timeout_seconds for name, path in _paths.items()}
 """Seconds after which calls must have ended."""
 
 
@@ -43,9 +56,9 @@ class CheckedLoad(SteadyLoad):
 
     def __init__(self, system: LocalSystem, http: httpx.AsyncClient) -> None:
         """Call without any retries."""
-        super().__init__(system, http, retries=False)
+        super().__init__(system, http, retries=False, channels=CONNECTIONS)
         self._chance = random.Random(2026)  # noqa: S311 - not a secret
-        self._ledger: PersistentLedger
+        self._ledgers: list[PersistentLedger]
         self._history: History
 
     async def prepare(self) -> None:
@@ -54,15 +67,24 @@ class CheckedLoad(SteadyLoad):
         users = {payer.user_id: payer.metadata for payer in self._payers}
         admin = (await People(self._http).admin())["authorization"].removeprefix("Bearer ")
         callers = Callers(users.__getitem__, client.bearer(admin), client.bearer(admin))
-        self._ledger = PersistentLedger(self._channels[0], callers)
-        earlier = {entry.transaction for entry in await self._ledger.entries()}
+        self._ledgers = [PersistentLedger(channel, callers) for channel in self._channels]
+        earlier = {entry.transaction for entry in await self._ledgers[0].entries()}
         self._history = History(list(users), earlier=earlier)
 
-    async def _pay(self, channel: aio.Channel, payer: Payer, key: str) -> None:
-        """Make a call of any kind, in place of a payment; a refusal is an answer like any other."""
-        call = self._history.choose(self._chance)
+    def _turns(self) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """Give the steady load's calls, with one of any kind in place of each payment."""
+        ledgers = itertools.cycle(self._ledgers)
+        for name, call in super()._turns():
+            if name == "pay":
+                chosen = self._history.choose(self._chance)
+                yield chosen.kind, partial(self._keyed, next(ledgers), chosen)
+            else:
+                yield name, call
+
+    async def _keyed(self, ledger: ApiLedger, call: Call) -> None:
+        """Make a call and note its answer; a refusal is an answer like any other."""
         try:
-            answer = Answer(await self._ledger.made(call))
+            answer = Answer(await ledger.made(call, timeout_seconds=DEADLINE_SECONDS))
         except aio.AioRpcError as error:
             answer = api_ledger.refusal(error)
             self._history.record(call, answer)
@@ -73,7 +95,7 @@ class CheckedLoad(SteadyLoad):
 
     async def check(self) -> list[str]:
         """Return what is wrong with the ledger, now that the load has ended."""
-        return await check(self._ledger, self._history)
+        return await check(self._ledgers[0], self._history)
 
 
 def late(outcomes: Outcomes) -> list[str]:
