@@ -47,6 +47,8 @@ READY_SECONDS = 1.0
 """Time that the database has to answer whether it is there."""
 PROBE_SECONDS = 0.25
 """Pause between two probes."""
+REDIAL_SECONDS = 0.1
+"""Pause after a refused connection. PostgreSQL forks for each it refuses, while it recovers from a crash, too."""
 SILENT = logging.WARNING, "database does not answer; refusing work"
 ANSWERS = logging.INFO, "database answers again"
 LOCK_TIMEOUT_SECONDS = 2.0
@@ -132,6 +134,7 @@ class Database:
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
         self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
         self._pooled: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
+        self._dial_at = float("-inf")
         self._dialling: set[asyncio.Timeout] = set()
         self._probing = asyncio.Lock()
         self._probe: asyncpg.Connection[asyncpg.Record] | None = None
@@ -255,14 +258,21 @@ class Database:
         return connection
 
     async def _dial(self, *, server_settings: Mapping[str, str], **options: Any) -> asyncpg.Connection[asyncpg.Record]:
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS) as limit:
-            self._dialling.add(limit)
-            try:
-                return await asyncpg.connect(
-                    self._dsn, timeout=None, server_settings={"timezone": "UTC", **server_settings}, **options
-                )
-            finally:
-                self._dialling.discard(limit)
+        clock = asyncio.get_running_loop()
+        if clock.time() < self._dial_at:
+            raise ConnectionRefusedError("the database refused a connection just now")
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS) as limit:
+                self._dialling.add(limit)
+                try:
+                    return await asyncpg.connect(
+                        self._dsn, timeout=None, server_settings={"timezone": "UTC", **server_settings}, **options
+                    )
+                finally:
+                    self._dialling.discard(limit)
+        except (*DRIVER_ERRORS, OSError):
+            self._dial_at = clock.time() + REDIAL_SECONDS
+            raise
 
     async def close(self) -> None:
         """Close all connections."""

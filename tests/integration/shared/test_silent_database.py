@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from services.shared.db import DRIVER_ERRORS, PROBE_SECONDS, READY_SECONDS, Database
+from services.shared.db import DRIVER_ERRORS, PROBE_SECONDS, READY_SECONDS, REDIAL_SECONDS, Database
 from services.shared.errors import DependencyUnavailable
 from tests.support.postgres_faults import frozen_postgres
+from tests.support.serving import short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -105,3 +106,27 @@ async def test_a_database_that_answers_work_is_not_silent(database: Database, pa
         assert await database.ready()
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_database_that_refuses_connections_is_not_asked_for_one_by_every_call() -> None:
+    """A PostgreSQL that recovered from a crash was slowed down by hundreds of connections a second."""
+    dialled = 0
+
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal dialled
+        dialled += 1
+        writer.close()
+
+    async with short_folder() as folder:
+        server = await asyncio.start_unix_server(refuse, f"{folder}/.s.PGSQL.5432")
+        database = Database(f"postgresql+asyncpg://app@/payment?host={folder}&port=5432", pool_size=POOL_SIZE)
+        began = time.monotonic()
+        for _ in range(50):
+            with pytest.raises(DependencyUnavailable):
+                await read(database)
+            with pytest.raises(DependencyUnavailable):
+                await write(database)
+        assert dialled <= 1 + (time.monotonic() - began) / REDIAL_SECONDS
+        await database.close()
+        server.close()
+        await server.wait_closed()
