@@ -51,6 +51,7 @@ async def test_counters_away(
             if number is signal.SIGSTOP:
                 counters.send(signal.SIGCONT)
             else:
+                counters.kill()
                 counters.start()
             await eventually(lambda: _counting(replicated), within_seconds=BACK_SECONDS)
             await go_on(1)
