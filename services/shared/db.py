@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -162,7 +163,7 @@ class Database:
         locked by someone else.
         """
         for attempt in range(ATTEMPTS):
-            place = await self._gate.acquire()
+            place, answered = await self._gate.acquire(), False
             try:
                 async with self._engine.begin() as connection:
                     result = await work(connection)
@@ -170,10 +171,10 @@ class Database:
                 if not _may_run_again(_driver_error(error)):
                     raise self.named(error) from None
             else:
-                self._gate.answered += 1
+                answered = True
                 return result
             finally:
-                self._gate.release(place)
+                self._gate.release(place, answered=answered)
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise Overloaded(retry_after_seconds=1)
 
@@ -210,7 +211,6 @@ class Database:
         Work that waits for connections or locks says nothing about the database.
         """
         async with self._probing:
-            answered = self._gate.answered
             try:
                 async with asyncio.timeout(READY_SECONDS):
                     if self._probe is None or self._probe.is_closed():
@@ -220,7 +220,7 @@ class Database:
                 if self._probe is not None:
                     self._probe.terminate()
                     self._probe = None
-                if self._gate.answered != answered:
+                if time.monotonic() - self._gate.answer_time < READY_SECONDS / 2:
                     return True
                 self._refuse(isinstance(error, TimeoutError))
                 return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 from services.shared.errors import DependencyUnavailable
@@ -31,8 +32,8 @@ class Gate:
         """Work that waits for a place."""
         self.shut = False
         """Whether work is refused, waiting work too: the database does not answer."""
-        self.answered = 0
-        """Work that was done."""
+        self.answer_time = float("-inf")
+        """When work was last done, on the system's monotonic clock, in seconds."""
         self._places = asyncio.Semaphore(places)
         self._max_per_account = min(places, max(2, places // ACCOUNT_SHARE))
         self._accounts: dict[str, _Account] = {}
@@ -66,8 +67,10 @@ class Gate:
         if self.shut:
             raise DependencyUnavailable(retry_after_seconds=1)
 
-    def release(self, user_id: str) -> None:
-        """Give a place back."""
+    def release(self, user_id: str, *, answered: bool = False) -> None:
+        """Give a place back, and note whether the work was done."""
+        if answered:
+            self.answer_time = time.monotonic()
         self._places.release()
         self._release_of(user_id)
 

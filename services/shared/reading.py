@@ -136,8 +136,7 @@ class ReadConnection:
         try:
             await self._close()
         finally:
-            self._gate.answered += error is None
-            self._gate.release(self._place)
+            self._gate.release(self._place, answered=error is None)
 
     async def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
