@@ -6,20 +6,15 @@ Calls end in time and say why, nothing that was acknowledged is lost, and the se
 from __future__ import annotations
 
 import signal
-import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.checked_load import late, resumed_seconds, unexcused
-from tests.support.hurt import go_on, say
+from tests.support.hurt import go_on, say, survived
 from tests.support.postgres_faults import Connections, frozen_postgres
 from tests.support.waiting import paced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.support.checked_load import CheckedLoad
     from tests.support.small_disk import SmallDisk
     from tests.support.system import LocalSystem
@@ -27,24 +22,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 FROZEN_SECONDS = 10.0
 WITHOUT_SECONDS = 5.0
-RESUMED_SECONDS = 5.0
-
-
-@asynccontextmanager
-async def survived(load: CheckedLoad, rate: int, name: str, config: pytest.Config) -> AsyncIterator[None]:
-    """Run load around a fault; check all that must hold at its end and after it."""
-    async with load.running(rate / 2) as outcomes:  # The other half is for what the fault makes them do.
-        await go_on(2)
-        yield
-        over = time.monotonic()
-        await go_on(RESUMED_SECONDS + 2)
-    resumed = resumed_seconds(outcomes, over)
-    say(config, f"{name}: resumed after {resumed:.1f} s; {outcomes}")
-    assert outcomes.failed, "it did not hurt"
-    assert late(outcomes) == []
-    assert unexcused(outcomes) == []
-    assert resumed < RESUMED_SECONDS
-    assert await load.check() == []
 
 
 async def test_postgres_killed(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.support.checked_load import CheckedLoad
+from tests.support.checked_load import CheckedLoad, late, resumed_seconds, unexcused
 from tests.support.ports import free_port
 from tests.support.redis import running_redis
 from tests.support.services import SERVICES
@@ -31,6 +33,7 @@ CERTIFICATE_SECONDS = 18.0
 """Lifetime of certificates; they are renewed after two thirds of it."""
 RATE_LIMIT_SCALE = 30
 """More than the load needs, and little enough for a test to guess passwords until it is refused."""
+RESUMED_SECONDS = 5.0
 CARRIED = pytest.StashKey[int]()
 
 
@@ -140,3 +143,20 @@ async def renewals(system: LocalSystem, count: int) -> None:
         return renewed() >= wanted
 
     await eventually(enough, within_seconds=(count + 1) * CERTIFICATE_SECONDS)
+
+
+@asynccontextmanager
+async def survived(load: CheckedLoad, rate: int, name: str, config: pytest.Config) -> AsyncIterator[None]:
+    """Run load around a fault; check all that must hold at its end and after it."""
+    async with load.running(rate / 2) as outcomes:  # The other half is for what the fault makes them do.
+        await go_on(2)
+        yield
+        over = time.monotonic()
+        await go_on(RESUMED_SECONDS + 2)
+    resumed = resumed_seconds(outcomes, over)
+    say(config, f"{name}: resumed after {resumed:.1f} s; {outcomes}")
+    assert outcomes.failed, "it did not hurt"
+    assert late(outcomes) == []
+    assert unexcused(outcomes) == []
+    assert resumed < RESUMED_SECONDS
+    assert await load.check() == []
