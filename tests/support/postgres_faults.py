@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DIALLING = 8
 ATTEMPTS_PER_SECOND = 20
 APPLICATION = "azora-faults"
+FOR_ALL = "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
 OF_SERVICES = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND usename LIKE '%\\_app' AND application_name <> $1
@@ -88,8 +89,10 @@ class Connections:
             async for _ in paced(ATTEMPTS_PER_SECOND, math.inf):
                 await self._dial()
 
+        most = await self._admin.fetchval(FOR_ALL) - 1  # This connection is another.
+
         async def none_left() -> bool:
-            return not await self._admin.fetch(OF_SERVICES, APPLICATION)
+            return not await self._admin.fetch(OF_SERVICES, APPLICATION) and self.count >= most
 
         self._insisting = [asyncio.create_task(insist()) for _ in range(DIALLING)]
         await eventually(none_left, within_seconds=30)

@@ -48,6 +48,7 @@ class SmallDisk:
 @contextmanager
 def small_disk(folder: Path) -> Iterator[SmallDisk]:
     """Give a disk on `folder`, which is there and empty: for the processes that it runs, or for all until the end."""
+    own: tuple[str, ...]
     mount = f'mount -t tmpfs -o size={SIZE_MIB}m,mode=711 azora "$0"'
     if os.geteuid() == 0:
         own = ("unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', str(folder))
