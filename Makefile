@@ -59,15 +59,17 @@ reset: .venv/.run ## Delete the local system's data
 
 
 .PHONY: test
-test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; coverage must reach 90 %
+test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; with COVERAGE=1 coverage must reach 90 %
+	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,test_ledger_locks.py test_replicas.py test_database.py test_counters.py) $(ARGS))
+	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,test_ledger_locks.py test_replicas.py test_database.py test_counters.py) $(ARGS)
+	$(BIN)/coverage run -m "$${tests[@]}"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
 
 .PHONY: test-faults
 test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short ones are part of `make test`
-	$(BIN)/pytest tests/faults --kills 2 --ignore=tests/faults/test_replicas_short.py $(ARGS)
+	$(BIN)/pytest tests/faults --kills 2 --seconds 30 --ignore=tests/faults/test_replicas_short.py $(ARGS)
 
 .PHONY: test-tools
 test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests

@@ -21,6 +21,7 @@ from bench import writes
 from bench.calls import Stage
 from bench.compare import Result, interleaved
 from bench.errors import BenchmarkError
+from bench.ledger import Ledger
 from bench.load import H2LOAD
 from bench.profiles import profile
 from bench.report import print_report
@@ -34,6 +35,8 @@ PAGE_SIZE = 20
 QUICK, FULL = (5, 1.5), (7, 3.0)
 """Rounds, and seconds of each."""
 LOGIN_ROUNDS, LOGIN_SECONDS = 3, 5
+LONG_HISTORY = 1_000_000
+"""Entries."""
 
 
 def main() -> None:
@@ -41,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="every row: longer rounds, one caller, and writes")
+    parser.add_argument("--full", action="store_true", help="every row: longer rounds, one caller, writes, the ledger")
     parser.add_argument("--rounds", type=int, help="rounds of each comparison")
     parser.add_argument("--seconds", type=float, help="length of a round")
     parser.add_argument("--callers", type=int, default=16, help="callers at once")
@@ -85,7 +88,7 @@ async def _run(options: argparse.Namespace) -> None:
             await people.write_courses(options.courses)
             stage = await Stage.set(stack, private, system, people)
             await stage.check_agreement()
-            await (_profile(private, stage) if options.profile else _measure(options, stage, begun))
+            await (_profile(private, stage) if options.profile else _measure(options, stage, private, begun))
 
 
 def _folders(folder: Path) -> tuple[Path, Path]:
@@ -104,7 +107,7 @@ async def _profile(folder: Path, stage: Stage) -> None:
         print(f"\n{name}: {await profile(folder, stage.system, service, request, callers=16, seconds=3)}")
 
 
-async def _measure(options: argparse.Namespace, stage: Stage, begun: float) -> None:
+async def _measure(options: argparse.Namespace, stage: Stage, folder: Path, begun: float) -> None:
     rounds, seconds = FULL if options.full else QUICK
     rounds, seconds = options.rounds or rounds, options.seconds or seconds
     wanted = [*stage.quick(), *(stage.more() if options.full else ())]
@@ -123,6 +126,10 @@ async def _measure(options: argparse.Namespace, stage: Stage, begun: float) -> N
     results.append(Result("make run, warm, from start to healthy", stage.system.start_seconds, "s", 5, 4))
     if options.full and not options.only:
         results += await _write(stage, measured, rounds=rounds, callers=options.callers, seconds=seconds)
+        _say("ledger")
+        async with AsyncExitStack() as stack:
+            ledger = await Ledger.set(stack, folder, stage.system)
+            results += await ledger.results(measured, rounds=rounds, seconds=seconds, entries=LONG_HISTORY)
     rows = f"{rounds} rounds of {seconds:g} s at {options.callers} callers, {options.courses} courses"
     print_report(results, measured, f"{rows}; the whole took {time.monotonic() - begun:.0f} s.")
 

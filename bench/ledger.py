@@ -1,9 +1,8 @@
-"""Measures postings at the ledger, without gRPC, beside one PL/pgSQL function that writes the very same tables.
+"""Measures the ledger beside what writes the very same tables: python -m bench.ledger [--seconds S] [--rounds N].
 
-    python -m bench.ledger [--seconds S] [--rounds N]
-
-Both write to one PostgreSQL with synchronous_commit on, in turns. A payment is decided, chained, keyed and answered in
-either; times differ from machine to machine, the ratios within one run are what to compare.
+All run on the system's own PostgreSQL, as `azora up` starts it, with synchronous_commit on: one PL/pgSQL function under
+pgbench, FastAPI with SQLAlchemy's ORM, the ledger in this process, Payment over gRPC at its socket, and over JSON
+through Envoy. Each payment is keyed, decided, chained and answered. `make bench FULL=1` prints the same rows.
 """
 
 from __future__ import annotations
@@ -12,24 +11,31 @@ import argparse
 import asyncio
 import hashlib
 import random
-import re
-import statistics
-import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import asyncpg
+import orjson
 import psutil
 import uvloop
+from azora.payment.v1 import payment_pb2
 from azora.payment.v1 import payment_service_pb2 as pb
 
-from bench.ledger_peer import COMMIT, FILL, FUNCTION, HOT, RANDOM
-from services.local import postgres
+from bench import histories, many, peers
+from bench.client import Request
+from bench.compare import Result, Rounds
+from bench.ledger_peer import COMMIT, FILL, FUNCTION, HOT, RANDOM, Pgbench
+from bench.processes import cpu_seconds
+from bench.report import print_report
+from bench.statistics import Round, cpu_ratio, median_of, throughput_ratio
+from bench.system import running_system
+from services.auth.app import assemble
+from services.auth.settings import AuthSettings
 from services.payment.app import EVENTS, KINDS
 from services.payment.holds.model import Order, PaymentType
 from services.payment.ledger.model import STRIPES, AccountKey, AccountKind
@@ -38,154 +44,241 @@ from services.payment.payments import convert
 from services.payment.payments.commands import CreatePayment, Earn
 from services.payment.payments.model import Earning
 from services.shared.db import Database
+from services.shared.errors import DependencyUnavailable
 from services.shared.idempotency import Idempotent
 from services.shared.ids import new_id
-from services.shared.migrations import upgrade
 from services.shared.money import Money
 from services.shared.outbox import Outbox
-from tests.support.statistics import percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncpg
 
-    from services.local.postgres import Cluster
+    from bench.peers import Peer
+    from bench.system import System
 
-WALLETS, FUNDS_MINOR = 2000, 1_000_000_000
+WALLETS, FUNDS_MINOR, FUNDED_AT_ONCE = 2000, 1_000_000_000, 50
 WINDOW = timedelta(days=14)
 METHOD = "azora.payment.v1.CreatePaymentRequest"
-DEFAULT_RIGHTS = (
-    "ALTER DEFAULT PRIVILEGES FOR ROLE payment_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO payment_app"
-)
+PAY = "/azora.payment.v1.PaymentService/CreatePayment"
+WARM_UP_SECONDS = 1.0
+CALLERS = 64
+FUNCTION_NAME, LEDGER, GRPC, JSON, ORM = "PL/pgSQL", "ledger", "azora, gRPC", "azora, JSON", "FastAPI + ORM"
+BARE = "one bare commit"
+GROUPS = 50
+"""Groups whose round trips are counted."""
+
+Run: TypeAlias = Callable[[int, float], Awaitable[Round]]
+"""Measures one subject: so many callers, for so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """Throughput and latency of one subject in one round."""
+class Ledger:
+    """The system's ledger, all that is compared with it, and who pays."""
 
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float
-    """CPU time of a posting, of all that takes part: the caller too, which in either case makes the load."""
+    system: System
+    pgbench: Pgbench
+    url: str
+    """Of Payment's database, in its own role."""
+    orm: Peer
+    tokens: Mapping[str, str]
+    """Access tokens of the payers."""
 
+    @classmethod
+    async def set(cls, stack: AsyncExitStack, folder: Path, system: System) -> Ledger:
+        """Open and fund wallets, and start the peers, which end with the stack."""
+        users = [new_id() for _ in range(WALLETS)]
+        url = _as(system.database_url("payment"), "payment_app")
+        database = Database(url)
+        writer = Writer(database, KINDS, Outbox("payment", EVENTS))
+        for start in range(0, WALLETS, FUNDED_AT_ONCE):
+            await asyncio.gather(*(_fund(writer, user) for user in users[start : start + FUNDED_AT_ONCE]))
+        await database.close()
+        async with system.connection("payment") as connection:
+            await _install(connection, users)
+        orm = await stack.enter_async_context(peers.fastapi_payments(folder, system, url))
+        return cls(system, Pgbench(system), url, orm, await _tokens(system, users))
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A comparison: its name, callers, and whether all pay from one wallet."""
+    async def pay(self, users: Sequence[str], callers: int, seconds: float) -> Round:
+        """Pay through a ledger in this process, on the event loop that services run on."""
+        return await asyncio.to_thread(uvloop.run, self._pay(users, callers, seconds))
 
-    name: str
-    callers: int
-    hot: bool = False
+    async def _pay(self, users: Sequence[str], callers: int, seconds: float) -> Round:
+        database = Database(self.url)
+        writer = Writer(database, KINDS, Outbox("payment", EVENTS))
+        processes = (psutil.Process(), self.system.postgres())
+        try:
+            await pay(writer, users, callers, WARM_UP_SECONDS / 2)
+            before, begun = _cpu(processes), time.perf_counter()
+            latencies = await pay(writer, users, callers, seconds)
+            return Round(len(latencies), time.perf_counter() - begun, _cpu(processes) - before, latencies)
+        finally:
+            await database.close()
 
+    def over_grpc(self, users: Sequence[str]) -> Run:
+        """Return what pays over gRPC at the service's socket."""
+        message = pb.CreatePaymentRequest(type=payment_pb2.PAYMENT_TYPE_SUBSCRIPTION)
+        message.amount.minor_units, message.amount.currency = 1, "AZR"
+        target, body = self.system.socket("payment"), message.SerializeToString()
+        requests = [Request(target, PAY, self._bearer(user), body, grpc=True) for user in users]
+        return sending(requests, self.system.behind_socket("payment"))
 
-ROWS = (Row("random wallets", 64), Row("random wallets", 16), Row("one wallet", 64, hot=True), Row("random wallets", 1))
+    def over_json(self, users: Sequence[str]) -> Run:
+        """Return what pays over JSON through Envoy."""
+        body = orjson.dumps({"type": "PAYMENT_TYPE_SUBSCRIPTION", "amount": {"minorUnits": "1", "currency": "AZR"}})
+        requests = [Request(self.system.edge, "/v1/payments", self._bearer(user), body) for user in users]
+        return sending(requests, self.system.behind_edge("payment"))
 
-
-class Bench:
-    """The ledger and its peer on one database."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self._cluster = cluster
-        self._folder = folder
-        self._database = Database(cluster.url("payment", "payment_app"))
-        outbox = Outbox("payment", EVENTS)
-        self._writer = Writer(self._database, KINDS, outbox)
-        self._users: list[str] = []
-        self._postmaster = psutil.Process(int((cluster.data / "postmaster.pid").read_text().split()[0]))
-
-    async def prepare(self) -> None:
-        """Migrate, open the wallets, and install the peer's function."""
-        await upgrade("payment", self._cluster.url("payment", "payment_owner"))
-        self._users = [new_id() for _ in range(WALLETS)]
-        funded = (self._writer.run(Earn(Earning(user, Money(FUNDS_MINOR), user, ""), "bench")) for user in self._users)
-        await asyncio.gather(*funded)
-        owner = await asyncpg.connect(self._cluster.url("payment", "payment_owner", "postgresql"))
-        await owner.executemany(
-            "INSERT INTO accounts (id, kind, owner_id, currency, stripe) VALUES ($1, 'REVENUE', $2, 'AZR', $3)"
-            " ON CONFLICT DO NOTHING",
-            [
-                (key.id, key.owner_id, key.stripe)
-                for key in (AccountKey.system(AccountKind.REVENUE, stripe, "AZR") for stripe in range(STRIPES))
-            ],
-        )
-        await owner.execute(FUNCTION)
-        await owner.execute(FILL)
-        await owner.execute("CREATE TABLE bench_commits (id bigint GENERATED ALWAYS AS IDENTITY, t text)")
-        await owner.close()
-
-    async def ledger(self, row: Row, seconds: float) -> Load:
-        """Pay through the writer."""
-        latencies: list[float] = []
-        cpu = self._cpu_seconds()
-        began = time.perf_counter()
-
-        async def caller() -> None:
-            while time.perf_counter() - began < seconds:
-                user = self._users[0] if row.hot else random.choice(self._users)  # noqa: S311 - a load
-                sent = time.perf_counter()
-                await self._writer.answer(_payment(user), _keyed(user))
-                latencies.append(time.perf_counter() - sent)
-
-        await asyncio.gather(*(caller() for _ in range(row.callers)))
-        elapsed = time.perf_counter() - began
-        return _load(latencies, elapsed, self._cpu_seconds() - cpu)
-
-    async def peer(self, script: str, callers: int, seconds: float) -> Load:
-        """Run a script by pgbench."""
-        path, log = self._folder / "script.sql", self._folder / "pgbench"
-        path.write_text(script)
-        command = [
-            *(
-                str(self._cluster.binaries / "bin" / "pgbench"),
-                "-n",
-                "-M",
-                "prepared",
-                "-f",
-                str(path),
-                "-T",
-                str(int(seconds)),
-            ),
-            *("-c", str(callers), "-j", "2" if callers > 1 else "1", "-l", f"--log-prefix={log}"),
-            *("-h", str(self._cluster.sockets), "-p", str(postgres.PORT), "-U", "payment_app", "payment"),
+    def over_orm(self, users: Sequence[str]) -> Run:
+        """Return what pays at the peer on FastAPI."""
+        body = orjson.dumps({"type": "PAYMENT_TYPE_SUBSCRIPTION", "amount": {"minorUnits": 1, "currency": "AZR"}})
+        requests = [
+            Request(
+                self.orm.target, "/payments", {"authorization": f"Bearer {peers.token(user, self.orm.token)}"}, body
+            )
+            for user in users
         ]
-        cpu = self._cpu_seconds()
-        process = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
-        output = process.stdout + process.stderr
-        found = re.search(r"tps = ([\d.]+)", output)
-        if process.returncode or not found:
-            raise SystemExit(output)
-        cpu = self._cpu_seconds() - cpu
-        files = list(self._folder.glob("pgbench*"))
-        latencies = [int(line.split()[2]) / 1e6 for file in files for line in file.read_text().splitlines()]
-        for file in files:
-            file.unlink()
-        return _load(latencies, len(latencies) / float(found[1]), cpu)
+        return sending(requests, self.orm.processes)
 
-    def _cpu_seconds(self) -> float:
-        """Return the CPU time so far of this process, of programs it ran, and of PostgreSQL with ended sessions."""
-        ours, theirs = psutil.Process().cpu_times(), self._postmaster.cpu_times()
-        used = sum(ours[:4]) + sum(theirs[:4])
-        for session in self._postmaster.children():
-            with suppress(psutil.NoSuchProcess):
-                used += sum(session.cpu_times()[:2])
-        return used
+    async def results(self, measured: dict[str, Rounds], *, rounds: int, seconds: float, entries: int) -> list[Result]:
+        """Measure all rows."""
+        users = list(self.tokens)
+        one = users[:1]
+        rows: dict[str, tuple[int, dict[str, Run]]] = {
+            "payment, random wallets": (
+                CALLERS,
+                {
+                    FUNCTION_NAME: self._script(RANDOM.format(payers=WALLETS)),
+                    LEDGER: self._ledger(users),
+                    GRPC: self.over_grpc(users),
+                    JSON: self.over_json(users),
+                    ORM: self.over_orm(users),
+                },
+            ),
+            "payment, one wallet": (
+                CALLERS,
+                {FUNCTION_NAME: self._script(HOT), LEDGER: self._ledger(one), GRPC: self.over_grpc(one)},
+            ),
+            "payment, 1 caller": (
+                1,
+                {
+                    BARE: self._script(COMMIT),
+                    FUNCTION_NAME: self._script(RANDOM.format(payers=WALLETS)),
+                    LEDGER: self._ledger(users),
+                    GRPC: self.over_grpc(users),
+                },
+            ),
+        }
+        for name, (callers, runs) in rows.items():
+            measured[name] = await by_turns(runs, rounds=rounds, callers=callers, seconds=seconds)
+        spread, hot, alone = (measured[name] for name in rows)
+        return [
+            _over("payments at the ledger: over PL/pgSQL", spread[LEDGER], spread[FUNCTION_NAME], 1.0, 1.5),
+            _over("payments through gRPC: over PL/pgSQL", spread[GRPC], spread[FUNCTION_NAME], 0.5, 0.8),
+            _over("payments through Envoy, JSON: over FastAPI + ORM", spread[JSON], spread[ORM], 4, 6),
+            _over("payments of one wallet through gRPC: over PL/pgSQL", hot[GRPC], hot[FUNCTION_NAME], 2, 3),
+            Result("one caller through gRPC, p50 above two bare commits", _above_commits(alone, GRPC), "ms", 1.5, 1),
+            Result("one caller at the ledger, p50 above two bare commits", _above_commits(alone, LEDGER), "ms"),
+            Result("round trips of a group, look-up included", await self.round_trips(), "trips", 7, 6),
+            *await histories.results(self, measured, rounds=rounds, seconds=seconds, entries=entries),
+        ]
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._database.close()
+    async def round_trips(self) -> float:
+        """Return the round trips of a payment whose wallet is looked up, from a writer that is warm."""
+        counted = Counted(self.url)
+        writer = Writer(counted, KINDS, Outbox("payment", EVENTS))
+        try:
+            first, *others = list(self.tokens)[: GROUPS + 1]
+            await pay(writer, [first], 1, WARM_UP_SECONDS / 2)
+            counted.statements = 0
+            for user in others:
+                await writer.answer(payment_command(user), keyed(user))
+        finally:
+            await counted.close()
+        return counted.statements / GROUPS
+
+    def _bearer(self, user: str) -> Mapping[str, str]:
+        return {"authorization": f"Bearer {self.tokens[user]}"}
+
+    def _script(self, script: str) -> Run:
+        return lambda callers, seconds: self.pgbench.run(script, callers, seconds)
+
+    def _ledger(self, users: Sequence[str]) -> Run:
+        return lambda callers, seconds: self.pay(users, callers, seconds)
 
 
-def _load(latencies: list[float], elapsed: float, cpu_seconds: float) -> Load:
-    count = len(latencies)
-    p50, p99 = (percentile(latencies, percent) * 1e3 for percent in (50, 99))
-    return Load(count / elapsed, p50, p99, cpu_seconds / count * 1e6)
+class Counted(Database):
+    """A database that counts the statements of its writers' connections: each is one round trip."""
+
+    statements = 0
+
+    async def connect(self, *, timeout_seconds: float, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
+        """Open a connection."""
+        connection = await super().connect(timeout_seconds=timeout_seconds, **server_settings)
+        connection.add_query_logger(self._count)
+        return connection
+
+    def _count(self, ran: Any) -> None:
+        self.statements += not ran.query.startswith("DISCARD")
 
 
-def _payment(user: str) -> CreatePayment:
+async def pay(writer: Writer, users: Sequence[str], callers: int, seconds: float) -> list[float]:
+    """Let callers pay, each again and again; return how long each payment took."""
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        while (sent := time.perf_counter()) < end:
+            user = random.choice(users)  # noqa: S311 - a load
+            call = keyed(user)
+            await _until_known(lambda: writer.answer(payment_command(user), call))  # noqa: B023 - awaited here
+            latencies.append(time.perf_counter() - sent)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return latencies
+
+
+async def _fund(writer: Writer, user: str) -> None:
+    earning = Earning(user, Money(FUNDS_MINOR), user, "")
+    await _until_known(lambda: writer.run(Earn(earning, "bench")))
+
+
+async def _until_known(run: Callable[[], Awaitable[object]]) -> None:
+    """Run a command again as callers do whom the writer could not tell what happened."""
+    while True:
+        with suppress(DependencyUnavailable):
+            await run()
+            return
+
+
+def sending(requests: Sequence[Request], processes: Sequence[psutil.Process]) -> Run:
+    """Return what sends requests at random, and measures the processes that answer."""
+
+    async def run(callers: int, seconds: float) -> Round:
+        before = cpu_seconds(processes)
+        seen = await many.load(requests, callers, seconds)
+        return Round(seen.calls, seen.elapsed_seconds, cpu_seconds(processes) - before, seen.latencies_seconds)
+
+    return run
+
+
+async def by_turns(runs: Mapping[str, Run], *, rounds: int, callers: int, seconds: float) -> Rounds:
+    """Measure subjects one after another, and all of them again and again."""
+    measured: dict[str, list[Round]] = {name: [] for name in runs}
+    for run in runs.values():
+        await run(callers, WARM_UP_SECONDS)
+    for _ in range(rounds):
+        for name, run in runs.items():
+            measured[name].append(await run(callers, seconds))
+    return measured
+
+
+def payment_command(user: str) -> CreatePayment:
+    """Return the payment that all make."""
     return CreatePayment(user, "", Order(PaymentType.SUBSCRIPTION, Money(1)), WINDOW)
 
 
-def _keyed(user: str) -> Idempotent[Any, pb.CreatePaymentResponse]:
+def keyed(user: str) -> Idempotent[Any, pb.CreatePaymentResponse]:
+    """Return a keyed call."""
     key = new_id()
     return Idempotent(
         principal_id=f"user:{user}",
@@ -197,69 +290,75 @@ def _keyed(user: str) -> Idempotent[Any, pb.CreatePaymentResponse]:
     )
 
 
-async def measure(bench: Bench, row: Row, *, rounds: int, seconds: float) -> None:
-    """Measure a row in turns, and print it."""
-    script = HOT if row.hot else RANDOM.format(payers=WALLETS)
-    await bench.ledger(row, 0.5)
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(await bench.ledger(row, seconds))
-        theirs.append(await bench.peer(script, row.callers, seconds))
-    turns = list(zip(ours, theirs, strict=True))
-    ratio = statistics.median(our.per_second / their.per_second for our, their in turns)
-    cpu = statistics.median(their.cpu_us / our.cpu_us for our, their in turns)
-    name = f"{row.name}, {row.callers} caller{'s' * (row.callers > 1)}"
-    print(f"{name:<28} ledger {_said(ours)}   PL/pgSQL {_said(theirs)}   {ratio:.2f}x, by CPU {cpu:.2f}x")
-    if row.callers == 1:
-        commits = [await bench.peer(COMMIT, 1, seconds) for _ in range(rounds)]
-        print(f"{'one bare commit':<28}        {_said(commits)}")
+def _as(url: str, role: str) -> str:
+    return url.replace("postgres@/", f"{role}@/")
 
 
-def _said(loads: Sequence[Load]) -> str:
-    names = ("per_second", "p50_ms", "p99_ms", "cpu_us")
-    per_second, p50, p99, cpu = (statistics.median(getattr(load, name) for load in loads) for name in names)
-    return f"{per_second:6.0f}/s p50 {p50:5.1f} ms p99 {p99:5.1f} ms {cpu:5.0f} us"
+async def _install(connection: asyncpg.Connection, users: Sequence[str]) -> None:
+    """Install the peer's function and open the accounts that it credits."""
+    funds = [AccountKey.system(AccountKind.REVENUE, stripe, "AZR") for stripe in range(STRIPES)]
+    await connection.executemany(
+        "INSERT INTO accounts (id, kind, owner_id, currency, stripe) VALUES ($1, 'REVENUE', $2, 'AZR', $3)"
+        " ON CONFLICT DO NOTHING",
+        [(fund.id, fund.owner_id, fund.stripe) for fund in funds],
+    )
+    await connection.execute(FUNCTION)
+    await connection.execute(FILL, list(users))
+    await connection.execute("ANALYZE")
 
 
-def passable(name: str) -> Path:
+async def _tokens(system: System, users: Sequence[str]) -> dict[str, str]:
+    """Sign access tokens as Auth does, with its key."""
+    environment = system.service("auth").environ()
+    names = AuthSettings.model_fields
+    values: dict[str, Any] = {name: value for name in names if (value := environment.get(f"AZORA_{name.upper()}"))}
+    auth = assemble(AuthSettings(**values))
+    try:
+        issue = auth.tokens.issue
+        return {user: (await issue(user_id=user, session_id=new_id(), role="ROLE_STUDENT")).text for user in users}
+    finally:
+        await auth.close()
+
+
+def _cpu(processes: Sequence[psutil.Process]) -> float:
+    """Return the CPU time of this process without its children, and of others with theirs."""
+    own = psutil.Process().cpu_times()
+    return own.user + own.system + cpu_seconds(process for process in processes if process.pid != psutil.Process().pid)
+
+
+def _over(what: str, ours: Sequence[Round], theirs: Sequence[Round], at_least: float, goal: float) -> Result:
+    return Result(what, throughput_ratio(ours, theirs), "x", at_least, goal, cpu_ratio(ours, theirs))
+
+
+def _above_commits(rounds: Rounds, name: str) -> float:
+    p50, commit = (median_of(rounds[each], lambda one: one.percentile_ms(50)) for each in (name, BARE))
+    return p50 - 2 * commit
+
+
+def _passable(name: str) -> Path:
     """Let the user that root's PostgreSQL runs as pass through a folder."""
     folder = Path(name)
     folder.chmod(0o711)
     return folder
 
 
-async def run(options: argparse.Namespace) -> None:
-    """Measure on a PostgreSQL of our own."""
+async def _run(options: argparse.Namespace) -> None:
+    measured: dict[str, Rounds] = {}
     with tempfile.TemporaryDirectory(prefix="azl") as name:
-        folder = passable(name)
-        async with postgres.running(folder, ("payment",), durable=True) as cluster:
-            async with cluster.connection("payment") as connection:
-                await connection.execute(DEFAULT_RIGHTS)
-            # In a thread: uvloop, which the services run on, cannot start a process as another user.
-            await asyncio.to_thread(uvloop.run, measure_all(Bench(cluster, folder), options))
+        folder = _passable(name)
+        async with running_system(folder / "home") as system, AsyncExitStack() as stack:
+            ledger = await Ledger.set(stack, folder, system)
+            results = await ledger.results(
+                measured, rounds=options.rounds, seconds=options.seconds, entries=options.entries
+            )
+    print_report(results, measured, f"{options.rounds} rounds of {options.seconds:g} s, {options.entries:,} entries")
 
 
-async def measure_all(bench: Bench, options: argparse.Namespace) -> None:
-    """Measure all rows."""
-    try:
-        await bench.prepare()
-        for row in ROWS:
-            if options.only in f"{row.name} {row.callers}":
-                await measure(bench, row, rounds=options.rounds, seconds=options.seconds)
-    finally:
-        await bench.close()
-
-
-def main() -> None:
-    """Run the measurements."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         prog="python -m bench.ledger", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison")
-    parser.add_argument("--seconds", type=float, default=4, help="length of a round")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this")
-    asyncio.run(run(parser.parse_args()))
-
-
-if __name__ == "__main__":
-    main()
+    parser.add_argument("--seconds", type=float, default=3, help="length of a round")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="entries of the long history")
+    asyncio.run(_run(parser.parse_args()))

@@ -6,7 +6,25 @@ payment and answer in one call, one commit each.
 
 from __future__ import annotations
 
+import asyncio
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from bench.errors import BenchmarkError
+from bench.processes import cpu_seconds
+from bench.statistics import MICROSECONDS, Round
+
+if TYPE_CHECKING:
+    from bench.system import System
+
 FUNCTION = r"""
+CREATE TABLE bench_commits (id bigint GENERATED ALWAYS AS IDENTITY, t text);
+GRANT INSERT ON bench_commits TO payment_app;
 CREATE TABLE bench_payers (number integer PRIMARY KEY, user_id uuid, wallet_id uuid, account_id uuid);
 CREATE TABLE bench_funds (number integer PRIMARY KEY, id uuid);
 CREATE FUNCTION bench_text(value text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
@@ -83,15 +101,13 @@ BEGIN
     VALUES ('user:' || who.user_id, 'azora.payment.v1.CreatePaymentRequest', the_key, sha256(answer), answer);
     RETURN answer;
 END $$;
+INSERT INTO bench_funds SELECT stripe, id FROM accounts WHERE kind = 'REVENUE' AND currency = 'AZR';
+GRANT SELECT ON bench_payers, bench_funds TO payment_app;
 """
-
 FILL = """
 INSERT INTO bench_payers
 SELECT row_number() OVER (ORDER BY wallets.id), user_id, wallets.id, accounts.id
-FROM wallets JOIN accounts ON owner_id = wallets.id;
-INSERT INTO bench_funds SELECT stripe, id FROM accounts WHERE kind = 'REVENUE';
-GRANT SELECT ON bench_payers, bench_funds TO payment_app;
-ANALYZE;
+FROM wallets JOIN accounts ON owner_id = wallets.id WHERE user_id = ANY($1);
 """
 
 RANDOM = r"""
@@ -105,3 +121,43 @@ COMMIT = r"""
 INSERT INTO bench_commits DEFAULT VALUES;
 """
 """One bare commit: what the disk takes."""
+THREADS = 2
+MIN_SECONDS = 2
+"""pgbench takes whole seconds, and connects within them."""
+LATENCY = 2
+"""Place of the latency, in microseconds, in a line of pgbench's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pgbench:
+    """Runs scripts as Payment's role on the system's PostgreSQL."""
+
+    system: System
+
+    async def run(self, script: str, callers: int, seconds: float) -> Round:
+        """Run a script; the CPU time is PostgreSQL's."""
+        url = urlsplit(self.system.database_url("payment"))
+        place = parse_qs(url.query)
+        duration = str(max(MIN_SECONDS, round(seconds)))
+        with tempfile.TemporaryDirectory(prefix="azb") as name:
+            path = Path(name) / "script.sql"
+            path.write_text(script)
+            command = (
+                *(str(Path(self.system.postgres().exe()).with_name("pgbench")), "-n", "-M", "prepared"),
+                *("-f", str(path), "-T", duration, "-l", f"--log-prefix={name}/log"),
+                *("-c", str(callers), "-j", str(min(THREADS, callers))),
+                *("-h", place["host"][0], "-p", place["port"][0], "-U", "payment_app", "payment"),
+            )
+            before = cpu_seconds((self.system.postgres(),))
+            process = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+            cpu = cpu_seconds((self.system.postgres(),)) - before
+            found = re.search(r"tps = ([\d.]+)", process.stdout)
+            if process.returncode or not found:
+                raise BenchmarkError(process.stdout + process.stderr)
+            latencies = _latencies(Path(name))
+        return Round(len(latencies), len(latencies) / float(found[1]), cpu, latencies)
+
+
+def _latencies(folder: Path) -> list[float]:
+    lines = (line for log in folder.glob("log*") for line in log.read_text().splitlines())
+    return [int(line.split()[LATENCY]) / MICROSECONDS for line in lines]

@@ -79,6 +79,20 @@ async def echo_behind_envoy(folder: Path, system: System, behind: Peer, probe: s
 async def fastapi_peer(folder: Path, system: System, user_id: str) -> AsyncIterator[Peer]:
     """Serve the system's rows, copied into a database of the peer's on the same PostgreSQL, by FastAPI and the ORM."""
     url = await copy_rows(system)
+    async with _uvicorn(folder, "orm_peer", url, "/courses") as (edge, process, secret):
+        yield Peer(edge, (process, system.postgres()), token(user_id, secret))
+
+
+@asynccontextmanager
+async def fastapi_payments(folder: Path, system: System, url: str) -> AsyncIterator[Peer]:
+    """Serve payments from Payment's own database by FastAPI and the ORM; the peer's token is the key of its tokens."""
+    async with _uvicorn(folder, "orm_payments", url, "/ready") as (edge, process, secret):
+        yield Peer(edge, (process, system.postgres()), secret)
+
+
+@asynccontextmanager
+async def _uvicorn(folder: Path, module: str, url: str, probe: str) -> AsyncIterator[tuple[str, psutil.Process, str]]:
+    """Run an application on a database; give its address, its process, and the key of its tokens."""
     port, secret = free_port(), secrets.token_hex(32)
     environment = os.environ | {"PEER_DATABASE_URL": url, "PEER_SECRET_KEY": secret}
     options = (
@@ -92,14 +106,15 @@ async def fastapi_peer(folder: Path, system: System, user_id: str) -> AsyncItera
         "--log-level",
         "warning",
     )
-    arguments = (sys.executable, "-m", "uvicorn", "bench.orm_peer:app", *options)
-    async with child(*arguments, log=folder / "fastapi.log", environment=environment) as process:
+    arguments = (sys.executable, "-m", "uvicorn", f"bench.{module}:app", *options)
+    log = folder / f"{module}.log"
+    async with child(*arguments, log=log, environment=environment) as process:
         edge = f"http://127.0.0.1:{port}"
-        await until(process, lambda: _answers(Request(edge, "/courses")), folder / "fastapi.log")
-        yield Peer(edge, (psutil.Process(process.pid), system.postgres()), _token(user_id, secret))
+        await until(process, lambda: _answers(Request(edge, probe)), log)
+        yield edge, psutil.Process(process.pid), secret
 
 
-def _token(user_id: str, secret: str) -> str:
+def token(user_id: str, secret: str) -> str:
     """Return a token as FastAPI's tutorial signs it."""
     expires = datetime.now(UTC) + timedelta(hours=2)
     return jwt.encode({"sub": user_id, "exp": expires}, secret, algorithm="HS256")

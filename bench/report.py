@@ -48,7 +48,7 @@ def _reach(results: Sequence[Result]) -> Table:
 def _amount(value: float, unit: str) -> str:
     if unit == RATIO:
         return f"{value:.2f}{unit}"
-    return f"{value:.2f} {unit}" if unit == "s" else f"{value:.0f} {unit}"
+    return f"{value:.2f} {unit}" if unit in {"s", "ms"} else f"{value:.0f} {unit}"
 
 
 def _subjects(measured: Mapping[str, Rounds]) -> Table:

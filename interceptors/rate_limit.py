@@ -1,33 +1,32 @@
-"""Counts calls per address, user and account, and refuses those above the policy's tier."""
+"""Counts calls per address, user and account, and refuses those above the policy's tier.
+
+Callers are told by the fields RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset and RateLimit-Policy of
+draft-ietf-httpapi-ratelimit-headers-06, the last with a field for each of them, and by Retry-After (RFC 9110).
+"""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import logging
 import math
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from limits import RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from prometheus_client import Counter
 
 from interceptors.base import Interceptor
-from interceptors.windows import Windows
+from interceptors.windows import WINDOW_SECONDS, Windows
 from services.shared.errors import RateLimited
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prometheus_client import CollectorRegistry
 
     from interceptors.base import Call, Proceed
+    from interceptors.shared_windows import SharedWindows
+    from interceptors.windows import Hit
     from services.shared.policy import MethodPolicy, Tier
 
-logger = logging.getLogger(__name__)
-
-STORE_TIMEOUT_SECONDS = 0.25
-STORE_RETRY_SECONDS = 5.0
+CREDENTIALS = "CREDENTIALS"
 
 
 class Limiter:
@@ -37,37 +36,49 @@ class Limiter:
     guessing passwords must stay slow, and everything else must stay up.
     """
 
-    def __init__(self, *, scale: float = 1.0, redis_url: str = "", registry: CollectorRegistry | None = None) -> None:
-        """Multiply every limit by `scale`. `registry` offers the metrics of what was decided."""
+    def __init__(
+        self,
+        *,
+        scale: float = 1.0,
+        tiers: Mapping[str, Tier] | None = None,
+        redis_url: str = "",
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        """Multiply every limit by `scale`. `tiers` replace those of the contract, by name.
+
+        `registry` offers the metrics of what was decided. Raises ValueError for no Redis URL.
+        """
         self._scale = scale
+        self._tiers = dict(tiers or {})
         self._decisions = Counter(
             "azora_rate_limit_decisions", "Decisions of the rate limits.", ("tier", "decision"), registry=registry
         )
+        self._fallbacks = Counter(
+            "azora_rate_limit_fallbacks",
+            "Decisions without the shared counters, which did not answer.",
+            ("tier",),
+            registry=registry,
+        )
         self._counters: dict[tuple[str, str], Counter] = {}
         self._local = Windows()
-        self._shared: SlidingWindowCounterRateLimiter | None = None
-        self._shared_failed = False
-        self._shared_again_at = float("-inf")
-        self._connections: Any = None
+        self._shared: SharedWindows | None = None
         if redis_url:
-            storage = RedisStorage(
-                f"async+{redis_url}",
-                implementation="redispy",
-                socket_timeout=STORE_TIMEOUT_SECONDS,
-                socket_connect_timeout=STORE_TIMEOUT_SECONDS,
-            )
-            self._shared = SlidingWindowCounterRateLimiter(storage)
-            bridge: Any = storage.bridge
-            self._connections = bridge.get_connection()
+            from interceptors.shared_windows import SharedWindows  # noqa: PLC0415 - its client takes 10 MB
+
+            self._shared = SharedWindows(redis_url)
 
     async def close(self) -> None:
         """Close the connections to the shared counters."""
-        if self._connections is not None:
-            await self._connections.aclose()
+        if self._shared is not None:
+            await self._shared.close()
+
+    def tier(self, policy: MethodPolicy) -> Tier | None:
+        """Return the limits of a method's tier; None for a method without one."""
+        return policy.tier and self._tiers.get(policy.tier.name, policy.tier)
 
     async def count_caller(self, call: Call, *, cost: int | None = None) -> None:
         """Count the call per address and user, as its tier says; services of the mesh are not counted. As `count`."""
-        tier, principal = call.policy.tier, call.served.principal
+        tier, principal = self.tier(call.policy), call.served.principal
         if tier is None or principal.service:
             return
         if tier.per_address:
@@ -88,9 +99,9 @@ class Limiter:
             return
         key = (tier.name, dimension, identity)
         if self._shared is None:
-            used: tuple[bool, int, int] | None = self._local.hit(key, limit, cost=hits)
+            used: Hit | None = self._local.hit(key, limit, cost=hits)
         else:
-            used = await self._hit_shared(self._shared, key, limit, hits, strict=tier.name == "CREDENTIALS")
+            used = await self._hit_shared(self._shared, tier, key, limit, hits)
         if used is None:
             self._decided(tier, "unchecked")
             return
@@ -99,6 +110,7 @@ class Limiter:
         headers = call.served.initial_metadata
         if remaining <= limit // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
             headers |= {
+                "ratelimit-policy": f"{limit};w={WINDOW_SECONDS}",
                 "ratelimit-limit": str(limit),
                 "ratelimit-remaining": str(remaining),
                 "ratelimit-reset": str(reset_seconds),
@@ -113,24 +125,13 @@ class Limiter:
         counter.inc()
 
     async def _hit_shared(
-        self, shared: SlidingWindowCounterRateLimiter, key: tuple[str, ...], limit: int, hits: int, *, strict: bool
-    ) -> tuple[bool, int, int] | None:
-        if time.monotonic() >= self._shared_again_at:
-            if self._shared_failed:  # This call finds out; the others do not wait for it.
-                self._shared_again_at = time.monotonic() + STORE_RETRY_SECONDS
-            try:
-                async with asyncio.timeout(2 * STORE_TIMEOUT_SECONDS):
-                    used = await _window(shared, RateLimitItemPerMinute(limit), key, hits)
-            except Exception as error:  # noqa: BLE001 - whatever the store's client raises, calls go on
-                self._shared_failed = True
-                self._shared_again_at = time.monotonic() + STORE_RETRY_SECONDS
-                logger.warning("shared rate-limit counters do not answer", extra={"error": type(error).__name__})
-            else:
-                if self._shared_failed:
-                    self._shared_failed, self._shared_again_at = False, float("-inf")
-                    logger.info("shared rate-limit counters answer again")
-                return used
-        return self._local.hit(key, limit, cost=hits) if strict else None
+        self, shared: SharedWindows, tier: Tier, key: tuple[str, ...], limit: int, hits: int
+    ) -> Hit | None:
+        hit = await shared.hit(key, limit, cost=hits)
+        if hit is not None:
+            return hit
+        self._fallbacks.labels(tier.name).inc()
+        return self._local.hit(key, limit, cost=hits) if tier.name == CREDENTIALS else None
 
 
 class RateLimit(Interceptor):
@@ -161,7 +162,7 @@ class AccountRateLimit(Interceptor):
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call. Raises RateLimited."""
-        tier, field = call.policy.tier, call.policy.account_field
+        tier, field = self._limiter.tier(call.policy), call.policy.account_field
         if tier is not None and tier.per_account:
             account = str(getattr(call.request, field)).strip().casefold()
             digest = hashlib.sha256(account.encode()).hexdigest()  # Counters hold no e-mail addresses.
@@ -183,11 +184,3 @@ class ItemRateLimit(Interceptor):
         """Count the items. Raises RateLimited."""
         await self._limiter.count_caller(call, cost=len(getattr(call.request, call.policy.counted_field)) - 1)
         await proceed()
-
-
-async def _window(
-    limiter: SlidingWindowCounterRateLimiter, item: RateLimitItemPerMinute, key: tuple[str, ...], hits: int
-) -> tuple[bool, int, int]:
-    allowed = await limiter.hit(item, *key, cost=hits)
-    stats = await limiter.get_window_stats(item, *key)
-    return allowed, max(0, stats.remaining), max(1, math.ceil(stats.reset_time - time.time()))

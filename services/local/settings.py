@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.local.errors import SettingInvalid
+from services.shared.rate_limits import RateLimitChanges
 from services.shared.settings import Environment, OtlpEndpoint, Ratio, SettingsError, load
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class SystemSettings(BaseSettings):
     """Must be development: `azora up` refuses to start in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
     """Multiplier of all rate limits and velocity limits, Envoy's flood guard included."""
+    rate_limits: RateLimitChanges = ""
+    """Limits per minute that replace those of the [rate-limit tiers](policies.md#rate-limits), comma-separated:
+    `CREDENTIALS.per_address=100,MONEY.per_user=120`."""
     otlp_endpoint: OtlpEndpoint = ""
     """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
     trace_sample_ratio: Ratio = 1.0

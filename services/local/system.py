@@ -100,6 +100,7 @@ class System:
                 port=self.settings.port,
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
+                rate_limits=self.settings.rate_limits,
                 otlp=collector(self.settings.otlp_endpoint),
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )

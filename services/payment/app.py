@@ -16,10 +16,10 @@ from services.payment.ledger.operations import LedgerOperations
 from services.payment.ledger.store import LedgerStore
 from services.payment.ledger.writer import Writer
 from services.payment.payments import convert, jobs
-from services.payment.payments.model import PaymentRefunded, Refund
+from services.payment.payments.model import PaymentCompleted, PaymentRefunded, Refund
 from services.payment.payments.operations import EarningOperations, PaymentOperations, RefundOperations
 from services.payment.payments.servicer import PaymentServicer
-from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, PaymentStore
+from services.payment.payments.store import CAPTURED, PAYMENTS, REFUNDS, SUBSCRIPTIONS, PaymentStore
 from services.payment.proofs import jobs as proof_jobs
 from services.payment.proofs.operations import CheckpointOperations, VerificationOperations
 from services.payment.proofs.publication import CheckpointFile
@@ -61,9 +61,10 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
-KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES)
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES, SUBSCRIPTIONS)
 """The rows that commands of the ledger read and write."""
 EVENTS: Mapping[type, Callable[[Any], Message]] = {
+    PaymentCompleted: convert.payment_completed,
     PaymentRefunded: convert.payment_refunded,
     TransferCompleted: transfer_completed,
     WalletStateChanged: wallet_convert.wallet_state_changed,
@@ -113,6 +114,12 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     wallets = WalletOperations(database=database, store=WalletStore(), writer=writer, refunds=Refund)
     infrastructure.metrics.gauge(
         "azora_ledger_waiting", "Commands waiting for the ledger's writer.", lambda: writer.waiting
+    )
+    infrastructure.metrics.gauges(
+        "azora_webhook_deliveries",
+        "Deliveries still to be sent to enabled webhooks, counted in the database.",
+        {"due": "due", "deferred": "deferred"},
+        webhooks.deliveries.count_pending,
     )
     return Container(
         infrastructure=infrastructure,

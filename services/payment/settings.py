@@ -1,5 +1,6 @@
 """Settings of Payment."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,12 @@ class PaymentSettings(ServiceSettings):
     """Days of failed attempts without a successful one after which a webhook is disabled."""
     webhook_delivery_retention_days: Annotated[float, Field(ge=7)] = 30
     """Retention of webhook deliveries and their attempts. Longer than retries, which end after three days."""
+
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses."""
+        yield from super().insecure()
+        if any(network.is_loopback or network.is_link_local for network in self.webhook_networks):
+            yield "AZORA_WEBHOOK_ALLOWED_NETWORKS must not contain loopback or link-local networks in production"
 
     @field_validator("webhook_allowed_networks")
     @classmethod

@@ -22,6 +22,7 @@ from services.shared.metrics import ProcessMetrics
 from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
+from services.shared.rate_limits import effective_tiers
 from services.shared.server import Registration, Server, connect_to_mesh
 from services.shared.settings import ServiceSettings
 from services.shared.telemetry import tracer
@@ -115,7 +116,12 @@ class Infrastructure(Generic[Settings]):
             permissions=role_permissions(),
         )
         registry = self.metrics.registry
-        limiter = Limiter(scale=self.settings.rate_limit_scale, redis_url=self.settings.counters_url, registry=registry)
+        limiter = Limiter(
+            scale=self.settings.rate_limit_scale,
+            tiers=effective_tiers(self.settings.rate_limits),
+            redis_url=self.settings.counters_url,
+            registry=registry,
+        )
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
         worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []

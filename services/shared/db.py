@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 
 # Serialization failure and deadlock: the loser's transaction did nothing and may simply run again.
 TRANSIENT = {"40001", "40P01"}
-# Connection failures, shutdown, crash, too many connections, out of disk or memory, and a transaction that outlived its
-# call: the database, not the request.
-UNAVAILABLE_CLASSES = ("08", "53", "57P0", "25P04")
+# Connection failures, shutdown, crash, too many connections, out of disk or memory, a statement that timed out, and a
+# transaction that outlived its call: the database, not the request.
+UNAVAILABLE_CLASSES = ("08", "53", "57P0", "57014", "25P04")
 # The character NUL: protobuf's strings may hold it, PostgreSQL's text may not.
 NOT_IN_TEXT = "22021"
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -250,7 +250,12 @@ class Database:
 
     async def _dial_pooled(self) -> asyncpg.Connection[asyncpg.Record]:
         milliseconds = str(STATEMENT_TIMEOUT_SECONDS * 1000)
-        settings = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
+        settings = {
+            "statement_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
+            # A statement of a process that was killed ends, whatever it does or waits for.
+            "client_connection_check_interval": "1s",
+        }
         connection = await self._dial(
             command_timeout=STATEMENT_TIMEOUT_SECONDS, connection_class=_Connection, server_settings=settings
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from services.shared.errors import IdempotencyKeyConflict, IdempotencyKeyInvalid
 from services.shared.idempotency import Idempotent
 from services.shared.principal import current_request
+from services.shared.validation import refuse_nul
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,9 @@ def idempotent(
 
     The key is its field `key_field`, or the header Idempotency-Key, or for a call through the edge Envoy's request ID,
     which stays the same over Envoy's retries. Raises IdempotencyKeyConflict where both are given and differ,
-    IdempotencyKeyInvalid where a service sent none.
+    IdempotencyKeyInvalid where a service sent none, ValidationFailed for a text with the character NUL.
     """
+    refuse_nul(request)
     call = current_request()
     if call is None:
         raise LookupError("outside a call")

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import httpcore
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     Address: TypeAlias = IPv4Address | IPv6Address
@@ -38,8 +38,14 @@ MAX_PORT = 65_535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_CONNECTED = 4
 """Addresses of a host that are tried."""
-LOOKUPS = 32
-"""Concurrent look-ups, in threads of their own: a name server that hangs holds up nothing else."""
+LOOKUPS = 128
+"""Concurrent look-ups, in threads of their own: a name server that hangs holds up nothing else. The system's resolver
+gives up later than the requests that wait for it."""
+MAX_RESPONSE_BYTES = 8 * 1024
+"""Maximum number of bytes that are read of a response: interim responses (1xx) have no end of their own, and parsing
+them takes the time of all other calls."""
+MAX_READ_BYTES = 1024
+"""Maximum number of bytes that are parsed before other tasks have their turn."""
 MAX_RETRY_AFTER_DIGITS = 6
 
 SPECIAL_IPV4 = tuple(
@@ -193,6 +199,7 @@ class OutboundHttp:
         self._timeout_seconds = timeout_seconds
         self._resolve = resolve or self._look_up
         self._given_tls = tls
+        self._lookups: dict[str, asyncio.Future[Sequence[str]]] = {}
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -218,7 +225,7 @@ class OutboundHttp:
             raise RequestFailed("TIMED_OUT") from None
         except httpcore.ConnectError:
             raise RequestFailed("TLS_FAILED" if backend.stream else "CONNECTION_FAILED") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol):
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, ssl.SSLError):
             raise RequestFailed("RESPONSE_INVALID") from None
         finally:
             await backend.close()
@@ -252,12 +259,24 @@ class OutboundHttp:
             raise RequestFailed("HOST_NOT_PUBLIC")
         return found
 
-    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+    async def _look_up(self, host: str, _: int) -> Sequence[str]:
+        """Ask the system's resolver; requests to a host that is being looked up wait for the same answer."""
+
         def look_up() -> Sequence[str]:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             return [str(sockaddr[0]) for *_, sockaddr in found]
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        def done(found: asyncio.Future[Sequence[str]]) -> None:
+            del self._lookups[host]
+            if not found.cancelled():
+                found.exception()  # Whoever waited for it may have given up.
+
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+            self._lookups[host] = lookup
+            lookup.add_done_callback(done)
+        return await asyncio.shield(lookup)
 
     async def close(self) -> None:
         """End the threads of look-ups, without waiting for those that hang."""
@@ -291,13 +310,46 @@ class _CheckedAddresses(httpcore.AsyncNetworkBackend):
                 failure = error
             else:
                 self.stream = stream
-                return stream
+                return _BoundedStream(stream)
         raise failure
 
     async def close(self) -> None:
         """Close the connection, which the library leaves open when it is cancelled during the TLS handshake."""
         if self.stream is not None:
             await self.stream.aclose()
+
+
+class _BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection from which at most MAX_RESPONSE_BYTES are read."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._left_bytes = MAX_RESPONSE_BYTES
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the interface's
+        if not self._left_bytes:
+            raise httpcore.ReadError
+        await asyncio.sleep(0)  # What was received already is read without a pause.
+        data = await self._inner.read(min(max_bytes, MAX_READ_BYTES, self._left_bytes), timeout)
+        self._left_bytes -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the interface's
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface's
+    ) -> httpcore.AsyncNetworkStream:
+        return _BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 def _retry_after_seconds(headers: Sequence[tuple[bytes, bytes]]) -> int:

@@ -6,7 +6,8 @@ import base64
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -14,9 +15,18 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.shared.limits import MAX_CONCURRENT_RPCS
+from services.shared.rate_limits import RateLimitChanges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 S = TypeVar("S", bound=BaseSettings)
 SECRET_BYTES = 32
+MIN_DISTINCT_BYTES = 16
+"""Distinct values among 32 bytes below which they are not random: of random ones, 1 in 10^12 has so few."""
+WELL_KNOWN_PASSWORDS = frozenset(
+    {"", "admin", "azora", "changeme", "example", "password", "postgres", "secret", "test"}
+)
 OtlpEndpoint = Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9.-]+:[0-9]{1,5})?$")]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
@@ -32,13 +42,34 @@ class SettingsError(Exception):
     """A setting is missing or invalid. The message names the variable and the reason, never the value."""
 
 
-class ServerSettings(BaseSettings):
-    """Settings of any gRPC server, as environment variables with the prefix AZORA_."""
+class DeploymentSettings(BaseSettings):
+    """Settings of what runs in development and in production, where it refuses insecure ones."""
 
     model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     env: Environment = Environment.PRODUCTION
     """Deployment environment: `development` or `production`."""
+
+    @property
+    def production(self) -> bool:
+        """Whether this is a production system."""
+        return self.env is Environment.PRODUCTION
+
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses, each with the name of its variable."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _insecure_is_for_development(self) -> Self:
+        problems = list(self.insecure()) if self.production else []
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class ServerSettings(DeploymentSettings):
+    """Settings of any gRPC server, as environment variables with the prefix AZORA_."""
+
     listen: str
     """Listen address of the gRPC server: `unix:/run/azora/auth.sock`, or `0.0.0.0:50051` with mutual TLS."""
     tls_certificate: Path | None = None
@@ -51,6 +82,9 @@ class ServerSettings(BaseSettings):
     """Whether to serve gRPC reflection. Defaults to true in development and false in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
     """Multiplier of all rate limits and velocity limits, for tests and load generation. Must be 1 in production."""
+    rate_limits: RateLimitChanges = ""
+    """Limits per minute that replace those of the [rate-limit tiers](policies.md#rate-limits), comma-separated:
+    `CREDENTIALS.per_address=100,MONEY.per_user=120`. Must be the same for all services and Envoy."""
     redis_url: SecretStr | None = None
     """URL of the Redis-compatible server for shared rate-limit counters. Counters are in-process if unset."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -67,14 +101,20 @@ class ServerSettings(BaseSettings):
     grace_seconds: Annotated[float, Field(ge=0)] = 10.0
     """Maximum time for in-flight calls to complete during shutdown, in seconds."""
 
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses."""
+        yield from super().insecure()
+        if self.rate_limit_scale != 1:
+            yield "AZORA_RATE_LIMIT_SCALE must be 1 in production"
+        if self.reflection:
+            yield "AZORA_REFLECTION must not be enabled in production"
+        if self.redis_url and _is_well_known(self.redis_url):
+            yield "AZORA_REDIS_URL must not contain a well-known password in production"
+
     @model_validator(mode="after")
-    def _insecure_is_for_development(self) -> Self:
+    def _tcp_is_secured(self) -> Self:
         if not self.listen.startswith("unix:") and self.mutual_tls is None:
             raise ValueError("AZORA_LISTEN is a TCP address, which requires AZORA_TLS_CERTIFICATE, _KEY and _AUTHORITY")
-        if self.production and self.rate_limit_scale != 1:
-            raise ValueError("AZORA_RATE_LIMIT_SCALE must be 1 in production")
-        if self.production and self.reflection:
-            raise ValueError("AZORA_REFLECTION must not be enabled in production")
         return self
 
     @property
@@ -88,11 +128,6 @@ class ServerSettings(BaseSettings):
     def counters_url(self) -> str:
         """URL of the shared rate-limit counters; empty for in-process counters."""
         return self.redis_url.get_secret_value() if self.redis_url else ""
-
-    @property
-    def production(self) -> bool:
-        """Whether this is a production system."""
-        return self.env is Environment.PRODUCTION
 
     @property
     def serves_reflection(self) -> bool:
@@ -127,6 +162,17 @@ class ServiceSettings(ServerSettings):
     event_retention_days: Annotated[float, Field(ge=8)] = 30
     """Retention of the ids of received events. Longer than publishers deliver an event, which is 7 days."""
 
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses."""
+        yield from super().insecure()
+        for name in ("secret_key", "previous_secret_keys"):
+            if any(len(set(_secret_bytes(secret))) < MIN_DISTINCT_BYTES for secret in _listed(getattr(self, name))):
+                yield f"AZORA_{name.upper()} must be random in production: openssl rand -base64 32"
+        for name in ("database_url", "migration_database_url"):
+            url = getattr(self, name)
+            if url and _is_well_known(url):
+                yield f"AZORA_{name.upper()} must not contain a well-known password in production"
+
     @field_validator("secret_key")
     @classmethod
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
@@ -152,6 +198,12 @@ class ServiceSettings(ServerSettings):
 def _listed(secrets: SecretStr | None) -> list[str]:
     text = secrets.get_secret_value() if secrets else ""
     return [secret.strip() for secret in text.split(",") if secret.strip()]
+
+
+def _is_well_known(url: SecretStr) -> bool:
+    """Whether a URL has a password that anyone would guess: a common one, or the name of its user."""
+    parts = urlsplit(url.get_secret_value())
+    return parts.password is not None and unquote(parts.password).casefold() in WELL_KNOWN_PASSWORDS | {parts.username}
 
 
 def _secret_bytes(secret: str) -> bytes:

@@ -11,6 +11,8 @@ from buf.validate import validate_pb2
 from services.shared.errors import FieldViolation, ValidationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 VALIDATOR = protovalidate.Validator()
@@ -28,6 +30,29 @@ def validate(message: Any) -> None:
     if violations:
         raise ValidationFailed(violations=[_violation(found.proto) for found in violations])
     _lower_ids(message)
+
+
+def refuse_nul(message: Any) -> None:
+    """Refuse texts with the character NUL, which PostgreSQL's type `text` cannot hold, at any depth but in maps.
+
+    For what is written together with the requests of others, which would otherwise have to be written again without
+    it. Raises ValidationFailed.
+    """
+    if b"\0" in message.SerializeToString():  # Not often: unset fields have no bytes.
+        violations = [FieldViolation(path, "must not contain the character NUL") for path in _texts_with_nul(message)]
+        if violations:
+            raise ValidationFailed(violations=violations)
+
+
+def _texts_with_nul(message: Any, within: str = "") -> Iterator[str]:
+    for field, value in message.ListFields():
+        for index, element in enumerate(value if field.is_repeated else [value]):
+            path = f"{within}{field.json_name}" + (f"[{index}]" if field.is_repeated else "")
+            if isinstance(element, str):
+                if "\0" in element:
+                    yield path
+            elif field.message_type is not None:
+                yield from _texts_with_nul(element, f"{path}.")
 
 
 class _Field(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 from services.deployment.compose_secrets import make_secrets
 from services.local.postgres import INITDB, MAJOR
 from services.shared.settings import load
-from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of
+from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of, volumes
 from tests.support.services import SERVED, SERVICES
 
 if TYPE_CHECKING:
@@ -112,6 +112,15 @@ def test_images_are_pinned() -> None:
 
 def test_the_image_runs_as_the_user_that_compose_says() -> None:
     assert {containers()[name]["user"] for name in ours()} == set(re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE))
+
+
+def test_checkpoints_are_kept_outside_the_database() -> None:
+    file = Path(_environment("payment")["AZORA_CHECKPOINT_FILE"])
+    (place,) = [name for name, folder in volumes("payment").items() if folder == str(file.parent)]
+    assert place in compose()["volumes"]
+    assert place not in volumes("postgres")
+    owned = f"install --directory --owner azora --group azora --mode 0750 {file.parent} "
+    assert owned in DOCKERFILE, "a new volume has the owner that the image gives its folder"
 
 
 def test_the_database_is_the_one_that_runs_locally() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,9 +14,10 @@ from azora.client import MeshIdentity, connect, error_reason
 
 from services.compiler.contract import load_contract
 from services.compiler.envoy import compile_bootstrap
+from services.compiler.envoy.connections import MAX_CONNECTIONS
 from services.compiler.request_size import max_request_bytes
-from tests.support.edge import Edge, error_info, failure, running_edge
-from tests.support.http2 import connection
+from tests.support.edge import Edge, error_info, failure, memory_mib, running_edge
+from tests.support.http2 import PREFACE, connection
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.alone]
 
 KIB, MIB = 1024, 1024 * 1024
-IDLE = 2010
+IDLE = MAX_CONNECTIONS + 10
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
 EARN = "/azora.payment.v1.PaymentService/Earn"
 LOGIN = "/azora.auth.v1.AuthService/Login"
@@ -37,20 +37,21 @@ COURSE_BYTES = 300 * KIB
 
 
 @asynccontextmanager
-async def held(port: int, count: int) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """Open connections and send nothing."""
+async def held(port: int, count: int, sent: bytes = b"") -> AsyncIterator[list[asyncio.StreamReader]]:
+    """Open connections that send this, and then nothing."""
     async with AsyncExitStack() as stack:
         readers = []
         for _ in range(count):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             stack.callback(writer.close)
+            writer.write(sent)
             readers.append(reader)
         yield readers
 
 
 async def test_idle_connections_keep_nobody_out_and_end_soon() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert soft > 2 * IDLE, "this test holds many sockets: ulimit -n 8192"
+    assert soft > IDLE + KIB, "this test holds many sockets: ulimit -n 8192"
     async with running_edge() as edge, held(edge.profile.public.port, IDLE) as readers:
         async with httpx.AsyncClient(base_url=edge.url) as http:
             assert (await http.get("/v1/courses")).status_code == 200
@@ -61,6 +62,22 @@ async def test_idle_connections_keep_nobody_out_and_end_soon() -> None:
             await mesh.unary_unary(EARN)(b"", timeout=5)  # type: ignore[arg-type]
         ended = await asyncio.wait_for(asyncio.gather(*(reader.read() for reader in readers)), 15)
         assert set(ended) == {b""}, "closed without a word"
+
+
+async def test_connections_that_only_greet_keep_nobody_out_for_long() -> None:
+    """Two thousand that had sent the preface of HTTP/2 and nothing else kept all others out for a minute."""
+    async with running_edge() as edge, held(edge.profile.public.port, IDLE, PREFACE) as readers:
+        async with httpx.AsyncClient(base_url=edge.url) as http:
+
+            async def answered() -> bool:
+                try:
+                    return (await http.get("/v1/courses")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            await eventually(answered, within_seconds=12)
+        assert memory_mib(edge) < 200
+        await asyncio.wait_for(asyncio.gather(*(reader.read() for reader in readers), return_exceptions=True), 20)
 
 
 async def test_only_the_public_port_is_limited_in_connections(edge: Edge) -> None:
@@ -167,18 +184,6 @@ async def test_an_ipv6_client_is_a_network_of_64_bits() -> None:
 async def test_health_is_not_watched_at_the_edge(channel: aio.Channel) -> None:
     refused = await failure(channel, "/grpc.health.v1.Health/Watch", b"", {})
     assert refused.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-def memory_mib(edge: Edge) -> int:
-    """Return the resident memory of an edge's Envoy."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{edge.folder}/envoy.json" in (process / "cmdline").read_text():
-                status = (process / "status").read_text()
-                return int(status.partition("VmRSS:")[2].split()[0]) // KIB
-        except OSError:
-            continue
-    raise AssertionError("Envoy does not run")
 
 
 def varint(number: int) -> bytes:

@@ -50,7 +50,7 @@ def test_what_is_declared_can_be_delivered() -> None:
     [
         (_subscribe("education", "auth"), "names auth, which has no InternalService/ReceiveEvents"),
         (_subscribe("nobody"), "names nobody, which has no InternalService/ReceiveEvents"),
-        (_move, "azora.nobody.v1.PaymentRefunded is an event, and no service serves its package"),
+        (_move, "azora.nobody.v1.PaymentCompleted is an event, and no service serves its package"),
     ],
 )
 def test_what_cannot_be_delivered_does_not_compile(change: Any, complaint: str) -> None:

@@ -63,6 +63,11 @@ def mounted(container: str, kind: str) -> dict[str, str]:
     return dict(pairs)
 
 
+def volumes(container: str) -> dict[str, str]:
+    """Return where a container has its volumes, by their names."""
+    return dict(volume.split(":") for volume in containers()[container].get("volumes", []))
+
+
 def settings_of(container: str) -> type[ServerSettings]:
     """Return the settings class of the service that a container of ours runs."""
     service = containers()[container]["command"][1]
@@ -101,6 +106,10 @@ class Processes:
     def here(self, container: str, text: str) -> str:
         """Return a value of the file with its addresses and its folder of secrets as they are here."""
         text = text.replace(SECRETS, str(self.secrets(container)))
+        for name, place in volumes(container).items():
+            folder = self.folder / f"{name}.volume"
+            folder.mkdir(exist_ok=True)
+            text = text.replace(place, str(folder))
         text = re.sub(r"\b0\.0\.0\.0:(\d+)", lambda at: f"127.0.0.1:{self.port(container, int(at[1]))}", text)
         names = "|".join(containers())
         return re.sub(rf"\b({names}):(\d+)", lambda at: f"localhost:{self.port(at[1], int(at[2]))}", text)

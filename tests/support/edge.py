@@ -285,6 +285,18 @@ def error_info(body: dict[str, Any]) -> dict[str, Any]:
     return dict(info)
 
 
+def memory_mib(edge: Edge) -> int:
+    """Return the resident memory of an edge's Envoy."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{edge.folder}/envoy.json" in (process / "cmdline").read_text():
+                status = (process / "status").read_text()
+                return int(status.partition("VmRSS:")[2].split()[0]) // 1024
+        except OSError:
+            continue
+    raise AssertionError("Envoy does not run")
+
+
 async def failure(channel: aio.Channel, path: str, message: bytes, headers: Mapping[str, str]) -> aio.AioRpcError:
     """Make a gRPC call that is refused, and return how."""
     call: Any = channel.unary_unary(path)

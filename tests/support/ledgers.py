@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,10 +18,12 @@ from services.payment.app import EVENTS, KINDS
 from services.payment.holds.commands import CreateHold
 from services.payment.holds.model import Hold, Order, PaymentType
 from services.payment.ledger.book import Command, Needs
+from services.payment.ledger.model import AccountKey
 from services.payment.ledger.writer import MAX_WAITING, Writer
 from services.payment.payments.commands import CaptureHold, CreatePayment, Earn
 from services.payment.payments.model import Earning
 from services.shared.db import Database
+from services.shared.errors import DomainError
 from services.shared.idempotency import Idempotent
 from services.shared.ids import new_id
 from services.shared.money import Money
@@ -29,7 +32,7 @@ from tests.support.chains import broken_chains
 from tests.support.serving import short_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from services.payment.ledger.book import Book
     from tests.support.postgres import Clone
@@ -168,6 +171,29 @@ class Ledgers:
         """)
         async with self.connection() as connection:
             assert not await broken_chains(connection)
+
+
+async def verdict(call: Awaitable[object]) -> str:
+    """Return OK, or the reason of a refusal, or the name of an error."""
+    try:
+        await call
+    except DomainError as error:
+        return error.reason
+    except Exception as error:  # noqa: BLE001 - of any kind
+        return type(error).__name__
+    return "OK"
+
+
+async def verdicts(*calls: Awaitable[object]) -> Counter[str]:
+    """Return how often calls at once end in each way."""
+    return Counter(await asyncio.gather(*map(verdict, calls)))
+
+
+def purse(book: Book, user_id: str) -> AccountKey:
+    """Return the account of a user's wallet."""
+    owner = book.owner(user_id)
+    assert owner is not None
+    return AccountKey.wallet(owner.id, "AZR")
 
 
 def replica(url: str, *, max_waiting: int = MAX_WAITING) -> LedgerReplica:

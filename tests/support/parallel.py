@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ STARTS = ("e2e/test_compose.py", "e2e/test_up.py")
 SYSTEM = "the session's system"
 FIRST = (SYSTEM, *(f"tests/{file}" for file in STARTS))
 """What takes longest begins first."""
+LAST = "alone"
+"""Files with tests that run alone: in one worker, when the others have the least to do."""
 MAX_WORKERS = 4
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,9 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let the workers begin with what takes longest."""
+    """Let the workers begin with what takes longest, and end with what runs alone."""
     if hasattr(config, "workerinput"):
-        order = {unit: number for number, unit in enumerate(FIRST)}
+        order = {unit: number for number, unit in enumerate(FIRST)} | {LAST: len(FIRST) + 1}
         items.sort(key=lambda item: order.get(_unit(item.nodeid), len(FIRST)))
 
 
@@ -58,7 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 class ByUnit(LoadFileScheduling):  # type: ignore[misc] # xdist has no types.
-    """Gives the workers whole files, and to one of them all that shares the running system."""
+    """Gives the workers whole files, and to one of them all that shares the running system, or that runs alone."""
 
     def _split_scope(self, nodeid: str) -> str:
         return _unit(nodeid)
@@ -66,8 +70,14 @@ class ByUnit(LoadFileScheduling):  # type: ignore[misc] # xdist has no types.
 
 def _unit(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
-    shares = file.startswith(("tests/e2e/", "tests/performance/")) and not file.endswith(STARTS)
-    return SYSTEM if shares else file
+    if file.startswith(("tests/e2e/", "tests/performance/")) and not file.endswith(STARTS):
+        return SYSTEM
+    return LAST if _has_tests_alone(file) else file
+
+
+@cache
+def _has_tests_alone(file: str) -> bool:
+    return "mark.alone" in (ROOT / file).read_text()
 
 
 class Turns:

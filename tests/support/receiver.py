@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 CHUNK = b"x" * 65_536
+INTERIM = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
 TEN_MEGABYTES = 10 * 1024 * 1024
 
 
@@ -57,6 +59,10 @@ class Receiver:
     async def got(self, count: int) -> bool:
         """Whether so many requests have come."""
         return len(self.received) >= count
+
+    async def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self.in_flight
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve the one request of a connection."""
@@ -130,6 +136,23 @@ async def endless_head(receiver: Receiver, writer: asyncio.StreamWriter) -> None
         writer.write(CHUNK)
         await writer.drain()
         receiver.bytes_written += len(CHUNK)
+
+
+async def endless_interim(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
+    """Answer with interim responses, for as long as anybody reads."""
+    receiver.bytes_written = 0
+    while receiver.bytes_written < TEN_MEGABYTES:
+        writer.write(INTERIM)
+        await writer.drain()
+        receiver.bytes_written += len(INTERIM)
+
+
+async def break_tls(_: Receiver, writer: asyncio.StreamWriter) -> None:
+    """Answer over TLS with what is none."""
+    os.write(writer.get_extra_info("socket").fileno(), CHUNK)
+    writer.transport.abort()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @asynccontextmanager

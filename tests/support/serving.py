@@ -24,11 +24,12 @@ from services.shared.server import Registration, Server
 from services.shared.settings import Environment, ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from opentelemetry.trace import Tracer
 
     from services.shared.metrics import ProcessMetrics
+    from services.shared.policy import Tier
 
 ISSUER, AUDIENCE, KEY_ID = "https://azora.local", "azora", "test-key"
 
@@ -78,6 +79,7 @@ async def serving(
     *,
     scale: float = 1.0,
     redis_url: str = "",
+    tiers: Mapping[str, Tier] | None = None,
     tracer: Tracer | None = None,
     metrics: ProcessMetrics | None = None,
     max_concurrent_rpcs: int = MAX_CONCURRENT_RPCS,
@@ -85,7 +87,7 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serve `services` behind the real chain; give the target to connect to."""
     registry = metrics.registry if metrics else CollectorRegistry()
-    limiter = Limiter(scale=scale, redis_url=redis_url, registry=registry)
+    limiter = Limiter(scale=scale, tiers=tiers, redis_url=redis_url, registry=registry)
     async with short_folder() as folder:
         server = Server(
             ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0, **settings),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BUFFER_BYTES = 64 * 1024
 MAX_SOCKETS = 8000
 """Maximum number of accepted sockets of the public port, those that have sent nothing yet included."""
-MAX_CONNECTIONS = 2000
+MAX_CONNECTIONS = 4000
 """Maximum number of HTTP connections of the public port: sockets that have sent something."""
 FIRST_BYTES = "5s"
 """Maximum time until a new connection has sent the first line of a request, or its TLS hello."""

@@ -71,7 +71,19 @@ def edge_listener(profile: Profile, contract: Contract) -> Json:
         _filters(profile, contract),
         transport_socket=tls.public_server(profile) if profile.public_certificate else None,
     )
-    return public(listener)
+    listener = public(listener)
+    if profile.public_certificate and profile.plain_health:
+        listener["filter_chains"].append(_plain_health())
+    return listener
+
+
+def _plain_health() -> Json:
+    """Return the filter chain for the health check of Envoy's own container, which has no client that speaks TLS."""
+    hosts = [{"name": "health", "domains": ["*"], "routes": [_page(path) for path in PAGES]}]
+    manager = {"stat_prefix": "health", "route_config": {"name": "health", "virtual_hosts": hosts}}
+    chain: Json = http_listener("health", {}, manager, ())["filter_chains"][0]
+    network = {"address_prefix": "127.0.0.0", "prefix_len": 8}
+    return chain | {"filter_chain_match": {"transport_protocol": "raw_buffer", "source_prefix_ranges": [network]}}
 
 
 def _filters(profile: Profile, contract: Contract) -> list[Json]:
@@ -87,7 +99,7 @@ def _filters(profile: Profile, contract: Contract) -> list[Json]:
         extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
         *compressors(),
         transcoder(profile, _transcoded(contract)),
-        flood_guard(profile.rate_limit_scale),
+        flood_guard(profile),
         authentication.token_verifier(profile),
         _whole_requests(),
         message_rules(),

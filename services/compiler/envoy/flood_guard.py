@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.compiler.envoy.typed import Json, extension
-from services.shared.policy import tiers
 from services.shared.principal import IPV6_PREFIX_BITS
+from services.shared.rate_limits import effective_tiers
 
 if TYPE_CHECKING:
+    from services.compiler.envoy.profiles import Profile
     from services.shared.policy import Tier
 
 FACTOR = 5
@@ -27,7 +28,7 @@ NETWORK = {"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_l
 """One client: an IPv4 address, or the /64 that an IPv6 subscriber has at least."""
 
 
-def flood_guard(scale: float) -> Json:
+def flood_guard(profile: Profile) -> Json:
     """Return the filter: a bucket per tier and address. Routes name their tier with `in_tier`."""
     always = {"default_value": {"numerator": 100}}
     return extension(
@@ -45,9 +46,9 @@ def flood_guard(scale: float) -> Json:
             {
                 # An entry without a value makes a bucket for each value: for each address.
                 "entries": [{"key": "tier", "value": name}, {"key": "masked_remote_address"}],
-                "token_bucket": _bucket(min(UNLIMITED, int(limit * scale))),
+                "token_bucket": _bucket(min(UNLIMITED, int(limit * profile.rate_limit_scale))),
             }
-            for name, limit in _per_minute().items()
+            for name, limit in _per_minute(profile.rate_limits).items()
         ],
     )
 
@@ -62,8 +63,9 @@ def per_minute(tier: Tier) -> int:
     return tier.per_address or tier.per_user
 
 
-def _per_minute() -> dict[str, int]:
-    return {tier.name: FACTOR * per_minute(tier) for tier in tiers().values()} | {REFLECTION: REFLECTION_PER_MINUTE}
+def _per_minute(changes: str) -> dict[str, int]:
+    tiers = effective_tiers(changes).values()
+    return {tier.name: FACTOR * per_minute(tier) for tier in tiers} | {REFLECTION: REFLECTION_PER_MINUTE}
 
 
 def _tier_of_route() -> Json:

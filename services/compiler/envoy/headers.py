@@ -21,7 +21,7 @@ CORS_REQUEST_HEADERS = (
 )
 CORS_RESPONSE_HEADERS = (
     "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, retry-after, idempotent-replayed, "
-    "ratelimit-limit, ratelimit-remaining, ratelimit-reset"
+    "ratelimit-limit, ratelimit-policy, ratelimit-remaining, ratelimit-reset"
 )
 LOCALHOST_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 CORS_FILTER = "envoy.filters.http.cors"

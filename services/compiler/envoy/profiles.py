@@ -78,6 +78,8 @@ class Profile:
     """The mesh's certificate authority (path of a PEM file)."""
     public_certificate: Certificate | None = None
     """Makes the public port TLS."""
+    plain_health: bool = False
+    """Whether a public port with TLS answers GET /health in plain text, too, to its own machine alone."""
     scaled: bool = False
     """Whether each host name stands for two replicas or more."""
     descriptors: str = str(DESCRIPTORS)
@@ -91,6 +93,8 @@ class Profile:
     trusted_proxies: int = 0
     """How many proxies of our own stand before Envoy; their X-Forwarded-For is believed, and nobody else's."""
     rate_limit_scale: float = 1.0
+    rate_limits: str = ""
+    """Limits that replace the contract's, as `effective_tiers` has them."""
     issuer: str = "https://azora.local"
     """The `iss` of access tokens."""
     audience: str = "azora"
@@ -106,7 +110,7 @@ class Profile:
 
     def is_replicated(self, service: str) -> bool:
         """Whether a service has two replicas or more, so that another can be asked when one is slow."""
-        return self.scaled or len(self.upstreams[service]) > 1
+        return self.scaled or len(self.upstreams.get(service, ())) > 1
 
     @property
     def admin(self) -> Pipe:
@@ -136,6 +140,7 @@ class LocalSettings:
     cors_localhost: bool = True
     trusted_proxies: int = 0
     rate_limit_scale: float = 1.0
+    rate_limits: str = ""
     otlp: Tcp | None = None
     trace_sample_ratio: float = 1.0
 
@@ -173,6 +178,7 @@ def local(settings: LocalSettings) -> Profile:
         cors_localhost=settings.cors_localhost,
         trusted_proxies=settings.trusted_proxies,
         rate_limit_scale=settings.rate_limit_scale,
+        rate_limits=settings.rate_limits,
         otlp=settings.otlp,
         trace_sample_ratio=settings.trace_sample_ratio,
     )
@@ -197,6 +203,7 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
         discovery="/etc/envoy/discovery",
         certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
         authority="/run/secrets/ca.crt",
+        plain_health=True,
         descriptors="/etc/envoy/descriptors.binpb",
         reflection=True if settings is None else settings.development,
         **({} if settings is None else _chosen(settings)),
@@ -211,6 +218,7 @@ def _chosen(settings: EnvoySettings) -> dict[str, Any]:
         "scaled": settings.scaled,
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
+        "rate_limits": settings.rate_limits,
         "cors_localhost": settings.development,
         "otlp": collector(settings.otlp_endpoint),
         "trace_sample_ratio": settings.trace_sample_ratio,

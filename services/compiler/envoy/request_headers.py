@@ -36,6 +36,11 @@ end
 
 function envoy_on_request(handle)
   local bytes = 0
+  local host = handle:headers():get(":authority")
+  if host and host:find(",", 1, true) then
+    handle:respond({{[":status"] = "400"}}, "")
+    return
+  end
   for name, value in pairs(handle:headers()) do
     bytes = bytes + #name + #value
     if name:sub(-4) == "-bin" and not is_base64(value) then
@@ -69,6 +74,8 @@ end
 
 def header_rules() -> Json:
     """Return the refusal of `-bin` headers that are not base64 (RFC 4648 section 4, padded or not) and of long headers.
+
+    And of several hosts (RFC 9112 section 3.2), which Envoy makes one of.
 
     Only Lua sees headers whose names nobody knows in advance, and the codec of HTTP/2 refuses long ones by a reset.
     """

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
 
-from services.shared.settings import Environment, OtlpEndpoint, Ratio
+from services.shared.rate_limits import RateLimitChanges
+from services.shared.settings import DeploymentSettings, Environment, OtlpEndpoint, Ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
+"""An origin as browsers serialise it (RFC 6454 section 6.2): `*` and `null` are none."""
 
 
-class EnvoySettings(BaseSettings):
+class EnvoySettings(DeploymentSettings):
     """Settings of Envoy's public port and telemetry, as environment variables with the prefix AZORA_."""
-
-    model_config = SettingsConfigDict(env_prefix="AZORA_", frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     env: Environment = Environment.PRODUCTION
     """`development` serves gRPC reflection and allows CORS from any origin on localhost."""
@@ -27,11 +32,26 @@ class EnvoySettings(BaseSettings):
     public_key: Path | None = None
     """Private key of the public port's certificate (PEM, path on the host)."""
     cors_origins: str = ""
-    """Web origins allowed by CORS, separated by commas: `https://app.example.com`."""
+    """Web origins allowed by CORS, comma-separated: `https://app.example.com`. Must be https in production."""
+    rate_limits: RateLimitChanges = ""
+    """As for the services. Envoy's flood guard follows it."""
     otlp_endpoint: OtlpEndpoint = ""
     """OTLP endpoint for Envoy's spans, over gRPC without TLS: `http://collector:4317`. Unset disables export."""
     trace_sample_ratio: Ratio = 1.0
     """Share of new traces that are sampled when an OTLP endpoint is set."""
+
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses."""
+        yield from super().insecure()
+        if any(not origin.startswith("https://") for origin in self.origins):
+            yield "AZORA_CORS_ORIGINS must be https origins in production"
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_listed(cls, value: str) -> str:
+        if not all(ORIGIN.fullmatch(origin) for origin in _listed(value)):
+            raise ValueError("must list origins without paths or wildcards: https://app.example.com")
+        return value
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -42,9 +62,13 @@ class EnvoySettings(BaseSettings):
     @property
     def origins(self) -> tuple[str, ...]:
         """The web origins allowed by CORS."""
-        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+        return _listed(self.cors_origins)
 
     @property
     def development(self) -> bool:
         """Whether this is a development system."""
         return self.env is Environment.DEVELOPMENT
+
+
+def _listed(origins: str) -> tuple[str, ...]:
+    return tuple(origin.strip() for origin in origins.split(",") if origin.strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.payment.holds.model import Hold, HoldState, Order, PaymentType
-from services.payment.ledger.rows import Kind
+from services.payment.ledger.rows import MAX_EXPIRED, Kind
 from services.payment.wallets.model import Payer
 from services.shared.money import Money
 
@@ -15,9 +15,15 @@ SELECT holds.id, wallets.user_id, holds.wallet_id, holds.type, holds.amount, hol
     holds.end_time
 FROM holds JOIN wallets ON wallets.id = holds.wallet_id
 """
-EXPIRED = """
-WHERE holds.account_id = ANY({accounts}) AND holds.state = 'ACTIVE' AND holds.expire_time <= (SELECT now FROM clock)
-"""
+EXPIRED = f"""
+WHERE holds.id IN (
+    SELECT expired.id FROM unnest({{accounts}}) AS account (id) CROSS JOIN LATERAL (
+        SELECT id FROM holds
+        WHERE account_id = account.id AND state = 'ACTIVE' AND expire_time <= (SELECT now FROM clock)
+        ORDER BY expire_time LIMIT {MAX_EXPIRED}
+    ) AS expired
+)
+"""  # noqa: S608 - of constants
 
 
 def _hold(row: Any) -> Hold:

@@ -176,11 +176,13 @@ class Book:
         return effect
 
     def quote(self, decide: Callable[[Book], Effect]) -> Effect:
-        """Run `decide` on an overlay that is dropped, whatever happens."""
+        """Run `decide` on an overlay that is dropped, whatever happens; what it would create has no ID."""
         self._layers.append(Changes())
+        new_id, self.new_id = self.new_id, str
         try:
             return decide(self)
         finally:
+            self.new_id = new_id
             self._layers.pop()
 
     def owner(self, user_id: str) -> Owner | None:

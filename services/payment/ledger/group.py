@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from services.payment.ledger.loading import Loaded
+    from services.payment.ledger.model import Owner
     from services.payment.ledger.pending import Identity, Outcome, Pending, Record
     from services.payment.ledger.rows import Kind
     from services.payment.ledger.session import Session
@@ -36,7 +37,8 @@ class Result:
     dropped: list[Pending] = field(default_factory=list)
     """Commands whose callers had gone away when the locks were held."""
     outdated: list[Pending] = field(default_factory=list)
-    """Commands of users whose wallets were opened elsewhere meanwhile: their accounts are to be looked up again."""
+    """Commands for another group: of users whose wallets were opened elsewhere meanwhile, so that their accounts are to
+    be looked up again, and of accounts with more expired rows than one group takes."""
 
 
 class Committer:
@@ -47,26 +49,33 @@ class Committer:
         self._outbox = outbox
         self._loader = Loader(kinds)
 
-    async def resolve(self, session: Session, group: Sequence[Pending]) -> None:
-        """Find out which accounts the commands of a group need. Raises the driver's errors."""
-        await self._loader.resolve(session, group)
+    async def resolve(self, session: Session, group: Sequence[Pending]) -> dict[str, Owner]:
+        """Find out which accounts the commands of a group need. Return the wallets of its users, for `commit`.
 
-    async def commit(self, session: Session, group: Sequence[Pending], *, wait_for: str | None = None) -> Result:
-        """Decide a resolved group in its order and commit it, after waiting for the lock of an account, if asked to.
+        Raises the driver's errors.
+        """
+        return await self._loader.resolve(session, group)
+
+    async def commit(
+        self, session: Session, group: Sequence[Pending], owners: dict[str, Owner], *, wait_for: Sequence[str] = ()
+    ) -> Result:
+        """Decide a resolved group in its order and commit it, after waiting for the locks of accounts, if asked to.
 
         Raises the driver's errors; the transaction is then open still, or unknown if it was committing.
         """
+        if not group:
+            return Result()
         await session.begin(wait_for)
-        loaded = await self._loader.load(session, group)
+        loaded = await self._loader.load(session, group, owners)
         result, committed = Result(), []
         for pending in group:
-            locked_out = next((account_id for account_id in pending.accounts if account_id in loaded.unlocked), None)
+            pending.locked = tuple(account_id for account_id in pending.accounts if account_id in loaded.unlocked)
             if pending.abandoned:
                 result.dropped.append(pending)
-            elif not loaded.opened.isdisjoint(pending.needs.users):
+            elif not (loaded.opened.isdisjoint(pending.needs.users) and loaded.expiring.isdisjoint(pending.accounts)):
                 result.outdated.append(pending)
-            elif locked_out is not None:
-                result.skipped.append((pending, locked_out))
+            elif pending.locked:
+                result.skipped.append((pending, pending.locked[0]))
             else:
                 committed.append(pending)
         book = Book(
@@ -102,6 +111,7 @@ class Committer:
         for job in changed.jobs:
             await session.write(ENQUEUE, enqueue_values(job.payload, delay=job.delay, once=job.once))
         await session.commit()
+        self._loader.remember(changed.owners.values())
         self._outbox.wake(published)
 
 

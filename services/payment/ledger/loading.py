@@ -6,7 +6,7 @@ balance beside an old hold, which could then be captured twice.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from services.payment.ledger.model import (
     Velocity,
 )
 from services.payment.ledger.pending import Record
-from services.payment.ledger.rows import Parameters, array
+from services.payment.ledger.rows import MAX_EXPIRED, Parameters, array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,6 +81,8 @@ class Loaded:
     records: dict[Identity, Record] = field(default_factory=dict)
     expired: list[Any] = field(default_factory=list)
     """Rows of locked accounts that have expired."""
+    expiring: set[str] = field(default_factory=set)
+    """Accounts that may have more of these."""
     opened: set[str] = field(default_factory=set)
     """Users whose wallets were opened after their accounts had been looked up."""
     unlocked: set[str] = field(default_factory=set)
@@ -94,12 +96,16 @@ class Loader:
         self._kinds = {kind.type: kind for kind in kinds}
         self._owners: dict[str, Owner] = {}
 
-    async def resolve(self, session: Session, group: Sequence[Pending]) -> None:
-        """Find the accounts of each command, by what never changes: in autocommit, before anything is locked."""
-        users = {user for pending in group for user in pending.needs.users} - self._owners.keys()
+    async def resolve(self, session: Session, group: Sequence[Pending]) -> dict[str, Owner]:
+        """Find the accounts of each command, by what never changes: in autocommit, before anything is locked.
+
+        Return the wallets that it found them by, by user ID. What is remembered beside them changes meanwhile.
+        """
+        needed = _users(group)
+        owners = {user: self._owners[user] for user in needed if user in self._owners}
         keys = _keys(group)
         parts, parameters = [], Parameters()
-        if users:
+        if users := needed - owners.keys():
             parts.append(("owner", OWNERS.format(users=parameters.array(users, "uuid"))))
         for kind, of_kind in keys.items():
             if sql := self._kinds[kind].accounts:
@@ -107,13 +113,15 @@ class Loader:
         behind: dict[tuple[str, str], list[AccountKey]] = defaultdict(list)
         for tag, row in await _fetch(session, parts, parameters):
             if tag == "owner":
-                self._remember(Owner(str(row[0]), str(row[1]), row[2]))
+                owner = owners[str(row[1])] = Owner(str(row[0]), str(row[1]), row[2])
+                self.remember([owner])
             else:
                 behind[tag, str(row[0])].append(AccountKey.wallet(str(row[1]), row[2]))
         for pending in group:
-            self._find_accounts(pending, behind, session.stripe)
+            _find_accounts(pending, owners, behind, session.stripe)
+        return owners
 
-    async def load(self, session: Session, group: Sequence[Pending]) -> Loaded:
+    async def load(self, session: Session, group: Sequence[Pending], owners: dict[str, Owner]) -> Loaded:
         """Lock what can be locked of the group's accounts, then read what its commands need."""
         wanted = {account_id: key for pending in group for account_id, key in pending.accounts.items()}
         accounts = await _lock(session, wanted)
@@ -121,13 +129,12 @@ class Loader:
         missing = [account_id for account_id in wanted if account_id not in accounts]
         parts, parameters = [("clock", CLOCK)], Parameters()
         # Another writer may have opened their wallets since, with the transaction of a reference that is read below.
-        users = {user for need in needs for user in need.users} - self._owners.keys()
-        if users:
+        if users := _users(group) - owners.keys():
             parts.append(("owner", OWNERS.format(users=parameters.array(users, "uuid"))))
         if missing:
-            owners = {wanted[account_id].owner_id for account_id in missing}
+            wallets = {wanted[account_id].owner_id for account_id in missing}
             parts.append(("unlocked", UNLOCKED.format(missing=parameters.array(missing, "uuid"))))
-            parts.append(("state", STATES.format(owners=parameters.array(owners, "uuid"))))
+            parts.append(("state", STATES.format(owners=parameters.array(wallets, "uuid"))))
         identities = [pending.identity for pending in group if pending.identity and not pending.quote]
         if identities:
             columns = {"principal_id": "text", "method": "text", "key": "text"}
@@ -137,7 +144,7 @@ class Loader:
             columns = {"owner": "text", "reference": "text"}
             parts.append(("reference", REFERENCES.format(references=parameters.unnest(columns, references))))
         parts += self._selections(_keys(group), accounts, parameters)
-        return self._loaded(accounts, await _fetch(session, parts, parameters))
+        return self._loaded(accounts, owners, await _fetch(session, parts, parameters))
 
     def _selections(
         self, keys: dict[type[Any], set[str]], accounts: dict[str, Account], parameters: Parameters
@@ -156,13 +163,15 @@ class Loader:
             ]
         return parts
 
-    def _loaded(self, accounts: dict[str, Account], rows: Iterable[tuple[str, Any]]) -> Loaded:
+    def _loaded(
+        self, accounts: dict[str, Account], owners: dict[str, Owner], rows: Iterable[tuple[str, Any]]
+    ) -> Loaded:
         by_tag: dict[str, list[Any]] = defaultdict(list)
         for tag, row in rows:
             by_tag[tag].append(row)
-        loaded = Loaded(by_tag["clock"][0][0], Changes(accounts=accounts, owners=self._owners))
+        loaded = Loaded(by_tag["clock"][0][0], Changes(accounts=accounts, owners=owners))
         for row in by_tag["owner"]:
-            self._remember(Owner(str(row[0]), str(row[1]), row[2]))
+            self.remember([Owner(str(row[0]), str(row[1]), row[2])])
             loaded.opened.add(str(row[1]))
         loaded.states = {str(row[0]): _STATES[row[1]] for row in by_tag["state"]}
         loaded.unlocked = {str(row[0]) for row in by_tag["unlocked"]}
@@ -171,27 +180,34 @@ class Loader:
         for kind in self._kinds.values():
             expired = [kind.read(row) for row in by_tag[f"expired {kind.type.__name__}"]]
             loaded.expired += expired
+            counts = Counter(row.account.id for row in expired)
+            loaded.expiring |= {account_id for account_id, count in counts.items() if count >= MAX_EXPIRED}
             found = [kind.read(row) for row in by_tag[kind.type.__name__]]
             if expired or found:
                 index(loaded.changes.rows[kind.type], [*expired, *found])
         return loaded
 
-    def _find_accounts(self, pending: Pending, behind: dict[tuple[str, str], list[AccountKey]], stripe: int) -> None:
-        needs = pending.needs
-        keys = list(needs.accounts)
-        for user in needs.users:
-            if owner := self._owners.get(user):
-                keys += [AccountKey.wallet(owner.id, currency) for currency in needs.currencies]
-        for kind, key in needs.rows:
-            keys += behind.get((kind.__name__, key), ())
-        currencies = {*needs.currencies, *(key.currency for key in keys)}
-        keys += [AccountKey.system(kind, stripe, currency) for kind in needs.system for currency in currencies]
-        pending.accounts = {key.id: key for key in keys}
+    def remember(self, owners: Iterable[Owner]) -> None:
+        """Remember wallets that are committed, so that they are not looked up."""
+        for owner in owners:
+            if len(self._owners) >= MAX_OWNERS:
+                self._owners.pop(next(iter(self._owners)))
+            self._owners[owner.user_id] = owner
 
-    def _remember(self, owner: Owner) -> None:
-        if len(self._owners) >= MAX_OWNERS:
-            self._owners.pop(next(iter(self._owners)))
-        self._owners[owner.user_id] = owner
+
+def _find_accounts(
+    pending: Pending, owners: dict[str, Owner], behind: dict[tuple[str, str], list[AccountKey]], stripe: int
+) -> None:
+    needs = pending.needs
+    keys = list(needs.accounts)
+    for user in needs.users:
+        if owner := owners.get(user):
+            keys += [AccountKey.wallet(owner.id, currency) for currency in needs.currencies]
+    for kind, key in needs.rows:
+        keys += behind.get((kind.__name__, key), ())
+    currencies = {*needs.currencies, *(key.currency for key in keys)}
+    keys += [AccountKey.system(kind, stripe, currency) for kind in needs.system for currency in currencies]
+    pending.accounts = {key.id: key for key in keys}
 
 
 async def _lock(session: Session, wanted: dict[str, AccountKey]) -> dict[str, Account]:
@@ -229,6 +245,10 @@ async def _fetch(
     statement = f"WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now) {union}"
     rows: Sequence[tuple[str, Any]] = await session.connection.fetch(statement, *parameters.values)
     return rows
+
+
+def _users(group: Iterable[Pending]) -> set[str]:
+    return {user for pending in group for user in pending.needs.users}
 
 
 def _keys(group: Iterable[Pending]) -> dict[type[Any], set[str]]:

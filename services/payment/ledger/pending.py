@@ -65,6 +65,8 @@ class Pending:
     """What its key is unique by."""
     accounts: dict[str, AccountKey] = field(default_factory=dict)
     """The accounts that it needs, by ID."""
+    locked: tuple[str, ...] = ()
+    """Those of them that another writer held locked when they were needed last."""
     skips: int = 0
     """Groups that went on without it, because one of its accounts was locked by another writer."""
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 AnyRow = TypeVar("AnyRow")
+
+MAX_EXPIRED = 256
+"""Rows of one kind and account that one group takes as expired. Commands of an account with more wait for another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,8 @@ class Kind(Generic[AnyRow]):
     accounts: str = ""
     """SELECT of key, wallet ID and currency, which never change, of the accounts of the rows of the keys."""
     expired: str = ""
-    """SELECT as `select`, of the rows of the locked accounts that have expired by `clock.now` and are active."""
+    """SELECT as `select`, of the rows of the locked accounts that have expired by `clock.now` and are active: at most
+    MAX_EXPIRED of each account."""
 
 
 class Parameters:
@@ -51,23 +56,36 @@ class Parameters:
     def array(self, values: Iterable[Any], kind: str) -> str:
         """Add an array and return its placeholder."""
         self.values.append(array(values, kind))
-        return f"${len(self.values)}::text::{'text' if kind == 'label' else kind}[]"
+        return _placeholder(len(self.values), kind)
 
     def unnest(self, columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> str:
         """Add rows as one array for each column, and return the function call that makes them rows again."""
-        arrays = zip(zip(*rows, strict=True), columns.values(), strict=True)
-        return f"unnest({', '.join(self.array(values, kind) for values, kind in arrays)})"
+        kinds = tuple(columns.values())
+        call = _unnest(kinds, len(self.values))
+        self.values += map(array, zip(*rows, strict=True), kinds)
+        return call
 
 
 def array(values: Iterable[Any], kind: str) -> str:
     """Return PostgreSQL's literal of an array: the driver's own encoding of arrays takes several times as long."""
     literal = _LITERALS[kind]
-    return f"{{{','.join(['NULL' if value is None else literal(value) for value in values])}}}"
+    return "{" + ",".join(["NULL" if value is None else literal(value) for value in values]) + "}"
+
+
+@lru_cache(maxsize=1024)
+def _unnest(kinds: Sequence[str], before: int) -> str:
+    """Return the function call on arrays whose parameters follow `before` others."""
+    return f"unnest({', '.join(_placeholder(number, kind) for number, kind in enumerate(kinds, before + 1))})"
+
+
+def _placeholder(number: int, kind: str) -> str:
+    return f"${number}::text::{'text' if kind == 'label' else kind}[]"
 
 
 def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
 
 
 def _bytes(value: bytes) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from services.payment.ledger.model import STRIPES
+from services.payment.ledger.rows import array
 from services.shared.db import DRIVER_ERRORS
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ TAKE_STRIPE = """
 SELECT stripe FROM unnest($2::integer[]) AS stripe WHERE pg_try_advisory_lock($1, stripe) LIMIT 1
 """
 
-WAIT = "SELECT FROM accounts WHERE id = $1::uuid FOR NO KEY UPDATE"
+WAIT = "SELECT FROM accounts WHERE id = ANY($1::text::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+"""Nothing is locked before it, and all wait in one order: so nobody waits in a circle."""
 
 
 @dataclass(slots=True)
@@ -75,14 +77,14 @@ class Session:
             raise database.named(error) from None
         return cls(connection, stripes[0] if stripe is None else stripe, shared=stripe is None)
 
-    async def begin(self, account_id: str | None = None) -> None:
-        """Begin a transaction, and wait for a while for the lock of an account. Raises LockNotAvailableError."""
+    async def begin(self, wait_for: Sequence[str] = ()) -> None:
+        """Begin a transaction, and wait for a while for the locks of accounts. Raises LockNotAvailableError."""
         self.wrote = False
         await self._plan()
         await self.connection.execute("BEGIN")
-        if account_id:
+        if wait_for:
             await self.connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-            await self.connection.execute(WAIT, account_id)
+            await self.connection.execute(WAIT, array(wait_for, "uuid"))
 
     async def _plan(self) -> None:
         """Have plans made anew from time to time: those of small tables read them whole, and tables grow.

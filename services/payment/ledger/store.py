@@ -114,6 +114,28 @@ TOTALS = (
 )
 
 
+def last_sequence(moment: str, *, inclusive: bool) -> str:
+    """Return SQL: the number of entries of `account` before a moment, or also at it.
+
+    By sequence and time an account's entries have one order, so it is found by bisection: an index on the time would
+    be paid for by each posting.
+    """
+    earlier = f"middle.create_time {'<=' if inclusive else '<'} {moment}"
+    return f"""(
+        WITH RECURSIVE search (low, high) AS (
+            SELECT CAST(0 AS bigint), account.sequence
+            UNION ALL
+            SELECT
+                CASE WHEN {earlier} THEN middle.sequence ELSE low END,
+                CASE WHEN {earlier} THEN high ELSE middle.sequence - 1 END
+            FROM search JOIN entries middle
+                ON middle.account_id = account.id AND middle.sequence = (low + high + 1) / 2
+            WHERE low < high
+        )
+        SELECT max(low) FROM search WHERE low = high
+    )"""  # noqa: S608 - of constants
+
+
 class LedgerStore:
     """Totals of accounts."""
 

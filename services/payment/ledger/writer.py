@@ -10,12 +10,12 @@ import asyncio
 import logging
 from collections import deque
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 
-from services.payment.ledger.group import Committer, Result
+from services.payment.ledger.group import Committer
 from services.payment.ledger.pending import Outcome, Pending
 from services.payment.ledger.session import Session
 from services.shared.db import DRIVER_ERRORS
@@ -26,8 +26,6 @@ from services.shared.telemetry import recorded_span, within
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from _typeshed import DataclassInstance
-
     from services.payment.ledger.book import Command
     from services.payment.ledger.pending import Identity
     from services.payment.ledger.rows import Kind
@@ -36,18 +34,21 @@ if TYPE_CHECKING:
     from services.shared.outbox import Outbox
 
 Effect = TypeVar("Effect")
-Quoted = TypeVar("Quoted", bound="DataclassInstance")
 Response = TypeVar("Response", bound="Message")
 
 logger = logging.getLogger(__name__)
 
 MAX_GROUP = 512
 """Postings in a group."""
+MIN_GROUP = 32
+"""Postings in a group of a database that is too slow for larger ones."""
 LARGE = 64
-"""A command with more postings has a group and a lane of its own."""
+"""A command with more postings has a group of its own, in the lane of large commands."""
+LARGE_LANE = "large"
 MAX_WAITING = 4096
 MAX_WAITING_IN_LANE = 512
 MAX_LANES = 4
+"""Accounts that are waited for at once, beside the lane of large commands."""
 MAX_SKIPS = 2
 """Groups that may go on without a command before it waits for the lock in a lane: most locks last one group."""
 MAX_SKIPPED_SECONDS = 1.0
@@ -68,12 +69,16 @@ OUT_OF_TIME = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.IdleInTransacti
 
 @dataclass(slots=True)
 class Lane:
-    """Commands that wait for one account."""
+    """Commands that wait for one account, or large commands, one by one."""
 
     account_id: str | None
-    """None for a large command, which waits for nothing."""
+    """None for large commands: each waits for those of its accounts that it found locked."""
     queue: deque[Pending] = field(default_factory=deque)
     task: asyncio.Task[None] | None = None
+
+    def wait_for(self, group: Iterable[Pending]) -> Sequence[str]:
+        """Return the accounts whose locks a group waits for."""
+        return [self.account_id] if self.account_id else [id_ for pending in group for id_ in pending.locked]
 
 
 class Writer:
@@ -90,6 +95,7 @@ class Writer:
         self._lanes: dict[str, Lane] = {}
         self._sessions: list[Session] = []
         """Those that nobody uses now."""
+        self._max_group = MAX_GROUP
         self._task: asyncio.Task[None] | None = None
         self.waiting = 0
         """Commands that wait or are being committed."""
@@ -102,12 +108,12 @@ class Writer:
         """Return what the command would do now, without doing it. Raises what `run` would."""
         return cast("Effect", (await self._submit(command, None, quote=True))[0])
 
-    async def quote_answer(self, command: Command[Quoted], call: Idempotent[Quoted, Response]) -> Response:
+    async def quote_answer(self, command: Command[Effect], call: Idempotent[Effect, Response]) -> Response:
         """Return the answer that the command would get now, without doing it: what it would create has no ID.
 
         Raises what `run` would. The key is neither asked nor kept.
         """
-        return call.encode(replace(await self.quote(command), id=""))
+        return call.encode(await self.quote(command))
 
     async def answer(self, command: Command[Effect], call: Idempotent[Effect, Response]) -> Response:
         """Run a command once for its key; later calls get the same answer.
@@ -150,7 +156,7 @@ class Writer:
                 raise answer
             return answer, True
         if outcome.error is not None:
-            raise outcome.error
+            raise outcome.error.with_traceback(None)  # One error may be that of hundreds of callers.
         answered = record is not None and record.answered
         return (outcome.answer if answered else outcome.effect), answered
 
@@ -171,7 +177,7 @@ class Writer:
     async def _run(self) -> None:
         try:
             while self._queue:
-                group = self._take(self._queue)
+                group = self._take(self._queue, self._max_group)
                 again = self._set_aside(await self._execute(group)) if group else 0
                 if again and again == len(self._queue):
                     await asyncio.sleep(RETRY_SECONDS)  # Nothing but commands that wait for locks.
@@ -181,15 +187,18 @@ class Writer:
     async def _run_lane(self, key: str, lane: Lane) -> None:
         try:
             while lane.queue:
-                group = self._take(lane.queue)
-                skipped = await self._execute(group, lane)
-                lane.queue.extendleft(pending for pending, _ in reversed(skipped))
+                group = self._take(lane.queue, self._max_group if lane.account_id else 1)
+                skipped = [pending for pending, _ in await self._execute(group, lane)]
+                if lane.account_id:
+                    lane.queue.extendleft(reversed(skipped))
+                else:
+                    lane.queue.extend(skipped)  # What others have locked holds up no other large command.
                 if skipped and len(skipped) == len(group):
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             del self._lanes[key]
 
-    def _take(self, queue: deque[Pending]) -> list[Pending]:
+    def _take(self, queue: deque[Pending], max_postings: int) -> list[Pending]:
         """Take the next group of a queue; commands whose callers have all gone away are dropped."""
         group: list[Pending] = []
         postings = 0
@@ -198,7 +207,7 @@ class Writer:
                 self._drop([queue.popleft()])
                 continue
             postings += queue[0].needs.postings
-            if group and postings > MAX_GROUP:
+            if group and postings > max_postings:
                 break
             group.append(queue.popleft())
         return group
@@ -217,12 +226,12 @@ class Writer:
             try:
                 # The statements of a group are spans of one of its calls.
                 with within(next((pending.span for pending in group if pending.span), None)):
-                    await self._committer.resolve(session, group)
+                    owners = await self._committer.resolve(session, group)
                     group = self._divert(group) if lane is None else group
-                    wait_for = lane.account_id if lane else None
-                    result = await self._committer.commit(session, group, wait_for=wait_for) if group else Result()
+                    wait_for = lane.wait_for(group) if lane else ()
+                    result = await self._committer.commit(session, group, owners, wait_for=wait_for)
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
-                await self._end(session)
+                await self._end(session, error)
                 if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
                     return [(pending, "") for pending in group]
                 failure = error
@@ -230,6 +239,7 @@ class Writer:
                     break
             else:
                 self._sessions.append(session)
+                self._max_group = min(MAX_GROUP, self._max_group + MIN_GROUP)
                 for pending, outcome in result.outcomes:
                     self._settle([pending], outcome)
                 self._drop(result.dropped)
@@ -245,6 +255,8 @@ class Writer:
         named = self._database.named(failure) if isinstance(failure, (*DRIVER_ERRORS, OSError)) else failure
         if isinstance(failure, OUT_OF_TIME):
             named = DependencyUnavailable(retry_after_seconds=1)
+            # Or callers that come again would make the same large group, and time out again.
+            self._max_group = max(MIN_GROUP, self._max_group // 2)
         logger.warning(
             "ledger group failed",
             extra={
@@ -261,16 +273,18 @@ class Writer:
         return [*await self._execute(group[:middle], lane), *await self._execute(group[middle:], lane)]
 
     def _divert(self, group: Sequence[Pending]) -> list[Pending]:
-        """Send commands to the lanes of their accounts, and large ones to a lane of their own; return the others."""
+        """Send commands to the lanes of their accounts, and large ones to theirs; return the others."""
         rest = []
         for pending in group:
             key = next((account_id for account_id in pending.accounts if account_id in self._lanes), None)
-            if key is not None:
-                self._join(key, pending)
-            elif pending.needs.postings > LARGE and len(self._lanes) < MAX_LANES:
-                self._open_lane(f"large {id(pending)}", None, pending)
-            else:
+            if key is None and pending.needs.postings > LARGE:
+                key = LARGE_LANE
+            if key is None:
                 rest.append(pending)
+            elif key in self._lanes:
+                self._join(key, pending)
+            else:
+                self._open_lane(key, None, pending)
         return rest
 
     def _set_aside(self, skipped: Iterable[tuple[Pending, str]]) -> int:
@@ -281,7 +295,7 @@ class Writer:
             pending.skips += 1
             if account_id in self._lanes:
                 self._join(account_id, pending)
-            elif pending.skips >= MAX_SKIPS and len(self._lanes) < MAX_LANES:
+            elif pending.skips >= MAX_SKIPS and len(self._lanes) - (LARGE_LANE in self._lanes) < MAX_LANES:
                 self._open_lane(account_id, account_id, pending)
             elif pending.skips >= MAX_SKIPS and now - pending.submit_time > MAX_SKIPPED_SECONDS:
                 self._settle([pending], Outcome(error=Overloaded(retry_after_seconds=1)))
@@ -304,14 +318,18 @@ class Writer:
     async def _acquire(self) -> Session:
         while self._sessions:
             session = self._sessions.pop()
+            session.wrote = False
             if not session.closed:
                 return session
         return await Session.open(self._database)
 
-    async def _end(self, session: Session) -> None:
-        """Leave nothing open: roll back, or give the connection up."""
+    async def _end(self, session: Session, error: Exception) -> None:
+        """Leave nothing open: roll back, or give the connection up, at once if the database did not answer on it."""
         try:
-            await session.rollback()
+            if isinstance(error, TimeoutError):
+                session.close()
+            else:
+                await session.rollback()
         except (*DRIVER_ERRORS, OSError, TimeoutError):
             session.close()
         if not session.closed:

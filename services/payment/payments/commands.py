@@ -33,7 +33,16 @@ from services.payment.ledger.model import (
     Transaction,
     TransactionType,
 )
-from services.payment.payments.model import Captured, Payment, PaymentRefunded, Refund, RefundState, SettleRefund
+from services.payment.payments.model import (
+    Captured,
+    Payment,
+    PaymentCompleted,
+    PaymentRefunded,
+    PaymentSubscription,
+    Refund,
+    RefundState,
+    SettleRefund,
+)
 from services.payment.transactions.model import Movement
 from services.payment.wallets.commands import find_payer
 
@@ -66,7 +75,12 @@ class CreatePayment(Command[Payment]):
     def needs(self) -> Needs:
         """The wallet's account and the credited one."""
         currency = self.order.amount.currency
-        return Needs(users=(self.user_id,), currencies=(currency,), system=(self.order.type.destination,))
+        return Needs(
+            users=(self.user_id,),
+            currencies=(currency,),
+            system=(self.order.type.destination,),
+            rows=((PaymentSubscription, self.user_id),),
+        )
 
     def decide(self, book: Book) -> Payment:
         """Post the payment."""
@@ -91,7 +105,8 @@ class CaptureHold(Command[tuple[Hold, Payment]]):
     @property
     def needs(self) -> Needs:
         """The hold, the accounts that its order may credit, and the payment of an earlier capture."""
-        return Needs(rows=((Hold, self.hold_id), (Captured, self.hold_id)), system=DESTINATIONS)
+        rows = ((Hold, self.hold_id), (Captured, self.hold_id), (PaymentSubscription, self.user_id))
+        return Needs(rows=rows, system=DESTINATIONS)
 
     def decide(self, book: Book) -> tuple[Hold, Payment]:
         """Post the payment."""
@@ -280,7 +295,10 @@ class DecideRefund(Command[None]):
 def _pay(
     book: Book, payer: Payer, order: Order, *, creator: str, refund_window: timedelta, held_minor: int = 0
 ) -> Payment:
-    """Pay the order, using up `held_minor` of what the payer's wallet holds for it."""
+    """Pay the order, using up `held_minor` of what the payer's wallet holds for it.
+
+    Whether a webhook takes the event is read under the locks: a payment that nobody is told of writes no row for it.
+    """
     payment_id, amount = book.new_id(), order.amount
     posting = book.post(
         Transaction(
@@ -300,6 +318,8 @@ def _pay(
         create_time=posting.create_time,
     )
     book.put(payment)
+    if book.find(PaymentSubscription, payer.user_id):
+        book.publish(PaymentCompleted(payment))
     return payment
 
 

@@ -16,7 +16,7 @@ from services.shared.money import Money
 
 if TYPE_CHECKING:
     from services.payment.holds.model import Hold
-    from services.payment.payments.model import Payment, PaymentRefunded, Refund
+    from services.payment.payments.model import Payment, PaymentCompleted, PaymentRefunded, Refund
     from services.payment.transactions.model import Movement
 
 
@@ -95,6 +95,18 @@ def get_refund_response(refunded: Refund) -> pb.GetRefundResponse:
 def earn_response(movement: Movement) -> pb.EarnResponse:
     """Return the answer of Earn."""
     return pb.EarnResponse(transaction=transaction(movement))
+
+
+def payment_completed(event: PaymentCompleted) -> events_pb2.PaymentCompleted:
+    """Return the event's message."""
+    paid = event.payment
+    return events_pb2.PaymentCompleted(
+        payment_id=paid.id,
+        user_id=paid.payer.user_id,
+        type=payment_type(paid.order.type),
+        amount=money(paid.order.amount),
+        course_id=paid.order.course_id,
+    )
 
 
 def payment_refunded(event: PaymentRefunded) -> events_pb2.PaymentRefunded:

@@ -123,6 +123,21 @@ class SettleRefund:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentSubscription:
+    """That an enabled webhook takes the PaymentCompleted events of a payer."""
+
+    id: str
+    """User ID of the payer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentCompleted:
+    """Event: a payment was posted."""
+
+    payment: Payment
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentRefunded:
     """Event: a payment was refunded, in part or in full."""
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from services.payment.holds.model import Order, PaymentType
 from services.payment.ledger.rows import Kind
 from services.payment.ledger.store import TABLES
-from services.payment.payments.model import Captured, Payment, Refund, RefundState, SettleRefund
+from services.payment.payments.model import Captured, Payment, PaymentSubscription, Refund, RefundState, SettleRefund
 from services.payment.wallets.model import REFUNDS_OF, Payer
 from services.payment.wallets.store import wallets
 from services.shared.db import Id, Time
@@ -244,6 +244,18 @@ CAPTURED = Kind(
     read=_captured,
 )
 """The payments of captured holds."""
+SUBSCRIPTIONS = Kind(
+    type=PaymentSubscription,
+    select="""
+        SELECT key FROM unnest({keys}) AS key WHERE EXISTS (
+            SELECT FROM webhooks
+            WHERE state = 'ENABLED' AND (user_id IS NULL OR user_id = key::uuid)
+                AND (event_types = ARRAY[]::text[] OR 'payment.completed' = ANY (event_types))
+        )
+    """,
+    read=lambda row: PaymentSubscription(row[0]),
+)
+"""Payers whose payments an enabled webhook, of their own or of the platform, is told of."""
 REFUNDS = Kind(
     type=Refund,
     table="refunds",

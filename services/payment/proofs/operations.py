@@ -69,12 +69,16 @@ class Report:
 
 
 class VerificationOperations:
-    """Verifies chains, balances and checkpoints, a bounded number of rows at a time, and lists entries."""
+    """Verifies chains, balances and checkpoints, a bounded number of rows at a time, and lists entries.
+
+    A process verifies on one connection at a time, and the others stay free for calls.
+    """
 
     def __init__(self, *, database: Database, store: ProofStore, pages: PageTokens) -> None:
         self._database = database
         self._store = store
         self._pages = pages
+        self._one_at_a_time = asyncio.Semaphore()
 
     async def verify_chain(self, *, page_size: int, page_token: str) -> Verified:
         """Verify up to `page_size` rows from where the token says; a token is returned while there are more.
@@ -99,7 +103,8 @@ class VerificationOperations:
                 at = following
             return report, at
 
-        report, rest = await self._database.transaction(work)
+        async with self._one_at_a_time:
+            report, rest = await self._database.transaction(work)
         return _verified(report), rest
 
     async def list_entries(
@@ -169,6 +174,8 @@ class VerificationOperations:
         )
         last = accounts[-1].id if len(accounts) == MAX_ACCOUNTS else ID_MAX
         start, sequence = (at.progress.account_id, at.progress.sequence) if at.progress else (at.after, INT64_MAX)
+        if at.progress:  # One that was opened before it since the last page has entries that are not read any more.
+            accounts = [account for account in accounts if account.id >= start]
         found = await self._store.list_entries(
             connection, account_id=start, sequence=sequence, last=last, limit=limit + 1
         )
@@ -196,7 +203,7 @@ class VerificationOperations:
 
 
 class CheckpointOperations:
-    """Signs checkpoints and keeps them, in the database and outside."""
+    """Signs checkpoints and keeps them, in the database and outside; a process makes one at a time."""
 
     def __init__(
         self,
@@ -216,13 +223,15 @@ class CheckpointOperations:
         self._origin = origin
         self._key_lifetime = key_lifetime
         self._file = file
+        self._one_at_a_time = asyncio.Semaphore()
 
     async def create_checkpoint(self) -> Checkpoint:
         """Sign the heads of all accounts as of now, and publish; return the last checkpoint if nothing was posted.
 
         Raises LedgerInconsistent if what the last checkpoint covers has changed.
         """
-        checkpoint, created = await self._database.transaction(self._create)
+        async with self._one_at_a_time:
+            checkpoint, created = await self._database.transaction(self._create)
         if created:
             body = note.read(checkpoint.note)
             logger.info(
@@ -267,16 +276,19 @@ class CheckpointOperations:
     async def _create(self, connection: AsyncConnection) -> tuple[Checkpoint, bool]:
         await connection.execute(SNAPSHOT)
         last = await self._store.find_checkpoint(connection)
-        before, tree, changed = MerkleTree(), MerkleTree(), []
+        before, tree = MerkleTree(), MerkleTree()
+        changed: list[tuple[str, str]] = []  # Ranges of accounts in which heads have changed.
         after = ""
         while True:
             heads = await self._store.list_heads(
                 connection, after=after, checkpoint=last.number if last else 0, limit=HEADS
             )
-            changed += await asyncio.to_thread(_add_heads, heads, before, tree)
+            last_id = heads[-1].account_id if heads else after
+            if await asyncio.to_thread(_add_heads, heads, before, tree):
+                changed.append((after, last_id))
             if len(heads) < HEADS:
                 break
-            after = heads[-1].account_id
+            after = last_id
         if last is not None:
             body = note.read(last.note)
             if (body.size, body.root) != (before.size, before.root()):
@@ -294,7 +306,9 @@ class CheckpointOperations:
             previous=note.note_digest(last.note if last else note.NO_NOTE),
         )
         checkpoint = Checkpoint(body.number, key.id, note.sign(body, self._private_key(key)), body.time)
-        await self._store.insert_checkpoint(connection, checkpoint, changed)
+        await self._store.insert_checkpoint(connection, checkpoint)
+        for first, last_id in changed:
+            await self._store.insert_heads(connection, checkpoint.number, after=first, last=last_id)
         return checkpoint, True
 
     async def _find_or_make_key(self, connection: AsyncConnection, now: datetime) -> CheckpointKey:
@@ -317,12 +331,12 @@ class CheckpointOperations:
         return Ed25519PrivateKey.from_private_bytes(self._encryption.decrypt(sealed, row_id=key.id))
 
 
-def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTree) -> list[AccountHeads]:
-    """Add heads to the trees of the last checkpoint and of the next one; return those that changed.
+def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTree) -> bool:
+    """Add heads to the trees of the last checkpoint and of the next one; return whether any has changed.
 
     Raises LedgerInconsistent if an entry that the last checkpoint covers has changed.
     """
-    changed = []
+    changed = False
     for head in heads:
         if head.before is not None:
             before.append(head_leaf(head.account_id, head.before.sequence, head.before.hash))
@@ -330,8 +344,7 @@ def _add_heads(heads: Sequence[AccountHeads], before: MerkleTree, tree: MerkleTr
                 raise LedgerInconsistent
         if head.now.sequence:
             tree.append(head_leaf(head.account_id, head.now.sequence, head.now.hash))
-            if head.now != head.before:
-                changed.append(head)
+            changed = changed or head.now != head.before
     return changed
 
 

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    insert,
     select,
     text,
     tuple_,
@@ -114,6 +113,15 @@ SELECT accounts.id, accounts.sequence, accounts.head, leaf.sequence AS leaf_sequ
 FROM accounts {_leaf}
 WHERE accounts.id > :after ORDER BY accounts.id LIMIT :count
 """).columns(id=Id)  # noqa: S608 - SQL from code
+
+
+INSERT_HEADS = text(f"""
+INSERT INTO checkpoint_heads (account_id, checkpoint, sequence, head)
+SELECT accounts.id, :number, accounts.sequence, accounts.head
+FROM accounts {_leaf}
+WHERE accounts.id > :after AND accounts.id <= :last AND accounts.sequence > 0
+    AND (leaf.sequence, leaf.head) IS DISTINCT FROM (accounts.sequence, accounts.head)
+""")  # noqa: S608 - SQL from code
 
 
 _entries = select(
@@ -244,10 +252,8 @@ class ProofStore:
         """Return the checkpoints before a number, the newest first."""
         return [Checkpoint(*row) for row in await connection.execute(_LIST_NEWEST, {"before": before, "count": limit})]
 
-    async def insert_checkpoint(
-        self, connection: AsyncConnection, checkpoint: Checkpoint, heads: Sequence[AccountHeads]
-    ) -> None:
-        """Insert a checkpoint with the heads that changed. A number that was taken meanwhile fails with 40001."""
+    async def insert_checkpoint(self, connection: AsyncConnection, checkpoint: Checkpoint) -> None:
+        """Insert a checkpoint. A number that was taken meanwhile fails with 40001."""
         await connection.execute(
             insert_or_keep(checkpoints).on_conflict_do_nothing(),
             {
@@ -257,16 +263,14 @@ class ProofStore:
                 "create_time": checkpoint.create_time,
             },
         )
-        rows = [
-            {
-                "account_id": head.account_id,
-                "checkpoint": checkpoint.number,
-                "sequence": head.now.sequence,
-                "head": head.now.hash,
-            }
-            for head in heads
-        ]
-        await connection.execute(insert(checkpoint_heads), rows)
+
+    async def insert_heads(self, connection: AsyncConnection, number: int, *, after: str, last: str) -> None:
+        """Insert the heads of a checkpoint that have changed since the one before, of the accounts in a range of IDs.
+
+        By SQL, from the transaction's snapshot: however many accounts there are, no process holds them all.
+        """
+        values = {"number": number, "checkpoint": number - 1, "after": after or NIL, "last": last}
+        await connection.execute(INSERT_HEADS, values)
 
     async def list_keys(self, connection: AsyncConnection) -> Sequence[CheckpointKey]:
         """Return all keys, the oldest first."""

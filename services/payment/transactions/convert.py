@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from services.shared.money import Money
     from services.shared.pagination import Page
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets take them
-"""What a spreadsheet takes for the start of a formula (OWASP, CSV injection)."""
+FORMULA_START = re.compile(r"""^(?=[\t\r\n])|(?:^|[;\t\r\n]"*)(?=[=+\-@＝＋－＠])""")  # noqa: RUF001 - spreadsheets take them
+"""Where a spreadsheet takes a text for the start of a formula (OWASP, CSV injection): at its beginning, and after what
+separates cells or rows for one that is set to semicolons or tabs."""
 CHUNK_BYTES = 32 * 1024
 """Maximum size of a part of a document: Envoy fails on messages that do not fit into its buffer of 64 KiB."""
 CSV_HEADER = (
@@ -224,7 +226,7 @@ def _lines(*rows: Sequence[Any]) -> str:
 
 
 def _no_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return FORMULA_START.sub(r"\g<0>'", text)
 
 
 def _fields(movement: Movement) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from services.shared.errors import ValidationFailed
@@ -14,6 +13,7 @@ from services.shared.watching import MAX_READ_ITEMS, Watchers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
+    from datetime import datetime
 
     from services.payment.transactions.model import Movement, MovementFilter, Statement
     from services.payment.transactions.store import TransactionStore
@@ -91,15 +91,10 @@ class TransactionOperations:
         Raises CurrencyUnknown, TooManyStreams, Overloaded.
         """
         check_currency(currency)
-        now = datetime.now(UTC)
         with self._exports.take(principal.user_id):
             async with self._database.reading() as connection:
                 statement = await self._store.find_statement(
-                    connection,
-                    principal.user_id,
-                    currency,
-                    start_time=start_time,
-                    end_time=min(now, end_time or now),
+                    connection, principal.user_id, currency, start_time=start_time, end_time=end_time
                 )
             yield statement
             first = statement.first_sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ARRAY, BigInteger, Text, bindparam, text
 
 from services.payment.ledger.model import TransactionType
+from services.payment.ledger.store import last_sequence
 from services.payment.transactions.model import Movement, Position, Scan, Statement
 from services.shared.db import Id, Time
 from services.shared.money import INT64_MAX, Money
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from services.payment.transactions.model import MovementFilter
     from services.shared.pagination import PageRequest
 
+_TYPES = {str(kind): kind for kind in TransactionType}
 SCANNED_ENTRIES = 2000
 """Maximum number of entries that one page of a filtered list looks at: what it costs does not grow with history."""
 
@@ -85,22 +87,8 @@ def _select(sql: str, **columns: Any) -> TextualSelect:
     return text(sql).bindparams(*parameters).columns(**columns)
 
 
-def _before(moment: str) -> str:
-    """Return the SQL of the number of entries of `account` before a moment."""
-    return f"""(
-        WITH RECURSIVE search (low, high) AS (
-            SELECT CAST(0 AS bigint), account.sequence
-            UNION ALL
-            SELECT
-                CASE WHEN middle.create_time < {moment} THEN middle.sequence ELSE low END,
-                CASE WHEN middle.create_time < {moment} THEN high ELSE middle.sequence - 1 END
-            FROM search JOIN entries middle
-                ON middle.account_id = account.id AND middle.sequence = (low + high + 1) / 2
-            WHERE low < high
-        )
-        SELECT max(low) FROM search WHERE low = high
-    )"""  # noqa: S608 - of constants
-
+_BEFORE_START = last_sequence("CAST(:start_time AS timestamptz)", inclusive=False)
+_BEFORE_END = last_sequence("CAST(:end_time AS timestamptz)", inclusive=False)
 
 # As a scalar subquery the planner sees that it is one account, and reads the page from the index, whatever came before.
 LIST = _select(
@@ -127,13 +115,13 @@ LIST_FILTERED = _select(
             CASE WHEN CAST(:reference AS text) <> ''
                     THEN coalesce((SELECT first - 1 FROM referred), account.sequence)
                 WHEN CAST(:start_time AS timestamptz) IS NULL THEN 0
-                ELSE {_before("CAST(:start_time AS timestamptz)")} END AS low,
+                ELSE {_BEFORE_START} END AS low,
             least(
                 CAST(:before AS bigint) - 1,
                 account.sequence,
                 CASE WHEN CAST(:reference AS text) <> '' THEN (SELECT last FROM referred) END,
                 CASE WHEN CAST(:end_time AS timestamptz) IS NOT NULL
-                    THEN {_before("CAST(:end_time AS timestamptz)")} END
+                    THEN {_BEFORE_END} END
             ) AS high
         FROM account
     )
@@ -191,14 +179,25 @@ LIST_NEW = _select(
 
 POSITION = _select(_ACCOUNT, id=Id, sequence=BigInteger)
 
+# A writer locks the account, then reads the clock, and holds the lock until everybody sees what it has posted. So once
+# the lock was free, nothing can appear any more that was posted before the time which is returned.
+SETTLED = _select(
+    f"""
+    WITH lock AS MATERIALIZED (
+        SELECT id FROM accounts WHERE id = (SELECT id FROM ({_ACCOUNT}) account) FOR SHARE
+    )
+    SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM lock) AS held
+    """,  # noqa: S608 - of constants
+    now=Time,
+)
 BOUNDS = _select(
     f"""
     WITH account AS MATERIALIZED ({_ACCOUNT}),
     span AS MATERIALIZED (
         SELECT account.id,
             CASE WHEN CAST(:start_time AS timestamptz) IS NULL THEN 0
-                ELSE {_before("CAST(:start_time AS timestamptz)")} END AS low,
-            {_before("CAST(:end_time AS timestamptz)")} AS high
+                ELSE {_BEFORE_START} END AS low,
+            {_BEFORE_END} AS high
         FROM account
     )
     SELECT span.id, span.low, greatest(span.low, span.high) AS high,
@@ -289,9 +288,12 @@ class TransactionStore:
         currency: str,
         *,
         start_time: datetime | None,
-        end_time: datetime,
+        end_time: datetime | None,
     ) -> Statement:
-        """Return the bounds of a statement, as of now."""
+        """Return the bounds of a statement that ends now at the latest: the next one begins where it ends."""
+        settled = await connection.execute(SETTLED, {"user_id": user_id, "currency": currency})
+        now: datetime = settled.scalar_one()
+        end_time = min(now, end_time or now)
         values = {"user_id": user_id, "currency": currency, "start_time": start_time, "end_time": end_time}
         row = (await connection.execute(BOUNDS, values)).one_or_none()
         zero = Money(0, currency)
@@ -326,15 +328,19 @@ def _start(request: PageRequest) -> int:
 
 
 def _movement(row: Row[*tuple[Any, ...]]) -> Movement:
+    # By place, not by name: a statement has a million of them.
+    sequence, currency, amount, balance_after, id_, kind, create_time, payment_id, reference, description, others = row[
+        -len(_COLUMNS) :
+    ]
     return Movement(
-        id=row.id,
-        sequence=row.sequence,
-        type=TransactionType(row.type),
-        amount=Money(row.amount, row.currency),
-        balance_after=Money(row.balance_after, row.currency),
-        create_time=row.create_time,
-        description=row.description or "",
-        payment_id=row.payment_id or "",
-        reference=row.reference or "",
-        counterparty_wallet_ids=tuple(sorted(row.counterparties)),
+        id=id_,
+        sequence=sequence,
+        type=_TYPES[kind],
+        amount=Money(amount, currency),
+        balance_after=Money(balance_after, currency),
+        create_time=create_time,
+        description=description or "",
+        payment_id=payment_id or "",
+        reference=reference or "",
+        counterparty_wallet_ids=tuple(sorted(others)),
     )

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.payment.ledger.model import AccountKind, AccountState
 from services.payment.ledger.rows import Kind
-from services.payment.ledger.store import TABLES, accounts, holds
+from services.payment.ledger.store import TABLES, accounts, holds, last_sequence
 from services.payment.wallets.model import Balance, StateChange, Wallet, WalletStatus
 from services.shared.db import Id, Time
 
@@ -69,23 +69,15 @@ _read = (
 )
 READ_OWN = _read.where(wallets.c.user_id == bindparam("user_id"))
 READ = _read.where(wallets.c.id == bindparam("wallet_id"))
-# The last entry before the time is found by bisection, since by sequence and time an account's entries have one order:
-# an index on the time would be paid for by each posting. A hold lives for 7 days at most (CreateHoldRequest). One that
-# an older version released has no time of its end, and is taken to have ended at once.
-READ_PAST = text("""
-WITH RECURSIVE found AS (
+# A hold lives for 7 days at most (CreateHoldRequest). One that an older version released has no time of its end, and is
+# taken to have ended at once.
+READ_PAST = text(f"""
+WITH found AS (
     SELECT * FROM wallets
     WHERE (id = CAST(:wallet_id AS uuid) OR user_id = CAST(:user_id AS uuid)) AND create_time <= :read_time
-), search (account_id, currency, low, high) AS (
-    SELECT accounts.id, accounts.currency, CAST(0 AS bigint), accounts.sequence
-    FROM found JOIN accounts ON accounts.owner_id = found.id AND accounts.kind = 'WALLET'
-    UNION ALL
-    SELECT search.account_id, search.currency,
-        CASE WHEN entries.create_time <= :read_time THEN entries.sequence ELSE low END,
-        CASE WHEN entries.create_time <= :read_time THEN high ELSE entries.sequence - 1 END
-    FROM search
-        JOIN entries ON entries.account_id = search.account_id AND entries.sequence = (low + high + 1) / 2
-    WHERE low < high
+), past AS MATERIALIZED (
+    SELECT account.id, account.currency, {last_sequence(":read_time", inclusive=True)} AS sequence
+    FROM found JOIN accounts account ON account.owner_id = found.id AND account.kind = 'WALLET'
 )
 SELECT found.id, found.user_id, found.create_time,
     coalesce(change.state, CASE WHEN found.revision = 0 THEN found.state ELSE 'ACTIVE' END) AS state,
@@ -99,17 +91,23 @@ FROM (SELECT) AS one
         WHERE wallet_id = found.id AND change_time <= :read_time ORDER BY sequence DESC LIMIT 1
     ) AS change ON true
     LEFT JOIN (
-        SELECT search.currency, entries.balance_after AS posted, entries.sequence, (
+        SELECT past.currency, entries.balance_after AS posted, entries.sequence, (
             SELECT CAST(coalesce(sum(holds.amount), 0) AS bigint) FROM holds
-            WHERE holds.account_id = search.account_id AND holds.expire_time > :read_time
+            WHERE holds.account_id = past.id AND holds.expire_time > :read_time
                 AND holds.create_time <= :read_time AND holds.create_time > :read_time - interval '7 days'
                 AND (holds.state IN ('ACTIVE', 'EXPIRED') OR holds.end_time > :read_time)
         ) AS held
-        FROM search JOIN entries ON entries.account_id = search.account_id AND entries.sequence = search.low
-        WHERE search.low = search.high
+        FROM past JOIN entries ON entries.account_id = past.id AND entries.sequence = past.sequence
     ) AS balances ON true
 ORDER BY balances.currency
-""")
+""")  # noqa: S608 - of constants
+# A transaction has its time before it is visible, and holds its accounts until it is; mostly for milliseconds, but as
+# long as the disk takes.
+WAIT = text("""
+SELECT id FROM accounts WHERE kind = 'WALLET' AND owner_id = (
+    SELECT id FROM wallets WHERE id = CAST(:wallet_id AS uuid) OR user_id = CAST(:user_id AS uuid)
+) FOR SHARE
+""").columns(id=Id)
 INSERT = insert(wallets).on_conflict_do_nothing(index_elements=[wallets.c.user_id])
 
 
@@ -140,6 +138,7 @@ class WalletStore:
     ) -> PastWallet:
         """Return a user's wallet or the wallet of an ID, as it was at a time of the past."""
         values = {"user_id": user_id or None, "wallet_id": wallet_id or None, "read_time": read_time}
+        await connection.execute(WAIT, values)
         rows = (await connection.execute(READ_PAST, values)).all()
         return PastWallet(_wallet(rows) if rows[0].id else None, settled=rows[0].settled)
 

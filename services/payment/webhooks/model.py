@@ -124,6 +124,15 @@ class EventTypeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingDeliveries:
+    """Counts of the deliveries that are still to be sent to enabled webhooks."""
+
+    due: int
+    deferred: int
+    """Their next attempt is still to come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Occurrence:
     """An event, as webhooks carry it."""
 
@@ -186,6 +195,8 @@ class Outcome:
     """What an attempt made of a delivery."""
 
     delivery_id: str
+    failures: int
+    """Failed attempts before this one."""
     attempt: Attempt
     state: DeliveryState
     delay: timedelta = timedelta(0)
@@ -198,11 +209,12 @@ def judge(delivery: Delivery, attempt: Attempt, *, retry_after: timedelta, jitte
     `retry_after` is the delay that the receiver asked for, `jitter` a random number from -1 to 1.
     """
     if attempt.succeeded:
-        return Outcome(delivery.id, attempt, DeliveryState.DELIVERED)
+        return Outcome(delivery.id, delivery.failures, attempt, DeliveryState.DELIVERED)
     if delivery.failures >= len(RETRY_DELAYS):
-        return Outcome(delivery.id, attempt, DeliveryState.FAILED)
+        return Outcome(delivery.id, delivery.failures, attempt, DeliveryState.FAILED)
     delay = RETRY_DELAYS[delivery.failures] * (1 + RETRY_JITTER * jitter)
-    return Outcome(delivery.id, attempt, DeliveryState.PENDING, max(delay, min(retry_after, MAX_RETRY_AFTER)))
+    delay = max(delay, min(retry_after, MAX_RETRY_AFTER))
+    return Outcome(delivery.id, delivery.failures, attempt, DeliveryState.PENDING, delay)
 
 
 def new_secret() -> bytes:

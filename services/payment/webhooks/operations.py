@@ -32,6 +32,7 @@ from services.payment.webhooks.model import (
     signed_headers,
 )
 from services.shared.backoff import backoff_seconds
+from services.shared.errors import DomainError
 from services.shared.events import declared_events
 from services.shared.ids import new_id
 from services.shared.outbound_http import RequestFailed, Url
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         NewWebhook,
         Occurrence,
         Outcome,
+        PendingDeliveries,
         Webhook,
         WebhookChanges,
     )
@@ -285,6 +287,14 @@ class DeliveryOperations:
             await self._settle(connection, webhook, lease, outcomes)
 
         await self._database.transaction(work)
+
+    async def count_pending(self) -> PendingDeliveries | None:
+        """Return how many deliveries are still to be sent; None if the database does not answer."""
+        try:
+            async with self._database.reading() as connection:
+                return await self._store.count_pending_deliveries(connection)
+        except DomainError:
+            return None
 
     async def purge(self) -> None:
         """Delete the deliveries of deleted webhooks, and these. Raises DependencyUnavailable."""

@@ -9,21 +9,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    Column,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    bindparam,
-    func,
-    insert,
-    literal_column,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.payment.webhooks.model import (
@@ -33,6 +19,7 @@ from services.payment.webhooks.model import (
     DeliveryState,
     DisableReason,
     Lease,
+    PendingDeliveries,
     Webhook,
     WebhookState,
 )
@@ -91,8 +78,8 @@ NO_PREVIOUS_SECRET = {"previous_secret_sealed": None, "previous_secret_expire_ti
 
 _now = func.statement_timestamp()
 _this = webhooks.c.id == bindparam("webhook_id")
-_live = webhooks.c.state != literal_column("'DELETED'")
-_pending = deliveries.c.state == literal_column("'PENDING'")  # As the partial index has it.
+_live = webhooks.c.state != text("'DELETED'")
+_pending = deliveries.c.state == text("'PENDING'")  # As the partial index has it.
 _previous_lives = (webhooks.c.previous_secret_expire_time > _now).label("previous_lives")
 
 FIND = select(webhooks, _previous_lives).where(_this)
@@ -160,7 +147,7 @@ UPDATE webhook_deliveries SET state = :state, attempt_time = now() + CAST(:delay
     failures = CASE WHEN :state = 'DELIVERED' THEN 0 ELSE failures + 1 END,
     attempts = CASE jsonb_array_length(attempts) WHEN :kept THEN attempts - 0 ELSE attempts END
         || CAST(:attempt AS jsonb)
-WHERE id = CAST(:delivery_id AS uuid)
+WHERE id = CAST(:delivery_id AS uuid) AND (:state = 'DELIVERED' OR state = 'PENDING' AND failures = :failures)
 """)
 REDELIVER = (
     update(deliveries)
@@ -190,6 +177,11 @@ DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(
     WHERE webhooks.state = 'DELETED' LIMIT :count
 ))
 """)
+COUNT_PENDING = text("""
+SELECT count(*) FILTER (WHERE attempt_time <= now()) AS due, count(*) FILTER (WHERE attempt_time > now()) AS deferred
+FROM webhook_deliveries
+WHERE state = 'PENDING' AND webhook_id IN (SELECT id FROM webhooks WHERE state = 'ENABLED')
+""")
 PURGE_WEBHOOKS = text("""
 DELETE FROM webhooks WHERE state = 'DELETED'
     AND NOT EXISTS (SELECT FROM webhook_deliveries WHERE webhook_id = webhooks.id)
@@ -212,7 +204,7 @@ class WebhookStore:
             "state": WebhookState.ENABLED,
             "secret_sealed": secret_sealed,
         }
-        return _webhook((await connection.execute(insert(webhooks).values(values).returning(*RETURNING))).one())
+        return _webhook((await connection.execute(webhooks.insert().values(values).returning(*RETURNING))).one())
 
     async def lock_owner(self, connection: AsyncConnection, user_id: str) -> None:
         """Wait for whoever else adds a webhook of this user, or of the platform, until the transaction ends."""
@@ -323,10 +315,11 @@ class DeliveryStore:
         return [_delivery(row) for row in rows]
 
     async def update_deliveries(self, connection: AsyncConnection, outcomes: Sequence[Outcome]) -> None:
-        """Note attempts and what follows from them."""
+        """Note attempts and what follows; of a failure nothing does after a delivery or redelivery meanwhile."""
         values = [
             {
                 "delivery_id": outcome.delivery_id,
+                "failures": outcome.failures,
                 "attempt": json.dumps(outcome.attempt.record()),
                 "state": outcome.state.value,
                 "delay": outcome.delay,
@@ -357,6 +350,11 @@ class DeliveryStore:
     async def list_failed_deliveries(self, connection: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
         """Return failed deliveries of all webhooks, oldest first."""
         return [_delivery(row) for row in await connection.execute(LIST_FAILED, {"count": limit})]
+
+    async def count_pending_deliveries(self, connection: AsyncConnection) -> PendingDeliveries:
+        """Return how many deliveries are still to be sent."""
+        row = (await connection.execute(COUNT_PENDING)).one()
+        return PendingDeliveries(row.due, row.deferred)
 
     async def update_failed_deliveries(self, connection: AsyncConnection, ids: Sequence[str] | None) -> Sequence[str]:
         """Make failed deliveries of enabled webhooks due again, those of `ids` or all; return their ids."""

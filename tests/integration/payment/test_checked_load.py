@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from services.shared.ids import new_id
 from tests.support.api_ledger import ApiLedger, Callers, PersistentLedger
 from tests.support.checker import History, check, load
+from tests.support.payment import RunningPayment, running_payment
 from tests.support.tampering import tamper
 
 if TYPE_CHECKING:
-    from tests.support.payment import RunningPayment
+    from tests.support.checker import Answer, Call
 
 
 async def test_the_checker_passes_under_concurrent_load(payment: RunningPayment) -> None:
@@ -22,6 +23,29 @@ async def test_the_checker_passes_under_concurrent_load(payment: RunningPayment)
     await load(ledger, history, random.Random(2), callers=16, calls=8)  # noqa: S311
     assert await check(ledger, history) == []
     assert {call.kind for call in history.calls.values()} == {"earn", "pay", "hold", "capture", "release", "refund"}
+
+
+class ByTurns(PersistentLedger):
+    """Sends one call to one replica, and the next to the other: twins too."""
+
+    def __init__(self, one: RunningPayment, two: RunningPayment) -> None:
+        super().__init__(one.channel, one.signer)
+        self._following: PersistentLedger = PersistentLedger(two.channel, one.signer)
+        self._number = 0
+
+    async def send(self, call: Call) -> Answer:
+        """Send a call until its outcome is known."""
+        self._number += 1
+        return await (self._following.send(call) if self._number % 2 else super().send(call))
+
+
+async def test_two_replicas_under_one_load_stay_exact(payment: RunningPayment) -> None:
+    async with running_payment(payment.app_url, payment.owner_url, signer=payment.signer) as second:
+        ledger, history = ByTurns(payment, second), History([new_id() for _ in range(5)])
+        await load(ledger, history, random.Random(4), callers=16, calls=12)  # noqa: S311
+        assert await check(ledger, history) == []
+    rows = await payment.sql("SELECT DISTINCT stripe FROM accounts WHERE kind = 'DONATIONS'")
+    assert len(rows) > 1, "both have posted"
 
 
 async def test_the_checker_sees_what_is_wrong(payment: RunningPayment) -> None:

@@ -202,3 +202,21 @@ async def test_parallel_holds_set_aside_what_there_is(payment: RunningPayment) -
     outcomes = Counter(await asyncio.gather(*(outcome(person.hold(150)) for _ in range(30))))
     assert outcomes == {"OK": 6, "INSUFFICIENT_FUNDS": 24}
     assert await person.balance() == (1000, 900, 100)
+
+
+async def test_expired_holds_are_released_a_bounded_number_at_a_time(payment: RunningPayment) -> None:
+    person = await payment.rich(1000)
+    first = await person.hold(1)
+    await payment.sql(
+        """
+        INSERT INTO holds (id, wallet_id, account_id, state, type, amount, currency, description, expire_time)
+        SELECT uuidv7(), wallet_id, account_id, state, type, amount, currency, description, now()
+        FROM holds CROSS JOIN generate_series(1, 700) WHERE id = $1
+        """,
+        first.id,
+    )
+    await payment.sql("UPDATE accounts SET held = held + 700 WHERE held = 1")
+    await person.pay(999)
+    assert await person.balance() == (1, 1, 0)
+    groups = await payment.sql("SELECT count(*) FROM holds WHERE state = 'EXPIRED' GROUP BY xmin::text")
+    assert sorted(row["count"] for row in groups) == [188, 256, 256]

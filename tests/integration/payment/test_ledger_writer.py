@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,42 +11,25 @@ import asyncpg
 import pytest
 
 from services.payment.errors import HoldNotActive, InsufficientFunds
-from services.payment.ledger.model import STRIPES, AccountKey, AccountKind
-from services.payment.ledger.session import STRIPE_LOCK, Session
-from services.payment.ledger.writer import LARGE, MAX_LANES
-from services.shared.errors import DependencyUnavailable, DomainError, IdempotencyKeyReused, Overloaded
+from services.payment.ledger import session
+from services.shared.errors import DependencyUnavailable, IdempotencyKeyReused, Overloaded
 from services.shared.ids import new_id
-from tests.support.ledgers import SESSIONS, Ledgers, Scripted, keyed, proxied, replica, running_ledgers
+from tests.support.ledgers import (
+    Ledgers,
+    Scripted,
+    keyed,
+    proxied,
+    purse,
+    replica,
+    verdict,
+    verdicts,
+)
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from services.payment.ledger.book import Book
-    from tests.support.postgres import Clone
-
-
-async def verdict(call: Awaitable[object]) -> str:
-    """Return OK, or the reason of a refusal, or the name of an error."""
-    try:
-        await call
-    except DomainError as error:
-        return error.reason
-    except Exception as error:  # noqa: BLE001 - of any kind
-        return type(error).__name__
-    return "OK"
-
-
-async def verdicts(*calls: Awaitable[object]) -> Counter[str]:
-    """Return how often calls at once end in each way."""
-    return Counter(await asyncio.gather(*map(verdict, calls)))
-
-
-def purse(book: Book, user_id: str) -> AccountKey:
-    """Return the account of a user's wallet."""
-    owner = book.owner(user_id)
-    assert owner is not None
-    return AccountKey.wallet(owner.id, "AZR")
 
 
 async def test_what_waits_together_is_committed_together(ledgers: Ledgers) -> None:
@@ -276,41 +258,38 @@ async def test_more_than_may_wait_is_refused_at_once(ledgers: Ledgers) -> None:
     await one.database.close()
 
 
-async def test_accounts_that_are_locked_hold_up_nobody_else(ledgers: Ledgers) -> None:
-    users = [await ledgers.rich() for _ in range(MAX_LANES + 3)]
-    locked, free = users[:-1], users[-1]
-    async with ledgers.connection() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        await connection.execute(
-            "SELECT FROM accounts WHERE owner_id IN (SELECT id FROM wallets WHERE user_id = ANY($1)) FOR UPDATE", locked
-        )
-        waiting = [asyncio.create_task(verdict(ledgers.one.pay(user))) for user in locked for _ in range(3)]
-        paid = [await ledgers.one.pay(free) for _ in range(20)]
-        assert len(set(paid)) == 20
-        await eventually(lambda: _value(sum(task.done() for task in waiting) == 3 * (len(locked) - MAX_LANES)))
-        assert {task.result() for task in waiting if task.done()} == {"OVERLOADED"}, "for those accounts alone"
-        await transaction.commit()
-    assert Counter(await asyncio.gather(*waiting))["OK"] == 3 * MAX_LANES
-    await ledgers.one.pay(locked[0])
-    await ledgers.sound()
+async def test_a_group_that_times_out_is_followed_by_smaller_ones(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await ledgers.rich()
+    monkeypatch.setattr(session, "STATEMENT_TIMEOUT_SECONDS", 0.2)
+    one = replica(ledgers.clone.app_url)
+    async with ledgers.stalled():
+        assert await verdicts(*(one.pay(user) for _ in range(300))) == {"DEPENDENCY_UNAVAILABLE": 300}
+    assert await verdicts(*(one.pay(user) for _ in range(300))) == {"OK": 300}
+    (row,) = await ledgers.sql("SELECT count(DISTINCT xmin::text) FROM transactions WHERE type = 'PAYMENT'")
+    assert row[0] == 2
+    await one.database.close()
 
 
-async def test_a_large_command_has_a_group_of_its_own(ledgers: Ledgers) -> None:
-    user, other = await ledgers.rich(), await ledgers.rich()
+async def test_callers_of_one_failed_group_do_not_share_a_traceback(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await ledgers.rich()
+    monkeypatch.setattr(session, "STATEMENT_TIMEOUT_SECONDS", 0.05)
+    one = replica(ledgers.clone.app_url)
+    frames = []
 
-    def hold(book: Book) -> None:
-        book.hold(purse(book, other), 5)
+    async def failing() -> None:
+        with pytest.raises(DependencyUnavailable) as failed:
+            await one.pay(user)
+        frames.append(len(failed.traceback))
 
-    async with ledgers.stalled("LOCK TABLE accounts IN SHARE MODE"):
-        large = asyncio.create_task(ledgers.one.writer.run(Scripted(other, hold, postings=LARGE + 1)))
-        await eventually(ledgers.waiting)
-        quoted = ledgers.one.writer.quote(Scripted(user, lambda book: book.account(purse(book, user))))
-        waited = asyncio.create_task(verdict(quoted))
-        await eventually(lambda: _value(ledgers.one.writer.waiting == 2))
-    await large
-    assert await waited == "OK"
-    assert len(await ledgers.sql(f"SELECT {SESSIONS}", app=True)) > 1, "each on a connection of its own"
+    async with ledgers.stalled():
+        await asyncio.gather(*(failing() for _ in range(50)))
+    assert len(frames) == 50
+    assert max(frames) < 10
+    await one.database.close()
 
 
 async def test_two_processes_share_one_wallet_fairly(ledgers: Ledgers) -> None:
@@ -330,41 +309,6 @@ async def test_fifty_spends_in_two_processes_spend_a_balance_once(ledgers: Ledge
     user = await ledgers.rich()
     calls = [one.pay(user, 900) for one in (ledgers.one, ledgers.two) for _ in range(25)]
     assert await verdicts(*calls) == {"OK": 1, "INSUFFICIENT_FUNDS": 49}
-
-
-async def test_twenty_writers_find_stripes_of_their_own_and_lose_them_with_their_connection(ledgers: Ledgers) -> None:
-    sessions = [await Session.open(ledgers.one.database) for _ in range(20)]
-    assert len({session.stripe for session in sessions}) == 20
-    assert not any(session.shared for session in sessions)
-    user = await ledgers.rich()
-    await ledgers.one.pay(user)
-    for session in sessions:
-        session.close()
-
-    async def free() -> bool:
-        return len(await ledgers.sql("SELECT FROM pg_locks WHERE classid = $1::bigint::oid", STRIPE_LOCK)) <= 1
-
-    await eventually(free)
-
-
-async def test_writers_without_a_stripe_share_one(payment_database: Clone) -> None:
-    async with running_ledgers(payment_database) as ledgers, ledgers.connection() as connection:
-        await connection.execute(
-            "SELECT pg_advisory_lock($1, s) FROM generate_series(0, $2 - 1) s", STRIPE_LOCK, STRIPES
-        )
-        users = [await ledgers.rich() for _ in range(6)]
-        calls = [one.pay(user) for one in (ledgers.one, ledgers.two) for user in users for _ in range(20)]
-        assert await verdicts(*calls) == {"OK": 240}
-        await ledgers.sound()
-
-
-async def test_a_refund_may_debit_another_stripe(ledgers: Ledgers) -> None:
-    user = await ledgers.rich()
-    await ledgers.one.pay(user, 300)
-    await ledgers.two.pay(user, 200)
-    rows = await ledgers.sql("SELECT stripe, posted FROM accounts WHERE kind = $1", AccountKind.DONATIONS)
-    assert sorted(row["posted"] for row in rows) == [200, 300]
-    assert len({row["stripe"] for row in rows}) == 2
 
 
 async def test_refusals_are_kept_and_faults_are_not(ledgers: Ledgers) -> None:

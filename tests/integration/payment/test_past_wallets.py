@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,14 @@ from azora.payment.v1 import wallet_pb2
 from azora.payment.v1 import wallet_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.payment.wallets.store import READ_PAST
+from services.payment.ledger import session
+from services.payment.wallets.store import READ_PAST, WalletStore
 from services.shared.convert import timestamp
 from services.shared.ids import new_id
+from tests.support.ledgers import SESSIONS, Ledgers
 from tests.support.plans import explain
 from tests.support.refusals import refusal
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.support.payment import Person, RunningPayment
@@ -127,6 +131,45 @@ async def test_what_can_still_change_is_not_told(payment: RunningPayment, second
         assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "READ_TIME_TOO_RECENT")
         assert refused.fields == ("readTime",)
     assert (await at(person, await now(payment) - timedelta(seconds=5))).wallet.balances[0].posted == 0
+
+
+async def test_a_transaction_that_takes_longer_than_that_is_waited_for(
+    ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STATEMENT_TIMEOUT_SECONDS", "COMMAND_TIMEOUT_SECONDS"):
+        monkeypatch.setattr(session, name, 60)  # As for a COMMIT on a disk that stalls, which no timeout ends.
+    user, store = await ledgers.rich(1000), WalletStore()
+
+    async def read(moment: datetime) -> int:
+        async with ledgers.two.database.reading() as connection:
+            past, settled = await store.find_past_wallet(connection, read_time=moment, user_id=user)
+        assert settled
+        assert past is not None
+        return past.balances[0].posted_minor
+
+    async def readable() -> datetime | None:
+        """Return a time that may be read, once the payment is older."""
+        moment = "clock_timestamp() - interval '5 seconds'"
+        rows = await ledgers.sql(
+            f"SELECT {moment} FROM (SELECT query_start, {SESSIONS} AND wait_event_type = 'Lock') AS writing"  # noqa: S608
+            f" WHERE query_start < {moment}",
+            app=True,
+        )
+        return rows[0][0] if rows else None
+
+    async def read_or_waiting() -> bool:
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid NOT IN (SELECT {})"
+        return reading.done() or bool(await ledgers.sql(waiting.format(SESSIONS)))
+
+    async with ledgers.stalled():
+        paying = asyncio.create_task(ledgers.one.pay(user))
+        await eventually(ledgers.waiting)
+        moment = await eventually(readable)
+        assert moment is not None
+        reading = asyncio.create_task(read(moment))
+        await eventually(read_or_waiting)
+    await paying
+    assert (await reading, await read(moment)) == (999, 999)
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2_grpc
 from azora.payment.v1 import ledger_service_pb2 as pb
 
+from services.payment.ledger.model import AccountKey
 from services.payment.proofs import note
 from services.payment.proofs.model import FindingType, Position
 from services.payment.proofs.publication import CheckpointFile, PublishedCheckpoint, published_findings
-from tests.support.payment import EDUCATION, RunningPayment, azr
+from services.shared.ids import new_id
+from tests.support.payment import EDUCATION, Person, RunningPayment, azr
 from tests.support.refusals import refusal
 from tests.support.tampering import recompute, tamper
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,6 +121,30 @@ async def test_an_intact_ledger_has_no_findings(payment: RunningPayment) -> None
         assert await found(payment, limit=limit) == []
 
 
+async def open_account(payment: RunningPayment, *, after: str, before: str) -> None:
+    """Have somebody earn whose account is between two others."""
+    user_id, wallet_id = new_id(), new_id()
+    while not after < AccountKey.wallet(wallet_id, "AZR").id < before:
+        wallet_id = new_id()
+    await payment.sql("INSERT INTO wallets (id, user_id) VALUES ($1, $2)", wallet_id, user_id)
+    await payment.earn(Person(user_id, (), payment), 5)
+
+
+async def test_an_account_that_is_opened_between_two_pages_is_no_finding(payment: RunningPayment) -> None:
+    await active_ledger(payment)
+    findings: list[Finding] = []
+    position: Position | None = Position()
+    opened = 0
+    while position is not None:
+        verified, position = await payment.replica.verification.verify(position=position, limit=3)
+        findings += verified.findings
+        if position is not None and position.progress:
+            await open_account(payment, after=position.after, before=position.progress.account_id)
+            opened += 1
+    assert opened
+    assert findings == []
+
+
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["", "checkpointed"])
 async def test_every_change_is_found(payment: RunningPayment, checkpointed: bool) -> None:
     await active_ledger(payment)
@@ -199,12 +227,35 @@ async def test_checkpoints_that_were_changed_are_found(payment: RunningPayment, 
 
 async def test_checkpoints_made_at_once_are_one(payment: RunningPayment) -> None:
     await active_ledger(payment)
-    made = await asyncio.gather(*(payment.replica.checkpoints.create_checkpoint() for _ in range(5)))
-    assert len({checkpoint.note for checkpoint in made}) == 1
+    admin, request = payment.admin(), pb.CreateCheckpointRequest()
+    here = (payment.replica.checkpoints.create_checkpoint() for _ in range(3))
+    there = (stub(payment).CreateCheckpoint(request, metadata=admin.metadata) for _ in range(3))
+    made, answers = await asyncio.gather(asyncio.gather(*here), asyncio.gather(*there))
+    notes = [checkpoint.note for checkpoint in made] + [answer.checkpoint.note for answer in answers]
+    assert len(set(notes)) == 1
     assert (await payment.replica.checkpoints.create_checkpoint()).number == 1
     await payment.rich(10)
     assert (await payment.replica.checkpoints.create_checkpoint()).number == 2
     assert await found(payment) == []
+
+
+async def test_proofs_leave_connections_for_calls(payment: RunningPayment) -> None:
+    replica = payment.replica
+    await payment.rich(10)
+    connection = await asyncpg.connect(payment.owner_url.replace("+asyncpg", ""))
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
+            running: list[asyncio.Task[Any]] = [
+                asyncio.create_task(replica.verification.verify(position=Position())) for _ in range(20)
+            ]
+            running += [asyncio.create_task(replica.checkpoints.create_checkpoint()) for _ in range(20)]
+            await eventually(lambda: payment.sql("SELECT FROM pg_locks WHERE NOT granted"))
+            async with asyncio.timeout(5):
+                assert await replica.checkpoints.list_checkpoint_keys() == []
+    finally:
+        await connection.close()
+    await asyncio.gather(*running)
 
 
 async def test_the_next_key_is_endorsed_by_the_one_before(payment: RunningPayment) -> None:

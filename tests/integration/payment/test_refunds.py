@@ -124,5 +124,17 @@ async def test_parallel_refunds_never_pay_back_more_than_was_paid(payment: Runni
     assert (await payment.trial_balance()).balanced
 
 
+async def test_fifty_refunds_at_once_pay_once(payment: RunningPayment) -> None:
+    person, admin = await payment.rich(1000), payment.admin()
+    paid = await person.pay(600)
+
+    attempts = [(admin if number % 2 else person).refund(paid.id) for number in range(50)]
+    outcomes = Counter(await asyncio.gather(*map(outcome, attempts)))
+
+    assert outcomes == {"OK": 1, "REFUND_EXCEEDS_PAYMENT": 49}
+    assert await person.balance() == (1000, 0, 1000)
+    assert (await payment.trial_balance()).balanced
+
+
 async def _value(value: object) -> object:
     return value

@@ -12,9 +12,16 @@ import pytest
 from azora.payment.v1 import wallet_pb2, wallet_service_pb2
 from google.protobuf.json_format import ParseDict
 
+from services.payment.transactions.store import TransactionStore
+from services.shared.money import Money
+from tests.support.ledgers import SESSIONS, Ledgers
 from tests.support.refusals import outcome, refusal
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.payment.transactions.model import Statement
     from tests.support.payment import Person, RunningPayment
 
 
@@ -61,6 +68,29 @@ async def test_a_long_statement_is_whole_while_more_is_posted(payment: RunningPa
     assert 601 <= len(transactions) <= 626
     assert sum(each.amount.minor_units for each in transactions) == closing
     assert transactions[-1].balance_after.minor_units == closing
+
+
+async def test_a_statement_begins_where_the_one_before_ended_while_more_is_posted(ledgers: Ledgers) -> None:
+    user, store = await ledgers.rich(1000), TransactionStore()
+
+    async def statement(start_time: datetime | None) -> Statement:
+        async with ledgers.two.database.reading() as connection:
+            return await store.find_statement(connection, user, "AZR", start_time=start_time, end_time=None)
+
+    async def read_or_waiting() -> bool:
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid NOT IN (SELECT {})"
+        return reading.done() or bool(await ledgers.sql(waiting.format(SESSIONS)))
+
+    async with ledgers.stalled():  # The payment has its time, and is not committed.
+        paying = asyncio.create_task(ledgers.one.pay(user))
+        await eventually(ledgers.waiting)
+        reading = asyncio.create_task(statement(None))
+        await eventually(read_or_waiting)
+    await paying
+    first = await reading
+    second = await statement(first.end_time)
+    assert first.closing == second.opening
+    assert second.closing == Money(999)
 
 
 async def test_csv_adds_up_and_holds_no_formula(payment: RunningPayment) -> None:

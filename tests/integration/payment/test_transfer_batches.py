@@ -188,10 +188,10 @@ async def test_both_sides_of_what_was_posted_are_told(payment_database: Clone) -
 
 
 async def test_batches_that_cross_meet_no_deadlock_and_let_others_pass(payment: RunningPayment) -> None:
-    people = [await payment.rich(10_000) for _ in range(MAX_LANES)]  # More at once may be asked to come again.
+    people = [await payment.rich(10_000) for _ in range(2 * MAX_LANES + 2)]
 
     def batch(person: Person) -> asyncio.Task[str]:
-        others = [other for other in people if other is not person] * 60
+        others = [other for other in people if other is not person] * 20
         return asyncio.create_task(outcome(person.transfer_to_many(*((other, 1) for other in others))))
 
     batches = [batch(person) for person in people]

@@ -210,6 +210,7 @@ async def test_a_quote_says_what_would_be_and_changes_nothing(payment: RunningPa
     sender, target = await payment.rich(1000), payment.person()
     quoted = await sender.transfer(target, 300, key="k", validate_only=True)
     assert (quoted.id, quoted.amount, quoted.target_user_id) == ("", azr(300), target.id)
+    assert quoted.target_wallet_id == "", "it is not open"
     assert (await refusal(sender.transfer(target, 1001, key="k", validate_only=True))).reason == "INSUFFICIENT_FUNDS"
     stub = payment.payments
     pay = pb.CreatePaymentRequest(type=payment_pb2.PAYMENT_TYPE_DONATION, amount=azr(5), validate_only=True)

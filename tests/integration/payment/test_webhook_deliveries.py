@@ -74,7 +74,9 @@ async def test_a_refund_reaches_its_payer_and_the_platform_signed(payment: Runni
     mine = await hook(payment, person, receiver.url, event_types=["payment.refunded"])
     await hook(payment, payment.person(), receiver.url)
     async with receiving() as everything:
-        platform = await hook(payment, payment.admin(), everything.url, all_users=True)
+        platform = await hook(
+            payment, payment.admin(), everything.url, all_users=True, event_types=["payment.refunded"]
+        )
         paid = await person.pay(600)
         refund = await person.refund(paid.id)
         await mine.delivered()
@@ -369,7 +371,7 @@ async def test_a_deleted_webhook_receives_nothing_more(payment: RunningPayment, 
 
 async def test_a_refund_that_is_not_committed_is_not_told(payment: RunningPayment, receiver: Receiver) -> None:
     person = await payment.rich(1000)
-    mine = await hook(payment, person, receiver.url)
+    mine = await hook(payment, person, receiver.url, event_types=["payment.refunded"])
     paid = await person.pay(600)
     assert (await refusal(person.refund(paid.id, azr(601)))).reason == "REFUND_EXCEEDS_PAYMENT"
     refund = await person.refund(paid.id, azr(1))

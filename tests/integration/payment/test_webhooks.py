@@ -88,6 +88,7 @@ async def test_the_types_are_those_of_the_contract(payment: RunningPayment) -> N
     person = payment.person()
     types = await stub(payment).ListWebhookEventTypes(pb.ListWebhookEventTypesRequest(), metadata=person.metadata)
     assert {found.type: found.message for found in types.event_types} == {
+        "payment.completed": "azora.payment.v1.PaymentCompleted",
         "payment.refunded": "azora.payment.v1.PaymentRefunded",
         "transfer.completed": "azora.payment.v1.TransferCompleted",
         "wallet.state_changed": "azora.payment.v1.WalletStateChanged",

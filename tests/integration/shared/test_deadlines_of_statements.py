@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -101,6 +102,41 @@ async def test_a_statement_of_a_process_that_stopped_ends_with_its_deadline(data
     with pytest.raises(DependencyUnavailable):
         await served(lambda: database.transaction(work), seconds=0.3)
     assert time.perf_counter() - began < 2
+
+
+async def test_a_statement_of_a_process_that_was_killed_ends_at_once(
+    database: Database, payment_database: Clone
+) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from sqlalchemy import text\n"
+        "from services.shared.db import Database\n"
+        "async def main():\n"
+        "    async with Database(sys.argv[1]).reading() as connection:\n"
+        "        await connection.execute(text('SELECT pg_sleep(9.5)'))\n"
+        "asyncio.run(main())\n"
+    )
+
+    async def running() -> bool:
+        async with database.reading() as connection:
+            found = await connection.execute(
+                text(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND query LIKE '%pg_sleep(9.5)%' AND pid <> pg_backend_pid()"
+                )
+            )
+            return bool(found.all())
+
+    async def ended() -> bool:
+        return not await running()
+
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, payment_database.owner_url)
+    try:
+        await eventually(running, within_seconds=30)
+    finally:
+        process.kill()
+        await process.wait()
+    await eventually(ended, within_seconds=4)
 
 
 async def test_an_account_takes_its_share_of_the_connections_and_no_more(database: Database) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,21 +16,27 @@ from azora.client import bearer, error_reason
 from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from azora.type.v1 import money_pb2
 from grpc import aio
+from redis.asyncio import Redis
 
-from interceptors import rate_limit
+from interceptors import shared_windows
+from interceptors.shared_windows import SharedWindows
+from interceptors.windows import Hit, Windows
 from services.shared.ids import new_id
+from services.shared.metrics import ProcessMetrics
+from services.shared.rate_limits import effective_tiers
 from services.shared.server import Registration
-from tests.support.redis import running_redis
+from tests.support.ports import accepts, free_port
+from tests.support.redis import redis_server
 from tests.support.serving import Signer, channel_to, serving, short_folder
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.support.redis import Redis
-
 PER_ADDRESS, PER_ACCOUNT = 10, 5
 ANSWER_SECONDS = 1.0
-STORE_SECONDS = rate_limit.STORE_TIMEOUT_SECONDS
+MINUTE = 60
+KEY = ("MONEY", "user", "u")
 
 
 class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
@@ -40,20 +48,38 @@ class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
 
 
 @pytest.fixture
-async def redis() -> AsyncIterator[Redis]:
+async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    port = free_port()
     async with short_folder() as folder:
-        with running_redis(folder) as running:
-            yield running
+        server = await asyncio.create_subprocess_exec(
+            redis_server(),
+            *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+
+        await eventually(partial(accepts, port))
+        yield server, f"redis://127.0.0.1:{port}"
+        if server.returncode is None:
+            server.kill()
+        await server.wait()
+
+
+@pytest.fixture
+async def shared(redis: tuple[asyncio.subprocess.Process, str]) -> AsyncIterator[SharedWindows]:
+    _, url = redis
+    counters = SharedWindows(url)
+    yield counters
+    await counters.close()
 
 
 @asynccontextmanager
-async def replica(redis_url: str) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceAsyncStub]:
+async def replica(redis_url: str, **options: Any) -> AsyncIterator[auth_service_pb2_grpc.AuthServiceAsyncStub]:
     service = Registration(
         auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"],
         Accounts(),
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server,
     )
-    async with serving([service], Signer(), redis_url=redis_url) as target, channel_to(target) as channel:
+    async with serving([service], Signer(), redis_url=redis_url, **options) as target, channel_to(target) as channel:
         yield auth_service_pb2_grpc.AuthServiceStub(channel)
 
 
@@ -71,10 +97,78 @@ async def login(stub: auth_service_pb2_grpc.AuthServiceAsyncStub, address: str, 
     return ""
 
 
-async def test_replicas_share_their_counters(redis: Redis) -> None:
-    async with replica(redis.url) as one, replica(redis.url) as other:
+async def test_replicas_share_their_counters(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
+    async with replica(url) as one, replica(url) as other:
         answers = [await login(stub, f"10.0.0.{number}") for number in range(PER_ACCOUNT) for stub in (one, other)]
     assert answers == [""] * PER_ACCOUNT + ["RATE_LIMITED"] * PER_ACCOUNT
+
+
+async def test_refusals_say_when_to_come_back_whoever_counts(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
+    for counters in (url, ""):
+        async with replica(counters) as stub:
+            for _ in range(PER_ACCOUNT):
+                call = stub.Login(auth_service_pb2.LoginRequest(email="a@azora.world", password="x"))
+                await call
+            told = dict(await call.initial_metadata() or ())
+            assert (told["ratelimit-policy"], told["ratelimit-remaining"]) == ("5;w=60", "0")
+            with pytest.raises(aio.AioRpcError) as refused:
+                await stub.Login(auth_service_pb2.LoginRequest(email="a@azora.world", password="x"))
+            told = dict(refused.value.trailing_metadata())
+            assert told["retry-after"] == told["ratelimit-reset"]
+            assert 1 <= int(str(told["retry-after"])) <= MINUTE + 1
+
+
+@pytest.mark.parametrize(
+    ("last", "this", "cost"), [(0, 3, 1), (10, 0, 1), (10, 9, 1), (7, 5, 4), (3, 10, 2), (60, 0, 9)]
+)
+async def test_shared_counters_decide_as_those_of_a_process_do(
+    redis: tuple[asyncio.subprocess.Process, str], shared: SharedWindows, last: int, this: int, cost: int
+) -> None:
+    """A minute that has `this` hits after one that had `last`."""
+    limit = 10
+    while True:
+        minute = int(time.time() // MINUTE)
+        async with Redis.from_url(redis[1]) as client:
+            counts = {"minute": minute, "current": this, "previous": last}
+            await client.hset(f"azora:rate:{':'.join(KEY)}", mapping=counts)  # type: ignore[arg-type]
+        before = local_hit(minute, last, this, limit, cost)
+        decided = await shared.hit(KEY, limit, cost=cost)
+        after = local_hit(minute, last, this, limit, cost)
+        if int(time.time() // MINUTE) == minute:
+            break
+    assert decided is not None
+    assert all(min(pair) <= value <= max(pair) for value, *pair in zip(decided, before, after, strict=True))
+
+
+def local_hit(minute: int, last: int, this: int, limit: int, cost: int) -> Hit:
+    """Return what counters in this process decide now."""
+    now = float(MINUTE * (minute - 1))
+    counters = Windows(lambda: now)
+    counters.hit(KEY, last, cost=last)
+    now = float(MINUTE * minute + MINUTE - 1e-6)
+    counters.hit(KEY, 1_000_000, cost=this)
+    now = time.time()
+    return counters.hit(KEY, limit, cost=cost)
+
+
+async def test_shared_counters_forget_minutes_that_are_over(
+    redis: tuple[asyncio.subprocess.Process, str], shared: SharedWindows
+) -> None:
+    async with Redis.from_url(redis[1]) as client:
+        name = f"azora:rate:{':'.join(KEY)}"
+        await client.hset(name, mapping={"minute": int(time.time() // MINUTE) - 2, "current": 9, "previous": 9})
+        assert (await shared.hit(KEY, 10) or ())[:2] == (True, 9)
+        assert 0 < await client.ttl(name) <= 2 * MINUTE
+
+
+async def test_replicas_follow_the_limits_that_are_set(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
+    limits = effective_tiers("CREDENTIALS.per_address=3")
+    async with replica(url, tiers=limits) as one, replica(url, tiers=limits) as other:
+        answers = [await login(stub, "10.0.2.1", f"{n}@azora.world") for n in range(2) for stub in (one, other)]
+    assert answers == ["", "", "", "RATE_LIMITED"]
 
 
 class Payments(payment_service_pb2_grpc.PaymentServiceServicer):
@@ -84,7 +178,8 @@ class Payments(payment_service_pb2_grpc.PaymentServiceServicer):
         return payment_service_pb2.BatchCreateTransfersResponse()
 
 
-async def test_replicas_count_the_items_of_a_batch_together(redis: Redis) -> None:
+async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio.subprocess.Process, str]) -> None:
+    _, url = redis
     signer = Signer()
     service = Registration(
         payment_service_pb2.DESCRIPTOR.services_by_name["PaymentService"],
@@ -98,7 +193,7 @@ async def test_replicas_count_the_items_of_a_batch_together(redis: Redis) -> Non
     answers = []
     async with AsyncExitStack() as stack:
         for items in (40, 50, 10, 200):  # The limit is 60, and a call that is refused has counted as one.
-            target = await stack.enter_async_context(serving([service], signer, redis_url=redis.url))
+            target = await stack.enter_async_context(serving([service], signer, redis_url=url))
             channel = await stack.enter_async_context(channel_to(target))
             batch = payment_service_pb2.BatchCreateTransfersRequest(transfers=[one] * items)
             try:
@@ -112,10 +207,13 @@ async def test_replicas_count_the_items_of_a_batch_together(redis: Redis) -> Non
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
-async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(redis: Redis, trouble: signal.Signals) -> None:
-    async with replica(redis.url) as stub:
+async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
+    redis: tuple[asyncio.subprocess.Process, str], trouble: signal.Signals
+) -> None:
+    server, url = redis
+    async with replica(url) as stub:
         assert await login(stub, "10.0.1.1", "first@azora.world") == ""
-        redis.send(trouble)
+        server.send_signal(trouble)
         answers = [await login(stub, "10.0.1.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 2)]
         # Where a minute ends meanwhile, a sliding window lets one more through.
         assert answers[:PER_ADDRESS] == [""] * PER_ADDRESS
@@ -125,23 +223,47 @@ async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(redis: 
             await stub.Refresh(refreshed, metadata=(("x-forwarded-for", "10.0.1.1"),), timeout=ANSWER_SECONDS)
 
 
-async def test_one_call_finds_out_whether_the_counters_are_back_and_no_other_waits(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_crowd_does_not_wait_for_lost_counters(
+    redis: tuple[asyncio.subprocess.Process, str], trouble: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All calls within half a second waited for half a second, again and again."""
-    monkeypatch.setattr(rate_limit, "STORE_RETRY_SECONDS", 0.0)
-    request = auth_service_pb2.RefreshRequest(refresh_token="x")
-    async with replica(redis.url) as stub:
-        await stub.Refresh(request)
-        redis.send(signal.SIGSTOP)
-        await stub.Refresh(request)
-        monkeypatch.setattr(rate_limit, "STORE_RETRY_SECONDS", 60.0)
+    server, url = redis
+    metrics = ProcessMetrics()
 
-        async def seconds() -> float:
-            started = time.monotonic()
-            await stub.Refresh(request)
-            return time.monotonic() - started
+    def fallbacks(tier: str) -> float:
+        return metrics.registry.get_sample_value("azora_rate_limit_fallbacks_total", {"tier": tier}) or 0.0
 
-        waited = [taken for taken in await asyncio.gather(*(seconds() for _ in range(20))) if taken > STORE_SECONDS]
-        redis.send(signal.SIGCONT)
-    assert len(waited) == 1
+    async with replica(url, metrics=metrics) as stub:
+        assert await login(stub, "10.0.3.1") == ""
+        server.send_signal(trouble)
+        for _ in range(2):
+            refreshes = (stub.Refresh(auth_service_pb2.RefreshRequest(refresh_token="x")) for _ in range(100))
+            logins = (login(stub, f"10.0.4.{number}", f"{number}@azora.world") for number in range(20))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await asyncio.gather(*refreshes, *logins)
+    assert fallbacks("PUBLIC") == 200
+    assert fallbacks("CREDENTIALS") == 80, "an address and an account each"
+    lost = [record for record in caplog.records if "do not answer" in record.message]
+    assert [record.levelno for record in lost] == [logging.WARNING], "once, not for every call"
+
+
+async def test_counters_that_come_back_are_used_again(
+    redis: tuple[asyncio.subprocess.Process, str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, url = redis
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(shared_windows, "RETRY_SECONDS", 0.1)
+    async with replica(url) as one, replica(url) as other:
+        for number in range(PER_ACCOUNT):
+            assert await login(one, f"10.0.5.{number}") == ""
+        server.send_signal(signal.SIGSTOP)
+        assert await login(other, "10.0.5.9") == "", "what others have counted is not known here"
+        server.send_signal(signal.SIGCONT)
+
+        async def refused() -> bool:
+            return await login(other, "10.0.5.10") == "RATE_LIMITED"
+
+        await eventually(refused, within_seconds=3)
+    assert "shared rate-limit counters answer again" in caplog.messages

@@ -80,6 +80,7 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
         "AZORA_PUBLIC_CERTIFICATE": "/etc/tls/site.crt",
         "AZORA_PUBLIC_KEY": "/etc/tls/site.key",
         "AZORA_CORS_ORIGINS": "https://app.example.com, https://admin.example.com",
+        "AZORA_RATE_LIMITS": "MONEY.per_user=120",
         "AZORA_OTLP_ENDPOINT": "http://collector:4317",
         "AZORA_TRACE_SAMPLE_RATIO": "0.1",
     }
@@ -89,7 +90,8 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
     compiled = (tmp_path / "envoy.json").read_text()
     for part in (
         '"xff_num_trusted_hops": 2',
-        '"filename": "/run/secrets/public.crt"',
+        '"name": "public-certificate"',
+        '"max_tokens": 600',
         '{"exact": "https://admin.example.com"}',
         '{"address": "collector", "port_value": 4317}',
         '"random_sampling": {"value": 10.0}',
@@ -106,6 +108,14 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
         ("AZORA_PUBLIC_KEY", "/etc/tls/site.key"),
         ("AZORA_OTLP_ENDPOINT", "collector"),
         ("AZORA_TRACE_SAMPLE_RATIO", "2"),
+        ("AZORA_RATE_LIMITS", "MONEY.per_user=0"),
+        ("AZORA_CORS_ORIGINS", "*"),
+        ("AZORA_CORS_ORIGINS", "https://*.example.com"),
+        ("AZORA_CORS_ORIGINS", "null"),
+        ("AZORA_CORS_ORIGINS", "https://app.example.com/"),
+        ("AZORA_CORS_ORIGINS", "app.example.com"),
+        ("AZORA_CORS_ORIGINS", "http://app.example.com"),
+        ("AZORA_CORS_ORIGINS", "https://app.example.com,http://localhost:5173"),
     ],
 )
 def test_settings_of_the_public_port_that_cannot_work_are_refused(
@@ -137,6 +147,7 @@ def test_the_command_writes_what_is_committed(tmp_path: Path, monkeypatch: pytes
     assert written == {
         "generated/azora/service_config.json",
         "envoy/compose.json",
+        *(f"envoy/discovery/{name}.json" for name in ("mesh-authority", "mesh-certificate", "public-certificate")),
         "docs/events.md",
         "docs/policies.md",
     }

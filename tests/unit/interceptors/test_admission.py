@@ -187,6 +187,7 @@ def test_every_method_has_a_priority_and_only_signing_out_is_never_refused() -> 
     assert streams == {Priority.LOW}
 
 
+@pytest.mark.alone
 async def test_refusals_are_quick_by_the_histogram_while_the_process_is_busy() -> None:
     """A call that is refused waits neither for those that are served nor, more than a turn or two, for the loop."""
     metrics, signer, accounts = ProcessMetrics(), Signer(), Accounts()
@@ -194,7 +195,7 @@ async def test_refusals_are_quick_by_the_histogram_while_the_process_is_busy() -
     loop = asyncio.get_running_loop()
 
     def work() -> None:
-        sum(range(20_000))  # Half a millisecond of the event loop, or more, in every turn.
+        sum(range(5_000))  # A tenth of a millisecond of the event loop, or more, in every turn.
         if not accounts.let_go.is_set():
             loop.call_soon(work)
 
@@ -207,7 +208,7 @@ async def test_refusals_are_quick_by_the_histogram_while_the_process_is_busy() -
         kept = asyncio.ensure_future(stub.GetProfile(request, metadata=metadata))
         await accounts.entered.wait()
         work()
-        calls = [stub.GetProfile(request, metadata=metadata) for _ in range(100)]
+        calls = [stub.GetProfile(request, metadata=metadata) for _ in range(40)]
         codes = {await call.code() for call in calls}
         accounts.let_go.set()
         await kept
@@ -215,4 +216,4 @@ async def test_refusals_are_quick_by_the_histogram_while_the_process_is_busy() -
     labels = {"method": PROFILE[1:], "code": "RESOURCE_EXHAUSTED"}
     quick = metrics.registry.get_sample_value("azora_rpc_duration_seconds_bucket", labels | {"le": "0.05"})
     assert quick is not None
-    assert quick >= 0.99 * len(calls)
+    assert quick >= len(calls) - 1

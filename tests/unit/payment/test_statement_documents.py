@@ -101,3 +101,15 @@ async def test_no_cell_of_a_csv_starts_a_formula(start: str) -> None:
     rows = list(csv.reader(io.StringIO(written, newline="")))
     assert not [cell for row in rows for cell in row if cell.startswith(start)]
     assert rows[2][-2:] == [f"'{text}", f"'{text}"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d"])
+@pytest.mark.parametrize("before", [";", "\t", "\n", "\r\n", ';"', ';""'])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+async def test_no_cell_starts_a_formula_for_a_spreadsheet_that_is_set_to_another_separator(
+    separator: str, before: str, start: str
+) -> None:
+    moved = movement(1, -30, 80, f"thanks{before}{start}HYPERLINK(1)", reference=f"{before}{start}1")
+    _, written = await document(wallet_pb2.STATEMENT_FORMAT_CSV, [moved])
+    rows = csv.reader(io.StringIO(written, newline=""), delimiter=separator)
+    assert not [cell for row in rows for cell in row if cell.startswith(start)]

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from azora.payment.v1 import payment_service_pb2 as pb
+from azora.type.v1 import money_pb2
+from google.protobuf.duration_pb2 import Duration
 
 from services.shared import keyed
-from services.shared.errors import IdempotencyKeyConflict, IdempotencyKeyInvalid
+from services.shared.errors import IdempotencyKeyConflict, IdempotencyKeyInvalid, ValidationFailed
 from services.shared.principal import Principal, Request, serve_request
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from services.shared.idempotency import Idempotent
 
 
-def of(request: pb.CreatePaymentRequest, **served: object) -> Idempotent[str, pb.CreatePaymentResponse]:
+def of(request: Message, **served: object) -> Idempotent[str, pb.CreatePaymentResponse]:
     fields = {"id": "edge-1", "traceparent": "", "principal": Principal(user_id="u")} | served
 
     def called() -> Idempotent[str, pb.CreatePaymentResponse]:
@@ -51,6 +55,18 @@ def test_the_fingerprint_covers_the_request_without_its_key() -> None:
     assert first.fingerprint != of(pb.CreatePaymentRequest(request_id="1", description="e")).fingerprint
     assert (first.principal_id, first.method) == ("user:u", "azora.payment.v1.CreatePaymentRequest")
     assert first.decode(b"") == pb.CreatePaymentResponse()
+
+
+def test_texts_with_nul_are_refused_before_they_reach_what_is_written_for_many() -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        of(pb.CreatePaymentRequest(request_id="k\0", description="d\0", course_id="c"))
+    assert [violation.field for violation in refused.value.violations] == ["description", "requestId"]
+    transfers = [pb.BatchTransfer(description=text) for text in ("", "\0")]
+    with pytest.raises(ValidationFailed) as refused:
+        of(pb.BatchCreateTransfersRequest(transfers=transfers))
+    assert [violation.field for violation in refused.value.violations] == ["transfers[1].description"]
+    amount = money_pb2.Money(minor_units=2**63 - 1, currency="AZR")
+    of(pb.CreateHoldRequest(amount=amount, expire_after=Duration(seconds=1 << 21), description="d"))
 
 
 def test_outside_a_call_there_is_no_key() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import threading
+from collections import Counter
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from services.deployment.pki import ensure_pki
-from services.shared.outbound_http import AddressPolicy, OutboundHttp, RequestFailed, Url, is_public
-from tests.support.receiver import close_early, hang, receiving, status
+from services.shared.outbound_http import LOOKUPS, AddressPolicy, OutboundHttp, RequestFailed, Url, is_public
+from tests.support.receiver import TEN_MEGABYTES, break_tls, close_early, endless_interim, hang, receiving, status
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,11 +211,33 @@ async def test_failures_have_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await _post(OutboundHttp(AddressPolicy(), timeout_seconds=1), "https://10.0.0.1/") == "HOST_NOT_PUBLIC"
 
 
-async def test_a_certificate_must_be_of_a_known_authority_and_of_the_name_in_the_url(tmp_path: Path) -> None:
-    ensure_pki(tmp_path)
+async def test_interim_responses_without_end_are_given_up() -> None:
+    async with receiving() as receiver:
+        receiver.answers.append(endless_interim)
+        http = OutboundHttp(LOOPBACK, timeout_seconds=5)
+        assert await _post(http, f"http://127.0.0.1:{receiver.port}/") == "RESPONSE_INVALID"
+        assert receiver.bytes_written < TEN_MEGABYTES
+
+
+async def test_a_connection_that_stops_to_speak_tls_has_a_reason(tmp_path: Path) -> None:
+    serving, trusting = _contexts(tmp_path)
+    async with receiving(tls=serving) as receiver:
+        receiver.answers.append(break_tls)
+        http = OutboundHttp(LOOPBACK, timeout_seconds=5, resolve=Names(["127.0.0.1"]), tls=trusting)
+        assert await _post(http, f"https://payment:{receiver.port}/") == "RESPONSE_INVALID"
+        await eventually(receiver.idle)
+
+
+def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the TLS of a receiver with the certificate of `payment`, and of a client that trusts it."""
+    ensure_pki(folder)
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(tmp_path / "payment.crt", tmp_path / "payment.key")
-    trusting = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    serving.load_cert_chain(folder / "payment.crt", folder / "payment.key")
+    return serving, ssl.create_default_context(cafile=folder / "ca.crt")
+
+
+async def test_a_certificate_must_be_of_a_known_authority_and_of_the_name_in_the_url(tmp_path: Path) -> None:
+    serving, trusting = _contexts(tmp_path)
     async with receiving(tls=serving) as receiver:
         resolve = Names(*[["127.0.0.1"]] * 3)
         trusted = OutboundHttp(LOOPBACK, timeout_seconds=5, resolve=resolve, tls=trusting)
@@ -230,6 +256,28 @@ async def test_a_name_server_that_hangs_is_waited_for_no_longer_than_the_rest() 
     assert await _post(OutboundHttp(AddressPolicy(), timeout_seconds=0.1, resolve=hanging), "https://a.test/") == (
         "TIMED_OUT"
     )
+
+
+async def test_a_name_server_that_hangs_takes_one_thread_for_each_of_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer, resolve = Counter[str](), threading.Event(), socket.getaddrinfo
+
+    def look_up(host: str, *arguments: Any, **options: Any) -> Any:
+        asked[host] += 1
+        if host.startswith("slow"):
+            answer.wait()
+        return resolve("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with receiving() as receiver:
+        http = OutboundHttp(LOOPBACK, timeout_seconds=2)
+        slow = [f"http://slow{number % 4}.test:{receiver.port}/" for number in range(2 * LOOKUPS)]
+        try:
+            assert set(await asyncio.gather(*(_post(http, url) for url in slow))) == {"TIMED_OUT"}
+            assert await _post(http, f"http://quick.test:{receiver.port}/") == "204"
+        finally:
+            answer.set()
+            await http.close()
+    assert asked == {**{f"slow{number}.test": 1 for number in range(4)}, "quick.test": 1}
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("7", 7), ("0", 0), ("-1", 0), ("1e9", 0), ("9" * 20, 0), ("soon", 0)])

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from services.shared.policy import tiers
+from services.shared.rate_limits import effective_tiers
 from services.shared.settings import Environment, ServerSettings, ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECRET = base64.b64encode(b"s" * 32).decode()
+SECRET = base64.b64encode(bytes(range(32))).decode()
+WEAK = base64.b64encode(b"s" * 32).decode()
 
 
 def settings(**changes: Any) -> ServiceSettings:
@@ -35,11 +38,67 @@ def test_a_missing_or_weak_setting_is_named_and_not_shown(monkeypatch: pytest.Mo
         ({"listen": "0.0.0.0:50051"}, "AZORA_LISTEN is a TCP address"),
         ({"rate_limit_scale": 2}, "AZORA_RATE_LIMIT_SCALE must be 1 in production"),
         ({"reflection": True}, "AZORA_REFLECTION must not be enabled in production"),
+        ({"redis_url": "redis://:password@valkey:6379/0"}, "AZORA_REDIS_URL must not contain a well-known password"),
+        ({"secret_key": WEAK}, "AZORA_SECRET_KEY must be random in production"),
+        ({"previous_secret_keys": f"{SECRET},{WEAK}"}, "AZORA_PREVIOUS_SECRET_KEYS must be random in production"),
+        ({"database_url": "postgresql+asyncpg://auth_app:auth_app@db/auth"}, "AZORA_DATABASE_URL must not contain a"),
+        ({"migration_database_url": "postgresql+asyncpg://o:Postgres@db/auth"}, "AZORA_MIGRATION_DATABASE_URL must"),
     ],
 )
 def test_insecure_choices_do_not_start_in_production(changes: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=complaint) as caught:
         settings(**changes)
+    assert WEAK not in str(caught.value)
+    if "TCP" not in complaint:
+        assert settings(env="development", **changes)
+
+
+def test_production_says_all_that_it_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"listen": "unix:/x", "database_url": "postgresql://", "secret_key": WEAK}
+    for name, value in (chosen | {"reflection": "true", "rate_limit_scale": "10"}).items():
+        monkeypatch.setenv(f"AZORA_{name.upper()}", value)
+    with pytest.raises(SettingsError) as caught:
+        load(ServiceSettings)
+    assert str(caught.value).removeprefix("settings: Value error, ").split("; ") == [
+        "AZORA_RATE_LIMIT_SCALE must be 1 in production",
+        "AZORA_REFLECTION must not be enabled in production",
+        "AZORA_SECRET_KEY must be random in production: openssl rand -base64 32",
+    ]
+
+
+def test_passwords_that_nobody_guesses_are_taken() -> None:
+    assert settings(
+        database_url="postgresql+asyncpg://auth_app:nY4wq0@db/auth",
+        migration_database_url="postgresql+asyncpg:///auth?host=/run/postgresql",
+        redis_url="redis://:mAk2n%2F@valkey:6379/0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ("MONEY.per_user", "from 1 to 1000000"),
+        ("MONEY.per_user=0", "from 1 to 1000000"),
+        ("MONEY.per_user=-5", "from 1 to 1000000"),
+        ("MONEY.per_user=1000001", "from 1 to 1000000"),
+        ("MONEY.per_user=many", "from 1 to 1000000"),
+        ("MONEY.per_address=5", "must name limits of the contract: PUBLIC.per_address, CREDENTIALS.per_address"),
+        ("money.per_user=5", "must name limits of the contract"),
+        ("MONEY.name=5", "must name limits of the contract"),
+        ("60", "must name limits of the contract"),
+    ],
+)
+def test_a_rate_limit_that_makes_no_sense_is_refused(changes: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        settings(rate_limits=changes)
+
+
+def test_rate_limits_replace_those_of_the_contract_and_no_others() -> None:
+    changed = effective_tiers(settings(rate_limits=" MONEY.per_user=120, CREDENTIALS.per_account=3,").rate_limits)
+    assert changed["MONEY"].per_user == 120
+    assert (changed["CREDENTIALS"].per_account, changed["CREDENTIALS"].per_address) == (3, 10)
+    assert {name: tier for name, tier in changed.items() if name in ("PUBLIC", "USER")}.items() <= tiers().items()
+    assert effective_tiers("") == tiers()
 
 
 def test_production_is_what_is_assumed() -> None:

@@ -12,7 +12,7 @@ from services.shared.settings import ServiceSettings, SettingsError, load
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECRET = base64.b64encode(b"s" * 32).decode()
+SECRET = base64.b64encode(bytes(range(32))).decode()
 
 
 @pytest.fixture

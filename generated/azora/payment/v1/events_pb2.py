@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from azora.payment.v1 import payment_pb2 as azora_dot_payment_dot_v1_dot_payment__pb2
 from azora.payment.v1 import wallet_pb2 as azora_dot_payment_dot_v1_dot_wallet__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
 from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
@@ -30,13 +31,23 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/events.proto\x12\x10\x61zora.payment.v1\x1a\x1d\x61zora/payment/v1/wallet.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n\x0fPaymentRefunded\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07in_full\x18\x02 \x01(\x08\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\trefund_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12$\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.Money:,\x82\xe2\x18(\n\teducation\x12\x1b\n\x10payment.refunded\x12\x07user_id\"\xe2\x01\n\x11TransferCompleted\x12!\n\x0btransfer_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x0etarget_user_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01:3\x82\xe2\x18/\x12-\n\x12transfer.completed\x12\x07user_id\x12\x0etarget_user_id\"\xda\x01\n\x12WalletStateChanged\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.azora.payment.v1.WalletState\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:%\x82\xe2\x18!\x12\x1f\n\x14wallet.state_changed\x12\x07user_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61zora/payment/v1/events.proto\x12\x10\x61zora.payment.v1\x1a\x1e\x61zora/payment/v1/payment.proto\x1a\x1d\x61zora/payment/v1/wallet.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x01\n\x10PaymentCompleted\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12+\n\x04type\x18\x03 \x01(\x0e\x32\x1d.azora.payment.v1.PaymentType\x12\x30\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1e\n\tcourse_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01:\"\x82\xe2\x18\x1e\x12\x1c\n\x11payment.completed\x12\x07user_id\"\xd6\x01\n\x0fPaymentRefunded\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x0f\n\x07in_full\x18\x02 \x01(\x08\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\trefund_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12$\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.Money:,\x82\xe2\x18(\n\teducation\x12\x1b\n\x10payment.refunded\x12\x07user_id\"\xe2\x01\n\x11TransferCompleted\x12!\n\x0btransfer_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12$\n\x0etarget_user_id\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x30\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01:3\x82\xe2\x18/\x12-\n\x12transfer.completed\x12\x07user_id\x12\x0etarget_user_id\"\xda\x01\n\x12WalletStateChanged\x12\x1f\n\twallet_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x07user_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.azora.payment.v1.WalletState\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:%\x82\xe2\x18!\x12\x1f\n\x14wallet.state_changed\x12\x07user_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.payment.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['payment_id']._loaded_options = None
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['payment_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['amount']._loaded_options = None
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['amount']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['course_id']._loaded_options = None
+  _globals['_PAYMENTCOMPLETED'].fields_by_name['course_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_PAYMENTCOMPLETED']._loaded_options = None
+  _globals['_PAYMENTCOMPLETED']._serialized_options = b'\202\342\030\036\022\034\n\021payment.completed\022\007user_id'
   _globals['_PAYMENTREFUNDED'].fields_by_name['payment_id']._loaded_options = None
   _globals['_PAYMENTREFUNDED'].fields_by_name['payment_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_PAYMENTREFUNDED'].fields_by_name['user_id']._loaded_options = None
@@ -61,10 +72,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WALLETSTATECHANGED'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_WALLETSTATECHANGED']._loaded_options = None
   _globals['_WALLETSTATECHANGED']._serialized_options = b'\202\342\030!\022\037\n\024wallet.state_changed\022\007user_id'
-  _globals['_PAYMENTREFUNDED']._serialized_start=235
-  _globals['_PAYMENTREFUNDED']._serialized_end=449
-  _globals['_TRANSFERCOMPLETED']._serialized_start=452
-  _globals['_TRANSFERCOMPLETED']._serialized_end=678
-  _globals['_WALLETSTATECHANGED']._serialized_start=681
-  _globals['_WALLETSTATECHANGED']._serialized_end=899
+  _globals['_PAYMENTCOMPLETED']._serialized_start=267
+  _globals['_PAYMENTCOMPLETED']._serialized_end=513
+  _globals['_PAYMENTREFUNDED']._serialized_start=516
+  _globals['_PAYMENTREFUNDED']._serialized_end=730
+  _globals['_TRANSFERCOMPLETED']._serialized_start=733
+  _globals['_TRANSFERCOMPLETED']._serialized_end=959
+  _globals['_WALLETSTATECHANGED']._serialized_start=962
+  _globals['_WALLETSTATECHANGED']._serialized_end=1180
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from azora.payment.v1 import payment_pb2 as _payment_pb2
 from azora.payment.v1 import wallet_pb2 as _wallet_pb2
 from azora.type.v1 import money_pb2 as _money_pb2
 from google.protobuf import descriptor as _descriptor
@@ -18,6 +19,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class PaymentCompleted(_message.Message):
+    """A payment was posted: at once, or by capturing a hold. Published if a webhook receives it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """UUID of the payment."""
+    user_id: _builtins.str
+    """UUID of the payer."""
+    type: _payment_pb2.PaymentType.ValueType
+    """Purpose of the payment."""
+    course_id: _builtins.str
+    """UUID of the course that it is for. Empty unless it is for one."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """Paid amount."""
+
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        type: _payment_pb2.PaymentType.ValueType = ...,
+        amount: _money_pb2.Money | None = ...,
+        course_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "course_id", b"course_id", "payment_id", b"payment_id", "type", b"type", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentCompleted: _TypeAlias = PaymentCompleted  # noqa: Y015
 
 @_typing.final
 class PaymentRefunded(_message.Message):

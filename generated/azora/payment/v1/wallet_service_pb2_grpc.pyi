@@ -74,8 +74,9 @@ class WalletServiceStub:
     and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
     does not end with the closing balance is incomplete.
     JSON: `{currency, startTime, endTime, openingBalance, transactions, closingBalance}`, the transactions as in
-    ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; text that starts with `=`, `+`,
-    `-`, `@`, a tab or a carriage return is prefixed with an apostrophe, so that spreadsheets do not evaluate it.
+    ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; a `=`, `+`,
+    `-` or `@` at the start of a text, or after a semicolon, tab or line break in it, follows an apostrophe, so that
+    spreadsheets do not evaluate it.
     Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
@@ -125,8 +126,9 @@ class WalletServiceAsyncStub(WalletServiceStub):
     and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
     does not end with the closing balance is incomplete.
     JSON: `{currency, startTime, endTime, openingBalance, transactions, closingBalance}`, the transactions as in
-    ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; text that starts with `=`, `+`,
-    `-`, `@`, a tab or a carriage return is prefixed with an apostrophe, so that spreadsheets do not evaluate it.
+    ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; a `=`, `+`,
+    `-` or `@` at the start of a text, or after a semicolon, tab or line break in it, follows an apostrophe, so that
+    spreadsheets do not evaluate it.
     Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
@@ -208,8 +210,9 @@ class WalletServiceServicer:
         and the closing balance: opening balance + amounts = closing balance. The document is streamed in chunks; one that
         does not end with the closing balance is incomplete.
         JSON: `{currency, startTime, endTime, openingBalance, transactions, closingBalance}`, the transactions as in
-        ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; text that starts with `=`, `+`,
-        `-`, `@`, a tab or a carriage return is prefixed with an apostrophe, so that spreadsheets do not evaluate it.
+        ListTransactions. CSV: amounts in minor units in the columns `debit` and `credit`; a `=`, `+`,
+        `-` or `@` at the start of a text, or after a semicolon, tab or line break in it, follows an apostrophe, so that
+        spreadsheets do not evaluate it.
         Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
