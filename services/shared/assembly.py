@@ -137,7 +137,7 @@ class Infrastructure(Generic[Settings]):
             ),
             services=registrations,
             ready=ready or self.database.ready,
-            background=[worker.run, *delivering, *background, *(each.run for each in watchers)],
+            background=[self.database.watch, worker.run, *delivering, *background, *(each.run for each in watchers)],
             drain=[each.end for each in watchers],
             close=[limiter.close, *close, self.close],
             metrics=self.metrics.text,

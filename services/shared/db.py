@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+logger = logging.getLogger(__name__)
+
 # Serialization failure and deadlock: the loser's transaction did nothing and may simply run again.
 TRANSIENT = {"40001", "40P01"}
 # Connection failures, shutdown, crash, too many connections, out of disk or memory, a statement that timed out, and a
@@ -42,6 +46,12 @@ CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 10
 READY_SECONDS = 1.0
 """Time that the database has to answer whether it is there."""
+PROBE_SECONDS = 0.25
+"""Pause between two probes."""
+REDIAL_SECONDS = 0.1
+"""Pause after a refused connection. PostgreSQL forks for each it refuses, while it recovers from a crash, too."""
+SILENT = logging.WARNING, "database does not answer; refusing work"
+ANSWERS = logging.INFO, "database answers again"
 LOCK_TIMEOUT_SECONDS = 2.0
 LOCK_SHARE = 0.75
 """How much of a call's time it may wait for one lock, at most: it is then still in time to say so."""
@@ -119,22 +129,15 @@ class Database:
             max_overflow=0,
             pool_recycle=600,
             hide_parameters=True,
-            connect_args={
-                "connection_class": _Connection,
-                "timeout": CONNECT_TIMEOUT_SECONDS,
-                "command_timeout": STATEMENT_TIMEOUT_SECONDS,
-                "server_settings": {
-                    "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
-                    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
-                    # A statement of a process that was killed ends, whatever it does or waits for.
-                    "client_connection_check_interval": "1s",
-                    "timezone": "UTC",
-                },
-            },
+            async_creator=self._dial_pooled,
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
         self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
+        self._pooled: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
+        self._dial_at = float("-inf")
+        self._dialling: set[asyncio.Timeout] = set()
+        self._probing = asyncio.Lock()
         self._probe: asyncpg.Connection[asyncpg.Record] | None = None
         self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -160,15 +163,18 @@ class Database:
         locked by someone else.
         """
         for attempt in range(ATTEMPTS):
-            place = await self._gate.acquire()
+            place, answered = await self._gate.acquire(), False
             try:
                 async with self._engine.begin() as connection:
-                    return await work(connection)
+                    result = await work(connection)
             except (DBAPIError, OSError, PoolTimeoutError) as error:
                 if not _may_run_again(_driver_error(error)):
                     raise self.named(error) from None
+            else:
+                answered = True
+                return result
             finally:
-                self._gate.release(place)
+                self._gate.release(place, answered=answered)
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise Overloaded(retry_after_seconds=1)
 
@@ -189,14 +195,10 @@ class Database:
         Its statements end after `timeout_seconds`, and raise the driver's errors, which `named` translates. Raises
         DependencyUnavailable.
         """
+        self._gate.check()
         try:
-            connection = await asyncpg.connect(
-                self._dsn,
-                timeout=CONNECT_TIMEOUT_SECONDS,
-                command_timeout=timeout_seconds,
-                server_settings={"timezone": "UTC", **server_settings},
-            )
-        except (*DRIVER_ERRORS, OSError, TimeoutError) as error:
+            connection = await self._dial(command_timeout=timeout_seconds, server_settings=server_settings)
+        except (*DRIVER_ERRORS, OSError) as error:
             raise self.named(error) from None
         self._dedicated.add(connection)
         if self._watch is not None:
@@ -208,17 +210,74 @@ class Database:
 
         Work that waits for connections or locks says nothing about the database.
         """
+        async with self._probing:
+            try:
+                async with asyncio.timeout(READY_SECONDS):
+                    if self._probe is None or self._probe.is_closed():
+                        self._probe = await self._dial(server_settings={"application_name": "azora-readiness"})
+                    await self._probe.execute("SELECT 1")
+            except (*DRIVER_ERRORS, OSError) as error:
+                if self._probe is not None:
+                    self._probe.terminate()
+                    self._probe = None
+                if time.monotonic() - self._gate.answer_time < READY_SECONDS / 2:
+                    return True
+                self._refuse(isinstance(error, TimeoutError))
+                return False
+            self._refuse(False)
+            return True
+
+    async def watch(self) -> None:
+        """Probe the database until cancelled.
+
+        While it is silent, work is refused at once, and what waits for it is given up: calls that wait until their
+        deadlines would fill the service, and would not be told why.
+        """
+        while True:
+            await self.ready()
+            await asyncio.sleep(PROBE_SECONDS)
+
+    def _refuse(self, silent: bool) -> None:
+        if silent != self._gate.shut:
+            logger.log(*(SILENT if silent else ANSWERS))
+        self._gate.shut = silent
+        if silent:
+            for dialling in self._dialling:
+                if not dialling.expired():
+                    dialling.reschedule(0)
+            for connection in (*self._pooled, *self._dedicated):
+                connection.terminate()
+
+    async def _dial_pooled(self) -> asyncpg.Connection[asyncpg.Record]:
+        milliseconds = str(STATEMENT_TIMEOUT_SECONDS * 1000)
+        settings = {
+            "statement_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
+            # A statement of a process that was killed ends, whatever it does or waits for.
+            "client_connection_check_interval": "1s",
+        }
+        connection = await self._dial(
+            command_timeout=STATEMENT_TIMEOUT_SECONDS, connection_class=_Connection, server_settings=settings
+        )
+        self._pooled.add(connection)
+        return connection
+
+    async def _dial(self, *, server_settings: Mapping[str, str], **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+        clock = asyncio.get_running_loop()
+        if clock.time() < self._dial_at:
+            raise ConnectionRefusedError("the database refused a connection just now")
         try:
-            async with asyncio.timeout(READY_SECONDS):
-                if self._probe is None or self._probe.is_closed():
-                    self._probe = await self.connect(timeout_seconds=READY_SECONDS, application_name="azora-readiness")
-                await self._probe.execute("SELECT 1")
-        except (DomainError, StatementFailed, *DRIVER_ERRORS, OSError, TimeoutError):
-            if self._probe is not None:
-                self._probe.terminate()
-                self._probe = None
-            return False
-        return True
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS) as limit:
+                self._dialling.add(limit)
+                try:
+                    return await asyncpg.connect(
+                        self._dsn, timeout=None, server_settings={"timezone": "UTC", **server_settings}, **options
+                    )
+                finally:
+                    self._dialling.discard(limit)
+        except (*DRIVER_ERRORS, OSError):
+            self._dial_at = clock.time() + REDIAL_SECONDS
+            raise
 
     async def close(self) -> None:
         """Close all connections."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
+from services.shared.errors import DependencyUnavailable
 from services.shared.principal import current_request
 
 ACCOUNT_SHARE = 4
@@ -28,12 +30,20 @@ class Gate:
     def __init__(self, places: int) -> None:
         self.waiting = 0
         """Work that waits for a place."""
+        self.shut = False
+        """Whether work is refused, waiting work too: the database does not answer."""
+        self.answer_time = float("-inf")
+        """When work was last done, on the system's monotonic clock, in seconds."""
         self._places = asyncio.Semaphore(places)
         self._max_per_account = min(places, max(2, places // ACCOUNT_SHARE))
         self._accounts: dict[str, _Account] = {}
 
     async def acquire(self) -> str:
-        """Wait for a place; return whose it is, for `release`: of the user of the current call, or nobody's."""
+        """Wait for a place; return whose it is, for `release`: of the user of the current call, or nobody's.
+
+        Raises DependencyUnavailable while the gate is shut.
+        """
+        self.check()
         request = current_request()
         user_id = request.principal.user_id if request is not None else ""
         self.waiting += 1
@@ -45,12 +55,22 @@ class Gate:
             except BaseException:
                 self._release_of(user_id)
                 raise
+            if self.shut:
+                self.release(user_id)
+                self.check()
         finally:
             self.waiting -= 1
         return user_id
 
-    def release(self, user_id: str) -> None:
-        """Give a place back."""
+    def check(self) -> None:
+        """Raise DependencyUnavailable while the gate is shut."""
+        if self.shut:
+            raise DependencyUnavailable(retry_after_seconds=1)
+
+    def release(self, user_id: str, *, answered: bool = False) -> None:
+        """Give a place back, and note whether the work was done."""
+        if answered:
+            self.answer_time = time.monotonic()
         self._places.release()
         self._release_of(user_id)
 

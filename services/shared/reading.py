@@ -132,11 +132,11 @@ class ReadConnection:
         self._place = await self._gate.acquire()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, _kind: object, error: object, _traceback: object) -> None:
         try:
             await self._close()
         finally:
-            self._gate.release(self._place)
+            self._gate.release(self._place, answered=error is None)
 
     async def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None

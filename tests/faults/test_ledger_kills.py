@@ -27,7 +27,7 @@ from services.local.processes import Command
 from services.local.supervised import ProcessSpec, SupervisedProcess
 from services.shared.ids import new_id
 from services.shared.migrations import upgrade
-from tests.support.api_ledger import PersistentLedger
+from tests.support.api_ledger import Callers, PersistentLedger
 from tests.support.checker import History, check, load
 from tests.support.mesh import Auth
 from tests.support.postgres import passable_folder
@@ -146,7 +146,7 @@ async def test_killed_in_mid_load_nothing_is_lost_or_doubled(
 ) -> None:
     history, chance = History([new_id() for _ in range(6)]), random.Random(2026)  # noqa: S311
     async with aio.insecure_channel(system.target, options=QUICK) as channel:
-        ledger = PersistentLedger(channel, system.signer)
+        ledger = PersistentLedger(channel, Callers.of(system.signer))
         for kill in range(1, request.config.getoption("kills") + 1):
             killed = getattr(system, victim)
             answered, unknown = len(history.answers), ledger.unknown

@@ -16,12 +16,13 @@ from grpc import aio
 
 from services.deployment import pki
 from tests.support.certificates import issue
-from tests.support.hurt import CERTIFICATE_SECONDS, go_on, renewals, say
+from tests.support.hurt import CERTIFICATE_SECONDS, go_on, renewals, say, survived
 from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.checked_load import CheckedLoad
     from tests.support.steady import SteadyLoad
     from tests.support.system import LocalSystem
 
@@ -95,3 +96,10 @@ async def test_no_call_fails_while_replicas_end_and_certificates_are_renewed(
         assert outcomes.elapsed > CERTIFICATE_SECONDS, "the certificates of its beginning have expired"
     say(pytestconfig, f"terminated, killed, renewed: {outcomes}")
     assert outcomes.failed == []
+
+
+async def test_the_services_resume_by_themselves_when_postgres_was_killed(
+    replicated: LocalSystem, checked: CheckedLoad, rate: int, pytestconfig: pytest.Config
+) -> None:
+    async with survived(checked, rate, "PostgreSQL killed", pytestconfig):
+        await replicated.end_process("postgres", signal.SIGKILL)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 UNKNOWN = "UNKNOWN"
 """Outcome of a call without an answer, or whose answer says nothing about what happened."""
@@ -91,6 +91,8 @@ class History:
     users: list[str]
     calls: dict[str, Call] = field(default_factory=dict)
     answers: dict[str, list[Answer]] = field(default_factory=lambda: defaultdict(list))
+    earlier: Collection[str] = ()
+    """Transactions that there were before the first call."""
 
     def record(self, call: Call, answer: Answer) -> None:
         """Record one call and its answer."""
@@ -193,7 +195,9 @@ def _effects(history: History, final: dict[str, Answer], entries: Sequence[SeenE
     wrong = []
     types = {"earn": "EARN", "pay": "PAYMENT", "capture": "PAYMENT", "refund": "REFUND"}
     found: Counter[tuple[str, str]] = Counter()
-    for transaction, type_, source in {(entry.transaction, entry.type, entry.source) for entry in entries}:
+    for transaction, type_, source in {
+        (entry.transaction, entry.type, entry.source) for entry in entries if entry.transaction not in history.earlier
+    }:
         found[type_, source if type_ == "PAYMENT" else transaction] += 1
     expected: Counter[tuple[str, str]] = Counter()
     captured: Counter[str] = Counter()

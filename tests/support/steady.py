@@ -102,10 +102,12 @@ class Payer:
 class SteadyLoad:
     """Calls of all services through the public port, and of Auth through the mesh with Payment's identity."""
 
-    def __init__(self, system: LocalSystem, http: httpx.AsyncClient, *, retries: bool) -> None:
+    def __init__(
+        self, system: LocalSystem, http: httpx.AsyncClient, *, retries: bool, channels: int = CHANNELS
+    ) -> None:
         """Call with the retries of the client library and of a patient caller, who keeps the key; or with none."""
         self._http, self._retries = http, retries
-        self._channels = [_channel(system, retries=retries) for _ in range(CHANNELS)]
+        self._channels = [_channel(system, retries=retries) for _ in range(channels)]
         self._mesh = client.connect(system.mesh, identity=system.identity("payment"), retries=retries)
         self._payers: list[Payer] = []
         self._course_id = ""

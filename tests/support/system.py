@@ -25,7 +25,7 @@ from tests.support.postgres import passable_folder
 from tests.support.waiting import eventually, eventually_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.support.collector import Collector
 
@@ -43,6 +43,8 @@ class LocalSystem:
     home: Path
     port: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    run_by: Sequence[str] = ()
+    """What runs `azora up`, in its place."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,7 +87,7 @@ class LocalSystem:
         """Start it and wait for nothing."""
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [AZORA, "up", *arguments],
+                [*self.run_by, AZORA, "up", *arguments],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

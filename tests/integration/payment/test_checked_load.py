@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from services.shared.ids import new_id
-from tests.support.api_ledger import ApiLedger, PersistentLedger
+from tests.support.api_ledger import ApiLedger, Callers, PersistentLedger
 from tests.support.checker import History, check, load
 from tests.support.payment import RunningPayment, running_payment
 from tests.support.tampering import tamper
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def test_the_checker_passes_under_concurrent_load(payment: RunningPayment) -> None:
-    ledger = PersistentLedger(payment.channel, payment.signer)
+    ledger = PersistentLedger(payment.channel, Callers.of(payment.signer))
     history = History([new_id() for _ in range(5)])
     await load(ledger, history, random.Random(1), callers=16, calls=16)  # noqa: S311
     await payment.replica.checkpoints.create_checkpoint()
@@ -49,7 +49,7 @@ async def test_two_replicas_under_one_load_stay_exact(payment: RunningPayment) -
 
 
 async def test_the_checker_sees_what_is_wrong(payment: RunningPayment) -> None:
-    ledger, history = ApiLedger(payment.channel, payment.signer), History([new_id()])
+    ledger, history = ApiLedger(payment.channel, Callers.of(payment.signer)), History([new_id()])
     await load(ledger, history, random.Random(3), callers=2, calls=12)  # noqa: S311
     await tamper(payment, "DELETE FROM entries WHERE sequence = 1 AND amount > 0")
     wrong = await check(ledger, history)

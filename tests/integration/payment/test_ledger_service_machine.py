@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from services.payment.holds.commands import CreateHold, ReleaseHold
 from services.payment.payments.commands import CaptureHold, CreatePayment, Earn, ReserveRefund
 from services.shared.ids import new_id
-from tests.support.api_ledger import ApiLedger
+from tests.support.api_ledger import ApiLedger, Callers
 from tests.support.ledger_rules import LedgerRules, Refusal
 from tests.support.payment import EDUCATION, RunningPayment, azr
 from tests.support.refusals import described
@@ -52,13 +52,13 @@ class ServiceMachine(LedgerRules):
 
     def balance(self, user: str) -> tuple[int, int]:
         """Read the wallet."""
-        ledger = ApiLedger(self.payment.channel, self.payment.signer)
+        ledger = ApiLedger(self.payment.channel, Callers.of(self.payment.signer))
         _, posted, _, available = self._await(ledger.balance(user))
         return posted, available
 
     def teardown(self) -> None:
         """Verify the whole ledger."""
-        ledger = ApiLedger(self.payment.channel, self.payment.signer)
+        ledger = ApiLedger(self.payment.channel, Callers.of(self.payment.signer))
         assert self._await(ledger.verify()) == []
 
     def _await(self, call: Coroutine[Any, Any, Any]) -> Any:

@@ -12,7 +12,7 @@ from azora.payment.v1 import payment_pb2, wallet_pb2, wallet_service_pb2
 from services.payment.ledger.model import AccountKey, AccountKind
 from services.shared.ids import new_id
 from services.shared.migrations import upgrade
-from tests.support.api_ledger import ApiLedger
+from tests.support.api_ledger import ApiLedger, Callers
 from tests.support.chains import broken_chains
 from tests.support.payment import Person, azr, running_payment
 from tests.support.waiting import eventually
@@ -79,7 +79,7 @@ async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Dat
             assert payment.education.asked, "it bought a course"
             assert await person.balance() == (1000, 0, 1000)
             assert (await payment.trial_balance()).balanced
-            assert await ApiLedger(payment.channel, payment.signer).verify() == []
+            assert await ApiLedger(payment.channel, Callers.of(payment.signer)).verify() == []
 
 
 LEDGER = """
@@ -136,7 +136,7 @@ async def test_the_ledger_of_older_versions_is_carried_over_whole(databases: Dat
         async with running_payment(clone.app_url, clone.owner_url) as payment:
             person = Person(ids["user"], bearer(payment.signer.token(ids["user"])), payment)
             assert await person.balance() == (400, 150, 250)
-            assert await ApiLedger(payment.channel, payment.signer).verify() == []
+            assert await ApiLedger(payment.channel, Callers.of(payment.signer)).verify() == []
             await payment.replica.checkpoints.create_checkpoint()
             await person.capture(ids["hold"])
             await person.refund(ids["payment"])
@@ -144,7 +144,7 @@ async def test_the_ledger_of_older_versions_is_carried_over_whole(databases: Dat
             assert await person.balance() == (850, 0, 850)
             assert (await payment.trial_balance()).balanced
             assert not await broken_chains(owner)
-            assert await ApiLedger(payment.channel, payment.signer).verify() == []
+            assert await ApiLedger(payment.channel, Callers.of(payment.signer)).verify() == []
         await owner.close()
 
 
