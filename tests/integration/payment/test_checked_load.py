@@ -29,8 +29,8 @@ class ByTurns(PersistentLedger):
     """Sends one call to one replica, and the next to the other: twins too."""
 
     def __init__(self, one: RunningPayment, two: RunningPayment) -> None:
-        super().__init__(one.channel, one.signer)
-        self._following: PersistentLedger = PersistentLedger(two.channel, one.signer)
+        super().__init__(one.channel, Callers.of(one.signer))
+        self._following: PersistentLedger = PersistentLedger(two.channel, Callers.of(one.signer))
         self._number = 0
 
     async def send(self, call: Call) -> Answer:
