@@ -8,12 +8,28 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Interval,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 
 from services.payment.holds.model import Order, PaymentType
 from services.payment.ledger.rows import Kind
+from services.payment.ledger.store import TABLES
 from services.payment.payments.model import Captured, Payment, PaymentSubscription, Refund, RefundState, SettleRefund
 from services.payment.wallets.model import REFUNDS_OF, Payer
+from services.payment.wallets.store import wallets
+from services.shared.db import Id, Time
 from services.shared.money import Money
 
 if TYPE_CHECKING:
@@ -21,6 +37,60 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+payments = Table(
+    "payments",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("wallet_id", Id, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("refunding", BigInteger, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("course_id", Id),
+    Column("refundable_until", Time, nullable=False),
+    Column("create_time", Time, nullable=False),
+)
+
+refunds = Table(
+    "refunds",
+    TABLES,
+    Column("id", Id, primary_key=True),
+    Column("payment_id", Id, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by_payer", Boolean, nullable=False),
+    Column("call_digest", LargeBinary),
+    Column("state", Text, nullable=False),
+    Column("rejection", Text),
+    Column("create_time", Time, nullable=False),
+    Column("decide_time", Time),
+)
+
+_pending = refunds.c.state == literal_column("'PENDING'")  # As the partial index has it.
+_pending_id = (
+    select(refunds.c.id).where(refunds.c.payment_id == payments.c.id, _pending).scalar_subquery().label("pending_id")
+)
+FIND_PAYMENT = (
+    select(payments, _pending_id, wallets.c.user_id)
+    .join_from(payments, wallets, wallets.c.id == payments.c.wallet_id)
+    .where(payments.c.id == bindparam("payment_id"))
+)
+FIND_REFUND = (
+    select(refunds, payments.c.currency, wallets.c.user_id)
+    .join_from(refunds, payments, payments.c.id == refunds.c.payment_id)
+    .join(wallets, wallets.c.id == payments.c.wallet_id)
+    .where(refunds.c.id == bindparam("refund_id"))
+)
+LIST_PENDING_REFUNDS = (
+    select(refunds.c.id)
+    .where(_pending, refunds.c.create_time < func.now() - cast(bindparam("age"), Interval))
+    .order_by(refunds.c.create_time)
+    .limit(bindparam("count"))
+)
 
 _payments = """
 SELECT payments.id, payments.wallet_id, wallets.user_id, payments.creator, payments.type, payments.amount,
@@ -36,12 +106,6 @@ FROM refunds
 JOIN payments ON payments.id = refunds.payment_id
 JOIN wallets ON wallets.id = payments.wallet_id
 """
-FIND_PAYMENT = text(f"{_payments} WHERE payments.id = CAST(:payment_id AS uuid)")
-FIND_REFUND = text(f"{_refunds} WHERE refunds.id = CAST(:refund_id AS uuid)")
-LIST_PENDING_REFUNDS = text("""
-SELECT id FROM refunds WHERE state = 'PENDING' AND create_time < now() - CAST(:age AS interval)
-ORDER BY create_time LIMIT :count
-""")
 PAYMENT_COLUMNS = (
     *("id", "wallet_id", "user_id", "creator", "type", "amount", "currency", "refunded", "refunding", "description"),
     *("course_id", "refundable_until", "create_time", "pending_id"),
@@ -72,7 +136,7 @@ class PaymentStore:
     ) -> Sequence[SettleRefund]:
         """Return the refunds that have been pending for longer than `age`, oldest first."""
         rows = await connection.execute(LIST_PENDING_REFUNDS, {"age": age, "count": limit})
-        return [SettleRefund(str(row.id)) for row in rows]
+        return [SettleRefund(row.id) for row in rows]
 
 
 def _payment(row: Any) -> Payment:
