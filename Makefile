@@ -69,7 +69,7 @@ test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance
 
 .PHONY: test-faults
 test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short ones are part of `make test`
-	$(BIN)/pytest tests/faults --kills 2 --seconds 30 --ignore=tests/faults/test_replicas_short.py $(ARGS)
+	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(ARGS)
 
 .PHONY: test-tools
 test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests

@@ -282,7 +282,8 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
-        await asyncio.gather(*(connection.close(timeout=1) for connection in self._dedicated), return_exceptions=True)
+        dedicated = [*self._dedicated, self._probe] if self._probe else self._dedicated
+        await asyncio.gather(*(connection.close(timeout=1) for connection in dedicated), return_exceptions=True)
 
     def named(self, error: Exception) -> Exception:
         """Return what a driver's error is raised as: DependencyUnavailable if the database did not answer."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,7 @@ def settings_of(edge: Edge, service: str) -> ServiceSettings:
     return ServiceSettings(
         listen="unix:/nowhere",
         database_url=SecretStr("postgresql://"),
-        secret_key=SecretStr(base64.b64encode(bytes(32)).decode()),
+        secret_key=SecretStr(base64.b64encode(os.urandom(32)).decode()),
         mesh_target=f"unix:{edge.folder}/mesh.sock",
         tls_certificate=edge.folder / f"pki/{service}.crt",
         tls_key=edge.folder / f"pki/{service}.key",

@@ -14,11 +14,8 @@ import grpc
 import httpx
 import pytest
 from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
-from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
-from azora.type.v1 import money_pb2
 from grpc import aio
 
-from services.shared.ids import new_id
 from tests.support.people import People
 from tests.support.statistics import percentile
 from tests.support.system import local_system
@@ -39,7 +36,6 @@ MAX_REFUSAL_SECONDS = 0.05
 PROBES_PER_SECOND = 2.0
 CONNECTIONS = 12
 """The edge takes 64 calls at once on each: together more than wait at Envoy."""
-PAYERS = 16
 LOGIN = auth_service_pb2.LoginRequest(email="student@azora.world", password="Student@2024!")
 
 
@@ -162,38 +158,3 @@ async def test_overload_by_sign_ins(busy_system: LocalSystem) -> None:
         await overloaded(
             busy_system, Load(lambda number: stubs[number % CONNECTIONS].Login(LOGIN)), callers=4, burst=128
         )
-
-
-async def test_overload_by_transfers(busy_system: LocalSystem) -> None:
-    async with (
-        httpx.AsyncClient(base_url=busy_system.edge, timeout=20, trust_env=False) as http,
-        connections(busy_system) as channels,
-    ):
-        people = People(http)
-        payers, ids = [], []
-        admin = await people.admin()
-        for _ in range(PAYERS):
-            payers.append(await people.student())
-            profile = (await http.get("/v1/auth/profile", headers=payers[-1])).json()
-            ids.append(profile["user"]["id"])
-            grant = {
-                "userId": ids[-1],
-                "amount": {"minorUnits": "100000", "currency": "AZR"},
-                "reference": new_id(),
-            }
-            assert (await http.post("/v1/earn", json=grant, headers=admin)).status_code == 200
-        stubs = [payment_service_pb2_grpc.PaymentServiceStub(channel) for channel in channels]
-
-        async def transfer(number: int) -> None:
-            await stubs[number % CONNECTIONS].CreateTransfer(
-                payment_service_pb2.CreateTransferRequest(
-                    target_user_id=ids[(number + 1) % PAYERS],
-                    amount=money_pb2.Money(minor_units=1, currency="AZR"),
-                    request_id=new_id(),
-                ),
-                metadata=tuple(payers[number % PAYERS].items()),
-            )
-
-        await overloaded(busy_system, Load(transfer), callers=64, burst=512)
-        trial = (await http.get("/v1/ledger/trialBalance", headers=admin)).json()
-        assert trial["balanced"]

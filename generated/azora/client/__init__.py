@@ -80,7 +80,7 @@ def connect(
     Raises ValueError for a list of DNS names, OSError for files that are missing, broken, or do not belong together.
     """
     where, inner = address(target), [AsyncCalls(), AsyncStreams(), *interceptors]
-    options = channel_options(server_name=server_name, identity=identity, proxy=proxy, retries=retries)
+    options = channel_options(where, server_name=server_name, identity=identity, proxy=proxy, retries=retries)
 
     def dial(credentials: grpc.ChannelCredentials) -> aio.Channel:
         return aio.secure_channel(where, credentials, options, interceptors=inner)

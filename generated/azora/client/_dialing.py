@@ -49,8 +49,10 @@ def address(target: str | Sequence[str]) -> str:
     return f"{schemes[0]}:{','.join(addresses)}"
 
 
-def channel_options(*, server_name: str, identity: MeshIdentity | None, proxy: bool, retries: bool) -> Options:
-    """Return the options of a channel."""
+def channel_options(
+    target: str, *, server_name: str, identity: MeshIdentity | None, proxy: bool, retries: bool
+) -> Options:
+    """Return the options of a channel to a target as grpc has it."""
     name = server_name or (MESH_NAME if identity else "")
     options: Options = [
         ("grpc.service_config", _service_config(retries=retries)),
@@ -63,7 +65,11 @@ def channel_options(*, server_name: str, identity: MeshIdentity | None, proxy: b
         ("grpc.max_reconnect_backoff_ms", MAX_BACKOFF_MILLISECONDS),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ]
-    return [*options, ("grpc.ssl_target_name_override", name)] if name else options
+    if name:
+        options.append(("grpc.ssl_target_name_override", name))
+    elif "," in target:  # Of a list grpc would name all addresses as the host, which is none.
+        options.append(("grpc.default_authority", target.partition(":")[2].partition(",")[0]))
+    return options
 
 
 def credential_files(authority: Path | None, identity: MeshIdentity | None) -> tuple[Path, ...]:

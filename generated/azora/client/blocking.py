@@ -50,7 +50,7 @@ def connect(
 ) -> grpc.Channel:
     """Return a channel for blocking stubs, which is all that `azora.client.connect` makes of an asynchronous one."""
     where = address(target)
-    options = channel_options(server_name=server_name, identity=identity, proxy=proxy, retries=retries)
+    options = channel_options(where, server_name=server_name, identity=identity, proxy=proxy, retries=retries)
 
     def intercepted(channel: grpc.Channel) -> grpc.Channel:
         return grpc.intercept_channel(channel, BlockingCalls(), *interceptors)
