@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, use_span
 
 from interceptors.tracing import PROPAGATOR, describe, rpc_attributes
 from services.shared.errors import DeadlinePassed, DependencyUnavailable, Refused
-from services.shared.principal import current_request
+from services.shared.principal import current_request, note_failed_dependency
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,9 +60,8 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
                 return await _made(continuation, details, request)
             return await _recorded(self._tracer, continuation, details, request)
         except aio.AioRpcError as error:
-            served = current_request()
-            if served is not None and error.code() not in VERDICTS:
-                served.dependency_failed = True
+            if error.code() not in VERDICTS:
+                note_failed_dependency()
             raise _failure(_path(details), error) from error
 
     def _joined(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:

@@ -134,7 +134,8 @@ async def _answer(call: Call, error: errors.DomainError) -> None:
     """Abort with a trailers-only answer: what was sent before it would hide a refusal from everyone's retries.
 
     Just that is done where a service behind this one is unavailable: the call to it was tried again on its way there,
-    and were each of four attempts of this call to make four of those, it would be asked sixteen times.
+    and were each of four attempts of this call to make four of those, it would be asked sixteen times. And where the
+    database does not answer, which four attempts would only find out four times.
 
     Of a watch that has begun the last message says it first: JSON clients never see the status of a stream.
     """

@@ -18,7 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 from services.shared.gate import Gate
-from services.shared.principal import current_request
+from services.shared.principal import current_request, note_failed_dependency
 from services.shared.reading import Queries, ReadConnection
 from services.shared.telemetry import trace_statements
 
@@ -265,6 +265,7 @@ class Database:
     async def _dial(self, *, server_settings: Mapping[str, str], **options: Any) -> asyncpg.Connection[asyncpg.Record]:
         clock = asyncio.get_running_loop()
         if clock.time() < self._dial_at:
+            note_failed_dependency()
             raise ConnectionRefusedError("the database refused a connection just now")
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS) as limit:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from services.shared.errors import DependencyUnavailable
-from services.shared.principal import current_request
+from services.shared.principal import current_request, note_failed_dependency
 
 ACCOUNT_SHARE = 4
 """An account has at most one of so many connections at once, but two where there are two."""
@@ -63,8 +63,9 @@ class Gate:
         return user_id
 
     def check(self) -> None:
-        """Raise DependencyUnavailable while the gate is shut."""
+        """Raise DependencyUnavailable while the gate is shut; the mesh shall not try again: all have one database."""
         if self.shut:
+            note_failed_dependency()
             raise DependencyUnavailable(retry_after_seconds=1)
 
     def release(self, user_id: str, *, answered: bool = False) -> None:

@@ -98,7 +98,8 @@ class Request:
     deadline: float | None = None
     """When the call must have ended, on the event loop's clock, in seconds."""
     dependency_failed: bool = False
-    """Whether a call to another service, made on behalf of this one, failed after the mesh's own retries."""
+    """Whether what this call depends on failed so that another attempt would, too: a call to another service after the
+    mesh's own retries, or a database that does not answer."""
     initial_metadata: dict[str, str] = field(default_factory=dict)
     """Headers of the answer: sent before its first message, or with the status of a refusal."""
     before_waiting: Callable[[], None] | None = None
@@ -127,6 +128,12 @@ def serve_request(request: Request) -> None:
 def current_request() -> Request | None:
     """Return the call being served, or None in a background job."""
     return _current.get(None)
+
+
+def note_failed_dependency() -> None:
+    """Note that another attempt at the current call would fail like this one."""
+    if (request := current_request()) is not None:
+        request.dependency_failed = True
 
 
 def current_principal() -> Principal:

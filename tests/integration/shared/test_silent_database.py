@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from services.shared.db import DRIVER_ERRORS, PROBE_SECONDS, READY_SECONDS, REDIAL_SECONDS, Database
 from services.shared.errors import DependencyUnavailable
+from services.shared.principal import Request, serve_request
 from tests.support.postgres_faults import frozen_postgres
 from tests.support.serving import short_folder
 from tests.support.waiting import eventually
@@ -78,6 +79,10 @@ async def test_work_on_a_silent_database_is_given_up_at_once_and_goes_on_with_it
             with pytest.raises(DependencyUnavailable):
                 await each(database)
         assert time.monotonic() - began < PROBE_SECONDS
+        serve_request(request := Request())
+        with pytest.raises(DependencyUnavailable):
+            await read(database)
+        assert request.dependency_failed, "no other replica has another database"
 
     async def answers() -> bool:
         try:
