@@ -17,6 +17,8 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """Headers of a call."""
 
 PASSED_ON = ("authorization", "traceparent", "tracestate", "x-request-id")
+OVER_SECONDS = -1.0
+"""Timeout of a call that has no time left. gRPC's clocks differ by a little, so that one of 0 may still be answered."""
 
 
 class Scope(NamedTuple):
@@ -30,7 +32,9 @@ class Scope(NamedTuple):
         """Return a call's timeout: its own, or what is left of the block's time if that is less."""
         if self.deadline == float("inf"):
             return seconds
-        left = max(0.0, self.deadline - time.monotonic())
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            return OVER_SECONDS
         return left if seconds is None else min(left, seconds)
 
 
