@@ -19,7 +19,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: DateTime(timezone=True), int: BigInteger}
 
 
-def _id() -> Mapped[str]:
+def id_column() -> Mapped[str]:
+    """Return a column of UUIDs, as text: the primary key."""
     return mapped_column(Uuid(as_uuid=False), primary_key=True)
 
 
@@ -36,7 +37,7 @@ class User(Base):
 
     __tablename__ = "users"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     email: Mapped[str]
     name: Mapped[str]
     role: Mapped[str]
@@ -53,7 +54,7 @@ class Course(Base):
 
     __tablename__ = "courses"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     educator_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     state: Mapped[str]
     title: Mapped[str]
@@ -91,7 +92,7 @@ class Module(Base):
 
     __tablename__ = "modules"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     course_id: Mapped[str] = mapped_column(ForeignKey("courses.id"), index=True)
     position: Mapped[int]
     title: Mapped[str]
@@ -103,7 +104,7 @@ class Lesson(Base):
 
     __tablename__ = "lessons"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     module_id: Mapped[str] = mapped_column(ForeignKey("modules.id"), index=True)
     position: Mapped[int]
     title: Mapped[str]
@@ -118,7 +119,7 @@ class Enrollment(Base):
     __tablename__ = "enrollments"
     __table_args__ = (UniqueConstraint("user_id", "course_id"),)
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     user_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     course_id: Mapped[str] = mapped_column(ForeignKey("courses.id"))
     state: Mapped[str]
@@ -129,7 +130,7 @@ class Hold(Base):
 
     __tablename__ = "holds"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     state: Mapped[str]
     amount: Mapped[int]
@@ -141,7 +142,7 @@ class Account(Base):
 
     __tablename__ = "accounts"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     owner_id: Mapped[str] = mapped_column(ForeignKey("wallets.id"), index=True)
     currency: Mapped[str]
     posted: Mapped[int]
@@ -172,7 +173,7 @@ class Wallet(Base):
 
     __tablename__ = "wallets"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     user_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), unique=True)
     state: Mapped[str]
     revision: Mapped[int]

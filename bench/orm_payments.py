@@ -7,19 +7,18 @@ tables' triggers want in one statement is one: the balances, the transaction and
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Response, status
+from fastapi import FastAPI, Header, HTTPException, Response, status
 from sqlalchemy import BigInteger, LargeBinary, Uuid, bindparam, select, text
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime
 
-from bench.orm_peer import MoneyOut, Out, UserIdDep
+from bench.orm_models import Base as PeerBase
+from bench.orm_models import id_column
+from bench.orm_peer import MoneyOut, Out, SessionDep, UserIdDep, lifespan
 from services.payment.ledger import chain
 from services.payment.ledger.model import (
     STRIPES,
@@ -33,25 +32,16 @@ from services.payment.ledger.model import (
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from sqlalchemy.ext.asyncio import AsyncSession
 
-POOL_SIZE = 64
 METHOD = "azora.payment.v1.CreatePaymentRequest"
 REFUND_WINDOW = timedelta(days=14)
-DATABASE_URL = os.environ.get("PEER_DATABASE_URL", "postgresql+asyncpg://")
-
-engine = create_async_engine(DATABASE_URL, pool_size=POOL_SIZE)
-sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 class Base(DeclarativeBase):
-    """Times have a time zone, integers are 64 bits wide."""
+    """Payment's own tables: others than those of the same names that the rows were copied into."""
 
-    type_annotation_map = {datetime: DateTime(timezone=True), int: BigInteger}
-
-
-def _id() -> Mapped[str]:
-    return mapped_column(Uuid(as_uuid=False), primary_key=True)
+    type_annotation_map = PeerBase.type_annotation_map
 
 
 class Wallet(Base):
@@ -59,7 +49,7 @@ class Wallet(Base):
 
     __tablename__ = "wallets"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     user_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
 
 
@@ -68,7 +58,7 @@ class Account(Base):
 
     __tablename__ = "accounts"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     state: Mapped[str]
     posted: Mapped[int]
     held: Mapped[int]
@@ -82,7 +72,7 @@ class Payment(Base):
 
     __tablename__ = "payments"
 
-    id: Mapped[str] = _id()
+    id: Mapped[str] = id_column()
     wallet_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     creator: Mapped[str]
     type: Mapped[str]
@@ -166,20 +156,7 @@ class CreatePaymentOut(Out):
     payment: PaymentOut
 
 
-@asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Close the connections in the end."""
-    yield
-    await engine.dispose()
-
-
 app = FastAPI(lifespan=lifespan)
-
-
-async def get_session() -> AsyncIterator[AsyncSession]:
-    """Give a request its session."""
-    async with sessions() as session:
-        yield session
 
 
 @app.get("/ready")
@@ -191,7 +168,7 @@ async def ready() -> dict[str, bool]:
 @app.post("/payments")
 async def create_payment(
     order: PaymentIn,
-    session: Annotated[AsyncSession, Depends(get_session)],
+    session: SessionDep,
     user_id: UserIdDep,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ALGORITHM = "HS256"
 PAGE_SIZE = 20
-POOL_SIZE = 20
+POOL_SIZE = int(os.environ.get("PEER_POOL_SIZE", "20"))
 DATABASE_URL = os.environ.get("PEER_DATABASE_URL", "postgresql+asyncpg://")
 SECRET_KEY = os.environ.get("PEER_SECRET_KEY", "")
 

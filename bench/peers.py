@@ -79,22 +79,24 @@ async def echo_behind_envoy(folder: Path, system: System, behind: Peer, probe: s
 async def fastapi_peer(folder: Path, system: System, user_id: str) -> AsyncIterator[Peer]:
     """Serve the system's rows, copied into a database of the peer's on the same PostgreSQL, by FastAPI and the ORM."""
     url = await copy_rows(system)
-    async with _uvicorn(folder, "orm_peer", url, "/courses") as (edge, process, secret):
+    async with _uvicorn(folder, "orm_peer", url, "/courses", pool_size=20) as (edge, process, secret):
         yield Peer(edge, (process, system.postgres()), token(user_id, secret))
 
 
 @asynccontextmanager
 async def fastapi_payments(folder: Path, system: System, url: str) -> AsyncIterator[Peer]:
     """Serve payments from Payment's own database by FastAPI and the ORM; the peer's token is the key of its tokens."""
-    async with _uvicorn(folder, "orm_payments", url, "/ready") as (edge, process, secret):
+    async with _uvicorn(folder, "orm_payments", url, "/ready", pool_size=64) as (edge, process, secret):
         yield Peer(edge, (process, system.postgres()), secret)
 
 
 @asynccontextmanager
-async def _uvicorn(folder: Path, module: str, url: str, probe: str) -> AsyncIterator[tuple[str, psutil.Process, str]]:
+async def _uvicorn(
+    folder: Path, module: str, url: str, probe: str, *, pool_size: int
+) -> AsyncIterator[tuple[str, psutil.Process, str]]:
     """Run an application on a database; give its address, its process, and the key of its tokens."""
     port, secret = free_port(), secrets.token_hex(32)
-    environment = os.environ | {"PEER_DATABASE_URL": url, "PEER_SECRET_KEY": secret}
+    environment = os.environ | {"PEER_DATABASE_URL": url, "PEER_SECRET_KEY": secret, "PEER_POOL_SIZE": str(pool_size)}
     options = (
         "--port",
         str(port),
