@@ -17,8 +17,8 @@ from services.deployment.files import write_private
 from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client
 from services.shared.principal import TRUST_DOMAIN
+from tests.support.certificates import issue
 from tests.support.edge import Replica
-from tests.support.forged import DAY, issue
 from tests.support.ports import free_port
 from tests.support.tcp_mesh import LOOPBACK, running_tcp_mesh, serving
 from tests.support.waiting import eventually
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JWKS = "/azora.auth.v1.TokenService/GetJwks"
 HOLD = "/azora.payment.v1.PaymentService/CreateHold"
+DAY_SECONDS = 86_400
 BAD = ["another authority's", "expired", "another trust domain's", "no service's", "a user's own"]
 
 
@@ -49,10 +50,14 @@ def shown(mesh: TcpMesh, tmp_path: Path) -> Path:
     for name in ("envoy", "education"):
         shutil.copy(tmp_path / f"other/{name}.crt", tmp_path / f"{BAD[0]}-{name}.crt")
         shutil.copy(tmp_path / f"other/{name}.key", tmp_path / f"{BAD[0]}-{name}.key")
-        issue(mesh.pki, tmp_path / f"{BAD[1]}-{name}", f"{TRUST_DOMAIN}/{name}", ends=-DAY)
-        issue(mesh.pki, tmp_path / f"{BAD[2]}-{name}", f"spiffe://evil.local/ns/default/sa/{name}")
-        issue(mesh.pki, tmp_path / f"{BAD[3]}-{name}", f"{TRUST_DOMAIN}/none", dns=name)
-        issue(mesh.pki, tmp_path / f"{BAD[4]}-{name}", f"https://azora.local/{name}")
+        own = f"{TRUST_DOMAIN}/{name}"
+        for kind, identity, dns, life_seconds in (
+            (BAD[1], own, "localhost", -DAY_SECONDS),
+            (BAD[2], f"spiffe://evil.local/ns/default/sa/{name}", "localhost", DAY_SECONDS),
+            (BAD[3], f"{TRUST_DOMAIN}/none", name, DAY_SECONDS),
+            (BAD[4], f"https://azora.local/{name}", "localhost", DAY_SECONDS),
+        ):
+            issue(mesh.pki, tmp_path, f"{kind}-{name}", identity=identity, dns=(dns,), life_seconds=life_seconds)
     return tmp_path
 
 

@@ -20,24 +20,40 @@ from services.deployment.files import write_private
 from services.shared.principal import TRUST_DOMAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
-def issue(pki: Path, folder: Path, name: str, *, life_seconds: float = 3600) -> MeshIdentity:
-    """Issue a certificate with the identity of a service, write it to `folder`, and return its files."""
+def issue(
+    pki: Path,
+    folder: Path,
+    name: str,
+    *,
+    life_seconds: float = 3600,
+    identity: str = "",
+    dns: Sequence[str] = (),
+) -> MeshIdentity:
+    """Issue a certificate and write it to `folder` under a name; return its files.
+
+    It has the identity (URI) and the DNS names of the service of that name, unless others are given.
+    """
     authority = x509.load_pem_x509_certificate((pki / "ca.crt").read_bytes())
     authority_key = load_pem_private_key((pki / "ca.key").read_bytes(), password=None)
     assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
     key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
-    names = [x509.UniformResourceIdentifier(f"{TRUST_DOMAIN}/{name}"), x509.DNSName("localhost"), x509.DNSName(name)]
+    end = now + dt.timedelta(seconds=life_seconds)
+    names = [
+        x509.UniformResourceIdentifier(identity or f"{TRUST_DOMAIN}/{name}"),
+        *(x509.DNSName(host) for host in dns or ("localhost", name)),
+    ]
     certificate = (
         x509.CertificateBuilder()
         .issuer_name(authority.subject)
         .subject_name(x509.Name([]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=1))
-        .not_valid_after(now + dt.timedelta(seconds=life_seconds))
+        .not_valid_before(min(now, end) - dt.timedelta(minutes=1))
+        .not_valid_after(end)
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
