@@ -32,3 +32,10 @@ async def channel(edge: Edge) -> AsyncIterator[aio.Channel]:
     edge.forget()
     async with aio.insecure_channel(edge.target) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def two_payments() -> AsyncIterator[Edge]:
+    """Run an edge with two replicas of Payment, and the interceptors of services before every stand-in."""
+    async with running_edge(guarded=True, replicas={"payment": 2}) as running:
+        yield running

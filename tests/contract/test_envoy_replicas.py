@@ -25,16 +25,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAYMENT = {"amount": {"minorUnits": "1", "currency": "AZR"}, "type": "PAYMENT_TYPE_DONATION"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[Edge]:
-    async with running_edge(guarded=True, replicas={"payment": 2}) as edge:
-        yield edge
-
-
 @pytest.fixture
-def edge(running: Edge) -> Edge:
-    running.forget()
-    return running
+def edge(two_payments: Edge) -> Edge:
+    two_payments.forget()
+    return two_payments
 
 
 @pytest_asyncio.fixture(loop_scope="module")

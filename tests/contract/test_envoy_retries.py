@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import httpx
 import pytest
-import pytest_asyncio
 from azora import client
 from azora.education.v1 import enrollment_service_pb2, enrollment_service_pb2_grpc
 from grpc import aio
@@ -31,8 +30,6 @@ from services.shared.settings import ServiceSettings
 from tests.support.edge import Edge, error_info, failure, running_edge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.support.edge import Received, Replica
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,16 +37,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 READ = "/azora.payment.v1.WalletService/GetWallet"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[Edge]:
-    async with running_edge(guarded=True, replicas={"payment": 2}) as edge:
-        yield edge
-
-
 @pytest.fixture
-def edge(running: Edge) -> Edge:
-    running.forget()
-    return running
+def edge(two_payments: Edge) -> Edge:
+    two_payments.forget()
+    return two_payments
 
 
 async def unavailable(_call: Received, _context: Any) -> bytes:
