@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.ledgers import Ledgers, running_ledgers
 from tests.support.payment import RunningPayment, running_payment
+from tests.support.receiver import Receiver, receiving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,4 +26,11 @@ async def payment(payment_database: Clone) -> AsyncIterator[RunningPayment]:
 async def ledgers(payment_database: Clone) -> AsyncIterator[Ledgers]:
     """Return two replicas of the ledger."""
     async with running_ledgers(payment_database) as running:
+        yield running
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """Return a server that webhooks are sent to."""
+    async with receiving() as running:
         yield running

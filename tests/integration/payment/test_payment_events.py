@@ -28,12 +28,6 @@ async def payment(payment_database: Clone) -> AsyncIterator[RunningPayment]:
         yield running
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as running:
-        yield running
-
-
 async def told(receiver: Receiver, count: int) -> dict[str, Any]:
     """Return the data of what a receiver was told, by payment, when it was told so often."""
 

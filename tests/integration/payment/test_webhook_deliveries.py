@@ -54,12 +54,6 @@ async def payment(payment_database: Clone, monkeypatch: pytest.MonkeyPatch) -> A
         yield running
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as running:
-        yield running
-
-
 async def _hook(payment: RunningPayment, receiver: Receiver, **arguments: object) -> Hook:
     return await hook(payment, payment.person(), receiver.url, **arguments)
 

@@ -11,7 +11,7 @@ from services.payment.webhooks import model
 from services.payment.webhooks.store import DeliveryStore
 from services.shared.ids import new_id
 from tests.support.payment import running_payment
-from tests.support.receiver import Receiver, hang, receiving, status, wait
+from tests.support.receiver import Receiver, hang, status, wait
 from tests.support.waiting import eventually
 from tests.support.webhooks import Hook, hook, publish
 
@@ -33,12 +33,6 @@ async def payment(payment_database: Clone, monkeypatch: pytest.MonkeyPatch) -> A
         webhook_allowed_networks="127.0.0.1/32",
         webhook_timeout_seconds=1,
     ) as running:
-        yield running
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as running:
         yield running
 
 
