@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interceptors.auth import CLIENT_CERTIFICATE
 from interceptors.base import Interceptor
 from services.shared.errors import Overloaded
 from services.shared.policy import Priority
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 RETRY_AFTER_SECONDS = 1.0
-CALLER = "x-forwarded-client-cert"
-"""Header of calls between services. Envoy removes it from what clients send, and nobody but Envoy gets through."""
 SHARES = {Priority.LOW: 0.6, Priority.NORMAL: 0.8, Priority.HIGH: 1.0}
 """Share of the places that may be taken for a call of this priority to be admitted; CRITICAL ones are, always."""
 TIER_SHARES = {"CREDENTIALS": 0.25}
@@ -60,7 +59,7 @@ class Admission(Interceptor):
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Serve the call if there is room. Raises Overloaded."""
         policy = call.policy
-        if CALLER in call.headers:
+        if CLIENT_CERTIFICATE in call.headers:
             await self._serve_service(call, proceed)
         elif policy.tier is not None and policy.tier.name in self._tiers:
             tier = self._tiers[policy.tier.name]

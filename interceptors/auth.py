@@ -19,6 +19,8 @@ ENVOY, GATEWAY = f"{TRUST_DOMAIN}/envoy".encode(), f"{TRUST_DOMAIN}/gateway".enc
 HEALTH = "grpc.health.v1.Health"
 RECHECK_SECONDS = 5.0
 """How long a watch may outlive its token."""
+CLIENT_CERTIFICATE = "x-forwarded-client-cert"
+"""Header of calls between services. Envoy removes it from what clients send, and nobody but Envoy gets through."""
 CALLER = re.compile(rf"URI={re.escape(TRUST_DOMAIN)}/([a-z0-9-]+)(?:[;,]|$)")
 
 
@@ -37,7 +39,7 @@ class Authentication(Interceptor):
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Set the principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not Envoy."""
         _refuse_other_peers(call)
-        certificate = call.value("x-forwarded-client-cert")
+        certificate = call.value(CLIENT_CERTIFICATE)
         service = CALLER.search(certificate) if certificate else None
         if service:
             call.served.principal = (await self._user(call)).through(service=service.group(1))
