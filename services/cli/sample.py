@@ -33,7 +33,8 @@ DEAD = {("azora_events", "dead"), ("azora_jobs", "failed")}
 PAGE_SECONDS = 5.0
 RETRIES = "upstream_rq_retry"
 ACTIVE = "upstream_rq_active"
-STATS = rf"^cluster\.[a-z-]+\.({RETRIES}|{ACTIVE}|circuit_breakers\..*_open)$"
+STATS = rf"^cluster\.[a-z-]+\.({RETRIES}|{ACTIVE}|circuit_breakers\.[a-z]+\.rq_[a-z_]*open)$"
+"""Circuit breakers of calls. Those of connections are always open: services have one for all calls."""
 
 
 @dataclass(slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
 
 from services.cli import status
-from services.cli.sample import Rates, Sample, _add_envoy, _add_metrics, rates
+from services.cli.sample import STATS, Rates, Sample, _add_envoy, _add_metrics, rates
 from services.local.orphans import Registered
 from services.local.processes import Identity, identify
 
@@ -89,6 +90,14 @@ def test_upstreams_have_open_circuits_and_retries(samples: tuple[Sample, Sample]
     rows = {row[0]: row[1:] for row in status._upstreams(*samples)}
     assert rows["payment"] == ("1/2", "3", "5.0", "default rq")
     assert rows["auth"] == ("-", "-", "-", "-"), "Envoy does not know it"
+
+
+@pytest.mark.parametrize(
+    ("circuit", "asked"), [("rq", True), ("rq_pending", True), ("rq_retry", True), ("cx", False), ("cx_pool", False)]
+)
+def test_a_connection_that_all_calls_share_is_no_open_circuit(circuit: str, asked: bool) -> None:
+    for priority in ("default", "high"):
+        assert bool(re.search(STATS, f"cluster.payment-mesh.circuit_breakers.{priority}.{circuit}_open")) is asked
 
 
 def test_dead_letters_are_counted_once_over_replicas(samples: tuple[Sample, Sample]) -> None:
