@@ -23,19 +23,28 @@ class CuttingProxy:
     cut: int = 0
     relays: set[asyncio.Task[None]] = field(default_factory=set)
     """The connections that are served now."""
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    """Those of all connections."""
+    closed: bool = False
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection beside the others."""
+        """Serve a connection beside the others, or close it at once: it may come while the proxy closes."""
+        self.writers.append(writer)
+        if self.closed:
+            writer.close()
+            return
         task = asyncio.create_task(self.relay(reader, writer))
         self.relays.add(task)
         task.add_done_callback(self.relays.discard)
         task.add_done_callback(lambda _task: writer.close())  # Of one that ends before it begins, too.
 
     async def close(self) -> None:
-        """End all connections."""
+        """End all connections, and wait until they are closed."""
+        self.closed = True
         for relay in self.relays:
             relay.cancel()
         await asyncio.gather(*self.relays, return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in self.writers), return_exceptions=True)
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side ends it."""
