@@ -236,7 +236,7 @@ def _demo(_: argparse.Namespace) -> int:
     from services.demo import play  # noqa: PLC0415
     from services.local.settings import read_settings  # noqa: PLC0415
 
-    return play(read_settings().edge)
+    return play(read_settings().public_port)
 
 
 def _serve(options: argparse.Namespace) -> NoReturn:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.local.errors import SettingInvalid
+from services.local.public_port import PublicPort
 from services.shared.rate_limits import RateLimitChanges
 from services.shared.settings import Environment, OtlpEndpoint, Ratio, SettingsError, load
 
@@ -36,6 +37,10 @@ class SystemSettings(BaseSettings):
     """Directory of all state: database, keys, certificates, logs. Defaults to `.azora` in the checkout."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Public port, on 127.0.0.1."""
+    public_certificate: Path | None = None
+    """Certificate chain of the public port (PEM); enables TLS. Read again when it is renewed."""
+    public_key: Path | None = None
+    """Private key of the public port's certificate (PEM)."""
     env: Environment = Environment.DEVELOPMENT
     """Must be development: `azora up` refuses to start in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
@@ -56,9 +61,15 @@ class SystemSettings(BaseSettings):
         return dt.timedelta(hours=self.certificate_hours)
 
     @property
-    def edge(self) -> str:
-        """Base URL of the public port."""
-        return f"http://127.0.0.1:{self.port}"
+    def public_port(self) -> PublicPort:
+        """The public port as clients on this machine reach it."""
+        return PublicPort(self.port, self.public_certificate)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.public_certificate is None) != (self.public_key is None):
+            raise ValueError("AZORA_PUBLIC_CERTIFICATE and AZORA_PUBLIC_KEY must be set together")
+        return self
 
 
 def read_settings() -> SystemSettings:
@@ -67,7 +78,8 @@ def read_settings() -> SystemSettings:
         settings = load(SystemSettings)
     except SettingsError as error:
         raise SettingInvalid(problem=error) from None
-    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+    paths = {name: getattr(settings, name) for name in ("home", "public_certificate", "public_key")}
+    return settings.model_copy(update={name: path and path.expanduser().resolve() for name, path in paths.items()})
 
 
 def inherited_environment() -> Mapping[str, str]:

@@ -25,7 +25,7 @@ from services.local.supervised import ProcessSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from services.compiler.envoy import Address, Profile
+    from services.compiler.envoy import Address, Certificate, Profile
     from services.local.addresses import Addresses
     from services.local.layout import Layout
     from services.local.postgres import Cluster
@@ -98,6 +98,7 @@ class System:
                 runtime=self.layout.runtime,
                 pki=self.layout.pki,
                 port=self.settings.port,
+                public_certificate=self._public_certificate(),
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
                 rate_limits=self.settings.rate_limits,
@@ -112,6 +113,12 @@ class System:
             upstreams=self._upstreams(),
             certificate=Certificate(both, both),
         )
+
+    def _public_certificate(self) -> Certificate | None:
+        from services.compiler.envoy import Certificate  # noqa: PLC0415 - see `envoy`
+
+        chain, key = self.settings.public_certificate, self.settings.public_key
+        return Certificate(str(chain), str(key)) if chain and key else None
 
     @property
     def is_migrated(self) -> bool:

@@ -98,7 +98,7 @@ async def _start(
     else:
         async for step in _start_afresh(system, supervisor, watchers, seeding=seeded):
             yield step
-    await wait_until_healthy(system.settings.edge, system.layout)
+    await wait_until_healthy(system.settings.public_port, system.layout)
 
 
 async def _start_afresh(
