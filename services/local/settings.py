@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MIN_CERTIFICATE_HOURS = 0.003
 """A third of it, in which certificates are renewed, is a few seconds: processes look at the files every second."""
+MAX_CERTIFICATE_HOURS = 24 * 365
 
 
 def _default_home() -> Path:
@@ -52,7 +53,7 @@ class SystemSettings(BaseSettings):
     """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
     trace_sample_ratio: Ratio = 1.0
     """Fraction of traces to record, from 0 to 1."""
-    certificate_hours: Annotated[float, Field(ge=MIN_CERTIFICATE_HOURS, le=24 * 365)] = 24.0
+    certificate_hours: Annotated[float, Field(ge=MIN_CERTIFICATE_HOURS, le=MAX_CERTIFICATE_HOURS)] = 24.0
     """Lifetime of mesh certificates. They are renewed when a third of it is left, without a restart."""
 
     @property

@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import GATEWAY, load_contract
+from services.compiler.contract import ENVOY, GATEWAY, load_contract
+from services.deployment.certificates import AUTHORITY, CERTIFICATE, KEY, identity_folder
 from services.deployment.files import write_private
 from services.deployment.secret_keys import secret_key
 from services.local.account import caller
-from services.local.certificates import envoy_bundle
 from services.local.envoy import envoy_process
 from services.local.layout import private_folder, replica_name
 from services.local.probes import accepts
@@ -106,12 +106,13 @@ class System:
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
-        both = str(envoy_bundle(self.layout.pki))
+        own = identity_folder(self.layout.pki, ENVOY)
         return replace(
             profile,
             mesh=_address(self.addresses.listen(MESH)),
             upstreams=self._upstreams(),
-            certificate=Certificate(both, both),
+            certificate=Certificate(str(own / CERTIFICATE), str(own / KEY)),
+            authority=str(own / AUTHORITY),
         )
 
     def _public_certificate(self) -> Certificate | None:
@@ -184,12 +185,13 @@ class System:
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the environment of every process of a service: the caller's, and what this system sets."""
+        identity = identity_folder(self.layout.pki, service)
         own = {
             "AZORA_ENV": "development",
             "AZORA_LISTEN": self.addresses.listen(service),
-            "AZORA_TLS_CERTIFICATE": str(self.layout.pki / f"{service}.crt"),
-            "AZORA_TLS_KEY": str(self.layout.pki / f"{service}.key"),
-            "AZORA_TLS_AUTHORITY": str(self.layout.pki / "ca.crt"),
+            "AZORA_TLS_CERTIFICATE": str(identity / CERTIFICATE),
+            "AZORA_TLS_KEY": str(identity / KEY),
+            "AZORA_TLS_AUTHORITY": str(identity / AUTHORITY),
         }
         if service in self.names:
             own |= {
