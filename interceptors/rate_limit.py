@@ -7,7 +7,6 @@ draft-ietf-httpapi-ratelimit-headers-06, the last with a field for each of them,
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
@@ -49,7 +48,7 @@ class Limiter:
         `registry` offers the metrics of what was decided. Raises ValueError for no Redis URL.
         """
         self._scale = scale
-        self._tiers = dict(tiers or {})
+        self._tiers = {name: tier.scaled(scale) for name, tier in (tiers or {}).items()}
         self._decisions = Counter(
             "azora_rate_limit_decisions", "Decisions of the rate limits.", ("tier", "decision"), registry=registry
         )
@@ -74,7 +73,12 @@ class Limiter:
 
     def tier(self, policy: MethodPolicy) -> Tier | None:
         """Return the limits of a method's tier; None for a method without one."""
-        return policy.tier and self._tiers.get(policy.tier.name, policy.tier)
+        if policy.tier is None:
+            return None
+        tier = self._tiers.get(policy.tier.name)
+        if tier is None:
+            tier = self._tiers[policy.tier.name] = policy.tier.scaled(self._scale)
+        return tier
 
     async def count_caller(self, call: Call, *, cost: int | None = None) -> None:
         """Count the call per address and user, as its tier says; services of the mesh are not counted. As `count`."""
@@ -87,13 +91,12 @@ class Limiter:
             await self.count(call, tier, "user", principal.id, tier.per_user, cost=cost)
 
     async def count(
-        self, call: Call, tier: Tier, dimension: str, identity: str, per_minute: int, *, cost: int | None = None
+        self, call: Call, tier: Tier, dimension: str, identity: str, limit: int, *, cost: int | None = None
     ) -> None:
         """Count the call; note the limit in the answer's headers. Raises RateLimited above it.
 
         A `cost` counts as so many calls beside the call itself: at most as many as the limit ever has room for.
         """
-        limit = max(1, math.floor(per_minute * self._scale))
         hits = 1 if cost is None else min(cost, limit - 1)
         if not hits:
             return

@@ -6,12 +6,15 @@ import argparse
 import asyncio
 import os
 import sys
+from datetime import timedelta
 from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from services.cli.output import failed, say
 from services.compiler.contract import GATEWAY, load_contract
 from services.local.errors import LocalError, NoSuchLog, NotRunning
+from services.local.settings import MAX_CERTIFICATE_HOURS, MIN_CERTIFICATE_HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
         "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
     )
     certificates.add_argument("folder", type=Path)
+    certificates.add_argument(
+        "--hours", type=_lifetime, default=None, help="lifetime of certificates in hours; default 2160 (90 days)"
+    )
+    how = certificates.add_mutually_exclusive_group()
+    how.add_argument("--keep", action="store_true", help="go on renewing, with a folder for each identity, until ended")
+    how.add_argument("--check", action="store_true", help="only check that each identity's folder has a valid pair")
     certificates.set_defaults(run=_pki)
     return parser
 
@@ -236,7 +245,7 @@ def _demo(_: argparse.Namespace) -> int:
     from services.demo import play  # noqa: PLC0415
     from services.local.settings import read_settings  # noqa: PLC0415
 
-    return play(read_settings().edge)
+    return play(read_settings().public_port)
 
 
 def _serve(options: argparse.Namespace) -> NoReturn:
@@ -301,12 +310,30 @@ def _redeliver(options: argparse.Namespace) -> int:
     return redeliver(options.ids)
 
 
-def _pki(options: argparse.Namespace) -> int:
-    from services.deployment.pki import ensure_pki  # noqa: PLC0415
-    from services.local.report import Report  # noqa: PLC0415
+def _lifetime(text: str) -> timedelta:
+    """Read a number of hours."""
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0
+    if not MIN_CERTIFICATE_HOURS <= hours <= MAX_CERTIFICATE_HOURS:
+        bounds = f"from {MIN_CERTIFICATE_HOURS} to {MAX_CERTIFICATE_HOURS}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours {bounds}")
+    return timedelta(hours=hours)
 
-    renewed = ensure_pki(options.folder)
-    Report().say(f"{options.folder}: {'new ' + ', '.join(renewed) if renewed else 'all certificates are valid'}")
+
+def _pki(options: argparse.Namespace) -> int:
+    from services.deployment.certificates import are_published, keep_certificates, publish_identities  # noqa: PLC0415
+    from services.deployment.pki import CERTIFICATE_LIFE, ensure_pki  # noqa: PLC0415
+
+    if options.check:
+        return 0 if are_published(options.folder) else failed("pki", "not every identity has a valid certificate")
+    lifetime = options.hours or CERTIFICATE_LIFE
+    renewed = ensure_pki(options.folder, lifetime=lifetime)
+    say(f"{options.folder}: {'new ' + ', '.join(renewed) if renewed else 'all certificates are valid'}")
+    if options.keep:
+        publish_identities(options.folder)
+        asyncio.run(keep_certificates(options.folder, lifetime, say))
     return 0
 
 

@@ -7,31 +7,37 @@ from typing import TYPE_CHECKING
 from services.cli.output import say, say_table
 from services.compiler.contract import load_contract
 from services.compiler.policy_table import summary
-from services.shared.policy import tiers
+from services.local.settings import read_settings
+from services.shared.rate_limits import effective_tiers
 
 if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy, Tier
 
-HEADER = ("RPC", "CALLERS", "RATE", "TIMEOUT", "RETRIES", "KEY")
+HEADER = ("RPC", "CALLERS", "RATE", "PRIORITY", "TIMEOUT", "RETRIES", "KEY")
 TIERS = ("RATE", "PER ADDRESS", "PER ACCOUNT", "PER USER")
 
 
 def show_policy(service: str = "") -> int:
-    """Print who may call what, at which rate, with which timeout and retries: of one service, or of all."""
+    """Print who may call what, at which rate, with which timeout and retries: of one service, or of all.
+
+    The limits are those in force with AZORA_RATE_LIMITS and AZORA_RATE_LIMIT_SCALE. Raises SettingInvalid.
+    """
+    settings = read_settings()
     contract = load_contract()
     policies = contract.policies()
     declared = [owned for owned in contract.declared if service in ("", contract.owner(owned))]
     paths = [f"/{owned.full_name}/{method.name}" for owned in declared for method in owned.methods]
     say_table(HEADER, [_row(policies[path]) for path in paths])
     say("")
-    say_table(TIERS, map(_limits, tiers().values()))
+    say_table(TIERS, map(_limits, effective_tiers(settings.rate_limits, settings.rate_limit_scale).values()))
     return 0
 
 
 def _row(policy: MethodPolicy) -> tuple[str, ...]:
     callers, rate, timeout = summary(policy)
     key = "yes" if policy.takes_idempotency_key else "-"
-    return policy.path.removeprefix("/azora."), callers, rate.replace("`", ""), timeout, _retries(policy), key
+    name = policy.path.removeprefix("/azora.")
+    return name, callers, rate.replace("`", "") or "-", policy.priority.name, timeout, _retries(policy), key
 
 
 def _retries(policy: MethodPolicy) -> str:

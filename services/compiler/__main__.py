@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from services.compiler.contract import load_contract
 from services.compiler.envoy import compose, discovery_files, write_bootstrap
-from services.compiler.envoy.profiles import COMPOSE_PUBLIC_CERTIFICATE
+from services.compiler.envoy.profiles import MOUNTED_PUBLIC_CERTIFICATE
 from services.compiler.envoy.typed import readable
 from services.compiler.events import events_page
 from services.compiler.policy_table import policy_table
@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 def compose_discovery_files() -> Mapping[str, str]:
     """Return the files that compose mounts beside any bootstrap, that of the public certificate included."""
-    return discovery_files(replace(compose(), public_certificate=COMPOSE_PUBLIC_CERTIFICATE))
+    return discovery_files(replace(compose(), public_certificate=MOUNTED_PUBLIC_CERTIFICATE))
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from services.demo.learner import Course, Enrollment, Movement, Refused
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from services.local.public_port import PublicPort
+
 TIMEOUT_SECONDS = 15
 
 
@@ -25,9 +27,9 @@ class JsonLearner:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, edge: str) -> AsyncIterator[JsonLearner]:
-        """Give a learner at the edge's URL."""
-        async with httpx.AsyncClient(base_url=edge, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
+    async def connect(cls, port: PublicPort) -> AsyncIterator[JsonLearner]:
+        """Give a learner at the public port."""
+        async with port.http(timeout_seconds=TIMEOUT_SECONDS) as http:
             yield cls(http)
 
     async def register(self, email: str, password: str, name: str) -> None:

@@ -29,6 +29,8 @@ from services.demo.learner import Course, Enrollment, Movement, Refused
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
+    from services.local.public_port import PublicPort
+
 Response = TypeVar("Response")
 
 
@@ -47,9 +49,9 @@ class StubLearner:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, target: str) -> AsyncIterator[StubLearner]:
-        """Give a learner at the edge's address."""
-        async with client.connect(target) as channel:
+    async def connect(cls, port: PublicPort) -> AsyncIterator[StubLearner]:
+        """Give a learner at the public port."""
+        async with port.channel() as channel:
             yield cls(channel)
 
     async def register(self, email: str, password: str, name: str) -> None:

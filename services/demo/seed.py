@@ -63,7 +63,7 @@ async def seed(system: System) -> None:
         )
         for account in (ADMIN, EDUCATOR, STUDENT)
     }
-    async with client.connect(system.settings.edge.removeprefix("http://")) as channel:
+    async with system.settings.public_port.channel() as channel:
         admin, student = await _sign_in(channel, ADMIN), await _sign_in(channel, STUDENT)
         courses = [await _ensure_course(channel, admin, course, ids[EDUCATOR]) for course in COURSES]
         await _enroll(channel, student, courses[0])

@@ -1,7 +1,7 @@
 """The secrets of docker-compose.yml: `python -m services.deployment.compose_secrets DIR` makes those that are missing.
 
-What is there stays, so it may run again at any time; certificates near their end are renewed. Certificates and their
-keys are PEM files; the other files of a service hold its settings (auth_database_url is Auth's AZORA_DATABASE_URL).
+What is there stays, so it may run again at any time. The files of a service hold its settings (auth_database_url is
+Auth's AZORA_DATABASE_URL).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from services.compiler.contract import load_contract
 from services.deployment.files import write_private
-from services.deployment.pki import AUTHORITY, ensure_pki
 from services.shared.settings import SECRET_BYTES
 
 if TYPE_CHECKING:
@@ -25,7 +24,9 @@ READABLE = 0o644
 
 def make_secrets(folder: Path) -> list[str]:
     """Put all secrets into `folder`, which is for its owner alone, and return the names of the new files."""
-    new = [f"{name}.crt" for name in ensure_pki(folder)]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    new = []
     for name, content in _fresh().items():
         if not (folder / name).exists():
             write_private(folder / name, content.encode())
@@ -35,7 +36,7 @@ def make_secrets(folder: Path) -> list[str]:
 
 
 def _fresh() -> dict[str, str]:
-    """Return new values of all secrets but certificates."""
+    """Return new values of all secrets."""
     counters = _password()
     made = {
         "postgres_password": _password(),
@@ -60,14 +61,13 @@ def _password() -> str:
 
 
 def _let_containers_read(folder: Path) -> None:
-    """Make the files readable, all but the authority's key, which no container gets.
+    """Make the files readable.
 
     Compose binds them into containers as they are, and those run as users that the host does not know. On the host
     the folder keeps everyone else out.
     """
     for path in folder.iterdir():
-        if path.name != f"{AUTHORITY}.key":
-            path.chmod(READABLE)
+        path.chmod(READABLE)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -78,14 +78,23 @@ def renew_certificates(
 
 def _read(folder: Path, name: str, margin: dt.timedelta = dt.timedelta()) -> Pair | None:
     """Return the certificate and key of that name; None if missing, broken, unmatched or valid for `margin` at most."""
+    return _read_pair(folder / f"{name}.crt", folder / f"{name}.key", margin)
+
+
+def _read_pair(certificate_file: Path, key_file: Path, margin: dt.timedelta = dt.timedelta()) -> Pair | None:
     try:
-        certificate = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
-        key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
     except (FileNotFoundError, ValueError):
         return None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         return None
     return (certificate, key) if _left(certificate) > margin else None
+
+
+def is_valid(certificate: Path, key: Path) -> bool:
+    """Whether a certificate has this key and has not expired."""
+    return _read_pair(certificate, key) is not None
 
 
 def _left(certificate: x509.Certificate) -> dt.timedelta:

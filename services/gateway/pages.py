@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import ssl
@@ -20,8 +19,7 @@ from starlette.routing import Route
 
 from interceptors.errors import to_status
 from services.compiler.envoy.errors import RouteNotFound
-
-logger = logging.getLogger(__name__)
+from services.shared.certificates import CertificateFiles
 
 TICKS_PER_SECOND = 10
 """Of uvicorn's main loop."""
@@ -77,25 +75,13 @@ class _Uvicorn(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, mutual_tls: tuple[Path, Path, Path] | None) -> None:
         super().__init__(config)
-        self._files = mutual_tls
-        self._stamp = self._stamped()
+        self._files = CertificateFiles(*mutual_tls) if mutual_tls else None
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the certificate once a second; connections that begin then have the new one."""
-        if counter % TICKS_PER_SECOND == 0 and (stamp := self._stamped()) != self._stamp:
-            self._stamp = stamp
-            self._renew()
+        if self._files and counter % TICKS_PER_SECOND == 0 and self._files.have_changed() and self.config.ssl:
+            self._files.load_into(self.config.ssl)
         return await super().on_tick(counter)
-
-    def _renew(self) -> None:
-        if self._files and self.config.ssl:
-            try:
-                self.config.ssl.load_cert_chain(*self._files[:2])
-            except OSError as error:  # ssl.SSLError is one. There is another look when they change again.
-                logger.warning("renewed certificate cannot be used", extra={"error": str(error)})
-
-    def _stamped(self) -> int:
-        return self._files[0].stat().st_mtime_ns if self._files else 0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 import shutil
 import socket
+import ssl
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from services.local.account import database_account, user_name
 from services.local.envoy import installed_envoy
 from services.local.errors import (
+    CertificateUnusable,
     DiskFull,
     HomeOfAnother,
     HomeRefused,
@@ -25,6 +28,7 @@ from services.local.errors import (
 from services.local.layout import find_socket_base, fingerprint, lock_path, register_path
 from services.local.orphans import check_not_running, living_orphans
 from services.local.postgres import data_folder, installed_binaries
+from services.local.public_port import dns_names, expiry
 from services.local.settings import runtime_candidates
 from services.shared.settings import Environment
 
@@ -55,6 +59,7 @@ def examine(settings: SystemSettings) -> Iterator[Finding]:
         ("Python", lambda: check_python(sys.version_info[:2])),
         ("environment", lambda: check_environment(settings)),
         ("binaries", check_binaries),
+        ("certificate", lambda: check_certificate(settings)),
         ("home", lambda: check_home(settings.home)),
         ("disk", lambda: check_disk(settings.home)),
         ("sockets", lambda: check_sockets(settings.home)),
@@ -72,6 +77,7 @@ def check_machine(settings: SystemSettings) -> None:
     check_python(sys.version_info[:2])
     check_environment(settings)
     check_binaries()
+    check_certificate(settings)
     check_home(settings.home)
     check_disk(settings.home)
     check_sockets(settings.home)
@@ -97,6 +103,22 @@ def check_binaries() -> str:
     installed_binaries()
     installed_envoy()
     return "PostgreSQL and Envoy: installed"
+
+
+def check_certificate(settings: SystemSettings) -> str:
+    """Check the certificate of a public port with TLS. Raises CertificateUnusable."""
+    certificate, key = settings.public_certificate, settings.public_key
+    if certificate is None or key is None:
+        return "public port without TLS"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        end = expiry(certificate)
+        if end <= dt.datetime.now(dt.UTC):
+            raise ValueError(f"it expired on {end:%Y-%m-%d}")  # noqa: TRY301 - like what the libraries raise
+        names = dns_names(certificate)
+    except (OSError, ValueError) as error:
+        raise CertificateUnusable(certificate=certificate, reason=error) from None
+    return f"TLS for {', '.join(names)} until {end:%Y-%m-%d}"
 
 
 def check_home(home: Path) -> str:

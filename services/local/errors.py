@@ -110,6 +110,13 @@ class HomeRefused(LocalError):
     """
 
 
+class CertificateUnusable(LocalError):
+    """The certificate of the public port, {certificate}, cannot be used: {reason}.
+
+    Set AZORA_PUBLIC_CERTIFICATE and AZORA_PUBLIC_KEY to a valid chain and its key (PEM), or unset both.
+    """
+
+
 class FolderOfAnother(LocalError):
     """{folder} is not a folder that only {owner} can enter.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from services.local.layout import Layout
+    from services.local.public_port import PublicPort
 
 POLL_SECONDS = 0.03
 ANSWER_SECONDS = 2.0
@@ -50,12 +51,10 @@ def no_authorities() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-async def wait_until_healthy(edge: str, layout: Layout) -> None:
+async def wait_until_healthy(port: PublicPort, layout: Layout) -> None:
     """Wait until every process is healthy, as seen through the edge. Raises SystemUnhealthy, which names one."""
     suspect = "envoy"
-    async with httpx.AsyncClient(
-        base_url=edge, timeout=ANSWER_SECONDS, trust_env=False, verify=no_authorities()
-    ) as client:
+    async with port.http(timeout_seconds=ANSWER_SECONDS) as client:
 
         async def healthy() -> bool:
             nonlocal suspect

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "Student@2024!"  # noqa: S105 - the seeded account of a development system, printed for whoever runs it
 EMAIL = "student@azora.world"
+AUTHORITY = "CA.crt"
+"""Stands for the file of the authority that issued the public certificate, which only its owner knows."""
 
 
 class Report:
@@ -66,19 +68,23 @@ class Report:
 
 
 def _welcome(system: System, *, seeded: bool) -> Iterator[tuple[str, str]]:
-    edge = system.settings.edge
-    address = edge.removeprefix("http://")
+    port = system.settings.public_port
+    edge, address = port.url, f"{port.host}:{port.port}"
+    curl, grpcurl, buf = "curl", "grpcurl -plaintext", "buf curl --protocol grpc --http2-prior-knowledge"
+    if port.certificate:
+        curl, buf = f"curl --cacert {AUTHORITY}", f"buf curl --cacert {AUTHORITY}"
+        grpcurl = f"grpcurl -cacert {AUTHORITY}"
     yield "JSON", f"{edge}/v1"
     yield "gRPC", address
     yield "Health", f"{edge}/health"
     yield "", ""
-    yield "First call", f"curl {edge}/v1/courses"
+    yield "First call", f"{curl} {edge}/v1/courses"
     if seeded:
         body = f'{{"email":"{EMAIL}","password":"{PASSWORD}"}}'
-        yield "Sign in", f"curl {edge}/v1/auth/login -H 'content-type: application/json' -d '{body}'"
+        yield "Sign in", f"{curl} {edge}/v1/auth/login -H 'content-type: application/json' -d '{body}'"
     call = "azora.education.v1.CourseService/ListCourses"
-    yield "grpcurl", f"grpcurl -plaintext {address} {call}"
-    yield "buf curl", f"buf curl --protocol grpc --http2-prior-knowledge {edge}/{call}"
+    yield "grpcurl", f"{grpcurl} {address} {call}"
+    yield "buf curl", f"{buf} {edge}/{call}"
     yield "", ""
     yield "Logs", f"azora logs --follow, or the files in {system.layout.logs}"
     yield "Stop", f"Ctrl-C, or kill {os.getpid()}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.local.errors import SettingInvalid
+from services.local.public_port import PublicPort
 from services.shared.rate_limits import RateLimitChanges
 from services.shared.settings import Environment, OtlpEndpoint, Ratio, SettingsError, load
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MIN_CERTIFICATE_HOURS = 0.003
 """A third of it, in which certificates are renewed, is a few seconds: processes look at the files every second."""
+MAX_CERTIFICATE_HOURS = 24 * 365
 
 
 def _default_home() -> Path:
@@ -36,6 +38,10 @@ class SystemSettings(BaseSettings):
     """Directory of all state: database, keys, certificates, logs. Defaults to `.azora` in the checkout."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     """Public port, on 127.0.0.1."""
+    public_certificate: Path | None = None
+    """Certificate chain of the public port (PEM); enables TLS. Read again when it is renewed."""
+    public_key: Path | None = None
+    """Private key of the public port's certificate (PEM)."""
     env: Environment = Environment.DEVELOPMENT
     """Must be development: `azora up` refuses to start in production."""
     rate_limit_scale: Annotated[float, Field(gt=0)] = 1.0
@@ -47,7 +53,7 @@ class SystemSettings(BaseSettings):
     """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
     trace_sample_ratio: Ratio = 1.0
     """Fraction of traces to record, from 0 to 1."""
-    certificate_hours: Annotated[float, Field(ge=MIN_CERTIFICATE_HOURS, le=24 * 365)] = 24.0
+    certificate_hours: Annotated[float, Field(ge=MIN_CERTIFICATE_HOURS, le=MAX_CERTIFICATE_HOURS)] = 24.0
     """Lifetime of mesh certificates. They are renewed when a third of it is left, without a restart."""
 
     @property
@@ -56,9 +62,15 @@ class SystemSettings(BaseSettings):
         return dt.timedelta(hours=self.certificate_hours)
 
     @property
-    def edge(self) -> str:
-        """Base URL of the public port."""
-        return f"http://127.0.0.1:{self.port}"
+    def public_port(self) -> PublicPort:
+        """The public port as clients on this machine reach it."""
+        return PublicPort(self.port, self.public_certificate)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.public_certificate is None) != (self.public_key is None):
+            raise ValueError("AZORA_PUBLIC_CERTIFICATE and AZORA_PUBLIC_KEY must be set together")
+        return self
 
 
 def read_settings() -> SystemSettings:
@@ -67,7 +79,8 @@ def read_settings() -> SystemSettings:
         settings = load(SystemSettings)
     except SettingsError as error:
         raise SettingInvalid(problem=error) from None
-    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+    paths = {name: getattr(settings, name) for name in ("home", "public_certificate", "public_key")}
+    return settings.model_copy(update={name: path and path.expanduser().resolve() for name, path in paths.items()})
 
 
 def inherited_environment() -> Mapping[str, str]:

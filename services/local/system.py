@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import GATEWAY, load_contract
+from services.compiler.contract import ENVOY, GATEWAY, load_contract
+from services.deployment.certificates import AUTHORITY, CERTIFICATE, KEY, identity_folder
 from services.deployment.files import write_private
 from services.deployment.secret_keys import secret_key
 from services.local.account import caller
-from services.local.certificates import envoy_bundle
 from services.local.envoy import envoy_process
 from services.local.layout import private_folder, replica_name
 from services.local.probes import accepts
@@ -25,7 +25,7 @@ from services.local.supervised import ProcessSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from services.compiler.envoy import Address, Profile
+    from services.compiler.envoy import Address, Certificate, Profile
     from services.local.addresses import Addresses
     from services.local.layout import Layout
     from services.local.postgres import Cluster
@@ -98,6 +98,7 @@ class System:
                 runtime=self.layout.runtime,
                 pki=self.layout.pki,
                 port=self.settings.port,
+                public_certificate=self._public_certificate(),
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
                 rate_limits=self.settings.rate_limits,
@@ -105,13 +106,20 @@ class System:
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
-        both = str(envoy_bundle(self.layout.pki))
+        own = identity_folder(self.layout.pki, ENVOY)
         return replace(
             profile,
             mesh=_address(self.addresses.listen(MESH)),
             upstreams=self._upstreams(),
-            certificate=Certificate(both, both),
+            certificate=Certificate(str(own / CERTIFICATE), str(own / KEY)),
+            authority=str(own / AUTHORITY),
         )
+
+    def _public_certificate(self) -> Certificate | None:
+        from services.compiler.envoy import Certificate  # noqa: PLC0415 - see `envoy`
+
+        chain, key = self.settings.public_certificate, self.settings.public_key
+        return Certificate(str(chain), str(key)) if chain and key else None
 
     @property
     def is_migrated(self) -> bool:
@@ -177,12 +185,13 @@ class System:
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the environment of every process of a service: the caller's, and what this system sets."""
+        identity = identity_folder(self.layout.pki, service)
         own = {
             "AZORA_ENV": "development",
             "AZORA_LISTEN": self.addresses.listen(service),
-            "AZORA_TLS_CERTIFICATE": str(self.layout.pki / f"{service}.crt"),
-            "AZORA_TLS_KEY": str(self.layout.pki / f"{service}.key"),
-            "AZORA_TLS_AUTHORITY": str(self.layout.pki / "ca.crt"),
+            "AZORA_TLS_CERTIFICATE": str(identity / CERTIFICATE),
+            "AZORA_TLS_KEY": str(identity / KEY),
+            "AZORA_TLS_AUTHORITY": str(identity / AUTHORITY),
         }
         if service in self.names:
             own |= {

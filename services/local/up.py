@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from services.compiler.contract import load_contract
 from services.deployment import pki
+from services.deployment.certificates import keep_certificates, publish_identities
 from services.local import doctor, postgres
 from services.local.addresses import Addresses, choose_ports
-from services.local.certificates import bundle, keep_certificates
 from services.local.health import watch_health
 from services.local.layout import lock_path, make_home, make_layout, register_path
 from services.local.logs import keep_bounded
@@ -67,7 +67,7 @@ async def _live(system: System, report: Report, *, seeded: bool) -> None:
             async with asyncio.TaskGroup() as watchers:
                 lifetime = system.settings.certificate_lifetime
                 pki.ensure_pki(system.layout.pki, lifetime=lifetime)
-                bundle(system.layout.pki)
+                publish_identities(system.layout.pki)
                 watchers.create_task(keep_certificates(system.layout.pki, lifetime, report.say))
                 watchers.create_task(keep_bounded(system.layout.logs))
                 begun = time.monotonic()
@@ -98,7 +98,7 @@ async def _start(
     else:
         async for step in _start_afresh(system, supervisor, watchers, seeding=seeded):
             yield step
-    await wait_until_healthy(system.settings.edge, system.layout)
+    await wait_until_healthy(system.settings.public_port, system.layout)
 
 
 async def _start_afresh(

@@ -5,7 +5,8 @@ This is the one reading of azora.policy.v1 that everything else is compiled from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,13 @@ class Tier:
     per_account: int = 0
     per_user: int = 0
     priority: Priority = Priority.NORMAL
+
+    def scaled(self, scale: float) -> Tier:
+        """Return the tier with its limits multiplied, rounded down to no less than 1."""
+        address, account, user = (
+            limit and max(1, math.floor(limit * scale)) for limit in (self.per_address, self.per_account, self.per_user)
+        )
+        return replace(self, per_address=address, per_account=account, per_user=user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ MAX_PER_MINUTE = 1_000_000
 DIMENSIONS = ("per_address", "per_account", "per_user")
 
 
-def effective_tiers(changes: str) -> Mapping[str, Tier]:
+def effective_tiers(changes: str, scale: float = 1.0) -> Mapping[str, Tier]:
     """Return the tiers by name, with the limits per minute of `changes`: "MONEY.per_user=120,PUBLIC.per_address=600".
 
-    Raises ValueError for what the contract does not limit, and for limits that are none.
+    All are multiplied by `scale`. Raises ValueError for what the contract does not limit, and for limits that are none.
     """
     from services.shared.policy import tiers  # noqa: PLC0415 - settings are read where the contract is not needed
 
@@ -34,7 +34,7 @@ def effective_tiers(changes: str) -> Mapping[str, Tier]:
             raise ValueError(f"{tier_name}.{dimension} must be from 1 to {MAX_PER_MINUTE} per minute")
         replaced: dict[str, Any] = {dimension: int(limit)}
         changed[tier_name] = replace(tier, **replaced)
-    return changed
+    return changed if scale == 1 else {name: tier.scaled(scale) for name, tier in changed.items()}
 
 
 def _names(tiers: Iterable[Tier]) -> list[str]:

@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs, telemetry
 from services.shared.background import Background
+from services.shared.certificates import CertificateFiles
 from services.shared.errors import ServiceUnknown
 from services.shared.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import METRICS, compile_policies, infrastructure_policies
@@ -275,22 +276,14 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
         raise ValueError(
             "a TCP listen address requires a certificate, its private key and the mesh certificate authority"
         )
-    certificate, key, authority = settings.mutual_tls
+    files = CertificateFiles(*settings.mutual_tls)
 
     def read() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration(
-            [(key.read_bytes(), certificate.read_bytes())], root_certificates=authority.read_bytes()
-        )
-
-    changed = certificate.stat().st_mtime_ns
+        pair = files.key.read_bytes(), files.certificate.read_bytes()
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=files.authority.read_bytes())
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal changed
-        now = certificate.stat().st_mtime_ns
-        if now == changed:
-            return None
-        changed = now
-        return read()
+        return read() if files.have_changed() else None
 
     return grpc.dynamic_ssl_server_credentials(read(), renewed, require_client_authentication=True)  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know.
 

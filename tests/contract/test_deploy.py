@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from services.compiler.envoy.profiles import IDENTITY
 from services.deployment.compose_secrets import make_secrets
+from services.deployment.pki import identities
 from services.local.postgres import INITDB, MAJOR
 from services.shared.settings import load
 from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of, volumes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+SERVING = [name for name in ours() if name != "certificates"]
 ONE_SHOTS = [name for name in ours() if name.startswith("migrate-")]
 LASTING = [name for name in containers() if name not in ONE_SHOTS]
 
@@ -33,13 +36,13 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_service_runs_and_every_database_is_migrated() -> None:
-    commands = {name: container["command"] for name, container in containers().items() if name in ours()}
+    commands = {name: container["command"] for name, container in containers().items() if name in SERVING}
     serving = {name: ["serve", name] for name in SERVED}
     assert commands == serving | {f"migrate-{name}": ["migrate", name] for name in SERVICES}
     assert all((ROOT / "services" / name / "__main__.py").exists() for name in SERVED)
 
 
-@pytest.mark.parametrize("container", ours())
+@pytest.mark.parametrize("container", SERVING)
 def test_what_a_container_is_told_are_settings_of_its_service(
     container: str, secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,17 +59,32 @@ def test_what_a_container_is_told_are_settings_of_its_service(
 
 
 def test_a_service_is_given_no_secret_of_another() -> None:
-    for container in ours():
+    for container in SERVING:
         service = containers()[container]["command"][1]
-        allowed = re.compile(rf"{service}[._].*|ca\.crt|redis_url")
+        allowed = re.compile(rf"{service}_.*|redis_url")
         assert [name for name in mounted(container, "secrets").values() if not allowed.fullmatch(name)] == []
         owner = [name for name in mounted(container, "secrets") if "migration" in name]
         assert bool(owner) == (container in ONE_SHOTS)
 
 
-def test_all_secrets_are_made_and_the_authority_keeps_its_key(secrets: Path) -> None:
+def test_every_member_of_the_mesh_has_an_identity_and_no_other_one() -> None:
+    shared = {name: volumes(name) for name in containers() if any(volume.startswith("pki") for volume in volumes(name))}
+    assert shared.pop("certificates") == {"pki": containers()["certificates"]["command"][1]}
+    assert set(shared) == set(identities())
+    for name, mounts in shared.items():
+        assert mounts[f"pki/identities/{name}"] == IDENTITY
+        assert all(entry["read_only"] for entry in containers()[name]["volumes"] if not isinstance(entry, str))
+        if name not in ONE_SHOTS and name != "envoy":
+            assert containers()[name]["depends_on"]["certificates"] == {"condition": "service_healthy"}
+    assert containers()["certificates"]["network_mode"] == "none"
+    group = containers()["certificates"]["user"].rpartition(":")[2]
+    assert containers()["envoy"]["group_add"] == [group]
+    assert volumes("certificates")["pki"] in DOCKERFILE
+
+
+def test_all_secrets_are_made(secrets: Path) -> None:
     named = {Path(secret["file"]).name for secret in compose()["secrets"].values()}
-    assert named == {path.name for path in secrets.iterdir()} - {"ca.key"}
+    assert named == {path.name for path in secrets.iterdir()}
     used = {source for name in containers() for source in mounted(name, "secrets").values()}
     assert used == set(compose()["secrets"])
 
@@ -76,8 +94,8 @@ def test_only_envoy_is_reachable_and_only_from_this_machine() -> None:
     assert containers()["envoy"]["ports"] == ["127.0.0.1:8080:8080"]
     networks = compose()["networks"]
     assert {name for name, network in networks.items() if not network.get("internal")} == {"edge", "egress"}
-    assert [name for name, container in containers().items() if "edge" in container["networks"]] == ["envoy"]
-    assert [name for name, container in containers().items() if "egress" in container["networks"]] == ["payment"]
+    for network, members in (("edge", ["envoy"]), ("egress", ["payment"])):
+        assert [name for name, container in containers().items() if network in container.get("networks", ())] == members
     for keeper in ("postgres", "valkey"):
         assert containers()[keeper]["networks"] == ["data"]
 
@@ -147,7 +165,9 @@ def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None
     for name in SERVED:
         assert set(containers()["envoy"]["networks"]) & set(containers()[name]["networks"])
 
-    mounts = {*mounted("envoy", "configs"), *(f"/run/secrets/{name}" for name in mounted("envoy", "secrets"))}
+    files_of_pairs = ("tls.crt", "tls.key")
+    mounts = {*mounted("envoy", "configs"), *(f"{IDENTITY}/{name}" for name in (*files_of_pairs, "ca.crt"))}
+    mounts |= {f"/run/public/{name}" for name in files_of_pairs}
     discovered = {
         target: json.loads((ROOT / compose()["configs"][source]["file"]).read_text())
         for target, source in mounted("envoy", "configs").items()

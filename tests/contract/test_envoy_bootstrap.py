@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.compiler.__main__ import compose_discovery_files
-from services.compiler.contract import DESCRIPTORS, load_contract
+from services.compiler.contract import DESCRIPTORS, GATEWAY, load_contract
 from services.compiler.envoy import (
     Certificate,
     LocalSettings,
@@ -50,7 +50,7 @@ def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
         rate_limit_scale=100_000_000,
     )
     compiled = {"local": local(settings), "local with everything": local(everything), "compose": compose()}
-    compiled["compose scaled"] = compose(EnvoySettings(scaled=True))
+    compiled["compose scaled"] = compose(EnvoySettings(replicas=3))
     return replace(
         compiled[request.param],
         discovery=str(tmp_path / "discovery"),
@@ -109,7 +109,8 @@ def test_time_and_retries_follow_the_policies(profile: Profile, listener: str) -
         retries = action["retry_policy"]
         retried, repeatable = retries["retry_on"].split(","), policy.retry_safe and not policy.server_streaming
         assert retried == ["connect-failure", "refused-stream", *(["reset", "unavailable"] if repeatable else [])]
-        replicated = profile.scaled or len(profile.upstreams.get(policy.owner, ())) > 1
+        server = GATEWAY if policy.service_path in INFRASTRUCTURE else policy.owner
+        replicated = profile.replicas_of(server) > 1
         assert ("per_try_timeout" in retries) is (repeatable and replicated)
         assert ("hedge_policy" in action) is (repeatable and replicated and policy.no_side_effects)
 

@@ -15,9 +15,7 @@ import pytest
 from azora.client import MeshIdentity, connect
 from grpc import aio
 
-from services.compiler.envoy import Certificate, Pipe, endpoints, socket_path
-from services.compiler.envoy.discovery import file_name
-from services.deployment.files import write_private
+from services.compiler.envoy import Certificate, socket_path
 from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client
 from tests.support.edge import running_edge
@@ -46,9 +44,9 @@ async def test_replicas_come_and_go_without_a_restart() -> None:
         async def is_only_one() -> bool:
             return await hosts(edge, "payment") == {str(socket_path(edge.folder, "payment", 1))}
 
-        tell(edge, "payment", 0, 1)
+        edge.publish("payment", 0, 1)
         await eventually(is_asked)
-        tell(edge, "payment", 1)
+        edge.publish("payment", 1)
         await eventually(is_only_one)
         await edge.stop(first)
         second.received.clear()
@@ -87,12 +85,6 @@ async def test_a_new_authority_is_trusted_and_the_one_before_it_is_not() -> None
 
         await eventually(is_new)
         assert not await is_admitted(edge, before)
-
-
-def tell(edge: Edge, service: str, *replicas: int) -> None:
-    """Tell Envoy of a service's replicas, by their numbers."""
-    found = [Pipe(str(socket_path(edge.folder, service, number))) for number in replicas]
-    write_private(Path(edge.profile.discovery) / file_name(service), endpoints(service, found).encode())
 
 
 async def hosts(edge: Edge, service: str) -> set[str]:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import httpx
 import pytest
 from azora.client import MeshIdentity, connect
 from azora.payment.v1.wallet_service_pb2 import WatchTransactionsResponse
@@ -18,13 +19,12 @@ from services.compiler.contract import load_contract
 from services.compiler.envoy import compile_bootstrap
 from services.compiler.envoy.clusters import MAX_CALLS, MAX_CREDENTIALS, MAX_PENDING, MAX_REQUESTS
 from services.shared.limits import MAX_CONCURRENT_RPCS
+from tests.support.edge import running_edge
 from tests.support.refusals import described
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import httpx
 
     from tests.support.edge import Edge
 
@@ -40,14 +40,14 @@ TOO_MANY = 20
 @asynccontextmanager
 async def filled(edge: Edge, path: str, count: int) -> AsyncIterator[list[aio.UnaryUnaryCall[Any, Any]]]:
     """Make so many calls that the service keeps until the end of the block; then all that are left succeed."""
-    (replica,) = edge.replicas[path.split(".")[1]]
     let_go = asyncio.Event()
 
     async def keep(_call: Any, _context: Any) -> bytes:
         await let_go.wait()
         return b""
 
-    replica.answers[path.rpartition("/")[2]] = keep
+    for replica in edge.replicas[path.split(".")[1]]:
+        replica.answers[path.rpartition("/")[2]] = keep
     async with AsyncExitStack() as stack:
         channels = []
         for _ in range(-(-count // STREAMS_PER_CONNECTION)):
@@ -83,6 +83,25 @@ async def test_a_service_is_given_few_calls_at_once_some_wait_and_the_rest_is_re
         for refusal in await refused(calls):
             answer = described(refusal)
             assert (answer.code, answer.reason, answer.retry_after_seconds) == ("RESOURCE_EXHAUSTED", "OVERLOADED", 1)
+
+
+async def test_what_a_service_is_given_at_once_follows_its_replicas_while_envoy_runs() -> None:
+    """Whatever number the circuit breakers are compiled for."""
+    async with running_edge() as edge, httpx.AsyncClient(base_url=edge.url, headers=edge.bearer()) as http:
+        second = await edge.add("payment")
+        edge.publish("payment", 0, 1)
+
+        async def is_asked() -> bool:
+            return (await http.get("/v1/wallet")).status_code == httpx.codes.OK and bool(second.received)
+
+        await eventually(is_asked)
+        edge.forget()
+        async with filled(edge, WALLET, 2 * MAX_CALLS + 1):
+
+            async def is_full() -> bool:
+                return [len(replica.received) for replica in edge.replicas["payment"]] == [MAX_CALLS, MAX_CALLS]
+
+            await eventually(is_full, within_seconds=2)
 
 
 async def test_while_money_is_refused_reads_watches_and_services_are_served(

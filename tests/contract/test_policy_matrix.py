@@ -5,8 +5,10 @@ Admitted is a call that fails for what it asks, if it fails: its message is empt
 
 from __future__ import annotations
 
+import io
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import httpx
@@ -15,7 +17,9 @@ import pytest_asyncio
 from azora import client
 from grpc import aio
 
+from services.cli import policy as policy_command
 from services.compiler.contract import ENVOY, GATEWAY
+from services.compiler.envoy import compile_bootstrap
 from services.compiler.policy_table import policy_table
 from tests.support.edge import CONTRACT
 from tests.support.serving import Signer
@@ -39,6 +43,9 @@ class Row(NamedTuple):
     path: str
     binding: str
     callers: frozenset[str]
+    priority: str
+    timeout: str
+    retries: str
 
     @property
     def internal(self) -> bool:
@@ -50,14 +57,31 @@ class Row(NamedTuple):
         return not self.callers.isdisjoint({ANYONE, SIGNED_IN, *permissions})
 
 
+def printed() -> list[list[str]]:
+    """Return the cells of the lines that `azora policy` prints."""
+    with redirect_stdout(io.StringIO()) as out:
+        policy_command.show_policy()
+    return [re.split(r" {2,}", line) for line in out.getvalue().splitlines()]
+
+
 def rows() -> list[Row]:
-    """Read the table as people do."""
-    found, service = [], ""
+    """Read the printed table as people do."""
+    header, *lines = PRINTED[: PRINTED.index([""])]
+    assert tuple(header) == policy_command.HEADER
+    return [
+        Row(f"/azora.{rpc}", BINDINGS[f"/azora.{rpc}"], frozenset(callers.split(", ")), priority, timeout, retries)
+        for rpc, callers, _rate, priority, timeout, retries, _key in lines
+    ]
+
+
+def bindings() -> dict[str, str]:
+    """Read the routes of RPCs from the page of policies, which `azora policy` leaves out."""
+    found, service = {}, ""
     for line in TABLE.splitlines():
         if line.startswith("## "):
             service = line.removeprefix("## ")
         elif service.startswith("azora.") and (cells := cells_of(line)) and cells[0] not in ("RPC", "---"):
-            found.append(Row(f"/{service}/{cells[0]}", cells[1].strip("`"), frozenset(cells[2].split(", "))))
+            found[f"/{service}/{cells[0]}"] = cells[1].strip("`")
     return found
 
 
@@ -73,6 +97,8 @@ def cells_of(line: str) -> list[str]:
 
 
 TABLE = policy_table(CONTRACT)
+BINDINGS = bindings()
+PRINTED = printed()
 ROWS = rows()
 ROLES = roles()
 
@@ -89,6 +115,34 @@ async def test_the_table_has_every_rpc_and_every_kind_of_caller() -> None:
     callers = frozenset[str]().union(*(row.callers for row in ROWS))
     held = frozenset[str]().union(*ROLES.values())
     assert callers <= {ANYONE, SIGNED_IN, *held, *(f"service {name}" for name in CONTRACT.owners)}
+
+
+async def test_envoy_has_the_printed_timeouts_retries_and_priorities(running: TcpMesh) -> None:
+    listeners = compile_bootstrap(running.profile)["static_resources"]["listeners"]
+    for name in ("edge", "mesh"):
+        (listener,) = [listener for listener in listeners if listener["name"] == name]
+        routes = routes_of(listener)
+        for row in ROWS:
+            if name == "edge" and row.internal:
+                assert row.path not in routes
+                continue
+            action = routes[row.path]
+            assert float(action["max_stream_duration"]["max_stream_duration"].removesuffix("s")) == float(
+                row.timeout.removesuffix(" s")
+            ), row
+            assert ("unavailable" in action["retry_policy"]["retry_on"]) is (row.retries == "yes"), row
+            assert (action.get("priority") == "HIGH") is (row.priority in ("HIGH", "CRITICAL")), row
+
+
+def routes_of(tree: Any) -> dict[str, Any]:
+    """Return the route actions below a part of the bootstrap by the exact path that they match."""
+    if isinstance(tree, list):
+        return {path: action for part in tree for path, action in routes_of(part).items()}
+    if not isinstance(tree, dict):
+        return {}
+    found = {path: action for part in tree.values() for path, action in routes_of(part).items()}
+    path = tree["match"].get("path") if {"match", "route"} <= set(tree) else None
+    return found if path is None else {**found, path: tree["route"]}
 
 
 async def test_through_the_edge_users_are_admitted_by_role(running: TcpMesh) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +14,19 @@ import httpx
 import pytest
 import pytest_asyncio
 from azora.auth.v1 import token_service_pb2, token_service_pb2_grpc
+from cryptography import x509
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.deployment.compose_secrets import make_secrets
-from services.deployment.pki import ensure_pki
+from services.deployment.pki import ensure_pki, identities
 from services.local.postgres import running
 from services.local.processes import run_step
+from tests.support.certificates import serial_number
 from tests.support.compose import ROOT, Processes
 from tests.support.services import SERVED, SERVICES
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PASSWORD = "a long enough passphrase"
+CERTIFICATE_HOURS = "0.02"
+"""Looked at every two seconds."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -41,13 +48,15 @@ async def composed() -> AsyncIterator[Processes]:
         (folder / "postgres").mkdir()
         processes = Processes(folder, folder / "secrets")
         async with running(folder / "postgres", SERVICES) as cluster:
-            await asyncio.gather(*(migrate(processes, cluster, service) for service in SERVICES))
+            certificates = processes.service("certificates", "--hours", CERTIFICATE_HOURS)
             started = [processes.valkey(), *(serve(processes, cluster, name) for name in SERVED), processes.envoy()]
             try:
+                migrations = [migrate(processes, cluster, service) for service in SERVICES]
+                await asyncio.gather(certificates.start(), *migrations)
                 await asyncio.gather(*(each.start() for each in started))
                 yield processes
             finally:
-                await asyncio.gather(*(each.stop() for each in started))
+                await asyncio.gather(*(each.stop() for each in (*started, certificates)))
 
 
 async def migrate(processes: Processes, cluster: Cluster, service: str) -> None:
@@ -85,16 +94,16 @@ async def test_nobody_without_a_certificate_of_the_mesh_reaches_a_service(compos
     port = composed.port(service, 50051)
     assert await health(aio.insecure_channel(f"localhost:{port}")) == grpc.StatusCode.UNAVAILABLE
     ensure_pki(composed.folder / "stranger")
-    stranger = identity(composed.folder / "stranger", "envoy", authority=composed.made / "ca.crt")
+    stranger = stranger_of(composed.folder / "stranger", composed.identity("envoy") / "ca.crt")
     assert await health(aio.secure_channel(f"localhost:{port}", stranger)) == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_parts_of_the_mesh_may_ask_for_health_and_for_nothing_else(composed: Processes) -> None:
     target = f"localhost:{composed.port('auth', 50051)}"
-    education = identity(composed.made, "education")
+    education = identity(composed, "education")
     assert await health(aio.secure_channel(target, education)) == grpc.StatusCode.OK
     assert await keys(aio.secure_channel(target, education)) == grpc.StatusCode.PERMISSION_DENIED
-    envoy = identity(composed.made, "envoy")
+    envoy = identity(composed, "envoy")
     assert await health(aio.secure_channel(target, envoy)) == grpc.StatusCode.OK
     assert await keys(aio.secure_channel(target, envoy)) == grpc.StatusCode.OK
 
@@ -103,9 +112,28 @@ async def test_the_internal_listener_wants_a_certificate(composed: Processes) ->
     target = f"localhost:{composed.port('envoy', 9443)}"
     assert await keys(aio.insecure_channel(target)) == grpc.StatusCode.UNAVAILABLE
     name = [("grpc.ssl_target_name_override", "envoy")]
-    assert (
-        await keys(aio.secure_channel(target, identity(composed.made, "payment"), options=name)) == grpc.StatusCode.OK
-    )
+    payment = aio.secure_channel(target, identity(composed, "payment"), options=name)
+    assert await keys(payment) == grpc.StatusCode.OK
+
+
+async def test_certificates_are_renewed_while_everything_runs(composed: Processes) -> None:
+    """Those whose files are gone are made anew, as those near their end are; no server is told, and no call fails."""
+    before = {name: serial_number(composed.identity(name) / "tls.crt") for name in identities()}
+    for name in before:
+        (composed.folder / "volumes" / "pki" / f"{name}.crt").unlink()
+
+    async def all_are_served() -> bool:
+        published = {name: serial_number(composed.identity(name) / "tls.crt") for name in before}
+        served = {name: [await served_serial_number(composed, name, at) for at in listening(name)] for name in before}
+        renewed = all(published[name] != before[name] for name in before)
+        return renewed and all(set(served[name]) == {published[name]} for name in before)
+
+    async with edge(composed) as client:
+        calling = asyncio.create_task(call_steadily(client))
+        await eventually(all_are_served)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
 
 
 async def test_guessing_passwords_ends_with_a_time_to_wait(composed: Processes) -> None:
@@ -155,14 +183,46 @@ async def test_a_health_check_says_what_is_wrong(composed: Processes) -> None:
     )
 
 
+async def call_steadily(client: httpx.AsyncClient) -> None:
+    """Make a call to Education and Auth at a time, until cancelled. Raises AssertionError for one that fails."""
+    while True:
+        for path in ("/v1/courses", "/.well-known/jwks.json", "/health"):
+            answer = await client.get(path)
+            assert answer.status_code == httpx.codes.OK, f"{path}: {answer.text}"
+
+
+def listening(name: str) -> tuple[int, ...]:
+    """Return the ports on which a member of the mesh shows its certificate."""
+    return {"envoy": (9443,), "gateway": (50051, 8081)}.get(name, (50051,))
+
+
+async def served_serial_number(composed: Processes, name: str, port: int) -> int:
+    """Return the serial number of the certificate that a new connection is shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(composed.identity("envoy") / "tls.crt", composed.identity("envoy") / "tls.key")
+    _, writer = await asyncio.open_connection("127.0.0.1", composed.port(name, port), ssl=context)
+    shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
 def edge(composed: Processes) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{composed.port('envoy', 8080)}", trust_env=False)
 
 
-def identity(folder: Path, name: str, authority: Path | None = None) -> grpc.ChannelCredentials:
-    trusted = (authority or folder / "ca.crt").read_bytes()
+def identity(composed: Processes, name: str) -> grpc.ChannelCredentials:
+    folder = composed.identity(name)
+    return grpc.ssl_channel_credentials(*((folder / file).read_bytes() for file in ("ca.crt", "tls.key", "tls.crt")))
+
+
+def stranger_of(folder: Path, authority: Path) -> grpc.ChannelCredentials:
+    """Return what claims to be Envoy, from an authority of its own."""
     return grpc.ssl_channel_credentials(
-        trusted, (folder / f"{name}.key").read_bytes(), (folder / f"{name}.crt").read_bytes()
+        *(path.read_bytes() for path in (authority, folder / "envoy.key", folder / "envoy.crt"))
     )
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from services.demo.over_json import JsonLearner
 from services.demo.over_stubs import StubLearner
 from services.demo.story import tell
+from services.local.public_port import PublicPort
 from tests.support.services import ALL_HEALTHY
 from tests.support.waiting import eventually
 
@@ -28,12 +29,12 @@ BIN = Path(sys.executable).parent
 
 
 async def test_the_story_over_json(edge: str) -> None:
-    async with JsonLearner.connect(edge) as learner:
+    async with JsonLearner.connect(PublicPort(int(edge.rpartition(":")[2]))) as learner:
         await tell(learner, "story-json@azora.world", Console(quiet=True))
 
 
 async def test_the_story_over_the_typed_stubs(edge: str) -> None:
-    async with StubLearner.connect(edge.removeprefix("http://")) as learner:
+    async with StubLearner.connect(PublicPort(int(edge.rpartition(":")[2]))) as learner:
         await tell(learner, "story-stubs@azora.world", Console(quiet=True))
 
 

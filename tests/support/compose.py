@@ -64,8 +64,13 @@ def mounted(container: str, kind: str) -> dict[str, str]:
 
 
 def volumes(container: str) -> dict[str, str]:
-    """Return where a container has its volumes, by their names."""
-    return dict(volume.split(":") for volume in containers()[container].get("volumes", []))
+    """Return where a container has its volumes, by their names and the folders within: pki/identities/auth."""
+    entries = containers()[container].get("volumes", [])
+    return dict(entry.split(":")[:2] if isinstance(entry, str) else _mount(entry) for entry in entries)
+
+
+def _mount(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{entry['source']}/{entry['volume']['subpath']}", entry["target"]
 
 
 def settings_of(container: str) -> type[ServerSettings]:
@@ -106,13 +111,22 @@ class Processes:
     def here(self, container: str, text: str) -> str:
         """Return a value of the file with its addresses and its folder of secrets as they are here."""
         text = text.replace(SECRETS, str(self.secrets(container)))
-        for name, place in volumes(container).items():
-            folder = self.folder / f"{name}.volume"
-            folder.mkdir(exist_ok=True)
+        for place, folder in self.mounts(container).items():
             text = text.replace(place, str(folder))
         text = re.sub(r"\b0\.0\.0\.0:(\d+)", lambda at: f"127.0.0.1:{self.port(container, int(at[1]))}", text)
         names = "|".join(containers())
         return re.sub(rf"\b({names}):(\d+)", lambda at: f"localhost:{self.port(at[1], int(at[2]))}", text)
+
+    def mounts(self, container: str) -> dict[str, Path]:
+        """Return the folders that stand for a container's volumes, by the places where it sees them."""
+        found = {place: self.folder / "volumes" / name for name, place in volumes(container).items()}
+        for folder in found.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        return found
+
+    def identity(self, name: str) -> Path:
+        """Return the folder of a member's certificate, key and authority."""
+        return self.mounts(name)["/run/pki"]
 
     def environment(self, container: str, **changes: str) -> dict[str, str]:
         """Return a container's environment; `changes` stand for what is not the same here."""
@@ -120,9 +134,13 @@ class Processes:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AZORA_")}
         return inherited | {name: self.here(container, value) for name, value in own.items()} | changes
 
-    def service(self, container: str, **changes: str) -> SupervisedProcess:
-        """Return a container of our image as a process that is ready when its own health check says so."""
-        program = [sys.executable, "-m", "services.cli", *containers()[container]["command"]]
+    def service(self, container: str, *options: str, **changes: str) -> SupervisedProcess:
+        """Return a container of our image as a process that is ready when its own health check says so.
+
+        `options` follow those of its command.
+        """
+        command = [*(self.here(container, word) for word in containers()[container]["command"]), *options]
+        program = [sys.executable, "-m", "services.cli", *command]
         return self._process(container, program, self.check(container), self.environment(container, **changes))
 
     def valkey(self) -> SupervisedProcess:
@@ -139,7 +157,8 @@ class Processes:
         at = arguments.index("--config-path") + 1
         discovery = self.folder / "discovery"
         discovery.mkdir(exist_ok=True)
-        paths = files | {SECRETS: str(self.secrets("envoy")), "/tmp": str(self.folder), DISCOVERY: str(discovery)}
+        mounted_folders = {place: str(folder) for place, folder in self.mounts("envoy").items()}
+        paths = files | mounted_folders | {"/tmp": str(self.folder), DISCOVERY: str(discovery)}
         for target in [target for target in files if target.startswith(DISCOVERY)]:
             self._move(paths.pop(target), discovery / Path(target).name, paths)
         path = self.folder / "envoy.json"
@@ -152,7 +171,8 @@ class Processes:
     def check(self, container: str) -> list[str]:
         """Return a container's health check, as it is run here; empty where it has none."""
         words: list[str] = containers()[container]["healthcheck"].get("test", [])[1:]
-        return [sys.executable if word == "python" else word for word in words]
+        programs = {"python": sys.executable, "azora": str(Path(sys.executable).with_name("azora"))}
+        return [programs.get(word, self.here(container, word)) for word in words]
 
     def _process(
         self, container: str, program: Sequence[str], check: Sequence[str], environment: Mapping[str, str]

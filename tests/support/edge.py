@@ -23,8 +23,18 @@ from prometheus_client import CollectorRegistry
 from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.compiler.contract import load_contract
-from services.compiler.envoy import LocalSettings, Profile, discovery_files, local, socket_path, write_bootstrap
+from services.compiler.envoy import (
+    LocalSettings,
+    Pipe,
+    Profile,
+    discovery_files,
+    endpoints,
+    local,
+    socket_path,
+    write_bootstrap,
+)
 from services.compiler.envoy.authentication import GET_JWKS
+from services.compiler.envoy.discovery import file_name
 from services.deployment.files import write_private
 from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client, installed_envoy
@@ -165,6 +175,11 @@ class Edge:
         await self._in_loop(replica.start(socket_path(self.folder, service, len(group))))
         group.append(replica)
         return replica
+
+    def publish(self, service: str, *replicas: int) -> None:
+        """Tell Envoy of a service's replicas, by their numbers."""
+        found = [Pipe(str(socket_path(self.folder, service, number))) for number in replicas]
+        write_private(Path(self.profile.discovery) / file_name(service), endpoints(service, found).encode())
 
     async def set_health(self, replica: Replica, status: Any) -> None:
         """Have a replica say of its health from now on that it is `status`."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY, HEALTH
 from services.compiler.envoy import tls
-from services.compiler.envoy.discovery import address, found_by_dns, load_assignment, source
-from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError
+from services.compiler.envoy.discovery import address, load_assignment, source
+from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError, found_by_dns
 from services.compiler.envoy.routes import between_services, checks_credentials, credentials, streams
 from services.compiler.envoy.telemetry import OTLP
 from services.compiler.envoy.typed import Json, typed
@@ -32,6 +32,9 @@ MAX_CALLS = 32
 
 An Envoy worker has one connection to each replica for each routing priority. What a process has not taken up yet waits
 in gRPC's core, health checks and sign-out behind it, in no order but that of arrival: it is to be a short queue.
+
+So what a service is given follows its replicas while Envoy runs, whether a file or DNS tells of them. The bounds of a
+cluster do not, as Envoy has none per replica: they are compiled for the maximum number of replicas.
 """
 MAX_REQUESTS = {"DEFAULT": 96, "HIGH": 80}
 """Maximum number of calls of each routing priority that a replica is given by all workers.
@@ -109,8 +112,8 @@ def _service(profile: Profile, name: str, health: str) -> Json:
                 {
                     "priority": priority,
                     "max_connections": 1,  # Beside the first one of each worker to each replica.
-                    "max_pending_requests": MAX_PENDING[priority] * len(profile.upstreams[name]),
-                    "max_requests": max_requests * len(profile.upstreams[name]),
+                    "max_pending_requests": MAX_PENDING[priority] * profile.replicas_of(name),
+                    "max_requests": max_requests * profile.replicas_of(name),
                     "retry_budget": RETRY_BUDGET,
                 }
                 for priority, max_requests in MAX_REQUESTS.items()
@@ -139,7 +142,7 @@ def _streams(profile: Profile, name: str) -> Json:
 
 def _credentials(profile: Profile, name: str) -> Json:
     """Return a service's cluster for calls that check passwords, which take a second or more."""
-    most = MAX_CREDENTIALS * len(profile.upstreams[name])
+    most = MAX_CREDENTIALS * profile.replicas_of(name)
     return _service(profile, name, "") | {
         "name": credentials(name),
         "typed_extension_protocol_options": _http2(max_concurrent_streams=MAX_CREDENTIALS),

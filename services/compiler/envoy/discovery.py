@@ -11,11 +11,10 @@ are watched as well, and while certificate and key do not fit each other, the on
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from services.compiler.envoy.profiles import Pipe
+from services.compiler.envoy.profiles import Pipe, found_by_dns
 from services.compiler.envoy.typed import Json, readable, typed
 
 if TYPE_CHECKING:
@@ -89,19 +88,6 @@ def address(at: Address) -> Json:
     if isinstance(at, Pipe):
         return {"pipe": {"path": at.path}}
     return {"socket_address": {"address": at.host, "port_value": at.port}}
-
-
-def found_by_dns(replicas: Sequence[Address]) -> bool:
-    """Whether replicas are found by name: then DNS knows how many there are, and no file does."""
-    return any(not isinstance(replica, Pipe) and not _is_ip(replica.host) for replica in replicas)
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _folder_of(path: str) -> Json:

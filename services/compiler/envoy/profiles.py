@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from services.compiler.contract import DESCRIPTORS, ENVOY, GATEWAY, load_contract
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from services.compiler.envoy.settings import EnvoySettings
@@ -50,6 +51,19 @@ class Tcp:
 Address = Pipe | Tcp
 
 
+def found_by_dns(replicas: Sequence[Address]) -> bool:
+    """Whether replicas are found by name: then DNS knows how many there are, and no file does."""
+    return any(not isinstance(replica, Pipe) and not _is_ip(replica.host) for replica in replicas)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A certificate with its private key, as paths of PEM files that Envoy reads, and reads again when they change."""
@@ -80,8 +94,8 @@ class Profile:
     """Makes the public port TLS."""
     plain_health: bool = False
     """Whether a public port with TLS answers GET /health in plain text, too, to its own machine alone."""
-    scaled: bool = False
-    """Whether each host name stands for two replicas or more."""
+    replicas: int = 1
+    """Maximum number of replicas that a host name stands for."""
     descriptors: str = str(DESCRIPTORS)
     """Path of the descriptor set, where Envoy finds it."""
     reflection: bool = False
@@ -110,7 +124,12 @@ class Profile:
 
     def is_replicated(self, service: str) -> bool:
         """Whether a service has two replicas or more, so that another can be asked when one is slow."""
-        return self.scaled or len(self.upstreams.get(service, ())) > 1
+        return self.replicas_of(service) > 1
+
+    def replicas_of(self, service: str) -> int:
+        """Return the maximum number of replicas of a service."""
+        known = self.upstreams.get(service, ())
+        return len(known) * (self.replicas if found_by_dns(known) else 1)
 
     @property
     def admin(self) -> Pipe:
@@ -184,7 +203,9 @@ def local(settings: LocalSettings) -> Profile:
     )
 
 
-COMPOSE_PUBLIC_CERTIFICATE = Certificate("/run/secrets/public.crt", "/run/secrets/public.key")
+IDENTITY = "/run/pki"
+"""Where a container has its certificate, its key and the authority of the mesh."""
+MOUNTED_PUBLIC_CERTIFICATE = Certificate("/run/public/tls.crt", "/run/public/tls.key")
 
 
 def compose(settings: EnvoySettings | None = None) -> Profile:
@@ -201,8 +222,8 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
         runtime="/tmp",  # noqa: S108 - the container's own, and the one folder that its user may write
         upstreams=services | {GATEWAY_HTTP: (Tcp(GATEWAY, 8081),)},
         discovery="/etc/envoy/discovery",
-        certificate=Certificate("/run/secrets/envoy.crt", "/run/secrets/envoy.key"),
-        authority="/run/secrets/ca.crt",
+        certificate=Certificate(f"{IDENTITY}/tls.crt", f"{IDENTITY}/tls.key"),
+        authority=f"{IDENTITY}/ca.crt",
         plain_health=True,
         descriptors="/etc/envoy/descriptors.binpb",
         reflection=True if settings is None else settings.development,
@@ -212,10 +233,10 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
 
 def _chosen(settings: EnvoySettings) -> dict[str, Any]:
     """Return the fields of compose's profile that are settings."""
-    tls = settings.public_certificate is not None
+    tls = settings.public_certificate_dir is not None
     return {
-        "public_certificate": COMPOSE_PUBLIC_CERTIFICATE if tls else None,
-        "scaled": settings.scaled,
+        "public_certificate": MOUNTED_PUBLIC_CERTIFICATE if tls else None,
+        "replicas": settings.replicas,
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
         "rate_limits": settings.rate_limits,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from services.shared.rate_limits import RateLimitChanges
 from services.shared.settings import DeploymentSettings, Environment, OtlpEndpoint, Ratio
@@ -23,14 +23,14 @@ class EnvoySettings(DeploymentSettings):
 
     env: Environment = Environment.PRODUCTION
     """`development` serves gRPC reflection and allows CORS from any origin on localhost."""
-    scaled: bool = False
-    """Whether every service has two replicas or more: slow reads are then asked of a second one as well."""
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """Maximum number of replicas of each service. With two or more, slow reads are asked of a second one as well; the
+    circuit breakers of a service allow as many times the calls of one replica."""
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     """Number of trusted proxies in front of Envoy whose `X-Forwarded-For` entries are used."""
-    public_certificate: Path | None = None
-    """Certificate chain of the public port (PEM, path on the host); enables TLS."""
-    public_key: Path | None = None
-    """Private key of the public port's certificate (PEM, path on the host)."""
+    public_certificate_dir: Path | None = None
+    """Folder on the host with the public port's certificate chain and key, `tls.crt` and `tls.key` (PEM); enables TLS.
+    Read again when files are moved into it."""
     cors_origins: str = ""
     """Web origins allowed by CORS, comma-separated: `https://app.example.com`. Must be https in production."""
     rate_limits: RateLimitChanges = ""
@@ -52,12 +52,6 @@ class EnvoySettings(DeploymentSettings):
         if not all(ORIGIN.fullmatch(origin) for origin in _listed(value)):
             raise ValueError("must list origins without paths or wildcards: https://app.example.com")
         return value
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.public_certificate is None) != (self.public_key is None):
-            raise ValueError("AZORA_PUBLIC_CERTIFICATE and AZORA_PUBLIC_KEY must be set together")
-        return self
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,20 @@ def test_the_policy_of_a_service(capsys: pytest.CaptureFixture[str]) -> None:
     assert "auth.v1" not in shown
     assert "CREDENTIALS  10/min" in shown
     assert _run("policy", "nobody") == 2
+
+
+@pytest.mark.usefixtures("home")
+def test_the_limits_are_those_in_force(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AZORA_RATE_LIMITS", "CREDENTIALS.per_address=50")
+    monkeypatch.setenv("AZORA_RATE_LIMIT_SCALE", "0.5")
+    assert _run("policy", "payment") == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^CREDENTIALS +25/min", shown, re.MULTILINE)
+    assert re.search(r"^USER .* 300/min$", shown, re.MULTILINE)
+    assert re.search(r"PaymentService/CreatePayment .* MONEY +HIGH ", shown)
+    monkeypatch.setenv("AZORA_RATE_LIMITS", "NOTHING.per_address=1")
+    assert _run("policy") == 1
+    assert "must name limits of the contract" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("interval", ["0", "61", "soon"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -13,9 +14,13 @@ from services.compiler.__main__ import main
 from services.compiler.contract import DESCRIPTORS, contract_of, load_contract
 from services.compiler.envoy import LocalSettings, Pipe, ProfileError, compile_bootstrap, compose, local, socket_path
 from services.compiler.envoy.__main__ import main as envoy_main
+from services.compiler.envoy.settings import EnvoySettings
 from services.compiler.envoy.typed import readable
 from services.compiler.policy_table import policy_table
 from services.shared.policy import PolicyError
+
+if TYPE_CHECKING:
+    from services.compiler.envoy import Profile
 
 RUNTIME = Path("/tmp/azora")
 
@@ -77,8 +82,7 @@ def test_proxies_before_us_are_believed_only_when_there_are_some() -> None:
 def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {
         "AZORA_TRUSTED_PROXIES": "2",
-        "AZORA_PUBLIC_CERTIFICATE": "/etc/tls/site.crt",
-        "AZORA_PUBLIC_KEY": "/etc/tls/site.key",
+        "AZORA_PUBLIC_CERTIFICATE_DIR": "/etc/tls",
         "AZORA_CORS_ORIGINS": "https://app.example.com, https://admin.example.com",
         "AZORA_RATE_LIMITS": "MONEY.per_user=120",
         "AZORA_OTLP_ENDPOINT": "http://collector:4317",
@@ -105,7 +109,7 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
     ("name", "value"),
     [
         ("AZORA_TRUSTED_PROXIES", "-1"),
-        ("AZORA_PUBLIC_KEY", "/etc/tls/site.key"),
+        ("AZORA_REPLICAS", "0"),
         ("AZORA_OTLP_ENDPOINT", "collector"),
         ("AZORA_TRACE_SAMPLE_RATIO", "2"),
         ("AZORA_RATE_LIMITS", "MONEY.per_user=0"),
@@ -162,3 +166,15 @@ def test_the_contract_is_all_services_and_those_of_grpc() -> None:
         "grpc.reflection.v1alpha.ServerReflection",
     }
     assert contract.owners == ("auth", "education", "payment")
+
+
+def test_circuit_breakers_are_compiled_for_the_maximum_number_of_replicas() -> None:
+    one, six = (thresholds_of(compose(EnvoySettings(replicas=count)), "payment") for count in (1, 6))
+    for field in ("max_requests", "max_pending_requests"):
+        assert [6 * each[field] for each in one] == [each[field] for each in six]
+
+
+def thresholds_of(profile: Profile, name: str) -> list[dict[str, Any]]:
+    clusters = compile_bootstrap(profile)["static_resources"]["clusters"]
+    (found,) = [cluster["circuit_breakers"]["thresholds"] for cluster in clusters if cluster["name"] == name]
+    return list(found)

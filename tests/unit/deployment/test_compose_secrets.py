@@ -20,7 +20,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     new = make_secrets(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert {"auth.crt", "redis_url", "payment_secret_key"} <= set(new)
+    assert {"redis_url", "payment_secret_key"} <= set(new)
     assert make_secrets(folder) == []
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -31,12 +31,10 @@ def test_what_is_missing_is_made_again(tmp_path: Path) -> None:
     assert make_secrets(tmp_path) == ["auth_secret_key"]
 
 
-def test_the_folder_is_private_and_the_authority_more_so(tmp_path: Path) -> None:
+def test_the_folder_is_private(tmp_path: Path) -> None:
     make_secrets(tmp_path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes.pop("ca.key") == 0o600
-    assert set(modes.values()) == {0o644}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
 
 
 def test_services_differ_in_keys_roles_and_passwords(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.deployment.pki import ensure_pki
 from services.local import doctor
 from services.local.account import Account, caller, database_account
 from services.local.errors import (
     AlreadyRunning,
     BinaryMissing,
+    CertificateUnusable,
     DiskFull,
     HomeOfAnother,
     HomeRefused,
@@ -28,6 +30,7 @@ from services.local.errors import (
 from services.local.layout import lock_path, register_path
 from services.local.orphans import Register, run_lock
 from services.local.settings import SystemSettings, read_settings
+from tests.support.certificates import issue
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ def test_a_machine_on_which_all_is_well(settings: SystemSettings) -> None:
         "Python",
         "environment",
         "binaries",
+        "certificate",
         "home",
         "disk",
         "sockets",
@@ -164,3 +168,26 @@ def test_a_setting_that_makes_no_sense(name: str, value: str, monkeypatch: pytes
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingInvalid, match=f"{name}.*Correct the variable"):
         read_settings()
+
+
+def test_a_public_certificate_is_checked_with_its_key(settings: SystemSettings, tmp_path: Path) -> None:
+    assert doctor.check_certificate(settings) == "public port without TLS"
+    ensure_pki(tmp_path)
+    good = issue(tmp_path, tmp_path, "good", dns=("azora.example.com",))
+    old = issue(tmp_path, tmp_path, "old", life_seconds=-1)
+    assert "TLS for azora.example.com until " in doctor.check_certificate(
+        with_tls(settings, good.certificate, good.key)
+    )
+    for certificate, key, complaint in (
+        (good.certificate, old.key, "KEY_VALUES_MISMATCH"),
+        (old.certificate, old.key, "expired"),
+        (tmp_path / "none.crt", good.key, "No such file"),
+        (tmp_path / "ca.crt", tmp_path / "ca.key", "no DNS name"),
+    ):
+        with pytest.raises(CertificateUnusable) as refused:
+            doctor.check_certificate(with_tls(settings, certificate, key))
+        assert complaint in str(refused.value)
+
+
+def with_tls(settings: SystemSettings, certificate: Path, key: Path) -> SystemSettings:
+    return settings.model_copy(update={"public_certificate": certificate, "public_key": key})
