@@ -14,11 +14,12 @@ from azora.payment.v1.wallet_service_pb2 import WatchTransactionsResponse
 from azora.type.v1 import heartbeat_pb2
 from grpc import aio
 
-from interceptors.admission import TIER_SHARES
+from interceptors.admission import SHARES, TIER_SHARES
 from services.compiler.contract import load_contract
 from services.compiler.envoy import compile_bootstrap
 from services.compiler.envoy.clusters import MAX_CALLS, MAX_CREDENTIALS, MAX_PENDING, MAX_REQUESTS
 from services.shared.limits import MAX_CONCURRENT_RPCS
+from services.shared.policy import Priority
 from tests.support.edge import running_edge
 from tests.support.refusals import described
 from tests.support.waiting import eventually
@@ -153,6 +154,7 @@ async def test_sign_out_and_money_have_high_priority_with_thresholds_below_what_
     assert not high & {PROFILE, WALLET, WATCH}
     assert sum(MAX_REQUESTS.values()) + MAX_CREDENTIALS < MAX_CONCURRENT_RPCS
     assert TIER_SHARES["CREDENTIALS"] * MAX_CONCURRENT_RPCS == MAX_CREDENTIALS
+    assert SHARES[Priority.LOW] * MAX_CONCURRENT_RPCS < 0.9 * MAX_REQUESTS["DEFAULT"], "NORMAL ones find no place"
     clusters = {cluster["name"]: cluster for cluster in bootstrap["clusters"]}
     for name in ("payment", "payment-mesh"):
         thresholds = clusters[name]["circuit_breakers"]["thresholds"]
