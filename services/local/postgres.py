@@ -221,13 +221,17 @@ def grants(service: str, database: str) -> str:
     """
     owner, app = f"{service}_owner", f"{service}_app"
     return f"""
-        REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+        {database_grants(service, database)}
         REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
-        GRANT CONNECT ON DATABASE {database} TO {app};
         GRANT USAGE ON SCHEMA public TO {app};
         ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app};
         ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE, SELECT ON SEQUENCES TO {app};
     """
+
+
+def database_grants(service: str, database: str) -> str:
+    """Return the part of `grants` that a copy of the database does not have, for a superuser in any database."""
+    return f"REVOKE ALL ON DATABASE {database} FROM PUBLIC; GRANT CONNECT ON DATABASE {database} TO {service}_app;"
 
 
 def locate(home: Path, *, durable: bool = True) -> Cluster:

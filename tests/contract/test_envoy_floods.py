@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.alone]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 KIB = 1024
 COURSES = "/v1/courses"

@@ -9,17 +9,38 @@ import socket
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
+from tests.support.system import local_system
 from tests.support.waiting import eventually_sync
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.support.system import LocalSystem
 
 from tests.support.services import ALL_HEALTHY, SERVED
 
 PROCESSES = {"postgres", *SERVED, "envoy"}
+DEPTH = 12
+
+
+@pytest.fixture(scope="module")
+def kept_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """Give a system in a deep and private home, which keeps its data from one test to the next."""
+    private = tmp_path_factory.mktemp("private")
+    private.chmod(0o700)
+    with local_system() as system:
+        system.home = private.joinpath(*["a-folder-with-a-long-name"] * DEPTH) / "home"
+        system.home.parent.mkdir(parents=True)
+        yield system
+
+
+@pytest.fixture
+def kept_system(kept_home: LocalSystem) -> Iterator[LocalSystem]:
+    """Give a stopped system, which may have run before."""
+    yield kept_home
+    kept_home.end()
 
 
 def _healthy(system: LocalSystem) -> bool:
@@ -27,43 +48,24 @@ def _healthy(system: LocalSystem) -> bool:
     return status == httpx.codes.OK and ALL_HEALTHY.items() <= services.items()
 
 
-def test_in_a_deep_and_private_home_it_starts_seeded_keeps_its_data_and_stops_without_a_trace(
-    fresh_system: LocalSystem, tmp_path: Path
+def test_in_a_deep_and_private_home_it_starts_seeded_keeps_its_data_and_restarts_what_is_killed(
+    kept_system: LocalSystem,
 ) -> None:
-    private = tmp_path / "private"
-    private.mkdir(mode=0o700)
-    fresh_system.home = private.joinpath(*["a-folder-with-a-long-name"] * 12) / "home"
-    fresh_system.home.parent.mkdir(parents=True)
-    fresh_system.start()
-    assert _healthy(fresh_system)
-    assert set(fresh_system.processes()) == PROCESSES
-    for promised in (f"curl {fresh_system.edge}/v1/courses", "student@azora.world", "grpcurl -plaintext", "make reset"):
-        assert promised in fresh_system.output
-    courses = httpx.get(f"{fresh_system.edge}/v1/courses", trust_env=False).json()["courses"]
+    kept_system.start()
+    assert _healthy(kept_system)
+    assert set(kept_system.processes()) == PROCESSES
+    for promised in (f"curl {kept_system.edge}/v1/courses", "student@azora.world", "grpcurl -plaintext", "make reset"):
+        assert promised in kept_system.output
+    courses = httpx.get(f"{kept_system.edge}/v1/courses", trust_env=False).json()["courses"]
     assert len(courses) == 2
-    fresh_system.stop()
-    assert "the data is kept" in fresh_system.output
+    kept_system.stop()
+    assert "the data is kept" in kept_system.output
 
-    fresh_system.start("--no-seed")
-    assert httpx.get(f"{fresh_system.edge}/v1/courses", trust_env=False).json()["courses"] == courses
-    fresh_system.stop()
-    assert private.stat().st_mode & 0o777 == 0o700
-    assert fresh_system.azora("reset").returncode == 0
-    assert not fresh_system.home.exists()
-
-
-def test_what_is_killed_comes_back_and_what_was_in_the_way_is_told(kept_system: LocalSystem) -> None:
     kept_system.start("--no-seed", "--replicas", "payment=2")
     assert set(kept_system.processes()) == PROCESSES | {"payment-1"}
+    assert httpx.get(f"{kept_system.edge}/v1/courses", trust_env=False).json()["courses"] == courses
     _freeze_and_half_stop(kept_system)
-    for name in ("payment", "gateway", "envoy", "postgres"):
-        killed = kept_system.processes()[name]
-        killed.send(signal.SIGKILL)
-        assert eventually_sync(lambda name=name: f"{name} restarted" in kept_system.output, within_seconds=30)  # type: ignore[misc]
-        assert f"{name} ended (killed by SIGKILL); restarting" in kept_system.output
-        assert kept_system.processes()[name] != killed
-        assert eventually_sync(lambda: _healthy(kept_system), within_seconds=20)
-
+    _kill_one_by_one(kept_system)
     second = kept_system.azora("up")
     assert second.returncode == 1
     assert f"already running on {kept_system.home}" in second.stderr
@@ -84,7 +86,17 @@ def _freeze_and_half_stop(system: LocalSystem) -> None:
     assert eventually_sync(lambda: said in system.output, within_seconds=20)
 
 
-def test_a_killed_run_leaves_nothing_that_hinders_the_next(kept_system: LocalSystem) -> None:
+def _kill_one_by_one(system: LocalSystem) -> None:
+    for name in ("payment", "gateway", "envoy", "postgres"):
+        killed = system.processes()[name]
+        killed.send(signal.SIGKILL)
+        assert eventually_sync(lambda name=name: f"{name} restarted" in system.output, within_seconds=30)  # type: ignore[misc]
+        assert f"{name} ended (killed by SIGKILL); restarting" in system.output
+        assert system.processes()[name] != killed
+        assert eventually_sync(lambda: _healthy(system), within_seconds=20)
+
+
+def test_a_killed_run_leaves_nothing_that_hinders_the_next_and_a_reset_nothing_at_all(kept_system: LocalSystem) -> None:
     kept_system.start("--no-seed")
     processes = kept_system.processes()
     assert kept_system.process
@@ -95,6 +107,11 @@ def test_a_killed_run_leaves_nothing_that_hinders_the_next(kept_system: LocalSys
     assert [name for name, identity in processes.items() if identity.alive] == []
     assert _healthy(kept_system)
     _interrupt_twice(kept_system)
+
+    private = kept_system.home.parents[DEPTH]
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert kept_system.azora("reset").returncode == 0
+    assert not kept_system.home.exists()
 
 
 def _interrupt_twice(system: LocalSystem) -> None:

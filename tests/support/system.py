@@ -203,20 +203,6 @@ def fresh_system() -> Iterator[LocalSystem]:
         yield system
 
 
-@pytest.fixture(scope="module")
-def kept_home() -> Iterator[LocalSystem]:
-    """Give a system that keeps its data from one test to the next, so that only the first waits for migrations."""
-    with local_system() as system:
-        yield system
-
-
-@pytest.fixture
-def kept_system(kept_home: LocalSystem) -> Iterator[LocalSystem]:
-    """Give a stopped system, which may have run before."""
-    yield kept_home
-    kept_home.end()
-
-
 @pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
     """Run the collector of the session's traces."""

@@ -157,8 +157,8 @@ async def test_every_change_is_found(payment: RunningPayment, checkpointed: bool
         await tamper(payment, statement)
         assert await found(payment), name
         assert await found(payment, limit=3), f"{name}, in small pages"
-        for table in saved:
-            await tamper(payment, f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table}")  # noqa: S608
+        restored = [f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table}" for table in saved]  # noqa: S608
+        await tamper(payment, *restored)
     assert await found(payment) == []
 
 
