@@ -75,7 +75,11 @@ def _mount(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 def settings_of(container: str) -> type[ServerSettings]:
     """Return the settings class of the service that a container of ours runs."""
-    service = containers()[container]["command"][1]
+    return settings_class(containers()[container]["command"][1])
+
+
+def settings_class(service: str) -> type[ServerSettings]:
+    """Return the settings class of a service."""
     module = importlib.import_module(f"services.{service}.settings")
     kind: type[ServerSettings] = getattr(module, f"{service.capitalize()}Settings")
     return kind

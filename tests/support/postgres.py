@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
+from services.deployment.database_roles import grants
 from services.local import postgres
 from services.shared.ids import new_id
 from services.shared.migrations import upgrade
@@ -69,7 +70,7 @@ class Databases:
         await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {service}_owner STRATEGY FILE_COPY")
         try:
             async with self.server.connection(name) as connection:
-                await connection.execute(postgres.grants(service, name))
+                await connection.execute(";".join(grants(service, name)))
             urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
             yield Clone(name, self.server, *urls)
         finally:
