@@ -57,11 +57,17 @@ def as_yaml(resources: Sequence[Mapping[str, Any]]) -> str:
 
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
+    yaml.width = 4096  # A wrapped line may end in a space.
     yaml.representer.ignore_aliases = lambda _value: True
+    yaml.representer.add_representer(str, _text)
     out = io.StringIO()
     yaml.dump_all(resources, out)
     return f"{GENERATED}\n{'' if len(resources) == 1 else '---' + chr(10)}{out.getvalue()}"
+
+
+def _text(representer: Any, value: str) -> Any:
+    """Show a script as its lines."""
+    return representer.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 
 def _settings_in_pods() -> EnvoySettings:

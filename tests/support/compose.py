@@ -66,10 +66,13 @@ def mounted(container: str, kind: str) -> dict[str, str]:
 def volumes(container: str) -> dict[str, str]:
     """Return where a container has its volumes, by their names and the folders within: pki/identities/auth."""
     entries = containers()[container].get("volumes", [])
-    return dict(entry.split(":")[:2] if isinstance(entry, str) else _mount(entry) for entry in entries)
+    return dict(map(_mount, entries))
 
 
-def _mount(entry: Mapping[str, Any]) -> tuple[str, str]:
+def _mount(entry: str | Mapping[str, Any]) -> tuple[str, str]:
+    if isinstance(entry, str):
+        source, target = entry.split(":")[:2]
+        return source, target
     return f"{entry['source']}/{entry['volume']['subpath']}", entry["target"]
 
 

@@ -134,9 +134,14 @@ class Profile:
         return len(known) * (self.replicas if found_by_dns(known) else 1)
 
     @property
-    def admin(self) -> Address:
-        """Envoy's admin interface."""
-        return Tcp("127.0.0.1", self.admin_port) if self.admin_port else Pipe(f"{self.runtime}/admin.sock")
+    def admin(self) -> Pipe:
+        """Envoy's admin interface, unless it has a port."""
+        return Pipe(f"{self.runtime}/admin.sock")
+
+    @property
+    def admin_address(self) -> Address:
+        """Where Envoy's admin interface listens."""
+        return Tcp("127.0.0.1", self.admin_port) if self.admin_port else self.admin
 
     @property
     def jwks(self) -> Pipe:

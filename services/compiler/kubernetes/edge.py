@@ -26,9 +26,9 @@ WORKERS = 2
 DRAIN_SECONDS = 10
 """Time in which clients, told to leave, finish their calls, and no new ones are sent here any more."""
 DRAIN = (
-    f"exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT} && "
-    r"printf 'POST /drain_listeners?graceful&skip_exit HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n' >&3 && "
-    f"cat <&3 >/dev/null; sleep {DRAIN_SECONDS}"
+    f"exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT}\n"
+    r"printf 'POST /drain_listeners?graceful&skip_exit HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n' >&3"
+    f"\ncat <&3 >/dev/null\nsleep {DRAIN_SECONDS}\n"
 )
 """What happens before SIGTERM, at which Envoy ends at once. The image has bash and no HTTP client."""
 

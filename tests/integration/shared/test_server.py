@@ -145,7 +145,7 @@ async def test_probes_are_answered_without_tls_and_nothing_else_is() -> None:
                 await eventually(is_not_ready)
                 assert await probed("grpc.health.v1.Health") == SERVING
                 with pytest.raises(aio.AioRpcError) as refused:
-                    await channel.unary_unary(METRICS)(b"")
+                    await channel.unary_unary(METRICS)(b"")  # type: ignore[arg-type]
                 assert refused.value.code() == StatusCode.UNIMPLEMENTED
         finally:
             await running.stop()
