@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 ENVOY, GATEWAY = f"{TRUST_DOMAIN}/envoy".encode(), f"{TRUST_DOMAIN}/gateway".encode()
-HEALTH = "grpc.health.v1.Health"
+CHECKS = {f"/grpc.health.v1.Health/{method}" for method in ("Check", "List")}
 RECHECK_SECONDS = 5.0
 """How long a watch may outlive its token."""
 CLIENT_CERTIFICATE = "x-forwarded-client-cert"
@@ -29,8 +29,8 @@ class Authentication(Interceptor):
 
     Only Envoy can call (its certificate, or a unix socket of this user's), so what it says of the client's
     address and of the caller's certificate is true; it strips both headers from what clients send. Health alone may be
-    asked by every part of the mesh: a probe must learn of this process, not of the way to it. Metrics are for the
-    gateway to collect; Envoy routes nobody to them.
+    asked by every part of the mesh: a probe must learn of this process, not of the way to it; not watched, which would
+    take the places of clients. Metrics are for the gateway to collect; Envoy routes nobody to them.
     """
 
     def __init__(self, verifier: TokenVerifier) -> None:
@@ -116,5 +116,5 @@ class ActingUser(Interceptor):
 def _refuse_other_peers(call: Call) -> None:
     identities = call.context.peer_identities()
     expected = GATEWAY if call.policy.path == METRICS else ENVOY
-    if identities and expected not in identities and call.policy.service_path != HEALTH:
+    if identities and expected not in identities and call.policy.path not in CHECKS:
         raise AccessDenied

@@ -85,8 +85,8 @@ class SupervisedProcess:
         self.state = State.STOPPED
         self.ended = False
         """Whether it has ended and is not ready again."""
-        self.failing = False
-        """Whether it has failed quickly so often that it counts as failed for good."""
+        self._failed_often = False
+        self._ready_time = 0.0
         self._register = register
         self._say = say
         self._changed = changed
@@ -97,6 +97,12 @@ class SupervisedProcess:
     def pid(self) -> int | None:
         """Its process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def failing(self) -> bool:
+        """Whether it has failed quickly so often that it counts as failed for good: until it runs on for a while."""
+        quick = asyncio.get_running_loop().time() - self._ready_time < QUICK_SECONDS
+        return self._failed_often and (self.ended or quick)
 
     async def start(self) -> None:
         """Start it and wait until it is ready. Raises ProcessFailed when it ends first, or takes too long."""
@@ -115,6 +121,7 @@ class SupervisedProcess:
             raise self._failed(f"was not ready after {self.spec.start_seconds:.0f} seconds") from None
         self.state = State.READY
         self.ended = False
+        self._ready_time = asyncio.get_running_loop().time()
         self._changed()
 
     async def watch(self) -> None:
@@ -131,7 +138,7 @@ class SupervisedProcess:
             failures, failing_since = (failures + 1, failing_since) if failures and quick else (1, clock.time())
             self.state, self.ended = State.BROKEN, True
             self._changed()
-            self.failing = failures >= MAX_QUICK_FAILURES and clock.time() - failing_since >= GIVE_UP_SECONDS
+            self._failed_often = failures >= MAX_QUICK_FAILURES and clock.time() - failing_since >= GIVE_UP_SECONDS
             if self.failing and not self._dispensable():
                 raise self._failed(f"ended {failures} times in a row (the last time: {ended})")
             pause_seconds = min(BACKOFF_SECONDS * 2.0 ** min(failures - 1, MAX_DOUBLINGS), MAX_BACKOFF_SECONDS)

@@ -24,7 +24,7 @@ from services.shared.telemetry import trace_statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from opentelemetry.trace import Tracer
     from sqlalchemy.pool import PoolProxiedConnection
@@ -46,6 +46,8 @@ CONNECT_TIMEOUT_SECONDS = 1.0
 STATEMENT_TIMEOUT_SECONDS = 10
 READY_SECONDS = 1.0
 """Time that the database has to answer whether it is there."""
+STALLED_SECONDS = 0.1
+"""Time to read an answer that came in time, for a process that stood still itself meanwhile."""
 PROBE_SECONDS = 0.25
 """Pause between two probes."""
 REDIAL_SECONDS = 0.1
@@ -57,6 +59,8 @@ LOCK_SHARE = 0.75
 """How much of a call's time it may wait for one lock, at most: it is then still in time to say so."""
 END_SECONDS = 0.5
 """Time that a process has to end a transaction whose call is over, before PostgreSQL does."""
+CANCEL_SECONDS = 0.05
+"""How long a call that is over waits for its statement to be cancelled; else PostgreSQL notices within a second."""
 LOCK_NOT_AVAILABLE = "55P03"
 BEGIN = "BEGIN;"
 """What asyncpg sends to begin a transaction."""
@@ -92,6 +96,13 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
             query = begin(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
         status: str = await super().execute(query, *args, timeout=timeout)
         return status
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        """Close, as asyncpg does. A connection that is given up has its statement cancelled, if that can be done soon.
+
+        SQLAlchemy would have a call whose deadline has passed wait for it for two seconds more.
+        """
+        await super().close(timeout=timeout and min(timeout, CANCEL_SECONDS))
 
 
 def begin(remaining_seconds: float) -> str:
@@ -165,8 +176,9 @@ class Database:
         for attempt in range(ATTEMPTS):
             place, answered = await self._gate.acquire(), False
             try:
-                async with self._engine.begin() as connection:
-                    result = await work(connection)
+                with self._gate.at_database():
+                    async with self._engine.begin() as connection:
+                        result = await work(connection)
             except (DBAPIError, OSError, PoolTimeoutError) as error:
                 if not _may_run_again(_driver_error(error)):
                     raise self.named(error) from None
@@ -212,10 +224,7 @@ class Database:
         """
         async with self._probing:
             try:
-                async with asyncio.timeout(READY_SECONDS):
-                    if self._probe is None or self._probe.is_closed():
-                        self._probe = await self._dial(server_settings={"application_name": "azora-readiness"})
-                    await self._probe.execute("SELECT 1")
+                await self._ask()
             except (*DRIVER_ERRORS, OSError) as error:
                 if self._probe is not None:
                     self._probe.terminate()
@@ -237,11 +246,32 @@ class Database:
             await self.ready()
             await asyncio.sleep(PROBE_SECONDS)
 
+    async def _ask(self) -> None:
+        """Ask the database for an answer. Raises TimeoutError where it gave none, and the driver's errors."""
+
+        async def ask() -> None:
+            if self._probe is None or self._probe.is_closed():
+                # Whatever happened to work's connections just now, it is no answer of the database.
+                self._probe = await self._open(server_settings={"application_name": "azora-readiness"})
+            await self._probe.execute("SELECT 1")
+            self._gate.answer_time = time.monotonic()
+
+        asking = asyncio.create_task(ask())
+        try:
+            for seconds in (READY_SECONDS, STALLED_SECONDS):
+                await asyncio.wait([asking], timeout=seconds)
+            if not asking.done():
+                raise TimeoutError
+            asking.result()
+        finally:
+            asking.cancel()
+
     def _refuse(self, silent: bool) -> None:
         if silent != self._gate.shut:
             logger.log(*(SILENT if silent else ANSWERS))
         self._gate.shut = silent
         if silent:
+            self._gate.silent_time = time.monotonic()
             for dialling in self._dialling:
                 if not dialling.expired():
                     dialling.reschedule(0)
@@ -264,27 +294,36 @@ class Database:
 
     async def _dial(self, *, server_settings: Mapping[str, str], **options: Any) -> asyncpg.Connection[asyncpg.Record]:
         clock = asyncio.get_running_loop()
-        if clock.time() < self._dial_at:
+        if self._gate.shut or clock.time() < self._dial_at:
             note_failed_dependency()
-            raise ConnectionRefusedError("the database refused a connection just now")
+            raise ConnectionRefusedError("the database does not answer, or refused a connection just now")
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS) as limit:
                 self._dialling.add(limit)
                 try:
-                    return await asyncpg.connect(
-                        self._dsn, timeout=None, server_settings={"timezone": "UTC", **server_settings}, **options
-                    )
+                    return await self._open(server_settings=server_settings, **options)
                 finally:
                     self._dialling.discard(limit)
         except (*DRIVER_ERRORS, OSError):
             self._dial_at = clock.time() + REDIAL_SECONDS
             raise
 
+    async def _open(self, *, server_settings: Mapping[str, str], **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+        settings = {"timezone": "UTC", **server_settings}
+        return await asyncpg.connect(self._dsn, timeout=None, server_settings=settings, **options)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
         dedicated = [*self._dedicated, self._probe] if self._probe else self._dedicated
         await asyncio.gather(*(connection.close(timeout=1) for connection in dedicated), return_exceptions=True)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Give the context of a call that waits for work on connections of `connect`.
+
+        A call whose deadline passes within says that the database did not answer, where that is known.
+        """
+        return self._gate.at_database()
 
     def named(self, error: Exception) -> Exception:
         """Return what a driver's error is raised as: DependencyUnavailable if the database did not answer."""
@@ -297,6 +336,8 @@ class Database:
         if _sqlstate(driver) in {LOCK_NOT_AVAILABLE, *TRANSIENT}:  # Others were first, again and again.
             return Overloaded(retry_after_seconds=1)
         if _is_unavailable(driver):
+            if self._gate.shut:
+                note_failed_dependency()  # It was cut because the database is silent, for the other replicas, too.
             return DependencyUnavailable(retry_after_seconds=1)
         return StatementFailed(driver) if isinstance(driver, DRIVER_ERRORS) else error
 

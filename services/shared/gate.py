@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from services.shared.errors import DependencyUnavailable
-from services.shared.principal import current_request, note_failed_dependency
+from services.shared.errors import DependencyUnavailable, Overloaded
+from services.shared.principal import current_request, note_failed_dependency, note_late
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ACCOUNT_SHARE = 4
 """An account has at most one of so many connections at once, but two where there are two."""
+
+SILENCE_SECONDS = 0.5
+"""Time without any answer, of probes every quarter of a second neither, after which a call was not alone in waiting."""
+RECOVERY_SECONDS = 5.0
+"""Time in which a database that was silent is expected to be slow."""
 
 
 @dataclass(slots=True)
@@ -33,7 +43,9 @@ class Gate:
         self.shut = False
         """Whether work is refused, waiting work too: the database does not answer."""
         self.answer_time = float("-inf")
-        """When work was last done, on the system's monotonic clock, in seconds."""
+        """When the database last answered, on the system's monotonic clock, in seconds."""
+        self.silent_time = float("-inf")
+        """When it was last found not to answer."""
         self._places = asyncio.Semaphore(places)
         self._max_per_account = min(places, max(2, places // ACCOUNT_SHARE))
         self._accounts: dict[str, _Account] = {}
@@ -48,16 +60,13 @@ class Gate:
         user_id = request.principal.user_id if request is not None else ""
         self.waiting += 1
         try:
-            if user_id:
-                await self._acquire_of(user_id)
-            try:
-                await self._places.acquire()
-            except BaseException:
-                self._release_of(user_id)
-                raise
+            await self._acquire(user_id)
             if self.shut:
                 self.release(user_id)
                 self.check()
+        except asyncio.CancelledError:
+            note_late(Overloaded(retry_after_seconds=1))
+            raise
         finally:
             self.waiting -= 1
         return user_id
@@ -68,12 +77,36 @@ class Gate:
             note_failed_dependency()
             raise DependencyUnavailable(retry_after_seconds=1)
 
+    @contextmanager
+    def at_database(self) -> Iterator[None]:
+        """Have a call whose deadline passes within the block say that the database did not answer, where that is known.
+
+        It is not where others are answered: then what the call waited for is a lock, or its statement is slow.
+        """
+        began = time.monotonic()
+        try:
+            yield
+        except asyncio.CancelledError:
+            silent = time.monotonic() - self.answer_time > SILENCE_SECONDS
+            if silent or began - self.silent_time < RECOVERY_SECONDS:
+                note_late(DependencyUnavailable(retry_after_seconds=1))
+            raise
+
     def release(self, user_id: str, *, answered: bool = False) -> None:
-        """Give a place back, and note whether the work was done."""
+        """Give a place back, and note whether the database answered."""
         if answered:
             self.answer_time = time.monotonic()
         self._places.release()
         self._release_of(user_id)
+
+    async def _acquire(self, user_id: str) -> None:
+        if user_id:
+            await self._acquire_of(user_id)
+        try:
+            await self._places.acquire()
+        except BaseException:
+            self._release_of(user_id)
+            raise
 
     async def _acquire_of(self, user_id: str) -> None:
         account = self._accounts.get(user_id)

@@ -21,3 +21,5 @@ between two different ones gRPC's core refuses at random.
 """
 HEARTBEAT_SECONDS = 15
 """Interval of the heartbeats of a watch."""
+FIRST_BYTES_SECONDS = 5
+"""Maximum time until a new connection has ended its TLS handshake, at Envoy and at a service."""

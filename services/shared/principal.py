@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.shared.errors import DomainError
+
 IPV6_PREFIX_BITS = 64
 TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa"
 """What the identity of every part of the mesh begins with; a slash and the part's name follow."""
@@ -100,6 +102,8 @@ class Request:
     dependency_failed: bool = False
     """Whether what this call depends on failed so that another attempt would, too: a call to another service after the
     mesh's own retries, or a database that does not answer."""
+    late: DomainError | None = None
+    """What the call is answered after its deadline, where it is known what it waited for until then."""
     initial_metadata: dict[str, str] = field(default_factory=dict)
     """Headers of the answer: sent before its first message, or with the status of a refusal."""
     before_waiting: Callable[[], None] | None = None
@@ -134,6 +138,13 @@ def note_failed_dependency() -> None:
     """Note that another attempt at the current call would fail like this one."""
     if (request := current_request()) is not None:
         request.dependency_failed = True
+
+
+def note_late(error: DomainError) -> None:
+    """Have the current call, whose deadline passes now, answered with this error."""
+    if (request := current_request()) is not None:
+        request.late = error
+        request.dependency_failed = True  # There is no time for another attempt.
 
 
 def current_principal() -> Principal:

@@ -124,6 +124,7 @@ class ReadConnection:
         self._queries = queries
         self._gate = gate
         self._place = ""
+        self._answered = False
         self._named = named
         self._raw: PoolProxiedConnection | None = None
         self._connection: AsyncConnection | None = None
@@ -136,7 +137,7 @@ class ReadConnection:
         try:
             await self._close()
         finally:
-            self._gate.release(self._place, answered=error is None)
+            self._gate.release(self._place, answered=self._answered and error is None)
 
     async def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
@@ -144,11 +145,15 @@ class ReadConnection:
         """Execute a reading statement and return its result, which is in memory as a whole."""
         query = self._queries.find(statement)
         try:
-            if query is not None:
-                return query.result(await self._fetch(query.sql, query.arguments(parameters or {})))
-            return await (await self._sqlalchemy()).execute(statement, parameters)
+            with self._gate.at_database():
+                if query is not None:
+                    result = query.result(await self._fetch(query.sql, query.arguments(parameters or {})))
+                else:
+                    result = await (await self._sqlalchemy()).execute(statement, parameters)
         except Exception as error:  # noqa: BLE001 - `named` tells them apart
             raise self._named(error) from None
+        self._answered = True
+        return result
 
     async def _fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
         driver = await self._driver()

@@ -30,7 +30,7 @@ from services.shared import logs, telemetry
 from services.shared.background import Background
 from services.shared.certificates import CertificateFiles
 from services.shared.errors import ServiceUnknown
-from services.shared.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
+from services.shared.limits import FIRST_BYTES_SECONDS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import METRICS, compile_policies, infrastructure_policies
 from services.shared.reflection import SymbolPool
 from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
@@ -159,6 +159,7 @@ class Server:
                 ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.max_ping_strikes", 0),
+                ("grpc.server_handshake_timeout_ms", FIRST_BYTES_SECONDS * 1000),  # Two minutes otherwise.
             ],
         )
         for registration in self.services:

@@ -7,7 +7,7 @@ import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -204,9 +204,15 @@ def _listed(secrets: SecretStr | None) -> list[str]:
 
 
 def _is_well_known(url: SecretStr) -> bool:
-    """Whether a URL has a password that anyone would guess: a common one, or the name of its user."""
+    """Whether a URL has a password that anyone would guess: a common one, or the name of its user.
+
+    Drivers take both from the query, too.
+    """
     parts = urlsplit(url.get_secret_value())
-    return parts.password is not None and unquote(parts.password).casefold() in WELL_KNOWN_PASSWORDS | {parts.username}
+    query = parse_qs(parts.query, keep_blank_values=True)
+    passwords = [*query.get("password", ()), *([] if parts.password is None else [unquote(parts.password)])]
+    guesses = {*WELL_KNOWN_PASSWORDS, parts.username, *query.get("user", ()), *query.get("username", ())}
+    return any(password.casefold() in guesses for password in passwords)
 
 
 def _secret_bytes(secret: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from services.compiler.envoy.discovery import file_name
 from services.deployment.files import write_private
 from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client
+from services.shared.limits import FIRST_BYTES_SECONDS
 from services.shared.principal import TRUST_DOMAIN
 from tests.support.certificates import issue
 from tests.support.edge import Replica
@@ -107,6 +109,24 @@ async def test_envoy_asks_no_service_that_shows_it(mesh: TcpMesh, shown: Path, k
         assert not impostor.received
         tell(mesh, mesh.profile.upstreams["payment"][0])
         await eventually(lambda: answers(200))
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00"], ids=["nothing", "half a greeting"])
+async def test_who_shows_none_keeps_no_connection(mesh: TcpMesh, sent: bytes) -> None:
+    """Or anyone on the network could take every descriptor of Envoy, of its public port too, and of the services."""
+
+    async def ended(at: str) -> bytes:
+        host, _, port = at.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            writer.write(sent)
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+
+    await asyncio.wait_for(asyncio.gather(ended(mesh.mesh), ended(mesh.service("auth"))), FIRST_BYTES_SECONDS + 5)
 
 
 def tell(mesh: TcpMesh, at: Address) -> None:

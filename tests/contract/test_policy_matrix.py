@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from azora import client
 from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.cli import policy as policy_command
 from services.compiler.contract import ENVOY, GATEWAY
@@ -199,6 +200,29 @@ async def test_directly_a_service_answers_nobody_but_envoy(running: TcpMesh) -> 
             )
         async with client.connect(running.service(name), retries=False) as channel:
             assert await outcome(channel, own[0], admin) == "UNAVAILABLE", "no TLS"
+
+
+async def test_directly_a_services_health_is_told_and_not_watched(running: TcpMesh) -> None:
+    """A watch takes one of the places of clients, for ten minutes: enough of them would leave clients none."""
+    for identity in IDENTITIES:
+        async with running.channel(running.service("payment"), identity, server="payment") as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest()
+            assert (await stub.Check(request, timeout=10)).status == health_pb2.HealthCheckResponse.SERVING
+            assert await watched(stub.Watch(request, timeout=10)) == (
+                "OK" if identity == ENVOY else "PERMISSION_DENIED"
+            )
+
+
+async def watched(call: Any) -> str:
+    """Read the first message of a stream and return the name of its status."""
+    try:
+        await anext(aiter(call))
+    except aio.AioRpcError as refused:
+        return refused.code().name
+    finally:
+        call.cancel()
+    return grpc.StatusCode.OK.name
 
 
 def admitted(value: bool, refusal: str = "PERMISSION_DENIED") -> set[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.compiler.envoy.routes import seconds
 from services.compiler.envoy.typed import Json, extension
+from services.shared.limits import FIRST_BYTES_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +16,8 @@ MAX_SOCKETS = 8000
 """Maximum number of accepted sockets of the public port, those that have sent nothing yet included."""
 MAX_CONNECTIONS = 4000
 """Maximum number of HTTP connections of the public port: sockets that have sent something."""
-FIRST_BYTES = "5s"
-"""Maximum time until a new connection has sent the first line of a request, or its TLS hello."""
+FIRST_BYTES = seconds(FIRST_BYTES_SECONDS)
+"""Maximum time until a new connection has sent the first line of a request, or has ended its TLS handshake."""
 
 
 def http_listener(
@@ -23,7 +25,8 @@ def http_listener(
 ) -> Json:
     """Return a listener with the fields of its HttpConnectionManager, and its filters before the router.
 
-    It is outside the limits of the public port, and serves on when those are reached: see `public`.
+    It is outside the limits of the public port, and serves on when those are reached: see `public`. Whoever has no
+    certificate does not keep a connection either.
     """
     router = extension(
         "envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
@@ -36,7 +39,7 @@ def http_listener(
     )
     chain: Json = {"filters": [connection_manager]}
     if transport_socket is not None:
-        chain["transport_socket"] = transport_socket
+        chain |= {"transport_socket": transport_socket, "transport_socket_connect_timeout": FIRST_BYTES}
     return {
         "name": name,
         "address": at,
@@ -62,7 +65,7 @@ def public(listener: Json) -> Json:
         stat_prefix=listener["name"],
         max_connections=MAX_CONNECTIONS,
     )
-    limited = chain | {"filters": [limit, *chain["filters"]], "transport_socket_connect_timeout": FIRST_BYTES}
+    limited = chain | {"filters": [limit, *chain["filters"]]}
     return listener | {
         "traffic_direction": "INBOUND",  # What is drained before Envoy stops.
         "ignore_global_conn_limit": False,

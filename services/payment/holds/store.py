@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.payment.holds.model import Hold, HoldState, Order, PaymentType
-from services.payment.ledger.rows import MAX_EXPIRED, Kind
+from services.payment.ledger.rows import MAX_EXPIRED, Kind, columns_of
+from services.payment.ledger.store import holds
 from services.payment.wallets.model import Payer
 from services.shared.money import Money
 
@@ -66,23 +67,7 @@ def _values(hold: Hold) -> tuple[Any, ...]:
 HOLDS = Kind(
     type=Hold,
     table="holds",
-    columns={
-        "id": "uuid",
-        "wallet_id": "uuid",
-        "account_id": "uuid",
-        "creator": "text",
-        "state": "label",
-        "type": "label",
-        "amount": "bigint",
-        "currency": "label",
-        "captured": "bigint",
-        "description": "text",
-        "course_id": "uuid",
-        "payment_id": "uuid",
-        "expire_time": "timestamptz",
-        "create_time": "timestamptz",
-        "end_time": "timestamptz",
-    },
+    columns=columns_of(holds),
     mutable=("state", "captured", "payment_id", "end_time"),
     values=_values,
     select=f"{SELECT} WHERE holds.id = ANY({{keys}}::uuid[])",

@@ -11,13 +11,30 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from sqlalchemy import Text
+from sqlalchemy.dialects import postgresql
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from sqlalchemy import Dialect, Table
+    from sqlalchemy.types import TypeEngine
+
 AnyRow = TypeVar("AnyRow")
+
+DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 MAX_EXPIRED = 256
 """Rows of one kind and account that one group takes as expired. Commands of an account with more wait for another."""
+
+
+class Label(Text):
+    """Type of a column of capital letters and underscores alone, which need no quotes in a literal."""
+
+
+def columns_of(table: Table, *names: str) -> dict[str, str]:
+    """Return the types of a table's columns as literals are made of them, by name: of all, or those named."""
+    return {name: _type_name(table.c[name].type) for name in names or table.c.keys()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +52,7 @@ class Kind(Generic[AnyRow]):
     """Makes a row of the values that `select` returns."""
     table: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """PostgreSQL types of the columns that are inserted, by name; the first is the primary key. Empty if read only."""
+    """Types of the columns that are inserted, from `columns_of`; the first is the primary key. Empty if read only."""
     mutable: tuple[str, ...] = ()
     """Columns that are updated."""
     values: Callable[[AnyRow], Sequence[Any]] = lambda _: ()
@@ -78,6 +95,10 @@ def _unnest(kinds: Sequence[str], before: int) -> str:
     return f"unnest({', '.join(_placeholder(number, kind) for number, kind in enumerate(kinds, before + 1))})"
 
 
+def _type_name(kind: TypeEngine[Any]) -> str:
+    return "label" if isinstance(kind, Label) else kind.compile(DIALECT).lower()
+
+
 def _placeholder(number: int, kind: str) -> str:
     return f"${number}::text::{'text' if kind == 'label' else kind}[]"
 
@@ -101,9 +122,10 @@ _LITERALS: Mapping[str, Callable[[Any], str]] = {
     "label": str,
     "text": _quoted,
     "bytea": _bytes,
-    "timestamptz": datetime.isoformat,
+    "numeric": str,
+    "timestamp with time zone": datetime.isoformat,
 }
-"""Literals by PostgreSQL type; a label is a text of capital letters and underscores, which needs no quotes."""
+"""Literals by type."""
 
 
 def insert(table: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]], parameters: Parameters) -> str:

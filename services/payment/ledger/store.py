@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from services.payment.ledger.model import CurrencyTotal
+from services.payment.ledger.rows import Label
 from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ accounts = Table(
     "accounts",
     TABLES,
     Column("id", Id, primary_key=True),
-    Column("kind", Text, nullable=False),
+    Column("kind", Label, nullable=False),
     Column("owner_id", Id, nullable=False),
-    Column("currency", Text, nullable=False),
+    Column("currency", Label, nullable=False),
     Column("stripe", SmallInteger),
-    Column("state", Text, nullable=False),
+    Column("state", Label, nullable=False),
     Column("posted", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
     Column("debit", Numeric, nullable=False),
@@ -53,8 +54,8 @@ transactions = Table(
     "transactions",
     TABLES,
     Column("id", Id, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("source_kind", Text),
+    Column("type", Label, nullable=False),
+    Column("source_kind", Label),
     Column("source_id", Id),
     Column("reference", Text),
     Column("reference_owner", Text),
@@ -75,7 +76,7 @@ entries = Table(
     Column("account_id", Id, primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
     Column("transaction_id", Id, nullable=False),
-    Column("currency", Text, nullable=False),
+    Column("currency", Label, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("balance_after", BigInteger, nullable=False),
     Column("create_time", Time, nullable=False),
@@ -88,10 +89,10 @@ holds = Table(
     Column("wallet_id", Id, nullable=False),
     Column("account_id", Id, nullable=False),
     Column("creator", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("type", Text, nullable=False),
+    Column("state", Label, nullable=False),
+    Column("type", Label, nullable=False),
     Column("amount", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
+    Column("currency", Label, nullable=False),
     Column("captured", BigInteger, nullable=False),
     Column("description", Text, nullable=False),
     Column("course_id", Id),

@@ -144,7 +144,8 @@ class Writer:
                 self._enqueue(pending)
             waiter: asyncio.Future[Outcome] = loop.create_future()
             (first or pending).waiters.append(waiter)
-            outcome = await waiter
+            with self._database.waiting():
+                outcome = await waiter
             record = outcome.record
             if first is None or call is None or first.call is None or first.call.fingerprint == call.fingerprint:
                 break

@@ -10,7 +10,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from services.payment.ledger.chain import memo_digest
-from services.payment.ledger.rows import Parameters, insert, update
+from services.payment.ledger.rows import Parameters, columns_of, insert, update
+from services.payment.ledger.store import accounts, entries, memos, transactions
 from services.shared import idempotency, outbox
 
 if TYPE_CHECKING:
@@ -22,41 +23,13 @@ if TYPE_CHECKING:
     from services.payment.ledger.rows import Kind
     from services.shared.outbox import OutboxRow
 
-WALLETS = {"id": "uuid", "user_id": "uuid", "state": "label", "create_time": "timestamptz"}
-TRANSACTIONS = {
-    "id": "uuid",
-    "type": "label",
-    "source_kind": "label",
-    "source_id": "uuid",
-    "reference_owner": "text",
-    "reference": "text",
-    "legs": "smallint",
-    "memo_digest": "bytea",
-    "create_time": "timestamptz",
-}
-MEMOS = {"transaction_id": "uuid", "salt": "bytea", "description": "text"}
-ENTRIES = {
-    "account_id": "uuid",
-    "sequence": "bigint",
-    "transaction_id": "uuid",
-    "currency": "label",
-    "amount": "bigint",
-    "balance_after": "bigint",
-    "create_time": "timestamptz",
-    "hash": "bytea",
-}
-BALANCES = {
-    "id": "uuid",
-    "posted": "bigint",
-    "held": "bigint",
-    "sequence": "bigint",
-    "head": "bytea",
-    "post_time": "timestamptz",
-    "debit": "bigint",
-    "credit": "bigint",
-}
-VELOCITY = {"velocity_time": "timestamptz", "velocity_debit": "bigint", "velocity_count": "integer"}
-IDENTITY = {"kind": "label", "owner_id": "uuid", "currency": "label", "stripe": "smallint", "state": "label"}
+WALLETS = {"id": "uuid", "user_id": "uuid", "state": "label", "create_time": "timestamp with time zone"}
+TRANSACTIONS = columns_of(transactions)
+MEMOS = columns_of(memos)
+ENTRIES = columns_of(entries)
+BALANCES = columns_of(accounts, "id", "posted", "held", "sequence", "head", "post_time", "debit", "credit")
+VELOCITY = columns_of(accounts, "velocity_time", "velocity_debit", "velocity_count")
+IDENTITY = columns_of(accounts, "kind", "owner_id", "currency", "stripe", "state")
 RECORD_KEY = ("principal_id", "method", "key")
 
 
@@ -153,15 +126,15 @@ def _transactions(postings: Sequence[Posting], parameters: Parameters) -> Iterat
                 posted.type,
                 posted.source_kind,
                 posted.source_id,
-                posted.reference_owner,
                 posted.reference,
+                posted.reference_owner,
                 len(posting.entries),
                 memo,
                 time,
             )
         )
         if memo is not None:
-            memos.append((posted.id, posting.salt, posted.description))
+            memos.append((posted.id, posted.description, posting.salt))
         entries += [
             (
                 entry.account.id,

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from services.payment.holds.model import Order, PaymentType
-from services.payment.ledger.rows import Kind
+from services.payment.ledger.rows import Kind, Label, columns_of
 from services.payment.ledger.store import TABLES
 from services.payment.payments.model import Captured, Payment, PaymentSubscription, Refund, RefundState, SettleRefund
 from services.payment.wallets.model import REFUNDS_OF, Payer
@@ -44,9 +44,9 @@ payments = Table(
     Column("id", Id, primary_key=True),
     Column("wallet_id", Id, nullable=False),
     Column("creator", Text, nullable=False),
-    Column("type", Text, nullable=False),
+    Column("type", Label, nullable=False),
     Column("amount", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
+    Column("currency", Label, nullable=False),
     Column("refunded", BigInteger, nullable=False),
     Column("refunding", BigInteger, nullable=False),
     Column("description", Text, nullable=False),
@@ -64,7 +64,7 @@ refunds = Table(
     Column("reason", Text, nullable=False),
     Column("by_payer", Boolean, nullable=False),
     Column("call_digest", LargeBinary),
-    Column("state", Text, nullable=False),
+    Column("state", Label, nullable=False),
     Column("rejection", Text),
     Column("create_time", Time, nullable=False),
     Column("decide_time", Time),
@@ -214,20 +214,7 @@ def _refund_values(refund: Refund) -> tuple[Any, ...]:
 PAYMENTS = Kind(
     type=Payment,
     table="payments",
-    columns={
-        "id": "uuid",
-        "wallet_id": "uuid",
-        "creator": "text",
-        "type": "label",
-        "amount": "bigint",
-        "currency": "label",
-        "refunded": "bigint",
-        "refunding": "bigint",
-        "description": "text",
-        "course_id": "uuid",
-        "refundable_until": "timestamptz",
-        "create_time": "timestamptz",
-    },
+    columns=columns_of(payments),
     mutable=("refunded", "refunding"),
     values=_payment_values,
     select=f"{_payments} WHERE payments.id = ANY({{keys}}::uuid[])",
@@ -259,18 +246,7 @@ SUBSCRIPTIONS = Kind(
 REFUNDS = Kind(
     type=Refund,
     table="refunds",
-    columns={
-        "id": "uuid",
-        "payment_id": "uuid",
-        "amount": "bigint",
-        "reason": "text",
-        "by_payer": "boolean",
-        "call_digest": "bytea",
-        "state": "label",
-        "rejection": "text",
-        "create_time": "timestamptz",
-        "decide_time": "timestamptz",
-    },
+    columns=columns_of(refunds),
     mutable=("state", "rejection", "decide_time"),
     values=_refund_values,
     select=f"""

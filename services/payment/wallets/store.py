@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Table, Text, bindparam, cast, func, s
 from sqlalchemy.dialects.postgresql import insert
 
 from services.payment.ledger.model import AccountKind, AccountState
-from services.payment.ledger.rows import Kind
+from services.payment.ledger.rows import Kind, Label, columns_of
 from services.payment.ledger.store import TABLES, accounts, holds, last_sequence
 from services.payment.wallets.model import Balance, StateChange, Wallet, WalletStatus
 from services.shared.db import Id, Time
@@ -25,7 +25,7 @@ wallets = Table(
     TABLES,
     Column("id", Id, primary_key=True),
     Column("user_id", Id, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", Label, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("create_time", Time, nullable=False),
 )
@@ -34,7 +34,7 @@ state_changes = Table(
     TABLES,
     Column("wallet_id", Id, primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
-    Column("state", Text, nullable=False),
+    Column("state", Label, nullable=False),
     Column("actor_id", Id, nullable=False),
     Column("reason", Text, nullable=False),
     Column("change_time", Time, nullable=False),
@@ -167,7 +167,7 @@ def _status(row: Sequence[Any]) -> WalletStatus:
 WALLETS = Kind(
     type=WalletStatus,
     table="wallets",
-    columns={"id": "uuid", "state": "label", "revision": "bigint"},
+    columns=columns_of(wallets, "id", "state", "revision"),
     mutable=("state", "revision"),
     values=lambda status: (status.id, status.state, status.revision),
     select="""
@@ -191,14 +191,7 @@ opened as the owner of accounts."""
 STATE_CHANGES = Kind(
     type=StateChange,
     table="wallet_state_changes",
-    columns={
-        "wallet_id": "uuid",
-        "sequence": "bigint",
-        "state": "label",
-        "actor_id": "uuid",
-        "reason": "text",
-        "change_time": "timestamptz",
-    },
+    columns=columns_of(state_changes),
     values=lambda change: (
         change.wallet_id,
         change.sequence,

@@ -6,20 +6,26 @@ import asyncio
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 from sqlalchemy import text
 
+from interceptors.base import Call
+from interceptors.deadline import Deadline
 from services.shared.db import DRIVER_ERRORS, PROBE_SECONDS, READY_SECONDS, REDIAL_SECONDS, Database
-from services.shared.errors import DependencyUnavailable
+from services.shared.errors import DependencyUnavailable, Overloaded
+from services.shared.policy import infrastructure_policies
 from services.shared.principal import Request, serve_request
 from tests.support.postgres_faults import frozen_postgres
 from tests.support.serving import short_folder
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +34,15 @@ if TYPE_CHECKING:
 SELECT = text("SELECT 1")
 POOL_SIZE = 4
 NOTICED_SECONDS = READY_SECONDS + PROBE_SECONDS
+POLICY = replace(infrastructure_policies()["/grpc.health.v1.Health/Check"], timeout_seconds=0.8)
+"""A timeout that passes while it is not known yet that the database is silent."""
+
+
+class Unhurried:
+    """The context of a call whose client has set no deadline."""
+
+    def time_remaining(self) -> None:
+        return None
 
 
 @pytest.fixture
@@ -62,13 +77,27 @@ async def keep_a_session(database: Database) -> None:
         raise database.named(error) from None
 
 
+@contextmanager
+def frozen(clone: Clone) -> Iterator[None]:
+    """Stop the server until the end of the block."""
+    with frozen_postgres(int((clone.server.data / "postmaster.pid").read_text().split()[0])):
+        yield
+
+
+async def served(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something as a call with this policy does it."""
+    context: Any = Unhurried()
+    call = Call(POLICY, context, (), b"", bytes)
+    serve_request(call.served)
+    await Deadline().around(call, work)
+
+
 async def test_work_on_a_silent_database_is_given_up_at_once_and_goes_on_with_it(
     database: Database, payment_database: Clone
 ) -> None:
     """Calls waited until their deadlines: up to ten seconds, in which more and more of them came."""
     session = asyncio.create_task(keep_a_session(database))
-    lock = payment_database.server.data / "postmaster.pid"
-    with frozen_postgres(int(lock.read_text().split()[0])):
+    with frozen(payment_database):
         began = time.monotonic()
         work = [asyncio.create_task(each(database)) for each in (read, write) for _ in range(2 * POOL_SIZE)]
         outcomes = await asyncio.gather(*work, session, return_exceptions=True)
@@ -94,6 +123,64 @@ async def test_work_on_a_silent_database_is_given_up_at_once_and_goes_on_with_it
     await eventually(answers)
     await asyncio.gather(*(each(database) for each in (read, write) for _ in range(2 * POOL_SIZE)))
     assert (database.work_waiting, database.connections_in_use) == (0, 0)
+
+
+async def test_probes_of_a_silent_database_are_no_answers_of_it(database: Database, payment_database: Clone) -> None:
+    """One that came right after connections of work had failed was not made at all, and let work in again."""
+    with frozen(payment_database):
+        work = [asyncio.create_task(read(database)) for _ in range(POOL_SIZE)]  # More connections than there are.
+        await asyncio.wait(work, timeout=REDIAL_SECONDS / 2)
+        probes = [asyncio.create_task(database.ready()) for _ in range(3)]  # One after the other.
+        outcomes = await asyncio.gather(*work, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {DependencyUnavailable}
+        assert not any(await asyncio.gather(*probes))
+        async for _ in paced(1 / REDIAL_SECONDS, 2 * REDIAL_SECONDS):
+            began = time.monotonic()
+            with pytest.raises(DependencyUnavailable):
+                await read(database)
+            assert time.monotonic() - began < PROBE_SECONDS
+
+
+async def test_a_process_that_stood_still_takes_an_answer_for_one(payment_database: Clone) -> None:
+    """One that was frozen while it asked cut all of its connections when it went on."""
+
+    async def stand_still() -> bool:
+        database = Database(payment_database.app_url)
+        assert await database.ready()
+        probe = asyncio.create_task(database.ready())
+        for _ in range(2):
+            await asyncio.wait([probe], timeout=0)  # It has asked.
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            pass
+        answers = await probe
+        await database.close()
+        return answers
+
+    # As in a process of ours: asyncio's own event loop looks for answers before it looks at the clock.
+    assert await asyncio.to_thread(uvloop.run, stand_still())
+
+
+@pytest.mark.parametrize("each", [read, write])
+async def test_a_call_whose_deadline_passes_says_what_it_waited_for(
+    each: Callable[[Database], Awaitable[None]], payment_database: Clone
+) -> None:
+    """It said DEADLINE_EXCEEDED, although nothing but the database had been slow."""
+    database = Database(payment_database.app_url, pool_size=2)
+    await each(database)
+    with frozen(payment_database):
+        began = time.monotonic()
+        statement, dial = (asyncio.create_task(served(lambda: each(database))) for _ in range(2))
+        for waiting in (statement, dial):
+            with pytest.raises(DependencyUnavailable):
+                await waiting
+        assert time.monotonic() - began < POLICY.timeout_seconds
+        others = [asyncio.create_task(each(database)) for _ in range(2)]
+        await asyncio.wait(others, timeout=REDIAL_SECONDS)  # They have taken all places.
+        with pytest.raises(Overloaded):
+            await served(lambda: each(database))
+    await asyncio.gather(*others, return_exceptions=True)
+    await database.close()
 
 
 async def test_a_database_that_answers_work_is_not_silent(database: Database, payment_database: Clone) -> None:

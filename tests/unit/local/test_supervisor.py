@@ -20,7 +20,7 @@ from services.local.supervisor import Stage, Supervisor
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 SERVES = """
@@ -286,6 +286,43 @@ async def test_a_replica_that_keeps_failing_does_not_end_the_others(stage: Works
         await fail_one_after_the_other()
     assert failures.group_contains(ProcessFailed, match=r"ended \d+ times in a row")
     assert live[-1] == ["unix:/payment.sock", "unix:/payment-1.sock"], "the last ones stay known"
+    await supervisor.stop()
+
+
+async def test_a_replica_that_kept_failing_and_is_well_again_does_the_work_of_another(
+    stage: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised, "QUICK_SECONDS", 0.2)
+    supervisor = Supervisor(stage.register, stage.said.append)
+
+    def failed_often(name: str) -> Callable[[], Awaitable[bool]]:
+        async def often() -> bool:
+            return len([text for text in stage.said if f"{name} ended" in text]) > 2 * supervised.MAX_QUICK_FAILURES
+
+        return often
+
+    async def fail_one_after_the_other() -> None:
+        async with asyncio.TaskGroup() as watchers:
+            await supervisor.start(Stage.SERVICES, _replicas(stage), watchers)
+            one, other = supervisor.processes
+            well = other.spec
+            other.spec = replace(well, command=stage.spec("payment-1", "import sys; sys.exit(1)").command)
+            other.kill()
+            await eventually(failed_often("payment-1"))
+            assert other.failing
+            other.spec = well
+
+            async def is_well() -> bool:
+                return not other.failing
+
+            await eventually(is_well)
+            one.spec = replace(one.spec, command=stage.spec("payment", "import sys; sys.exit(2)").command)
+            one.kill()
+            await eventually(failed_often("payment"))
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await fail_one_after_the_other()
     await supervisor.stop()
 
 

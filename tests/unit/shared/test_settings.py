@@ -39,6 +39,11 @@ def test_a_missing_or_weak_setting_is_named_and_not_shown(monkeypatch: pytest.Mo
         ({"rate_limit_scale": 2}, "AZORA_RATE_LIMIT_SCALE must be 1 in production"),
         ({"reflection": True}, "AZORA_REFLECTION must not be enabled in production"),
         ({"redis_url": "redis://:password@valkey:6379/0"}, "AZORA_REDIS_URL must not contain a well-known password"),
+        ({"redis_url": "redis://valkey:6379/0?password=secret"}, "AZORA_REDIS_URL must not contain a well-known"),
+        (
+            {"database_url": "postgresql+asyncpg://postgres/auth?user=auth_app&password=auth_app"},
+            "AZORA_DATABASE_URL must not contain a well-known password",
+        ),
         ({"secret_key": WEAK}, "AZORA_SECRET_KEY must be random in production"),
         ({"previous_secret_keys": f"{SECRET},{WEAK}"}, "AZORA_PREVIOUS_SECRET_KEYS must be random in production"),
         ({"database_url": "postgresql+asyncpg://auth_app:auth_app@db/auth"}, "AZORA_DATABASE_URL must not contain a"),
