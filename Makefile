@@ -72,13 +72,14 @@ test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short
 	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(ARGS)
 
 .PHONY: test-tools
-test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway ## Build the Go tools that some tests need, and run those tests
+test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway .tools/kustomize ## Build the Go tools that some tests need, and run those tests
 	$(BIN)/pytest tests/tools $(ARGS)
 
 .tools/grpcurl: MODULE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 .tools/ghz: MODULE = github.com/bojand/ghz/cmd/ghz@v0.121.0
 .tools/protoc-gen-grpc-gateway: MODULE = github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway@v2.33.0
-.tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway:
+.tools/kustomize: MODULE = sigs.k8s.io/kustomize/kustomize/v5@v5.6.0
+.tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway .tools/kustomize:
 	command -v go >/dev/null || { echo "make test-tools needs Go 1.24 or newer, to build $(@F)"; exit 1; }
 	GOBIN="$(CURDIR)/.tools" go install $(MODULE)
 
@@ -98,7 +99,7 @@ lint: .venv/.dev ## Check style, imports, contracts, containers and workflows
 	$(BIN)/buf breaking "$$image#format=binpb" --against protos/released.binpb --config protos/buf.yaml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
-	$(BIN)/yamllint --strict docker-compose.yml .github .yamllint.yaml protos
+	$(BIN)/yamllint --strict docker-compose.yml .github .yamllint.yaml deploy/kubernetes protos
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/zizmor --offline --no-progress --quiet .github/workflows
 	$(BIN)/shellcheck .ci/run deploy/postgres/init.sh
@@ -108,7 +109,7 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, pages of policies, events and settings
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, kustomize base, pages of policies, events and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.compiler
 	$(BIN)/python -m services.cli.settings_page
@@ -120,7 +121,7 @@ release-contract: generate ## Release the current contracts as the baseline for 
 .PHONY: check-generated
 check-generated: .venv/.dev ## Fail if what is committed differs from what the contracts compile to
 	out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT
-	mkdir -p "$$out/generated/azora" "$$out/envoy" "$$out/docs"
+	mkdir -p "$$out/generated/azora" "$$out/envoy" "$$out/deploy/kubernetes" "$$out/docs"
 	$(BIN)/python protos/generate.py "$$out/generated"
 	$(BIN)/python -m services.compiler "$$out"
 	$(BIN)/python -m services.cli.settings_page "$$out"
@@ -132,12 +133,17 @@ bench: .venv/.dev ## Run the benchmarks, with peers in the same run (FULL=1: eve
 	exec $(BIN)/python -m bench $(if $(FULL),--full) $(ARGS)
 
 .PHONY: compose-secrets
-compose-secrets: .venv/.run ## Create the keys, passwords and certificates that docker-compose.yml mounts
+compose-secrets: .venv/.run ## Create the keys and passwords that docker-compose.yml mounts
 	$(BIN)/python -m services.deployment.compose_secrets secrets
 
 .PHONY: compose-envoy
 compose-envoy: .venv/.run ## Compile compose's Envoy bootstrap with the AZORA_* settings of the environment
 	$(BIN)/python -m services.compiler.envoy envoy/compose.local.json
+
+.PHONY: kubernetes-secrets
+kubernetes-secrets: .venv/.run ## Create the keys and passwords of deploy/kubernetes, as Secrets for kubectl apply
+	mkdir -p -m 0700 secrets
+	$(BIN)/python -m services.deployment.kubernetes_secrets secrets/kubernetes.json
 
 .PHONY: format
 format: .venv/.dev ## Format Python and proto files

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 RETRY_AFTER_SECONDS = 1.0
-SHARES = {Priority.LOW: 0.3, Priority.NORMAL: 0.8, Priority.HIGH: 1.0}
+SHARES = {Priority.LOW: 0.2, Priority.NORMAL: 0.8, Priority.HIGH: 1.0}
 """Share of the places that may be taken for a call of this priority to be admitted; CRITICAL ones are, always.
 
 LOW has fewer than the calls of LOW and NORMAL priority that Envoy gives a process together: some are left for NORMAL.

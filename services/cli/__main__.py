@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
     migrate = commands.add_parser("migrate", help="migrate a service's database to its newest revision")
     migrate.add_argument("service", choices=load_contract().owners)
+    migrate.add_argument("--wait", action="store_true", help="only wait until the database is migrated")
     migrate.set_defaults(run=_migrate)
 
     administrators = commands.add_parser("admin", help="create an administrator account, with Auth's settings")
@@ -96,6 +97,11 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_operations(commands)
 
+    _add_certificates(commands)
+    return parser
+
+
+def _add_certificates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     certificates = commands.add_parser(
         "pki", help="create or renew the mesh's certificate authority and certificates in a folder"
     )
@@ -107,7 +113,6 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--keep", action="store_true", help="go on renewing, with a folder for each identity, until ended")
     how.add_argument("--check", action="store_true", help="only check that each identity's folder has a valid pair")
     certificates.set_defaults(run=_pki)
-    return parser
 
 
 def _add_operations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -253,7 +258,7 @@ def _serve(options: argparse.Namespace) -> NoReturn:
 
 
 def _migrate(options: argparse.Namespace) -> NoReturn:
-    _become(options.service, "migrate")
+    _become(options.service, "migrated" if options.wait else "migrate")
 
 
 def _become(service: str, *arguments: str) -> NoReturn:

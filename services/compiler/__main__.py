@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import io
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.compiler.contract import load_contract
-from services.compiler.envoy import compose, discovery_files, write_bootstrap
+from services.compiler.envoy import compose, discovery_files, kubernetes, write_bootstrap
 from services.compiler.envoy.profiles import MOUNTED_PUBLIC_CERTIFICATE
+from services.compiler.envoy.settings import EnvoySettings
 from services.compiler.envoy.typed import readable
 from services.compiler.events import events_page
+from services.compiler.kubernetes import kubernetes_files
+from services.compiler.kubernetes.settings import settings as kubernetes_settings
 from services.compiler.policy_table import policy_table
 from services.compiler.service_config import service_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CHECKOUT = Path(__file__).parents[2]
+GENERATED = "# Compiled from the contract by `make generate`."
 
 
 def compose_discovery_files() -> Mapping[str, str]:
@@ -27,20 +32,49 @@ def compose_discovery_files() -> Mapping[str, str]:
 
 
 def main() -> None:
-    """Write the service config, compose's Envoy bootstrap and the pages of policies and events below a folder."""
+    """Write the service config, the bootstraps of Envoy, the kustomize base, and the pages of policies and events."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("out", type=Path, nargs="?", default=CHECKOUT)
     out: Path = parser.parse_args().out
     contract = load_contract()
-    for folder in ("generated/azora", "envoy/discovery", "docs"):
+    for folder in ("generated/azora", "envoy/discovery", "deploy/kubernetes", "docs"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     config = readable(service_config(contract))
     (out / "generated/azora/service_config.json").write_text(f"{config}\n")
     write_bootstrap(compose(), out / "envoy/compose.json")
+    write_bootstrap(kubernetes(_settings_in_pods()), out / "envoy/kubernetes.json")
     for name, text in compose_discovery_files().items():
         (out / "envoy/discovery" / name).write_text(text)
+    for name, resources in kubernetes_files(contract).items():
+        (out / "deploy/kubernetes" / name).write_text(as_yaml(resources))
     (out / "docs/policies.md").write_text(policy_table(contract))
     (out / "docs/events.md").write_text(events_page(contract))
+
+
+def as_yaml(resources: Sequence[Mapping[str, Any]]) -> str:
+    """Return resources as a file of YAML."""
+    from ruamel.yaml import YAML  # noqa: PLC0415 - what runs in containers has no need of it
+
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 4096  # A wrapped line may end in a space.
+    yaml.representer.ignore_aliases = lambda _value: True
+    yaml.representer.add_representer(str, _text)
+    out = io.StringIO()
+    yaml.dump_all(resources, out)
+    return f"{GENERATED}\n{'' if len(resources) == 1 else '---' + chr(10)}{out.getvalue()}"
+
+
+def _text(representer: Any, value: str) -> Any:
+    """Show a script as its lines."""
+    return representer.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+def _settings_in_pods() -> EnvoySettings:
+    """Return the settings that Envoy's pod compiles its bootstrap with, unless they are changed."""
+    prefix = "AZORA_"
+    given = {name: value for name, value in kubernetes_settings().items() if name.startswith(prefix)}
+    return EnvoySettings.model_validate({name.removeprefix(prefix).lower(): value for name, value in given.items()})
 
 
 if __name__ == "__main__":

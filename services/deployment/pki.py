@@ -92,6 +92,13 @@ def _read_pair(certificate_file: Path, key_file: Path, margin: dt.timedelta = dt
     return (certificate, key) if _left(certificate) > margin else None
 
 
+def identity_names(certificate: Path) -> tuple[list[str], list[str]]:
+    """Return the SPIFFE identities and the DNS names of a certificate."""
+    parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
+    names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier), names.get_values_for_type(x509.DNSName)
+
+
 def is_valid(certificate: Path, key: Path) -> bool:
     """Whether a certificate has this key and has not expired."""
     return _read_pair(certificate, key) is not None

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import asyncpg
 
+from services.deployment.database_roles import grants
 from services.local.account import Account, caller, database_account, naming_account
 from services.local.errors import BinaryMissing, DataOfAnotherVersion, HomeRefused
 from services.local.layout import fingerprint, private_folder, socket_folder
@@ -146,7 +147,7 @@ class Cluster:
                     await connection.execute(f"CREATE DATABASE {service} OWNER {service}_owner")
         for service in services:
             async with self.connection(service) as connection:
-                await connection.execute(grants(service, service))
+                await connection.execute(";".join(grants(service, service)))
 
     async def revision(self, service: str) -> str | None:
         """Return the revision to which the service's database was migrated; None before its first."""
@@ -212,26 +213,6 @@ class Cluster:
             running = command_line(int(lock.read_text().split(maxsplit=1)[0]))
             if running and str(self.data) not in running:
                 lock.unlink()
-
-
-def grants(service: str, database: str) -> str:
-    """Return the SQL, for a superuser in a database, by which the service's run-time role may use what its owner makes.
-
-    It may make nothing itself: neither temporary tables nor large objects.
-    """
-    owner, app = f"{service}_owner", f"{service}_app"
-    return f"""
-        {database_grants(service, database)}
-        REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
-        GRANT USAGE ON SCHEMA public TO {app};
-        ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {app};
-        ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE, SELECT ON SEQUENCES TO {app};
-    """
-
-
-def database_grants(service: str, database: str) -> str:
-    """Return the part of `grants` that a copy of the database does not have, for a superuser in any database."""
-    return f"REVOKE ALL ON DATABASE {database} FROM PUBLIC; GRANT CONNECT ON DATABASE {database} TO {service}_app;"
 
 
 def locate(home: Path, *, durable: bool = True) -> Cluster:

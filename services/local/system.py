@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from services.local.probes import accepts
 from services.local.processes import Command
 from services.local.settings import inherited_environment
 from services.local.supervised import ProcessSpec
+from services.shared.revisions import newest_revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -251,10 +251,3 @@ def _address(listen: str) -> Address:
         return Pipe(listen.removeprefix("unix:"))
     host, _, port = listen.rpartition(":")
     return Tcp(host, int(port))
-
-
-def newest_revision(service: str) -> str:
-    """Return the newest revision of a service's migrations, whose files are named <revision>_<what>.py."""
-    versions = files(f"services.{service}") / "migrations" / "versions"
-    names = (entry.name for entry in versions.iterdir() if entry.name.endswith(".py"))
-    return max(name.partition("_")[0] for name in names)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from alembic import command, op
 from alembic.config import Config
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from services.shared.db import DRIVER_ERRORS
+from services.shared.revisions import newest_revision
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 1.0
 LOCK = 0x617A6F7261
 """Key of the advisory lock ("azora"): replicas that start at once migrate one after another."""
 
@@ -32,6 +41,27 @@ async def upgrade(service: str, url: str, revision: str = "head") -> None:
             await connection.run_sync(_upgrade, service, revision)
     finally:
         await engine.dispose()
+
+
+async def wait_until_migrated(service: str, url: str) -> None:
+    """Wait until the database at `url` has the service's newest revision, or a later one: of a release to come."""
+    newest = newest_revision(service)
+    engine = create_async_engine(url)
+    try:
+        while (found := await _revision(engine)) < newest:
+            logger.info("waiting for migrations", extra={"found": found, "newest": newest})
+            await asyncio.sleep(WAIT_SECONDS)
+    finally:
+        await engine.dispose()
+
+
+async def _revision(engine: AsyncEngine) -> str:
+    """Return the database's revision; empty before its first, and while it does not answer."""
+    try:
+        async with engine.connect() as connection:
+            return str(await connection.scalar(text("SELECT version_num FROM alembic_version")) or "")
+    except (SQLAlchemyError, *DRIVER_ERRORS, OSError):
+        return ""
 
 
 def run_script(script: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from services.shared.reflection import SymbolPool
 from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 
     from google.protobuf.descriptor import ServiceDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
@@ -47,9 +48,12 @@ logger = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=ServerSettings)
 
 READINESS_SECONDS = 1.0
+MAX_PROBES = 16
+"""Maximum number of concurrent calls of probes."""
 MAX_MISSES = 3
 """Checks of readiness that fail in a row until the service is NOT_SERVING."""
 HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
+SERVING = health_pb2.HealthCheckResponse.SERVING
 REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -135,6 +139,8 @@ class Server:
     max_misses: int = MAX_MISSES
     """Checks of readiness that fail in a row until health is NOT_SERVING."""
     _server: aio.Server = field(init=False)
+    _probed: aio.Server | None = field(init=False, default=None)
+    """What answers probes."""
     _misses: int = field(init=False, default=MAX_MISSES)
     """Checks that have failed in a row. It begins as not ready."""
     _background: Background = field(init=False, default_factory=Background)
@@ -166,6 +172,7 @@ class Server:
         await self._check()
         self._listen()
         await self._server.start()
+        await self._serve_probes()
         self._watchers.start("readiness", self._watch_readiness, crashed=partial(self._report, serving=False))
         for work in self.background:
             self._background.start(getattr(work, "__qualname__", repr(work)), work)
@@ -181,6 +188,8 @@ class Server:
             end()
         await self._server.stop(self.settings.grace_seconds)
         await self._background.stop()
+        if self._probed is not None:
+            await self._probed.stop(None)
         for close in self.close:
             await close()
         logger.info("stopped")
@@ -195,10 +204,18 @@ class Server:
         await self.stop()
 
     def _listen(self) -> None:
-        try:
+        with _named(self.settings.listen):
             self._listen_on(self.settings.listen)
-        except RuntimeError as error:
-            raise CannotListenError(f"{self.settings.listen} is in use or not an address of this machine") from error
+
+    async def _serve_probes(self) -> None:
+        """Answer health checks without TLS, where settings ask for it: of the server, and of the bare process."""
+        if self.settings.health_listen:
+            await self.health.set(HEALTH.full_name, SERVING)
+            self._probed = aio.server(options=[("grpc.so_reuseport", 0)], maximum_concurrent_rpcs=MAX_PROBES)
+            health_pb2_grpc.add_HealthServicer_to_server(self.health, self._probed)
+            with _named(self.settings.health_listen):
+                self._probed.add_insecure_port(self.settings.health_listen)
+            await self._probed.start()
 
     def _listen_on(self, address: str) -> None:
         if address.startswith("unix:"):
@@ -246,9 +263,18 @@ class Server:
         await self._report(serving=self._misses < self.max_misses and self._background.healthy)
 
     async def _report(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        status = SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *(registration.descriptor.full_name for registration in self.services)):
             await self.health.set(name, status)
+
+
+@contextmanager
+def _named(address: str) -> Iterator[None]:
+    """Name the address that cannot be listened on. Raises CannotListenError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise CannotListenError(f"{address} is in use or not an address of this machine") from error
 
 
 def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
@@ -290,7 +316,10 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
 
 
 def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]) -> None:
-    """Run `python -m services.<service> [migrate]`: read the settings, then serve until SIGTERM, or migrate."""
+    """Run `python -m services.<service> [migrate | migrated]` with the settings of the environment.
+
+    It serves until SIGTERM, migrates the database, or waits until it is migrated.
+    """
     try:
         settings = load(kind)
     except SettingsError as error:
@@ -304,6 +333,10 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
         from services.shared.migrations import migrate  # noqa: PLC0415 - Alembic is of no use to a server
 
         migrate(service, owner.get_secret_value())
+    elif sys.argv[1:] == ["migrated"]:
+        from services.shared.migrations import wait_until_migrated  # noqa: PLC0415 - see above
+
+        asyncio.run(wait_until_migrated(service, settings.database_url.get_secret_value()))  # type: ignore[attr-defined]
     else:
         try:
             uvloop.run(_serve(build, settings))

@@ -72,6 +72,9 @@ class ServerSettings(DeploymentSettings):
 
     listen: str
     """Listen address of the gRPC server: `unix:/run/azora/auth.sock`, or `0.0.0.0:50051` with mutual TLS."""
+    health_listen: str = ""
+    """Listen address of health checks without TLS, for the probes of Kubernetes: `0.0.0.0:50052`. Nothing else is
+    served there. The service `grpc.health.v1.Health` is SERVING for as long as the process runs. Off if unset."""
     tls_certificate: Path | None = None
     """Path of the mesh certificate (PEM), which carries the SPIFFE identity."""
     tls_key: Path | None = None

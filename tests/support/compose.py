@@ -66,16 +66,23 @@ def mounted(container: str, kind: str) -> dict[str, str]:
 def volumes(container: str) -> dict[str, str]:
     """Return where a container has its volumes, by their names and the folders within: pki/identities/auth."""
     entries = containers()[container].get("volumes", [])
-    return dict(entry.split(":")[:2] if isinstance(entry, str) else _mount(entry) for entry in entries)
+    return dict(map(_mount, entries))
 
 
-def _mount(entry: Mapping[str, Any]) -> tuple[str, str]:
+def _mount(entry: str | Mapping[str, Any]) -> tuple[str, str]:
+    if isinstance(entry, str):
+        source, target = entry.split(":")[:2]
+        return source, target
     return f"{entry['source']}/{entry['volume']['subpath']}", entry["target"]
 
 
 def settings_of(container: str) -> type[ServerSettings]:
     """Return the settings class of the service that a container of ours runs."""
-    service = containers()[container]["command"][1]
+    return settings_class(containers()[container]["command"][1])
+
+
+def settings_class(service: str) -> type[ServerSettings]:
+    """Return the settings class of a service."""
     module = importlib.import_module(f"services.{service}.settings")
     kind: type[ServerSettings] = getattr(module, f"{service.capitalize()}Settings")
     return kind

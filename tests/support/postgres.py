@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
+from services.deployment.database_roles import database_grants, grants
 from services.local import postgres
 from services.shared.ids import new_id
 from services.shared.migrations import upgrade
@@ -73,10 +74,10 @@ class Databases:
             )
             try:
                 if template == service:  # What is granted inside of it was copied.
-                    await connection.execute(postgres.database_grants(service, name))
+                    await connection.execute(";".join(database_grants(service, name)))
                 else:
                     async with self.server.connection(name) as inside:
-                        await inside.execute(postgres.grants(service, name))
+                        await inside.execute(";".join(grants(service, name)))
                 urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
                 yield Clone(name, self.server, *urls)
             finally:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.kubernetes import VERSIONS, documents, resources, validate
+from tests.support.services import SERVED
+
 if TYPE_CHECKING:
     from tests.support.system import LocalSystem
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".tools"
+IMAGE = {"name": "azora", "newName": "example/azora", "newTag": "1.2.3"}
 STUDENT = {"email": "student@azora.world", "password": "Student@2024!"}
 
 
@@ -82,3 +88,19 @@ def test_grpc_gateway_takes_the_contracts_as_they_are(tmp_path: Path) -> None:
 
 def _files() -> list[str]:
     return [str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos").rglob("*.proto")]
+
+
+def test_kustomize_builds_the_base(tmp_path: Path) -> None:
+    built = run(TOOLS / "kustomize", "build", ROOT / "deploy/kubernetes")
+    assert built.returncode == 0, built.stderr
+    found = list(documents(built.stdout))
+    for resource in found:
+        validate(resource, VERSIONS[-1])
+    (settings,) = [resource for resource in found if resource["kind"] == "ConfigMap"]
+    assert len(found) == len(resources()) + 1
+    used = re.findall(r"configMapRef:\n +name: (.*)", built.stdout)
+    assert set(used) == {settings["metadata"]["name"]}, "changed settings roll the pods"
+    overlay = {"resources": [os.path.relpath(ROOT / "deploy/kubernetes", tmp_path)], "images": [IMAGE]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(overlay))
+    images = re.findall(r"image: (.*)", run(TOOLS / "kustomize", "build", tmp_path).stdout)
+    assert images.count("example/azora:1.2.3") == len([image for image in images if "azora" in image]) > len(SERVED)

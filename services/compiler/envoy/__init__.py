@@ -15,6 +15,7 @@ from services.compiler.envoy.profiles import (
     ProfileError,
     Tcp,
     compose,
+    kubernetes,
     local,
     socket_path,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "compose",
     "discovery_files",
     "endpoints",
+    "kubernetes",
     "local",
     "socket_path",
     "write_bootstrap",

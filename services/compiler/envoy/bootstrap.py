@@ -27,7 +27,7 @@ def compile_bootstrap(profile: Profile, contract: Contract | None = None) -> Jso
     return {
         "node": {"id": "azora-gateway", "cluster": "azora"},
         "admin": {
-            "address": listening(profile.admin),
+            "address": listening(profile.admin_address),
             "allow_paths": [{"prefix": path} for path in ADMIN_PATHS],
         },
         "overload_manager": overload_manager(profile),

@@ -203,8 +203,7 @@ def _found(replicas: tuple[Address, ...]) -> Json:
     dns = typed(
         "envoy.extensions.clusters.dns.v3.DnsCluster",
         dns_lookup_family="V4_ONLY",  # Or "localhost" is ::1, where nobody listens.
-        dns_refresh_rate="5s",
-        respect_dns_ttl=True,
+        dns_refresh_rate="5s",  # Whatever the answer's time to live: Docker says ten minutes.
     )
     return {"cluster_type": {"name": "envoy.clusters.dns", "typed_config": dns}}
 

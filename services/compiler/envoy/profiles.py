@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -113,6 +113,8 @@ class Profile:
     """The `iss` of access tokens."""
     audience: str = "azora"
     """The `aud` of access tokens."""
+    admin_port: int = 0
+    """Port of the admin interface on the loopback interface, of a pod's own; without one it is a private socket."""
     log: bool = True
     """Whether Envoy writes an access log, as JSON lines on standard output."""
     max_heap_bytes: int = 256 * 1024 * 1024
@@ -133,8 +135,13 @@ class Profile:
 
     @property
     def admin(self) -> Pipe:
-        """Envoy's admin interface."""
+        """Envoy's admin interface, unless it has a port."""
         return Pipe(f"{self.runtime}/admin.sock")
+
+    @property
+    def admin_address(self) -> Address:
+        """Where Envoy's admin interface listens."""
+        return Tcp("127.0.0.1", self.admin_port) if self.admin_port else self.admin
 
     @property
     def jwks(self) -> Pipe:
@@ -206,6 +213,12 @@ def local(settings: LocalSettings) -> Profile:
 IDENTITY = "/run/pki"
 """Where a container has its certificate, its key and the authority of the mesh."""
 MOUNTED_PUBLIC_CERTIFICATE = Certificate("/run/public/tls.crt", "/run/public/tls.key")
+CONFIGURATION = "/etc/envoy"
+"""Where Envoy's container has its configuration."""
+PUBLIC_PORT, MESH_PORT, GRPC_PORT, PAGES_PORT = 8080, 9443, 50051, 8081
+"""Ports of containers: Envoy's two listeners, every gRPC server, the gateway's HTTP app."""
+ADMIN_PORT = 9901
+"""Port of Envoy's admin interface within its pod."""
 
 
 def compose(settings: EnvoySettings | None = None) -> Profile:
@@ -213,26 +226,35 @@ def compose(settings: EnvoySettings | None = None) -> Profile:
 
     Without settings it is the committed one, of the defaults: the gateway itself refuses reflection in production.
     """
+    return _containers(settings)
+
+
+def kubernetes(settings: EnvoySettings) -> Profile:
+    """Return the profile of deploy/kubernetes: that of compose, and an admin interface that a pod's hook can reach."""
+    return replace(_containers(settings), plain_health=False, admin_port=ADMIN_PORT)
+
+
+def _containers(settings: EnvoySettings | None) -> Profile:
     services: dict[str, tuple[Address, ...]] = {
-        name: (Tcp(name, 50051),) for name in (*load_contract().owners, GATEWAY)
+        name: (Tcp(name, GRPC_PORT),) for name in (*load_contract().owners, GATEWAY)
     }
     return Profile(
-        public=Tcp("0.0.0.0", 8080),  # noqa: S104 - a container's port; compose decides who reaches it
-        mesh=Tcp("0.0.0.0", 9443),  # noqa: S104
+        public=Tcp("0.0.0.0", PUBLIC_PORT),  # noqa: S104 - a container's port; its network decides who reaches it
+        mesh=Tcp("0.0.0.0", MESH_PORT),  # noqa: S104
         runtime="/tmp",  # noqa: S108 - the container's own, and the one folder that its user may write
-        upstreams=services | {GATEWAY_HTTP: (Tcp(GATEWAY, 8081),)},
-        discovery="/etc/envoy/discovery",
+        upstreams=services | {GATEWAY_HTTP: (Tcp(GATEWAY, PAGES_PORT),)},
+        discovery=f"{CONFIGURATION}/discovery",
         certificate=Certificate(f"{IDENTITY}/tls.crt", f"{IDENTITY}/tls.key"),
         authority=f"{IDENTITY}/ca.crt",
         plain_health=True,
-        descriptors="/etc/envoy/descriptors.binpb",
+        descriptors=f"{CONFIGURATION}/descriptors.binpb",
         reflection=True if settings is None else settings.development,
         **({} if settings is None else _chosen(settings)),
     )
 
 
 def _chosen(settings: EnvoySettings) -> dict[str, Any]:
-    """Return the fields of compose's profile that are settings."""
+    """Return the fields of a container's profile that are settings."""
     tls = settings.public_certificate_dir is not None
     return {
         "public_certificate": MOUNTED_PUBLIC_CERTIFICATE if tls else None,

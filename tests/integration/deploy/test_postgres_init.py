@@ -1,4 +1,4 @@
-"""The script that prepares Compose's PostgreSQL, run for real: the same roles and rights as the local system gives."""
+"""What prepares the PostgreSQL of Compose and Kubernetes, run for real: the same rights as locally."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from services.deployment.compose_secrets import make_secrets
 from services.local.postgres import PORT, Cluster, running
 from tests.support.compose import ROOT, containers, mounted
+from tests.support.kubernetes import of_kind
 from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
@@ -66,6 +67,33 @@ async def rights(cluster: Cluster) -> list[tuple[str, ...]]:
         async with cluster.connection(service) as connection:
             found += await ask(connection, RIGHTS_WITHIN)
     return found
+
+
+async def run_bootstrap(cluster: Cluster) -> None:
+    """Do what CloudNativePG does with an empty cluster, here for all services in one."""
+    for found in of_kind("Cluster").values():
+        init, (managed,) = found["spec"]["bootstrap"]["initdb"], found["spec"]["managed"]["roles"]
+        async with cluster.connection("postgres") as connection:
+            await connection.execute(f"CREATE ROLE {init['owner']} LOGIN")
+            await connection.execute(f"CREATE DATABASE {init['database']} OWNER {init['owner']}")
+            for statement in init["postInitSQL"]:
+                await connection.execute(statement)
+            await connection.execute(f"ALTER ROLE {managed['name']} LOGIN")
+        async with cluster.connection(init["database"]) as connection:
+            for statement in init["postInitApplicationSQL"]:
+                await connection.execute(statement)
+
+
+async def test_kubernetes_gives_what_the_local_system_gives() -> None:
+    with tempfile.TemporaryDirectory(prefix="azt", dir="/tmp") as name:
+        folders = [Path(name) / kind for kind in ("kubernetes", "local")]
+        for folder in folders:
+            folder.mkdir()
+        async with running(folders[0]) as cluster:
+            await run_bootstrap(cluster)
+            by_operator = await rights(cluster)
+        async with running(folders[1], SERVICES) as cluster:
+            assert by_operator == await rights(cluster)
 
 
 async def test_the_script_gives_what_the_local_system_gives() -> None:

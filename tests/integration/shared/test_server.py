@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.shared import background, server
-from services.shared.server import Health, Server
+from services.shared.policy import METRICS
+from services.shared.server import CannotListenError, Health, Server
 from services.shared.settings import Environment, ServerSettings
+from tests.support.ports import free_port
 from tests.support.serving import Signer, channel_to, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from grpc import aio
 
     from services.shared.policy import MethodPolicy
 
@@ -111,3 +113,58 @@ async def test_one_check_that_fails_is_no_failure_and_one_that_succeeds_is_the_e
         await running.stop()
     expected = [False, True, True, True, True, True, True, False, False, True]
     assert [status == SERVING for status in health.published[: len(answers)]] == expected
+
+
+async def test_probes_are_answered_without_tls_and_nothing_else_is() -> None:
+    """Alive is a process that answers; ready is one that can work."""
+    signer, limiter, works = Signer(), Limiter(scale=1, redis_url=""), True
+
+    async def ready() -> bool:
+        return works
+
+    async with short_folder() as folder:
+        probes = f"127.0.0.1:{free_port()}"
+        settings = ServerSettings(
+            listen=f"unix:{folder}/s", health_listen=probes, env=Environment.DEVELOPMENT, drain_seconds=0
+        )
+        chained = partial(chain, verifier=signer.verifier(), limiter=limiter)
+        running = Server(settings, chained, [], ready, close=[limiter.close], metrics=_no_metrics, max_misses=1)
+        await running.start()
+        try:
+            async with channel_to(probes) as channel:
+                stub: Any = health_pb2_grpc.HealthStub(channel)
+
+                async def probed(service: str) -> Any:
+                    return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
+
+                async def is_not_ready() -> bool:
+                    return bool(await probed("") == NOT_SERVING)
+
+                assert await probed("") == SERVING
+                works = False
+                await eventually(is_not_ready)
+                assert await probed("grpc.health.v1.Health") == SERVING
+                with pytest.raises(aio.AioRpcError) as refused:
+                    await channel.unary_unary(METRICS)(b"")  # type: ignore[arg-type]
+                assert refused.value.code() == StatusCode.UNIMPLEMENTED
+        finally:
+            await running.stop()
+
+
+async def test_a_taken_address_of_probes_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with short_folder() as folder:
+            settings = ServerSettings(listen=f"unix:{folder}/s", health_listen=address, env=Environment.DEVELOPMENT)
+            with pytest.raises(CannotListenError, match=address):
+                await Server(
+                    settings, partial(chain, verifier=Signer().verifier(), limiter=Limiter()), [], _yes
+                ).start()
+
+
+async def _no_metrics() -> bytes:
+    return b""
+
+
+async def _yes() -> bool:
+    return True

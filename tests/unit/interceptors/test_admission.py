@@ -135,13 +135,14 @@ async def test_the_health_of_an_unknown_service_is_refused_with_a_reason(caplog:
 
 async def test_browsing_is_refused_before_money_and_money_before_signing_out() -> None:
     admission = Admission(PLACES)
-    async with served(admission, PROFILE, int(SHARES[Priority.LOW] * PLACES)):
+    low, normal = (int(SHARES[priority] * PLACES) for priority in (Priority.LOW, Priority.NORMAL))
+    async with served(admission, PROFILE, low):
         assert await refused(admission, BROWSE)
         assert not await refused(admission, REFRESH)
-        async with served(admission, PAY, 2):
+        async with served(admission, PAY, normal - low):
             assert await refused(admission, PROFILE)
             assert not await refused(admission, PAY)
-            async with served(admission, PAY, 2):
+            async with served(admission, PAY, PLACES - normal):
                 assert await refused(admission, PAY)
                 assert not await refused(admission, LOGOUT)
     assert not await refused(admission, BROWSE)

@@ -1,0 +1,136 @@
+"""A service: its deployment, the job that migrates its database, and who may reach it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.compiler.contract import ENVOY, GATEWAY
+from services.compiler.envoy.profiles import GRPC_PORT, MESH_PORT
+from services.compiler.kubernetes import database
+from services.compiler.kubernetes.counters import COUNTERS
+from services.compiler.kubernetes.resources import (
+    COMPONENT,
+    IMAGE,
+    TMP,
+    Json,
+    Pod,
+    account,
+    deployment,
+    from_,
+    identity,
+    memory,
+    network,
+    probes,
+    resource,
+    scaled,
+    service,
+    tcp,
+    to,
+)
+from services.compiler.kubernetes.settings import COUNTERS_PORT, DATABASE_AUTHORITY, PROBE_PORT, SECRETS
+
+if TYPE_CHECKING:
+    from services.compiler.contract import Contract
+
+NOT_PUBLIC = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 224.0.0.0/4"
+PUBLIC_NETWORKS = [
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": NOT_PUBLIC.split()}},
+    {"ipBlock": {"cidr": "2000::/3"}},
+]
+FINISHED_SECONDS = 600
+"""Time after which a finished migration is removed, so that that of the next release can be applied."""
+
+
+def resources(contract: Contract, name: str) -> list[Json]:
+    """Return all resources of a service but its database."""
+    pod = _pod(name)
+    egress = [
+        to(ENVOY, ports=[MESH_PORT]),
+        database.reached(name),
+        to(COUNTERS, ports=[COUNTERS_PORT]),
+    ]
+    if _sends_webhooks(contract, name):
+        egress.append({"to": PUBLIC_NETWORKS, "ports": tcp(443)})
+    return [
+        account(name),
+        # All pods by name, ready or not: Envoy asks each for its health, and learns sooner than Kubernetes does.
+        service(name, {"grpc": (GRPC_PORT, GRPC_PORT)}, clusterIP="None", publishNotReadyAddresses=True),
+        deployment(pod),
+        *scaled(name),
+        network(name, ingress=[from_(ENVOY, GATEWAY, ports=[GRPC_PORT])], egress=egress),
+        _migration(name),
+        network(migration(name), ingress=[], egress=[database.reached(name)]),
+    ]
+
+
+def migration(service: str) -> str:
+    """Return the name of the job that migrates a service's database."""
+    return f"migrate-{service}"
+
+
+def _sends_webhooks(contract: Contract, name: str) -> bool:
+    """Whether a service calls addresses outside: it serves webhooks."""
+    return any(contract.owner(each) == name and each.name == "WebhookService" for each in contract.declared)
+
+
+def _pod(name: str) -> Pod:
+    volume, mount = identity(name)
+    settings = {"name": "settings", "secret": {"secretName": f"{name}-settings", "defaultMode": 0o440}}
+    environment = _environment()
+    mounts = [*environment["volumeMounts"], TMP]
+    return Pod(
+        name,
+        {
+            **environment,
+            "args": ["serve", name],
+            "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "probes", "containerPort": PROBE_PORT}],
+            **probes(),
+            "resources": memory("256Mi", "384Mi", "250m", "1"),
+            "volumeMounts": [*mounts, mount],
+        },
+        before=[
+            {
+                **environment,
+                "name": "migrated",  # What the job has to do first; the release before serves meanwhile.
+                "args": ["migrate", name, "--wait"],
+                "resources": memory("128Mi", "256Mi", "50m", "1"),
+                "volumeMounts": mounts,
+            }
+        ],
+        volumes=[settings, database.authority(name), volume],
+    )
+
+
+def _migration(name: str) -> Json:
+    """Return the job that migrates the service's database as its owner."""
+    sources = [{"secret": {"name": secret}} for secret in (f"{name}-settings", f"{name}-migration")]
+    settings = {"name": "settings", "projected": {"sources": sources, "defaultMode": 0o440}}
+    environment = _environment()
+    pod = Pod(
+        migration(name),
+        {
+            **environment,
+            "args": ["migrate", name],
+            "resources": memory("128Mi", "256Mi", "50m", "1"),
+            "volumeMounts": [*environment["volumeMounts"], TMP],
+        },
+        volumes=[settings, database.authority(name)],
+        account=name,
+        restarts="OnFailure",
+    )
+    spec = {"backoffLimit": 20, "ttlSecondsAfterFinished": FINISHED_SECONDS, "template": pod.template()}
+    job = resource("batch/v1", "Job", migration(name), spec=spec)
+    job["metadata"]["labels"] |= {COMPONENT: "migration"}
+    return job
+
+
+def _environment() -> Json:
+    return {
+        "image": IMAGE,
+        "envFrom": [{"configMapRef": {"name": "azora"}}],
+        "env": [{"name": "AZORA_SECRETS_DIR", "value": SECRETS}],
+        "volumeMounts": [
+            {"name": "settings", "mountPath": SECRETS, "readOnly": True},
+            {"name": "database-authority", "mountPath": DATABASE_AUTHORITY, "readOnly": True},
+        ],
+    }
