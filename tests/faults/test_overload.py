@@ -180,7 +180,7 @@ async def refusals(system: LocalSystem, method: str) -> tuple[float, float]:
 def second_attempts(system: LocalSystem, method: str) -> float:
     """Return the share of the method's calls that Envoy, by its log, has tried more than once."""
     lines = (system.home / "logs" / "envoy.log").read_text().splitlines()
-    attempts = [json.loads(line).get("attempts", 0) for line in lines if f"/{method}" in line]
+    attempts: list[int] = [json.loads(line).get("attempts", 0) for line in lines if f"/{method}" in line]
     return sum(count > 1 for count in attempts) / len(attempts)
 
 

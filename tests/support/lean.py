@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,10 +38,11 @@ def encoded(path: str, body: bytes, headers: Mapping[str, str] | None = None) ->
 
 
 class LeanClient:
-    """Connections, each of which waits for one answer at a time."""
+    """Connections, each of which waits for one answer at a time; a request that finds none free waits for one."""
 
     def __init__(self) -> None:
-        self._idle: list[_Connection] = []
+        self.idle: list[_Connection] = []
+        self.waiting: deque[tuple[bytes, asyncio.Future[Answer]]] = deque()
 
     @classmethod
     @asynccontextmanager
@@ -48,7 +50,7 @@ class LeanClient:
         """Open so many connections to a port of this machine."""
         client, loop = cls(), asyncio.get_running_loop()
         opened = [
-            (await loop.create_connection(lambda: _Connection(client._idle), "127.0.0.1", port))[0]
+            (await loop.create_connection(lambda: _Connection(client), "127.0.0.1", port))[0]
             for _ in range(connections)
         ]
         # The edge closes connections on which nothing was asked within seconds.
@@ -60,13 +62,18 @@ class LeanClient:
                 transport.close()
 
     def send(self, request: bytes) -> asyncio.Future[Answer]:
-        """Send a request. Raises IndexError where every connection waits for an answer."""
-        return self._idle.pop().send(request)
+        """Send a request."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        if self.idle:
+            self.idle.pop().send(request, answer)
+        else:
+            self.waiting.append((request, answer))
+        return answer
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, idle: list[_Connection]) -> None:
-        self._idle = idle
+    def __init__(self, client: LeanClient) -> None:
+        self._client = client
         self._received = b""
         self._sent_at = 0.0
         self._answer: asyncio.Future[Answer]
@@ -74,27 +81,26 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._idle.append(self)
+        self._client.idle.append(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self in self._idle:
-            self._idle.remove(self)
-        else:
+        if self in self._client.idle:
+            self._client.idle.remove(self)
+        elif not self._answer.done():
             self._answer.set_exception(error or ConnectionResetError("closed before the answer"))
 
-    def send(self, request: bytes) -> asyncio.Future[Answer]:
-        self._answer = asyncio.get_running_loop().create_future()
+    def send(self, request: bytes, answer: asyncio.Future[Answer]) -> None:
+        self._answer = answer
         self._sent_at = time.perf_counter()
         self._transport.write(request)
-        return self._answer
 
     def data_received(self, data: bytes) -> None:
         received = self._received = self._received + data
         headers, found, body = received.partition(END_OF_HEADERS)
-        if not found:
-            return
-        length = headers.partition(LENGTH)[2].partition(b"\r\n")[0]
-        if len(body) == int(length):
+        if found and len(body) == int(headers.partition(LENGTH)[2].partition(b"\r\n")[0]):
             self._received = b""
-            self._idle.append(self)
             self._answer.set_result(Answer(int(received[STATUS]), time.perf_counter() - self._sent_at, received))
+            if self._client.waiting:
+                self.send(*self._client.waiting.popleft())
+            else:
+                self._client.idle.append(self)

@@ -112,6 +112,8 @@ class SteadyLoad:
         self._payers: list[Payer] = []
         self._course_id = ""
         self._paid: Counter[str] = Counter()
+        self._unanswered: dict[str, Payer] = {}
+        """Payments by key of which it is not known whether they were made."""
 
     async def prepare(self) -> None:
         """Register people and fund their wallets."""
@@ -131,6 +133,7 @@ class SteadyLoad:
         """Return the load of the same people through channels that retry."""
         other = SteadyLoad(system, self._http, retries=True)
         other._payers, other._course_id, other._paid = self._payers, self._course_id, self._paid
+        other._unanswered = self._unanswered
         return other
 
     async def close(self) -> None:
@@ -158,7 +161,12 @@ class SteadyLoad:
             await asyncio.gather(*calls, calling, return_exceptions=True)
 
     async def paid_once(self) -> bool:
-        """Whether each payer's balance is what their payments left: none was lost, none was made twice."""
+        """Whether each payer's balance is what their payments left: none was lost, none was made twice.
+
+        Those that failed may have been made, on a machine too busy to answer in time; their keys tell.
+        """
+        for key, payer in tuple(self._unanswered.items()):
+            await self._pay(self._channels[0], payer, key)
         return all([await self._balance(payer) == FUNDS_MINOR - self._paid[payer.user_id] for payer in self._payers])
 
     async def _balance(self, payer: Payer) -> int:
@@ -197,8 +205,10 @@ class SteadyLoad:
         request = payment_service_pb2.CreatePaymentRequest(
             type=payment_pb2.PAYMENT_TYPE_DONATION, amount=amount, request_id=key
         )
+        self._unanswered[key] = payer
         await stub.CreatePayment(request, metadata=payer.metadata, timeout=DEADLINE_SECONDS)
-        self._paid[payer.user_id] += 1
+        if self._unanswered.pop(key, None):
+            self._paid[payer.user_id] += 1
 
     async def _wallet(self, channel: aio.Channel, payer: Payer, _key: str) -> None:
         stub: Any = wallet_service_pb2_grpc.WalletServiceStub(channel)

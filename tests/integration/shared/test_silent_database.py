@@ -25,7 +25,7 @@ from tests.support.serving import short_folder
 from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -163,7 +163,7 @@ async def test_a_process_that_stood_still_takes_an_answer_for_one(payment_databa
 
 @pytest.mark.parametrize("each", [read, write])
 async def test_a_call_whose_deadline_passes_says_what_it_waited_for(
-    each: Callable[[Database], Awaitable[None]], payment_database: Clone
+    each: Callable[[Database], Coroutine[Any, Any, None]], payment_database: Clone
 ) -> None:
     """It said DEADLINE_EXCEEDED, although nothing but the database had been slow."""
     database = Database(payment_database.app_url, pool_size=2)
