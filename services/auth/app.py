@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from services.auth.accounts import convert
 from services.auth.accounts.model import UserRegistered
 from services.auth.accounts.operations import AccountOperations
-from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
 from services.auth.passwords.operations import PasswordOperations
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
+from services.auth.sign_in.operations import SignInOperations
+from services.auth.sign_in.servicer import AuthServicer
 from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
 from services.auth.tokens.store import SigningKeyStore
@@ -37,6 +38,7 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    sign_in: SignInOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -64,8 +66,12 @@ def assemble(settings: AuthSettings) -> Container:
     passwords = PasswordOperations(settings.bcrypt_cost)
     outbox = Outbox("auth", {UserRegistered: convert.user_registered})
     accounts = AccountOperations(
+        database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
+    )
+    sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
+        accounts=accounts,
         passwords=passwords,
         sessions=SessionOperations(
             store=SessionStore(),
@@ -74,16 +80,15 @@ def assemble(settings: AuthSettings) -> Container:
             lifetime=timedelta(days=settings.session_days),
         ),
         tokens=tokens,
-        outbox=outbox,
     )
-    return Container(infrastructure, passwords, tokens, accounts, outbox)
+    return Container(infrastructure, passwords, tokens, accounts, sign_in, outbox)
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
-        AuthServicer(container.accounts),
+        AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
         outbox=container.outbox,
         send=send,
