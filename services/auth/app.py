@@ -12,6 +12,8 @@ from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.revocations.operations import RevocationOperations
+from services.auth.revocations.store import RevocationStore
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
 from services.auth.sign_in.operations import SignInOperations
@@ -38,6 +40,7 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    revocations: RevocationOperations
     sign_in: SignInOperations
     outbox: Outbox
 
@@ -68,6 +71,9 @@ def assemble(settings: AuthSettings) -> Container:
     accounts = AccountOperations(
         database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
     )
+    revocations = RevocationOperations(
+        database=infrastructure.database, store=RevocationStore(), pages=infrastructure.pages
+    )
     sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
@@ -75,13 +81,15 @@ def assemble(settings: AuthSettings) -> Container:
         passwords=passwords,
         sessions=SessionOperations(
             store=SessionStore(),
+            revocations=revocations,
             encryption=Encryption(settings.derive_keys("refresh-token-families")),
             idle=timedelta(days=settings.session_idle_days),
             lifetime=timedelta(days=settings.session_days),
         ),
+        revocations=revocations,
         tokens=tokens,
     )
-    return Container(infrastructure, passwords, tokens, accounts, sign_in, outbox)
+    return Container(infrastructure, passwords, tokens, accounts, revocations, sign_in, outbox)
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
