@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 from services.auth.accounts import convert
 from services.auth.accounts.model import UserRegistered
 from services.auth.accounts.operations import AccountOperations
-from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.revocations.internal_servicer import InternalServicer
+from services.auth.revocations.operations import RevocationOperations
+from services.auth.revocations.store import RevocationStore
+from services.auth.revocations.store import retention as revocation_retention
 from services.auth.sessions.operations import SessionOperations
+from services.auth.sessions.servicer import SessionServicer
 from services.auth.sessions.store import SessionStore
+from services.auth.sessions.store import retentions as session_retentions
+from services.auth.sign_in.operations import SignInOperations
+from services.auth.sign_in.servicer import AuthServicer
 from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
 from services.auth.tokens.store import SigningKeyStore
@@ -37,6 +44,9 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    revocations: RevocationOperations
+    sessions: SessionOperations
+    sign_in: SignInOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -64,30 +74,45 @@ def assemble(settings: AuthSettings) -> Container:
     passwords = PasswordOperations(settings.bcrypt_cost)
     outbox = Outbox("auth", {UserRegistered: convert.user_registered})
     accounts = AccountOperations(
+        database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
+    )
+    revocations = RevocationOperations(
+        database=infrastructure.database, store=RevocationStore(), pages=infrastructure.pages
+    )
+    sessions = SessionOperations(
+        database=infrastructure.database,
+        store=SessionStore(),
+        pages=infrastructure.pages,
+        revocations=revocations,
+        encryption=Encryption(settings.derive_keys("refresh-token-families")),
+        idle=timedelta(days=settings.session_idle_days),
+        lifetime=timedelta(days=settings.session_days),
+    )
+    sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
+        accounts=accounts,
         passwords=passwords,
-        sessions=SessionOperations(
-            store=SessionStore(),
-            encryption=Encryption(settings.derive_keys("refresh-token-families")),
-            idle=timedelta(days=settings.session_idle_days),
-            lifetime=timedelta(days=settings.session_days),
-        ),
+        sessions=sessions,
+        revocations=revocations,
         tokens=tokens,
-        outbox=outbox,
     )
-    return Container(infrastructure, passwords, tokens, accounts, outbox)
+    return Container(infrastructure, passwords, tokens, accounts, revocations, sessions, sign_in, outbox)
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
-        AuthServicer(container.accounts),
+        AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
+        SessionServicer(container.sessions),
+        InternalServicer(container.revocations),
+        retentions=[revocation_retention(), *session_retentions()],
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys),
+        revocations=container.revocations,
         ready=container.ready,
         close=[container.passwords.close],
     )
