@@ -10,7 +10,17 @@ from services.auth.accounts import convert
 from services.auth.accounts.model import UserRegistered
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
+from services.auth.confirmations.operations import ConfirmationOperations
+from services.auth.devices.operations import DeviceOperations
+from services.auth.devices.servicer import DeviceServicer
+from services.auth.devices.store import DeviceStore
 from services.auth.errors import CredentialsInvalid
+from services.auth.factors.operations import ChallengeOperations, FactorOperations
+from services.auth.factors.store import ChallengeStore, FactorStore
+from services.auth.failures.operations import FailureOperations
+from services.auth.failures.store import FailureStore
+from services.auth.mfa.operations import MfaOperations
+from services.auth.mfa.servicer import MfaServicer
 from services.auth.passwords.operations import PasswordOperations
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
@@ -22,6 +32,7 @@ from services.auth.tokens.store import SigningKeyStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
+from services.shared.retention import Retention
 from services.shared.tokens import RemoteKeys
 
 if TYPE_CHECKING:
@@ -39,6 +50,8 @@ class Container:
     tokens: TokenOperations
     accounts: AccountOperations
     sign_in: SignInOperations
+    devices: DeviceOperations
+    mfa: MfaOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -64,6 +77,18 @@ def assemble(settings: AuthSettings) -> Container:
         lifetime_seconds=settings.access_token_seconds,
     )
     passwords = PasswordOperations(settings.bcrypt_cost)
+    failures = FailureOperations(
+        database=infrastructure.database,
+        store=FailureStore(),
+        key=settings.derive_key("failed-attempts"),
+        limits=settings.failure_limits(),
+    )
+    factors = FactorOperations(
+        store=FactorStore(),
+        encryption=Encryption(settings.derive_keys("totp-secrets")),
+        recovery_keys=settings.derive_keys("recovery-codes"),
+    )
+    devices = DeviceOperations(database=infrastructure.database, store=DeviceStore(), pages=infrastructure.pages)
     outbox = Outbox("auth", {UserRegistered: convert.user_registered})
     accounts = AccountOperations(
         database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
@@ -80,8 +105,24 @@ def assemble(settings: AuthSettings) -> Container:
             lifetime=timedelta(days=settings.session_days),
         ),
         tokens=tokens,
+        failures=failures,
+        devices=devices,
+        factors=factors,
+        challenges=ChallengeOperations(store=ChallengeStore()),
     )
-    return Container(infrastructure, passwords, tokens, accounts, sign_in, outbox)
+    mfa = MfaOperations(
+        database=infrastructure.database,
+        factors=factors,
+        confirmations=ConfirmationOperations(
+            database=infrastructure.database,
+            accounts=AccountStore(),
+            passwords=passwords,
+            failures=failures,
+            factors=factors,
+        ),
+        failures=failures,
+    )
+    return Container(infrastructure, passwords, tokens, accounts, sign_in, devices, mfa, outbox)
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
@@ -90,6 +131,13 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     return container.infrastructure.server(
         AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
+        DeviceServicer(container.devices),
+        MfaServicer(container.mfa, container.sign_in),
+        retentions=[
+            Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
+            Retention("failed_attempts", "count_time", timedelta(days=1)),
+            Retention("mfa_challenges", "expire_time", timedelta(0)),
+        ],
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys),

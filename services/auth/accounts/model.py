@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 MAX_EMAIL_CHARACTERS = 254
 MAX_LOCAL_PART_CHARACTERS = 64
@@ -139,6 +139,16 @@ class Credentials:
 
     user: User
     password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCredentials:
+    """What the password of a signed-in user is checked against, and the session of their access token."""
+
+    user: User
+    password_hash: str
+    session_open: bool
+    session_age: timedelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Table, Text, and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionStatus, User
+from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionCredentials, SessionStatus, User
 from services.auth.sessions.store import OPEN, TABLES, sessions
 from services.shared.db import Id, Time
 
@@ -49,6 +49,14 @@ USER = (  # In the order of the model's fields.
 )
 FIND = select(*USER).where(users.c.id == bindparam("user_id"))
 FIND_CREDENTIALS = select(*USER, users.c.password_hash).where(users.c.email_folded == bindparam("folded"))
+LOCK_CREDENTIALS = (
+    select(*USER, users.c.password_hash).where(users.c.id == bindparam("user_id")).with_for_update(read=True)
+)
+FIND_SESSION_CREDENTIALS = (
+    select(*USER, users.c.password_hash, OPEN.label("open"), (func.now() - sessions.c.create_time).label("age"))
+    .join_from(users, sessions, sessions.c.user_id == users.c.id)
+    .where(users.c.id == bindparam("user_id"), sessions.c.id == bindparam("session_id"))
+)
 FIND_SESSION_STATUS = (
     select(*USER, sessions.c.id.is_not(None).label("session_open"))
     .join_from(
@@ -93,6 +101,19 @@ class AccountStore:
         """Return the user of this address, however its case, with the hash of the password."""
         row = (await connection.execute(FIND_CREDENTIALS, {"folded": email.folded})).one_or_none()
         return Credentials(_user(row), row.password_hash) if row else None
+
+    async def lock_credentials(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
+        """Return the user of this id with the hash of the password, which cannot change until the transaction ends."""
+        row = (await connection.execute(LOCK_CREDENTIALS, {"user_id": user_id})).one_or_none()
+        return Credentials(_user(row), row.password_hash) if row else None
+
+    async def find_session_credentials(
+        self, connection: AsyncConnection, *, user_id: str, session_id: str
+    ) -> SessionCredentials | None:
+        """Return the user of a session with the hash of the password."""
+        values = {"user_id": user_id, "session_id": session_id}
+        row = (await connection.execute(FIND_SESSION_CREDENTIALS, values)).one_or_none()
+        return SessionCredentials(_user(row), row.password_hash, row.open, row.age) if row else None
 
     async def find_session_status(
         self, connection: AsyncConnection, *, user_id: str, session_id: str

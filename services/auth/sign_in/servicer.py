@@ -30,7 +30,14 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
-        return convert.login_response(await self._operations.login(email=request.email, password=request.password))
+        return convert.login_response(
+            await self._operations.login(
+                principal=current_principal(),
+                email=request.email,
+                password=request.password,
+                device_token=request.device_token,
+            )
+        )
 
     async def Refresh(self, request: pb.RefreshRequest, context: Context) -> pb.RefreshResponse:
         return convert.refresh_response(await self._operations.refresh(refresh_token=request.refresh_token))

@@ -181,13 +181,6 @@ async def test_reading_profiles_stays_quick_while_others_sign_in(auth_database: 
     assert len(reads) > 2 * 16
 
 
-async def test_limits_of_sign_in_hold_per_account(auth_database: Clone) -> None:
-    async with running_auth(auth_database.owner_url, auth_database.app_url, rate_limit_scale=1) as auth:
-        spellings = ["thandi@example.com", "Thandi@example.com"] * 3
-        refusals = [await refusal(auth.login(email, "a wrong password")) for email in spellings]
-    assert [refused.reason for refused in refusals] == ["CREDENTIALS_INVALID"] * 5 + ["RATE_LIMITED"]
-
-
 async def test_nothing_secret_is_kept_in_the_clear(auth: RunningAuth) -> None:
     session = await auth.register("thandi@example.com")
     rows = [

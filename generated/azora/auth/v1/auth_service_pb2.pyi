@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from azora.auth.v1 import mfa_pb2 as _mfa_pb2
 from azora.auth.v1 import user_pb2 as _user_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -62,12 +63,15 @@ class RegisterResponse(_message.Message):
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    DEVICE_TOKEN_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     """Access token (JWT), sent as `Authorization: Bearer`."""
     refresh_token: _builtins.str
     """Refresh token. Opaque, valid for one Refresh."""
     expires_in: _builtins.int
     """Lifetime of the access token in seconds."""
+    device_token: _builtins.str
+    """Device token, for `device_token` of later Login requests. Not returned again."""
     @_builtins.property
     def user(self) -> _user_pb2.User:
         """The created account."""
@@ -79,10 +83,11 @@ class RegisterResponse(_message.Message):
         refresh_token: _builtins.str = ...,
         expires_in: _builtins.int = ...,
         user: _user_pb2.User | None = ...,
+        device_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,19 +101,25 @@ class LoginRequest(_message.Message):
 
     EMAIL_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
+    DEVICE_TOKEN_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """E-mail address of the account, at most 254 characters."""
     password: _builtins.str
     """Password, at most 128 characters."""
+    device_token: _builtins.str
+    """Device token of an earlier sign-in from this device, at most 128 characters. Failed attempts with a valid one are
+    counted for the device alone, and those of others do not delay it. An invalid one is ignored.
+    """
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         password: _builtins.str = ...,
+        device_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_token", b"device_token", "email", b"email", "password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,7 +127,7 @@ Global___LoginRequest: _TypeAlias = LoginRequest  # noqa: Y015
 
 @_typing.final
 class LoginResponse(_message.Message):
-    """Response message for AuthService.Login."""
+    """Response message for AuthService.Login: a session, or `mfa_challenge` alone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,15 +135,25 @@ class LoginResponse(_message.Message):
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    DEVICE_TOKEN_FIELD_NUMBER: _builtins.int
+    MFA_CHALLENGE_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     """Access token (JWT), sent as `Authorization: Bearer`."""
     refresh_token: _builtins.str
     """Refresh token. Opaque, valid for one Refresh."""
     expires_in: _builtins.int
     """Lifetime of the access token in seconds."""
+    device_token: _builtins.str
+    """Device token, for `device_token` of later Login requests. Not returned again. Empty if the request had a valid one,
+    which stays valid.
+    """
     @_builtins.property
     def user(self) -> _user_pb2.User:
         """The authenticated user."""
+
+    @_builtins.property
+    def mfa_challenge(self) -> _mfa_pb2.MfaChallenge:
+        """Set if the user has a second factor, and then nothing else is: MfaService.VerifyChallenge completes the sign-in."""
 
     def __init__(
         self,
@@ -141,10 +162,12 @@ class LoginResponse(_message.Message):
         refresh_token: _builtins.str = ...,
         expires_in: _builtins.int = ...,
         user: _user_pb2.User | None = ...,
+        device_token: _builtins.str = ...,
+        mfa_challenge: _mfa_pb2.MfaChallenge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mfa_challenge", b"mfa_challenge", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "mfa_challenge", b"mfa_challenge", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -82,7 +82,9 @@ class AuthServiceServicer:
 
     def Login(self, request, context):
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+        A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
+        several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

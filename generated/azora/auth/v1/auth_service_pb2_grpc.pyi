@@ -40,7 +40,9 @@ class AuthServiceStub:
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+    A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
+    several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
     """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
@@ -69,7 +71,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+    A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
+    several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]  # type: ignore[assignment]
     """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
@@ -105,7 +109,9 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LoginResponse, _abc.Awaitable[_auth_service_pb2.LoginResponse]]:
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+        A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
+        several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
     def Refresh(
