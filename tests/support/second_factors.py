@@ -37,6 +37,10 @@ class Authenticator:
         totp = TOTP(base64.b32decode(self.secret), 6, SHA1(), STEP_SECONDS)  # noqa: S303 - what authenticators use
         return totp.generate(int(time.time()) + steps * STEP_SECONDS).decode()
 
+    def next_code(self) -> str:
+        """Return the code of the next time step, good already and still good should that step begin meanwhile."""
+        return self.code(1)
+
     def wrong_code(self) -> str:
         """Return a code that is not accepted, now or in a minute."""
         good = {self.code(steps) for steps in range(-3, 4)}
@@ -76,9 +80,9 @@ class Client:
         return [*(await self.mfa.ConfirmTotp(request, metadata=bearer(access_token))).recovery_codes]
 
     async def enable(self, access_token: str) -> tuple[Authenticator, list[str]]:
-        """Enrol and confirm an authenticator by its code of the step before; return it and the recovery codes."""
+        """Enrol and confirm an authenticator; return it and the recovery codes. Its next code is the first to use."""
         authenticator = await self.enroll(access_token)
-        return authenticator, await self.confirm(access_token, authenticator.code(-1))
+        return authenticator, await self.confirm(access_token, authenticator.code())
 
     async def disable(self, access_token: str, code: str, password: str = PASSWORD) -> None:
         """Disable the authenticator."""
