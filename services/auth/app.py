@@ -22,6 +22,8 @@ from services.auth.failures.store import FailureStore
 from services.auth.mfa.operations import MfaOperations
 from services.auth.mfa.servicer import MfaServicer
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.revocations.operations import RevocationOperations
+from services.auth.revocations.store import RevocationStore
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
 from services.auth.sign_in.operations import SignInOperations
@@ -49,6 +51,7 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    revocations: RevocationOperations
     sign_in: SignInOperations
     devices: DeviceOperations
     mfa: MfaOperations
@@ -93,6 +96,9 @@ def assemble(settings: AuthSettings) -> Container:
     accounts = AccountOperations(
         database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
     )
+    revocations = RevocationOperations(
+        database=infrastructure.database, store=RevocationStore(), pages=infrastructure.pages
+    )
     sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
@@ -100,10 +106,12 @@ def assemble(settings: AuthSettings) -> Container:
         passwords=passwords,
         sessions=SessionOperations(
             store=SessionStore(),
+            revocations=revocations,
             encryption=Encryption(settings.derive_keys("refresh-token-families")),
             idle=timedelta(days=settings.session_idle_days),
             lifetime=timedelta(days=settings.session_days),
         ),
+        revocations=revocations,
         tokens=tokens,
         failures=failures,
         devices=devices,
@@ -121,8 +129,9 @@ def assemble(settings: AuthSettings) -> Container:
             factors=factors,
         ),
         failures=failures,
+        revocations=revocations,
     )
-    return Container(infrastructure, passwords, tokens, accounts, sign_in, devices, mfa, outbox)
+    return Container(infrastructure, passwords, tokens, accounts, revocations, sign_in, devices, mfa, outbox)
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Table, Text, and_, bindparam, func, select, update
+from sqlalchemy import Column, Integer, Table, Text, and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionCredentials, SessionStatus, User
@@ -31,6 +31,7 @@ users = Table(
     Column("avatar_url", Text, nullable=False),
     Column("location", Text, nullable=False),
     Column("timezone", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("create_time", Time, nullable=False),
     Column("update_time", Time, nullable=False),
 )
@@ -48,9 +49,9 @@ USER = (  # In the order of the model's fields.
     users.c.update_time,
 )
 FIND = select(*USER).where(users.c.id == bindparam("user_id"))
-FIND_CREDENTIALS = select(*USER, users.c.password_hash).where(users.c.email_folded == bindparam("folded"))
-LOCK_CREDENTIALS = (
-    select(*USER, users.c.password_hash).where(users.c.id == bindparam("user_id")).with_for_update(read=True)
+LOCK = FIND.with_for_update(read=True)
+FIND_CREDENTIALS = select(*USER, users.c.password_hash, users.c.epoch).where(
+    users.c.email_folded == bindparam("folded")
 )
 FIND_SESSION_CREDENTIALS = (
     select(*USER, users.c.password_hash, OPEN.label("open"), (func.now() - sessions.c.create_time).label("age"))
@@ -97,15 +98,15 @@ class AccountStore:
         row = (await connection.execute(FIND, {"user_id": user_id})).one_or_none()
         return _user(row) if row else None
 
+    async def lock_user(self, connection: AsyncConnection, user_id: str) -> User | None:
+        """Return the user of this id, whose account does not change before the transaction has ended."""
+        row = (await connection.execute(LOCK, {"user_id": user_id})).one_or_none()
+        return _user(row) if row else None
+
     async def find_credentials(self, connection: AsyncConnection, email: EmailAddress) -> Credentials | None:
         """Return the user of this address, however its case, with the hash of the password."""
         row = (await connection.execute(FIND_CREDENTIALS, {"folded": email.folded})).one_or_none()
-        return Credentials(_user(row), row.password_hash) if row else None
-
-    async def lock_credentials(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
-        """Return the user of this id with the hash of the password, which cannot change until the transaction ends."""
-        row = (await connection.execute(LOCK_CREDENTIALS, {"user_id": user_id})).one_or_none()
-        return Credentials(_user(row), row.password_hash) if row else None
+        return Credentials(_user(row), row.password_hash, row.epoch) if row else None
 
     async def find_session_credentials(
         self, connection: AsyncConnection, *, user_id: str, session_id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, bindparam, delete, func, insert, select, text, update
 
 from services.auth.devices.model import MAX_DEVICES, Device
 from services.shared.db import ID_MAX, Id, Time
@@ -48,6 +48,7 @@ UPDATE_LAST_USE = (
     .where(devices.c.id == bindparam("device_id"))
     .returning(devices.c.id)
 )
+LOCK_USER = text("SELECT pg_advisory_xact_lock(hashtextextended('devices:' || :of_user, 0))")
 SURPLUS = select(devices.c.id).where(_of_user).order_by(devices.c.last_use_time.desc()).offset(MAX_DEVICES)
 DELETE_SURPLUS = delete(devices).where(devices.c.id.in_(SURPLUS))
 DELETE = delete(devices).where(_of_user, devices.c.id == bindparam("device_id")).returning(devices.c.id)
@@ -71,8 +72,12 @@ class DeviceStore:
     async def insert_device(
         self, connection: AsyncConnection, *, device_id: str, user_id: str, token_digest: bytes, name: str
     ) -> None:
-        """Insert a device; beyond the maximum, the one that was not used for longest is deleted."""
+        """Insert a device; beyond the maximum, the one that was not used for longest is deleted.
+
+        Sign-ins of one user at once count one after another.
+        """
         values = {"id": device_id, "user_id": user_id, "token_digest": token_digest, "name": name}
+        await connection.execute(LOCK_USER, {"of_user": user_id})
         await connection.execute(insert(devices), values)
         await connection.execute(DELETE_SURPLUS, {"of_user": user_id})
 

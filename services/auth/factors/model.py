@@ -65,8 +65,8 @@ class Challenge:
     user_id: str
     device_id: str | None
     """The known device that it came from."""
-    password_fingerprint: bytes
-    """Of the hash that the password was checked against: a new password ends the challenge."""
+    epoch: int
+    """The user's when the password was checked: a new password, which raises it, ends the challenge."""
 
 
 @dataclass(frozen=True, slots=True)

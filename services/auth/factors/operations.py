@@ -126,11 +126,11 @@ class ChallengeOperations:
         self._store = store
 
     async def issue(
-        self, connection: AsyncConnection, *, user_id: str, device_id: str | None, password_hash: str
+        self, connection: AsyncConnection, *, user_id: str, device_id: str | None, epoch: int
     ) -> IssuedChallenge:
-        """Return a challenge for the user whose password was found to have this hash."""
+        """Return a challenge for the user whose password was right while this was the user's epoch."""
         challenge_id = secrets.token_urlsafe(CHALLENGE_BYTES)
-        challenge = Challenge(user_id, device_id, _digest(password_hash))
+        challenge = Challenge(user_id, device_id, epoch)
         return IssuedChallenge(
             challenge_id, await self._store.insert_challenge(connection, _digest(challenge_id), challenge)
         )
@@ -146,14 +146,6 @@ class ChallengeOperations:
     async def end(self, connection: AsyncConnection, *, challenge_id: str) -> None:
         """End a challenge that was met."""
         await self._store.delete_challenge(connection, _digest(challenge_id))
-
-    async def end_all(self, connection: AsyncConnection, *, user_id: str) -> None:
-        """End all challenges of a user."""
-        await self._store.delete_challenges(connection, user_id)
-
-    def is_bound_to(self, challenge: Challenge, *, password_hash: str) -> bool:
-        """Whether the password is still the one that was checked."""
-        return hmac.compare_digest(challenge.password_fingerprint, _digest(password_hash))
 
 
 def _totp(secret: bytes) -> TOTP:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import (
     BigInteger,
     Column,
+    Integer,
     Interval,
     LargeBinary,
     MetaData,
@@ -60,7 +61,7 @@ mfa_challenges = Table(
     Column("digest", LargeBinary, primary_key=True),
     Column("user_id", Id, nullable=False),
     Column("device_id", Id),
-    Column("password_fingerprint", LargeBinary, nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("tries", SmallInteger, nullable=False),
     Column("expire_time", Time, nullable=False),
 )
@@ -125,14 +126,15 @@ _open = and_(
     mfa_challenges.c.tries < MAX_CHALLENGE_TRIES,
     mfa_challenges.c.expire_time > func.now(),
 )
-CHALLENGE = (mfa_challenges.c.user_id, mfa_challenges.c.device_id, mfa_challenges.c.password_fingerprint)
+CHALLENGE = (mfa_challenges.c.user_id, mfa_challenges.c.device_id, mfa_challenges.c.epoch)
 FIND_CHALLENGE = select(*CHALLENGE).where(_open)
 CLAIM_TRY = (
     update(mfa_challenges).values(tries=mfa_challenges.c.tries + 1).where(_open).returning(mfa_challenges.c.tries)
 )
 DELETE_CHALLENGE = delete(mfa_challenges).where(mfa_challenges.c.digest == bindparam("of_digest"))
-DELETE_CHALLENGES = delete(mfa_challenges).where(mfa_challenges.c.user_id == bindparam("of_user"))
-DELETE_EXPIRED = DELETE_CHALLENGES.where(mfa_challenges.c.expire_time <= func.now())
+DELETE_EXPIRED = delete(mfa_challenges).where(
+    mfa_challenges.c.user_id == bindparam("of_user"), mfa_challenges.c.expire_time <= func.now()
+)
 
 
 class FactorStore:
@@ -194,7 +196,7 @@ class ChallengeStore:
             "digest": digest,
             "user_id": challenge.user_id,
             "device_id": challenge.device_id,
-            "password_fingerprint": challenge.password_fingerprint,
+            "epoch": challenge.epoch,
         }
         expire_time: datetime = (await connection.execute(INSERT_CHALLENGE, values)).scalar_one()
         return expire_time
@@ -212,7 +214,3 @@ class ChallengeStore:
     async def delete_challenge(self, connection: AsyncConnection, digest: bytes) -> None:
         """Delete a challenge."""
         await connection.execute(DELETE_CHALLENGE, {"of_digest": digest})
-
-    async def delete_challenges(self, connection: AsyncConnection, user_id: str) -> None:
-        """Delete all challenges of a user."""
-        await connection.execute(DELETE_CHALLENGES, {"of_user": user_id})

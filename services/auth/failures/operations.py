@@ -69,13 +69,15 @@ class FailureOperations:
         for digest, counted in self._sorted(attempt):
             await self._store.update_undone(connection, digest, counted)
 
-    async def succeed(self, connection: AsyncConnection, *, attempt: Attempt) -> None:
-        """Take back an attempt that signed its user in, and forget the earlier failures of all that is the user's.
+    async def succeed(self, connection: AsyncConnection, *, attempt: Attempt, fully: bool = True) -> None:
+        """Take back an attempt that succeeded, and forget the earlier failures of all that is the user's.
 
-        An address keeps them: who guesses at others' accounts has one of their own, too.
+        An address keeps them: who guesses at others' accounts has one of their own, too. So does a device whose user
+        has not signed in `fully`: its passwords and its codes are counted together.
         """
+        kept = {SubjectKind.ADDRESS} if fully else {SubjectKind.ADDRESS, SubjectKind.DEVICE}
         for digest, counted in self._sorted(attempt):
-            if counted.subject.kind is SubjectKind.ADDRESS:
+            if counted.subject.kind in kept:
                 await self._store.update_undone(connection, digest, counted)
             else:
                 await self._store.delete_failures(connection, digest)

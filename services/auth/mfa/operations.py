@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from services.auth.errors import TotpAlreadyEnabled, TotpCodeInvalid, TotpNotEnabled, TotpNotEnrolled
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.mfa.model import Enrollment
+from services.auth.revocations.model import Cause
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from services.auth.factors.model import FactorStatus
     from services.auth.factors.operations import FactorOperations
     from services.auth.failures.operations import FailureOperations
+    from services.auth.revocations.operations import RevocationOperations
     from services.shared.db import Database
     from services.shared.principal import Principal
 
@@ -32,11 +34,13 @@ class MfaOperations:
         factors: FactorOperations,
         confirmations: ConfirmationOperations,
         failures: FailureOperations,
+        revocations: RevocationOperations,
     ) -> None:
         self._database = database
         self._factors = factors
         self._confirmations = confirmations
         self._failures = failures
+        self._revocations = revocations
 
     async def get_mfa(self, *, principal: Principal) -> FactorStatus:
         """Return which factors the caller has."""
@@ -74,6 +78,7 @@ class MfaOperations:
         attempt = await self._failures.begin(subjects=[Subject(SubjectKind.SESSION, principal.session_id)])
 
         async def work(connection: AsyncConnection) -> list[str]:
+            await self._end_other_sessions(connection, principal)
             await self._failures.undo(connection, attempt=attempt)
             recovery_codes = await self._factors.confirm(connection, enrollment=enrollment, code=code)
             if recovery_codes is None:
@@ -91,6 +96,7 @@ class MfaOperations:
         confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
 
         async def work(connection: AsyncConnection) -> None:
+            await self._end_other_sessions(connection, principal)
             await self._confirmations.finish(connection, confirmation=confirmation)
             if not await self._factors.disable(connection, user_id=principal.user_id):
                 raise TotpNotEnabled
@@ -106,10 +112,17 @@ class MfaOperations:
         confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
 
         async def work(connection: AsyncConnection) -> list[str]:
+            await self._end_other_sessions(connection, principal)
             await self._confirmations.finish(connection, confirmation=confirmation)
             return await self._factors.replace_recovery_codes(connection, user_id=principal.user_id)
 
         return await self._database.transaction(work)
+
+    async def _end_other_sessions(self, connection: AsyncConnection, principal: Principal) -> None:
+        """End all that rests on the former factors. It locks the user: first of all, as signing in does."""
+        await self._revocations.end_user(
+            connection, user_id=principal.user_id, cause=Cause.MFA_CHANGED, except_session_id=principal.session_id
+        )
 
     async def _refuse_without_totp(self, principal: Principal) -> None:
         if not (await self.get_mfa(principal=principal)).totp_enabled:

@@ -15,6 +15,8 @@ from services.auth.errors import (
 )
 from services.auth.factors.model import MAX_CHALLENGE_TRIES, IssuedChallenge
 from services.auth.failures.model import Subject, SubjectKind
+from services.auth.revocations.model import Cause
+from services.auth.sessions.model import EpochChanged
 from services.auth.sign_in.model import SignedIn
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from services.auth.failures.model import Attempt
     from services.auth.failures.operations import FailureOperations
     from services.auth.passwords.operations import PasswordOperations
+    from services.auth.revocations.operations import RevocationOperations
     from services.auth.sessions.model import IssuedSession
     from services.auth.sessions.operations import SessionOperations
     from services.auth.tokens.operations import TokenOperations
@@ -46,6 +49,7 @@ class SignInOperations:
         accounts: AccountOperations,
         passwords: PasswordOperations,
         sessions: SessionOperations,
+        revocations: RevocationOperations,
         tokens: TokenOperations,
         failures: FailureOperations,
         devices: DeviceOperations,
@@ -57,6 +61,7 @@ class SignInOperations:
         self._accounts = accounts
         self._passwords = passwords
         self._sessions = sessions
+        self._revocations = revocations
         self._tokens = tokens
         self._failures = failures
         self._devices = devices
@@ -72,7 +77,7 @@ class SignInOperations:
 
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession, str]:
             user = await self._accounts.add_user(connection, new=new)
-            return user, *await self._begin(connection, user.id, None)
+            return user, *await self._begin(connection, user.id, epoch=0, known_id=None)
 
         return await self._signed_in(*await self._database.transaction(work))
 
@@ -98,24 +103,21 @@ class SignInOperations:
         user, old_hash = credentials.user, credentials.password_hash
         new_hash = await self._rehashed(password, old_hash)
 
-        async def work(connection: AsyncConnection) -> tuple[IssuedSession, str] | IssuedChallenge | None:
+        async def work(connection: AsyncConnection) -> tuple[IssuedSession, str] | IssuedChallenge:
             if new_hash is not None:
                 await self._store.update_password_hash(connection, user.id, old_hash=old_hash, new_hash=new_hash)
-            current = await self._store.lock_credentials(connection, user.id)
-            if current is None or current.password_hash not in (old_hash, new_hash):
-                await self._failures.undo(connection, attempt=attempt)
-                return None
             if (await self._factors.find_status(connection, user_id=user.id)).totp_enabled:
-                await self._failures.undo(connection, attempt=attempt)
+                await self._failures.succeed(connection, attempt=attempt, fully=False)
                 return await self._challenges.issue(
-                    connection, user_id=user.id, device_id=known_id, password_hash=current.password_hash
+                    connection, user_id=user.id, device_id=known_id, epoch=credentials.epoch
                 )
-            begun = await self._begin(connection, user.id, known_id)
             await self._failures.succeed(connection, attempt=attempt)
-            return begun
+            return await self._begin(connection, user.id, epoch=credentials.epoch, known_id=known_id)
 
-        outcome = await self._database.transaction(work)
-        if outcome is None:  # The password changed since it was checked.
+        try:
+            outcome = await self._database.transaction(work)
+        except EpochChanged:
+            await self._failures.withdraw(attempt=attempt)
             return await self.login(principal=principal, email=email, password=password, device_token=device_token)
         if isinstance(outcome, IssuedChallenge):
             return outcome
@@ -129,14 +131,10 @@ class SignInOperations:
 
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession, str] | MfaCodeInvalid:
             challenge = await self._challenges.find(connection, challenge_id=challenge_id)
-            credentials = await self._store.lock_credentials(connection, challenge.user_id) if challenge else None
-            if (
-                challenge is None
-                or credentials is None
-                or not self._challenges.is_bound_to(challenge, password_hash=credentials.password_hash)
-            ):
+            user = await self._store.lock_user(connection, challenge.user_id) if challenge else None
+            if challenge is None or user is None:
                 raise MfaChallengeInvalid
-            user, known_id = credentials.user, challenge.device_id
+            known_id = challenge.device_id
             codes = Subject(SubjectKind.CODES, user.id)
             attempt = await self._failures.count(connection, subjects=_subjects(principal, codes, known_id))
             tries = await self._challenges.claim_try(connection, challenge_id=challenge_id)
@@ -145,14 +143,14 @@ class SignInOperations:
             if await self._factors.claim(connection, user_id=user.id, code=code) is None:
                 return MfaCodeInvalid(tries_left=MAX_CHALLENGE_TRIES - tries)
             await self._challenges.end(connection, challenge_id=challenge_id)
-            begun = await self._begin(connection, user.id, known_id)
             await self._failures.succeed(connection, attempt=attempt)
-            if known_id is None:
-                await self._failures.clear(connection, subject=_account(user.email))
-            return user, *begun
+            return user, *await self._begin(connection, user.id, epoch=challenge.epoch, known_id=known_id)
 
         # A wrong code stays counted: it is raised after the commit.
-        outcome = await self._database.transaction(work)
+        try:
+            outcome = await self._database.transaction(work)
+        except EpochChanged:  # By a new password, for one.
+            raise MfaChallengeInvalid from None
         if isinstance(outcome, MfaCodeInvalid):
             raise outcome
         return await self._signed_in(*outcome)
@@ -175,7 +173,7 @@ class SignInOperations:
         """End the session of the caller's access token; one that has ended stays so."""
 
         async def work(connection: AsyncConnection) -> None:
-            await self._sessions.revoke(connection, session_id=principal.session_id)
+            await self._revocations.end_session(connection, session_id=principal.session_id, cause=Cause.SIGNED_OUT)
 
         await self._database.transaction(work)
 
@@ -197,14 +195,16 @@ class SignInOperations:
         return None
 
     async def _begin(
-        self, connection: AsyncConnection, user_id: str, known_id: str | None
+        self, connection: AsyncConnection, user_id: str, *, epoch: int, known_id: str | None
     ) -> tuple[IssuedSession, str]:
         """Return a new session of a user who has signed in fully, and the token of a device that was not known."""
-        session = await self._sessions.create(connection, user_id=user_id)
+        session = await self._sessions.create(connection, user_id=user_id, epoch=epoch)
         return session, await self._devices.remember(connection, user_id=user_id, known_id=known_id, name="")
 
     async def _signed_in(self, user: User, session: IssuedSession, device_token: str = "") -> SignedIn:
-        token = await self._tokens.issue(user_id=user.id, session_id=session.session_id, role=user.role)
+        token = await self._tokens.issue(
+            user_id=user.id, session_id=session.session_id, role=user.role, epoch=session.epoch
+        )
         return SignedIn(user, token.text, session.refresh_token, token.expires_in_seconds, device_token)
 
 

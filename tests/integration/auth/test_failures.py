@@ -179,8 +179,8 @@ async def test_an_attempt_that_is_not_looked_at_is_not_counted(auth_database: Cl
         client_of(auth) as client,
     ):
         requests = [
-            client.auth.Login(pb.LoginRequest(email=f"person{number}@example.com", password=WRONG), timeout=1.5)
-            for number in range(12)
+            client.auth.Login(pb.LoginRequest(email=f"person{number}@example.com", password=WRONG), timeout=3)
+            for number in range(16)
         ]
         outcomes = await asyncio.gather(*requests, return_exceptions=True)
         reasons = {

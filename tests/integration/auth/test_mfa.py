@@ -160,7 +160,7 @@ async def test_a_challenge_is_bound_to_its_password_check(auth: RunningAuth, cli
     theirs, _ = await client.enable(other.access_token)
     challenge = (await client.login(EMAIL)).mfa_challenge
     assert (await refusal(client.verify(challenge.id, theirs.next_code()))).reason == "MFA_CODE_INVALID"
-    await auth.sql("UPDATE users SET password_hash = '$2b$04$' || repeat('.', 53) WHERE email = $1", EMAIL)
+    await auth.sql("UPDATE users SET epoch = epoch + 1 WHERE email = $1", EMAIL)  # As a new password does.
     assert (await refusal(client.verify(challenge.id, mine.next_code()))).reason == "MFA_CHALLENGE_INVALID"
     assert (await refusal(client.verify("x" * 43, mine.next_code()))).reason == "MFA_CHALLENGE_INVALID"
 
@@ -225,6 +225,40 @@ async def test_a_session_that_was_found_open_does_not_enrol_an_authenticator(aut
     assert refused.metadata == {"field": "password"}
     assert (await refusal(client.enroll(token, "a wrong password"))).reason == "CONFIRMATION_INVALID"
     assert (await client.enroll(token, PASSWORD)).secret
+
+
+async def test_every_change_of_a_factor_ends_the_other_sessions_and_not_its_own(
+    auth: RunningAuth, client: Client
+) -> None:
+    async def other_session() -> str:
+        answer = await client.login(EMAIL)
+        if not answer.HasField("mfa_challenge"):
+            return answer.refresh_token
+        return (await client.verify(answer.mfa_challenge.id, codes.pop())).refresh_token
+
+    session = await auth.register(EMAIL)
+    token, codes = session.access_token, list[str]()
+    other = await other_session()
+    _, codes = await client.enable(token)
+    assert (await refusal(auth.refresh(other))).reason == "REFRESH_TOKEN_INVALID"
+    other = await other_session()
+    codes = await client.regenerate(token, codes.pop())
+    assert (await refusal(auth.refresh(other))).reason == "REFRESH_TOKEN_INVALID"
+    other = await other_session()
+    await client.disable(token, codes.pop())
+    assert (await refusal(auth.refresh(other))).reason == "REFRESH_TOKEN_INVALID"
+    assert (await auth.profile(token)).user == session.user
+    assert (await auth.refresh(session.refresh_token)).access_token
+    causes = await auth.sql("SELECT cause FROM revocations")
+    assert [row["cause"] for row in causes] == ["MFA_CHANGED"] * 3
+
+
+async def test_what_fails_ends_no_session(auth: RunningAuth, client: Client) -> None:
+    session = await auth.register(EMAIL)
+    authenticator, _ = await client.enable(session.access_token)
+    await refusal(client.disable(session.access_token, authenticator.wrong_code()))
+    await refusal(client.regenerate(session.access_token, authenticator.wrong_code()))
+    assert len(await auth.sql("SELECT cause FROM revocations")) == 1
 
 
 async def test_who_is_not_signed_in_has_no_second_factor(auth: RunningAuth, client: Client) -> None:

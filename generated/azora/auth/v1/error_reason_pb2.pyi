@@ -54,7 +54,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
     ERROR_REASON_CONFIRMATION_REQUIRED: _ErrorReason.ValueType  # 45
     """FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes
-    of signing in, an authenticator is enrolled without the password. Metadata: field, the one that is missing.
+    of signing in, an authenticator is enrolled without the password. Metadata: field.
     """
     ERROR_REASON_TOTP_ALREADY_ENABLED: _ErrorReason.ValueType  # 46
     """FAILED_PRECONDITION: an authenticator is enabled; disable it first."""
@@ -100,7 +100,7 @@ ERROR_REASON_CONFIRMATION_INVALID: ErrorReason.ValueType  # 44
 """PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
 ERROR_REASON_CONFIRMATION_REQUIRED: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes
-of signing in, an authenticator is enrolled without the password. Metadata: field, the one that is missing.
+of signing in, an authenticator is enrolled without the password. Metadata: field.
 """
 ERROR_REASON_TOTP_ALREADY_ENABLED: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION: an authenticator is enabled; disable it first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0003"
 
 DEVICES = """
 CREATE TABLE devices (
@@ -37,7 +37,7 @@ CREATE TABLE mfa_challenges (
     digest bytea PRIMARY KEY,
     user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
     device_id uuid,
-    password_fingerprint bytea NOT NULL,
+    epoch integer NOT NULL,
     tries smallint NOT NULL,
     expire_time timestamptz NOT NULL
 );
