@@ -11,7 +11,11 @@ from services.auth.accounts.model import UserRegistered
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
+from services.auth.clients import SmtpTransport
 from services.auth.errors import CredentialsInvalid
+from services.auth.mail import jobs as mail_jobs
+from services.auth.mail.operations import MailOperations, Templates
+from services.auth.mail.store import MailStore
 from services.auth.passwords.operations import PasswordOperations
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
@@ -37,6 +41,7 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    mail: MailOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -76,7 +81,25 @@ def assemble(settings: AuthSettings) -> Container:
         tokens=tokens,
         outbox=outbox,
     )
-    return Container(infrastructure, passwords, tokens, accounts, outbox)
+    return Container(infrastructure, passwords, tokens, accounts, _mail(infrastructure), outbox)
+
+
+def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
+    settings = infrastructure.settings
+    smtp_url = settings.smtp_url.get_secret_value() if settings.smtp_url else ""
+    return MailOperations(
+        database=infrastructure.database,
+        store=MailStore(),
+        pages=infrastructure.pages,
+        encryption=Encryption(settings.derive_keys("mails")),
+        digest_key=settings.derive_key("mail-addresses"),
+        transport=SmtpTransport(smtp_url) if smtp_url else None,
+        templates=Templates({"web_url": settings.pages_url, "minutes": settings.mail_link_minutes}),
+        sender=settings.mail_from,
+        link_lifetime=timedelta(minutes=settings.mail_link_minutes),
+        keep=not settings.production,
+        limit_scale=settings.rate_limit_scale,
+    )
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
@@ -85,6 +108,8 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     return container.infrastructure.server(
         AuthServicer(container.accounts),
         TokenServicer(container.tokens),
+        jobs=mail_jobs.jobs(container.mail),
+        retentions=mail_jobs.retentions(keep=not settings.production),
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys),

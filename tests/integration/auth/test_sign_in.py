@@ -201,9 +201,10 @@ async def test_nothing_secret_is_kept_in_the_clear(auth: RunningAuth) -> None:
 
 
 def test_a_production_system_has_slow_passwords() -> None:
+    production = {"env": "production", "rate_limit_scale": 1, "smtp_url": "smtps://mail.example.com"}
     with pytest.raises(ValueError, match="AZORA_BCRYPT_COST"):
-        auth_settings("postgresql+asyncpg://x", env="production", rate_limit_scale=1, bcrypt_cost=9)
-    assert auth_settings("postgresql+asyncpg://x", env="production", rate_limit_scale=1, bcrypt_cost=10)
+        auth_settings("postgresql+asyncpg://x", bcrypt_cost=9, **production)
+    assert auth_settings("postgresql+asyncpg://x", bcrypt_cost=10, **production)
 
 
 async def _seconds(call: Awaitable[object]) -> float:
