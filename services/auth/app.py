@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from services.auth.accounts import convert
 from services.auth.accounts.model import UserRegistered
 from services.auth.accounts.operations import AccountOperations
-from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
 from services.auth.clients import SmtpTransport
 from services.auth.errors import CredentialsInvalid
@@ -19,6 +18,8 @@ from services.auth.mail.store import MailStore
 from services.auth.passwords.operations import PasswordOperations
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
+from services.auth.sign_in.operations import SignInOperations
+from services.auth.sign_in.servicer import AuthServicer
 from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
 from services.auth.tokens.store import SigningKeyStore
@@ -41,6 +42,7 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    sign_in: SignInOperations
     mail: MailOperations
     outbox: Outbox
 
@@ -69,8 +71,12 @@ def assemble(settings: AuthSettings) -> Container:
     passwords = PasswordOperations(settings.bcrypt_cost)
     outbox = Outbox("auth", {UserRegistered: convert.user_registered})
     accounts = AccountOperations(
+        database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
+    )
+    sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
+        accounts=accounts,
         passwords=passwords,
         sessions=SessionOperations(
             store=SessionStore(),
@@ -79,9 +85,8 @@ def assemble(settings: AuthSettings) -> Container:
             lifetime=timedelta(days=settings.session_days),
         ),
         tokens=tokens,
-        outbox=outbox,
     )
-    return Container(infrastructure, passwords, tokens, accounts, _mail(infrastructure), outbox)
+    return Container(infrastructure, passwords, tokens, accounts, sign_in, _mail(infrastructure), outbox)
 
 
 def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
@@ -106,7 +111,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
-        AuthServicer(container.accounts),
+        AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
         jobs=mail_jobs.jobs(container.mail),
         retentions=mail_jobs.retentions(keep=not settings.production),

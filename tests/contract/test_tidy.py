@@ -14,7 +14,25 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = {
-    "auth": {"accounts", "passwords", "tokens", "sessions", "mail", "mfa", "api_keys", "users", "audit"},
+    "auth": {
+        "accounts",
+        "api_keys",
+        "audit",
+        "confirmations",
+        "devices",
+        "emails",
+        "links",
+        "mail",
+        "mfa",
+        "passwords",
+        "recovery",
+        "registrations",
+        "revocations",
+        "sessions",
+        "sign_in",
+        "tokens",
+        "users",
+    },
     "education": {"courses", "enrollments", "quizzes", "certificates"},
     "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }

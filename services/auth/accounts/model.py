@@ -158,13 +158,3 @@ class ProfileChanges:
     avatar_url: str | None = None
     location: str | None = None
     timezone: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A user with the tokens of a session."""
-
-    user: User
-    access_token: str
-    refresh_token: str
-    expires_in_seconds: int
