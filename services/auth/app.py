@@ -16,6 +16,8 @@ from services.auth.mail import jobs as mail_jobs
 from services.auth.mail.operations import MailOperations, Templates
 from services.auth.mail.store import MailStore
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.revocations.operations import RevocationOperations
+from services.auth.revocations.store import RevocationStore
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
 from services.auth.sign_in.operations import SignInOperations
@@ -42,6 +44,7 @@ class Container:
     passwords: PasswordOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    revocations: RevocationOperations
     sign_in: SignInOperations
     mail: MailOperations
     outbox: Outbox
@@ -73,6 +76,9 @@ def assemble(settings: AuthSettings) -> Container:
     accounts = AccountOperations(
         database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
     )
+    revocations = RevocationOperations(
+        database=infrastructure.database, store=RevocationStore(), pages=infrastructure.pages
+    )
     sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
@@ -80,13 +86,17 @@ def assemble(settings: AuthSettings) -> Container:
         passwords=passwords,
         sessions=SessionOperations(
             store=SessionStore(),
+            revocations=revocations,
             encryption=Encryption(settings.derive_keys("refresh-token-families")),
             idle=timedelta(days=settings.session_idle_days),
             lifetime=timedelta(days=settings.session_days),
         ),
+        revocations=revocations,
         tokens=tokens,
     )
-    return Container(infrastructure, passwords, tokens, accounts, sign_in, _mail(infrastructure), outbox)
+    return Container(
+        infrastructure, passwords, tokens, accounts, revocations, sign_in, _mail(infrastructure), outbox
+    )
 
 
 def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:

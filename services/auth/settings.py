@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from services.shared.settings import ServiceSettings
+from services.shared.tokens import MAX_TOKEN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ class AuthSettings(ServiceSettings):
 
     bcrypt_cost: Annotated[int, Field(ge=4, le=16)] = 12
     """bcrypt work factor, logarithmic (base 2). Must be at least 10 in production."""
-    access_token_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
+    access_token_seconds: Annotated[int, Field(ge=60, le=MAX_TOKEN_SECONDS)] = 900
     """Access token lifetime in seconds."""
     session_idle_days: Annotated[int, Field(ge=1, le=365)] = 30
     """Idle session timeout in days, reset by every refresh."""

@@ -28,6 +28,8 @@ ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 REQUIRED_CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"]
 LEEWAY_SECONDS = 5
+MAX_TOKEN_SECONDS = 3600
+"""Upper bound of the setting for the lifetime of access tokens: revocations are kept for as long, and the leeway."""
 VERIFIED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 4096
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -106,7 +108,7 @@ class Revocations:
     that are seen later. Repeating one changes nothing.
     """
 
-    def __init__(self, token_lifetime_seconds: float = 3600.0) -> None:
+    def __init__(self, token_lifetime_seconds: float = MAX_TOKEN_SECONDS + LEEWAY_SECONDS) -> None:
         self._lifetime_seconds = token_lifetime_seconds
         self._sessions: dict[str, float] = {}
         self._key_ids: dict[str, float] = {}

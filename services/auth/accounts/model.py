@@ -139,6 +139,8 @@ class Credentials:
 
     user: User
     password_hash: str
+    epoch: int
+    """The user's epoch when the hash was read: it is raised by whatever ends all of the user's sessions."""
 
 
 @dataclass(frozen=True, slots=True)

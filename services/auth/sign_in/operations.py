@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from services.auth.accounts.model import EmailAddress, Role
 from services.auth.errors import CredentialsInvalid, PasswordChecksBusy, RefreshTokenInvalid
+from services.auth.revocations.model import Cause
+from services.auth.sessions.model import EpochChanged
 from services.auth.sign_in.model import SignedIn
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from services.auth.accounts.operations import AccountOperations
     from services.auth.accounts.store import AccountStore
     from services.auth.passwords.operations import PasswordOperations
+    from services.auth.revocations.operations import RevocationOperations
     from services.auth.sessions.model import IssuedSession
     from services.auth.sessions.operations import SessionOperations
     from services.auth.tokens.operations import TokenOperations
@@ -34,6 +37,7 @@ class SignInOperations:
         accounts: AccountOperations,
         passwords: PasswordOperations,
         sessions: SessionOperations,
+        revocations: RevocationOperations,
         tokens: TokenOperations,
     ) -> None:
         self._database = database
@@ -41,6 +45,7 @@ class SignInOperations:
         self._accounts = accounts
         self._passwords = passwords
         self._sessions = sessions
+        self._revocations = revocations
         self._tokens = tokens
 
     async def register(self, *, email: str, password: str, name: str) -> SignedIn:
@@ -52,7 +57,7 @@ class SignInOperations:
 
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession]:
             user = await self._accounts.add_user(connection, new=new)
-            return user, await self._sessions.create(connection, user_id=user.id)
+            return user, await self._sessions.create(connection, user_id=user.id, epoch=0)
 
         return await self._signed_in(*await self._database.transaction(work))
 
@@ -72,9 +77,13 @@ class SignInOperations:
         async def work(connection: AsyncConnection) -> IssuedSession:
             if new_hash is not None:
                 await self._store.update_password_hash(connection, user_id, old_hash=old_hash, new_hash=new_hash)
-            return await self._sessions.create(connection, user_id=user_id)
+            return await self._sessions.create(connection, user_id=user_id, epoch=credentials.epoch)
 
-        return await self._signed_in(credentials.user, await self._database.transaction(work))
+        try:
+            session = await self._database.transaction(work)
+        except EpochChanged:
+            return await self.login(email=email, password=password)
+        return await self._signed_in(credentials.user, session)
 
     async def refresh(self, *, refresh_token: str) -> SignedIn:
         """Exchange a refresh token for its successor and a new access token. Raises RefreshTokenInvalid."""
@@ -94,7 +103,7 @@ class SignInOperations:
         """End the session of the caller's access token; one that has ended stays so."""
 
         async def work(connection: AsyncConnection) -> None:
-            await self._sessions.revoke(connection, session_id=principal.session_id)
+            await self._revocations.end_session(connection, session_id=principal.session_id, cause=Cause.SIGNED_OUT)
 
         await self._database.transaction(work)
 
@@ -110,5 +119,7 @@ class SignInOperations:
         return None
 
     async def _signed_in(self, user: User, session: IssuedSession) -> SignedIn:
-        token = await self._tokens.issue(user_id=user.id, session_id=session.session_id, role=user.role)
+        token = await self._tokens.issue(
+            user_id=user.id, session_id=session.session_id, role=user.role, epoch=session.epoch
+        )
         return SignedIn(user, token.text, session.refresh_token, token.expires_in_seconds)

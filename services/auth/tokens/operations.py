@@ -50,8 +50,11 @@ class TokenOperations:
         self._signer: Signer | None = None
         self._signer_read_at = 0.0
 
-    async def issue(self, *, user_id: str, session_id: str, role: str) -> AccessToken:
-        """Return a new access token (RFC 9068) for a user's session. Raises DependencyUnavailable."""
+    async def issue(self, *, user_id: str, session_id: str, role: str, epoch: int) -> AccessToken:
+        """Return a new access token (RFC 9068) for a session, begun at this epoch of its user.
+
+        Raises DependencyUnavailable.
+        """
         signer = await self._active()
         now = int(time.time())
         claims = {
@@ -62,6 +65,7 @@ class TokenOperations:
             "jti": new_id(),
             "iat": now,
             "exp": now + self._lifetime_seconds,
+            "epoch": epoch,
             "roles": [role],
         }
         return AccessToken(tokens.sign(signer.private_key_pem, signer.key_id, claims), self._lifetime_seconds)

@@ -38,6 +38,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
     ERROR_REASON_EMAIL_INVALID: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+    ERROR_REASON_LINK_INVALID: _ErrorReason.ValueType  # 30
+    """INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+    ERROR_REASON_EMAIL_ALREADY_VERIFIED: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: the e-mail address is verified already."""
+    ERROR_REASON_MAIL_LIMIT_REACHED: _ErrorReason.ValueType  # 32
+    """RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
+    ERROR_REASON_CONFIRMATION_INVALID: _ErrorReason.ValueType  # 44
+    """PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -58,4 +66,12 @@ ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
 ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+ERROR_REASON_LINK_INVALID: ErrorReason.ValueType  # 30
+"""INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+ERROR_REASON_EMAIL_ALREADY_VERIFIED: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: the e-mail address is verified already."""
+ERROR_REASON_MAIL_LIMIT_REACHED: ErrorReason.ValueType  # 32
+"""RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
+ERROR_REASON_CONFIRMATION_INVALID: ErrorReason.ValueType  # 44
+"""PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 
 def upgrade() -> None:
@@ -27,3 +27,33 @@ def upgrade() -> None:
     op.execute("CREATE INDEX mails_create_time_idx ON mails (create_time)")
     op.execute("CREATE INDEX mails_user_id_idx ON mails (user_id)")
     op.execute("CREATE INDEX mails_kept_idx ON mails (id) WHERE payload_sealed IS NOT NULL")
+    # Links of one use. The token is in the mail alone.
+    op.execute("""
+        CREATE TABLE email_links (
+            digest bytea PRIMARY KEY,
+            user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+            purpose text NOT NULL
+                CHECK (purpose IN ('EMAIL_VERIFICATION', 'EMAIL_CHANGE', 'EMAIL_UNDO', 'PASSWORD_RESET')),
+            email text NOT NULL,
+            session_id uuid,
+            create_time timestamptz NOT NULL,
+            expire_time timestamptz NOT NULL
+        )
+    """)
+    op.execute("CREATE INDEX email_links_user_id_idx ON email_links (user_id)")
+    op.execute("CREATE INDEX email_links_expire_time_idx ON email_links (expire_time)")
+    op.execute("""
+        CREATE TABLE pending_registrations (
+            id uuid PRIMARY KEY,
+            -- Set when the link is mailed.
+            digest bytea CONSTRAINT pending_registrations_digest_key UNIQUE,
+            email text NOT NULL,
+            email_folded text NOT NULL,
+            name text NOT NULL,
+            password_hash text NOT NULL,
+            expire_time timestamptz NOT NULL
+        )
+    """)
+    op.execute("CREATE INDEX pending_registrations_email_folded_idx ON pending_registrations (email_folded)")
+    op.execute("CREATE INDEX pending_registrations_expire_time_idx ON pending_registrations (expire_time)")
+    op.execute("ALTER TABLE users ADD COLUMN email_verify_time timestamptz")
