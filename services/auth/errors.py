@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from services.shared.errors import AlreadyExists, InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
+from services.shared.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+)
 
 
 class EmailInvalid(InvalidArgument):
@@ -34,3 +42,19 @@ class UserNotFound(NotFound):
 
 class PasswordChecksBusy(ResourceExhausted):
     """Too many concurrent sign-ins; retry after the delay in Retry-After."""
+
+
+class LinkInvalid(InvalidArgument):
+    """The link is invalid, has expired or was used; request a new one."""
+
+
+class EmailAlreadyVerified(FailedPrecondition):
+    """The e-mail address is already verified."""
+
+
+class MailLimitReached(ResourceExhausted):
+    """Too many mails to this address; retry after the delay in Retry-After."""
+
+
+class ConfirmationInvalid(PermissionDenied):
+    """Incorrect password or code."""

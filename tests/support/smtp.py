@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
 ACCEPTED = "250 OK"
+LINK = re.compile(r"#token=(\S+)")
 
 
 @dataclass(slots=True)
@@ -58,6 +60,26 @@ class Mailbox:
             return found if len(found) >= count else []
 
         return await eventually(arrived)
+
+    async def token(self, address: str, subject: str, number: int = 1) -> str:
+        """Wait for the so many-th mail of a subject to an address, and return the token of its link."""
+
+        async def arrived() -> EmailMessage | None:
+            found = [each for each in self.messages if (each["To"], each["Subject"]) == (address, subject)]
+            return found[number - 1] if len(found) >= number else None
+
+        message = await eventually(arrived)
+        assert message is not None
+        found = LINK.search(text_of(message))
+        assert found is not None
+        return found[1]
+
+
+def text_of(message: EmailMessage) -> str:
+    """Return the plain text of a mail."""
+    body = message.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
 
 
 @asynccontextmanager

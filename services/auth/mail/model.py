@@ -119,6 +119,15 @@ class MailMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedAddress:
+    """An e-mail address in a job's payload."""
+
+    id: str
+    sealed: str
+    """Encrypted for this id, in base64."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverMail:
     """Job: deliver a mail."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -21,9 +22,11 @@ from services.auth.mail.model import (
     MailState,
     NewMail,
     Payload,
+    SealedAddress,
     Text,
 )
 from services.shared.db import ID_MAX
+from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
 from services.shared.pagination import Page
@@ -124,6 +127,16 @@ class MailOperations:
         await enqueue(connection, DeliverMail(mail_id))
         return True
 
+    def seal_address(self, *, address: str) -> SealedAddress:
+        """Encrypt an address for a job that decides what is written to it."""
+        address_id = new_id()
+        sealed = self._encryption.encrypt(address.encode(), row_id=address_id)
+        return SealedAddress(address_id, base64.b64encode(sealed).decode())
+
+    def open_address(self, *, address: SealedAddress) -> str:
+        """Return an address that was encrypted."""
+        return self._encryption.decrypt(base64.b64decode(address.sealed), row_id=address.id).decode()
+
     async def deliver_mail(self, job: DeliverMail) -> None:
         """Send a mail and erase it. One that has expired is given up.
 
@@ -156,6 +169,8 @@ class MailOperations:
 
     async def _send(self, mail: Mail) -> MailState:
         if self._transport is None:
+            if not self._keep:
+                raise DependencyUnavailable  # Until there is one, or the mail expires.
             return MailState.KEPT
         message = self._message(mail)
         return MailState.SENT if await self._transport.send(self._mime(message)) else MailState.REFUSED

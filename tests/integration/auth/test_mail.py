@@ -246,7 +246,6 @@ def test_no_header_takes_a_second_line(auth_database: Clone) -> None:
     ("changes", "variable"),
     [
         ({"smtp_url": "smtp+plain://mail.example.com:25"}, "AZORA_SMTP_URL"),
-        ({}, "AZORA_SMTP_URL"),
         ({"smtp_url": "http://mail.example.com"}, "smtp_url"),
         ({"smtp_url": "smtps://mail.example.com", "mail_from": "nobody"}, "mail_from"),
         ({"smtp_url": "smtps://mail.example.com", "mail_from": "a@b.example\r\nBcc: c@d.example"}, "mail_from"),
