@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,7 +22,6 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from typing import Any
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -69,7 +68,12 @@ async def delivered(auth: RunningAuth, *expected: str) -> None:
 async def test_a_mail_arrives_as_text_and_html_and_is_erased(auth_database: Clone) -> None:
     urls = auth_database.owner_url, auth_database.app_url
     async with smtp_server() as mailbox:
-        production = {"env": "production", "rate_limit_scale": 1, "bcrypt_cost": 10, "smtp_url": mailbox.url}
+        production: dict[str, Any] = {
+            "env": "production",
+            "rate_limit_scale": 1,
+            "bcrypt_cost": 10,
+            "smtp_url": mailbox.url,
+        }
         async with running_auth(*urls, **production) as auth, assembled(auth_database) as container:
             assert await queue(container)
             [message] = await mailbox.to(THANDI)
@@ -78,7 +82,7 @@ async def test_a_mail_arrives_as_text_and_html_and_is_erased(auth_database: Clon
     assert message["From"] == "Azora <no-reply@azora.local>"
     assert message["Subject"] == "Verify your e-mail address"
     assert message["Auto-Submitted"] == "auto-generated"
-    text, html = [part.get_content() for part in message.iter_parts()]  # type: ignore[attr-defined]
+    text, html = [part.get_content() for part in message.iter_parts()]
     assert SECRET_LINK in text.splitlines()
     assert f'href="{SECRET_LINK}"' in html
 
