@@ -63,6 +63,18 @@ class MfaCodeInvalid(Unauthenticated):
         super().__init__(metadata={"triesLeft": str(tries_left)})
 
 
+class LinkInvalid(InvalidArgument):
+    """The link is invalid, has expired or was used; request a new one."""
+
+
+class EmailAlreadyVerified(FailedPrecondition):
+    """The e-mail address is already verified."""
+
+
+class MailLimitReached(ResourceExhausted):
+    """Too many mails to this address; retry after the delay in Retry-After."""
+
+
 class ConfirmationInvalid(PermissionDenied):
     """Incorrect password or code."""
 

@@ -113,6 +113,12 @@ class User:
     timezone: str
     create_time: datetime
     update_time: datetime
+    email_verified: bool
+
+    @property
+    def greeting_name(self) -> str:
+        """The name as mails may have it: none in a mail to an address that may be a stranger's."""
+        return self.name if self.email_verified else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +130,19 @@ class NewUser:
     password_hash: str
     role: Role
     name: PersonName
+    email_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UserRegistered:
     """Event: a user's account was created."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmailVerified:
+    """Event: a user's e-mail address was verified."""
 
     user_id: str
 

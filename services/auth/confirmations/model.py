@@ -15,6 +15,8 @@ class Confirmation:
     """A confirmation whose password was right; its code is used in the transaction of the change."""
 
     user: User
+    password_hash: str
+    """Against which the password was checked."""
     code: str
     """Empty where the user has no second factor."""
     attempt: Attempt | None

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 from services.auth.errors import TotpAlreadyEnabled, TotpCodeInvalid, TotpNotEnabled, TotpNotEnrolled
 from services.auth.failures.model import Subject, SubjectKind
+from services.auth.mail.model import Kind
 from services.auth.mfa.model import Enrollment
 from services.auth.revocations.model import Cause
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.auth.accounts.store import AccountStore
     from services.auth.confirmations.operations import ConfirmationOperations
     from services.auth.factors.model import FactorStatus
     from services.auth.factors.operations import FactorOperations
     from services.auth.failures.operations import FailureOperations
+    from services.auth.mail.operations import MailOperations
     from services.auth.revocations.operations import RevocationOperations
     from services.shared.db import Database
     from services.shared.principal import Principal
@@ -31,16 +34,20 @@ class MfaOperations:
         self,
         *,
         database: Database,
+        accounts: AccountStore,
         factors: FactorOperations,
         confirmations: ConfirmationOperations,
         failures: FailureOperations,
         revocations: RevocationOperations,
+        mail: MailOperations,
     ) -> None:
         self._database = database
+        self._accounts = accounts
         self._factors = factors
         self._confirmations = confirmations
         self._failures = failures
         self._revocations = revocations
+        self._mail = mail
 
     async def get_mfa(self, *, principal: Principal) -> FactorStatus:
         """Return which factors the caller has."""
@@ -83,6 +90,7 @@ class MfaOperations:
             recovery_codes = await self._factors.confirm(connection, enrollment=enrollment, code=code)
             if recovery_codes is None:
                 raise TotpCodeInvalid.field("code", "must be a current code of the enrolled secret")
+            await self._notify(connection, principal, Kind.MFA_ENABLED)
             return recovery_codes
 
         return await self._database.transaction(work)
@@ -100,6 +108,7 @@ class MfaOperations:
             await self._confirmations.finish(connection, confirmation=confirmation)
             if not await self._factors.disable(connection, user_id=principal.user_id):
                 raise TotpNotEnabled
+            await self._notify(connection, principal, Kind.MFA_DISABLED)
 
         await self._database.transaction(work)
 
@@ -114,7 +123,9 @@ class MfaOperations:
         async def work(connection: AsyncConnection) -> list[str]:
             await self._end_other_sessions(connection, principal)
             await self._confirmations.finish(connection, confirmation=confirmation)
-            return await self._factors.replace_recovery_codes(connection, user_id=principal.user_id)
+            recovery_codes = await self._factors.replace_recovery_codes(connection, user_id=principal.user_id)
+            await self._notify(connection, principal, Kind.RECOVERY_CODES_REPLACED)
+            return recovery_codes
 
         return await self._database.transaction(work)
 
@@ -123,6 +134,13 @@ class MfaOperations:
         await self._revocations.end_user(
             connection, user_id=principal.user_id, cause=Cause.MFA_CHANGED, except_session_id=principal.session_id
         )
+
+    async def _notify(self, connection: AsyncConnection, principal: Principal, kind: Kind) -> None:
+        user = await self._accounts.find_user(connection, principal.user_id)
+        if user is not None:
+            await self._mail.enqueue(
+                connection, kind=kind, user_id=user.id, address=user.email, values={"name": user.greeting_name}
+            )
 
     async def _refuse_without_totp(self, principal: Principal) -> None:
         if not (await self.get_mfa(principal=principal)).totp_enabled:

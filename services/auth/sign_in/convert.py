@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from services.auth.sign_in.model import SignedIn
 
 
-def register_response(signed_in: SignedIn) -> pb.RegisterResponse:
-    """Return the new account's session."""
-    return pb.RegisterResponse(**_new_session(signed_in))
+def register_response(signed_in: SignedIn | None) -> pb.RegisterResponse:
+    """Return the new account's session; nothing for a registration that waits for its address to be verified."""
+    return pb.RegisterResponse(**_new_session(signed_in)) if signed_in else pb.RegisterResponse()
 
 
 def login_response(outcome: SignedIn | IssuedChallenge) -> pb.LoginResponse:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from services.auth.failures.model import Attempt
     from services.auth.failures.operations import FailureOperations
     from services.auth.passwords.operations import PasswordOperations
+    from services.auth.registrations.operations import RegistrationOperations
     from services.auth.revocations.operations import RevocationOperations
     from services.auth.sessions.model import IssuedSession
     from services.auth.sessions.operations import SessionOperations
@@ -55,7 +56,9 @@ class SignInOperations:
         devices: DeviceOperations,
         factors: FactorOperations,
         challenges: ChallengeOperations,
+        registrations: RegistrationOperations | None,
     ) -> None:
+        """With `registrations`, accounts are created when their address was verified."""
         self._database = database
         self._store = store
         self._accounts = accounts
@@ -67,13 +70,17 @@ class SignInOperations:
         self._devices = devices
         self._factors = factors
         self._challenges = challenges
+        self._registrations = registrations
 
-    async def register(self, *, email: str, password: str, name: str) -> SignedIn:
-        """Create a student's account and sign it in.
+    async def register(self, *, email: str, password: str, name: str) -> SignedIn | None:
+        """Create a student's account and sign it in; or keep the registration until its address was verified.
 
         Raises EmailInvalid, ValidationFailed, PasswordRefused, EmailTaken, PasswordChecksBusy.
         """
         new = await self._accounts.new_user(email=email, password=password, name=name, role=Role.STUDENT)
+        if self._registrations is not None:
+            await self._registrations.request(new=new)
+            return None
 
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession, str]:
             user = await self._accounts.add_user(connection, new=new)
@@ -203,7 +210,11 @@ class SignInOperations:
 
     async def _signed_in(self, user: User, session: IssuedSession, device_token: str = "") -> SignedIn:
         token = await self._tokens.issue(
-            user_id=user.id, session_id=session.session_id, role=user.role, epoch=session.epoch
+            user_id=user.id,
+            session_id=session.session_id,
+            role=user.role,
+            epoch=session.epoch,
+            email_verified=user.email_verified,
         )
         return SignedIn(user, token.text, session.refresh_token, token.expires_in_seconds, device_token)
 

@@ -38,6 +38,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
     ERROR_REASON_EMAIL_INVALID: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+    ERROR_REASON_LINK_INVALID: _ErrorReason.ValueType  # 30
+    """INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+    ERROR_REASON_EMAIL_ALREADY_VERIFIED: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: the e-mail address is verified already."""
+    ERROR_REASON_MAIL_LIMIT_REACHED: _ErrorReason.ValueType  # 32
+    """RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
     ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
     the delay before the next attempt. Attempts before that are neither evaluated nor counted.
@@ -84,6 +90,12 @@ ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
 ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+ERROR_REASON_LINK_INVALID: ErrorReason.ValueType  # 30
+"""INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+ERROR_REASON_EMAIL_ALREADY_VERIFIED: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: the e-mail address is verified already."""
+ERROR_REASON_MAIL_LIMIT_REACHED: ErrorReason.ValueType  # 32
+"""RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
 ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
 the delay before the next attempt. Attempts before that are neither evaluated nor counted.

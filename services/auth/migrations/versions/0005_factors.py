@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 DEVICES = """
 CREATE TABLE devices (
