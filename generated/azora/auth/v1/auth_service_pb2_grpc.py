@@ -155,8 +155,8 @@ class AuthServiceServicer:
 
     def ChangePassword(self, request, context):
         """Changes the caller's password. Ends the caller's other sessions and sends a notice by mail.
-        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT PASSWORD_REFUSED; RESOURCE_EXHAUSTED
-        PASSWORD_CHECKS_BUSY.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+        PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,8 +202,8 @@ class AuthServiceServicer:
         """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
         used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
         reveal whether the new address has an account: its owner is sent a notice.
-        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT EMAIL_INVALID; RESOURCE_EXHAUSTED
-        PASSWORD_CHECKS_BUSY.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+        EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -62,8 +62,8 @@ class AuthServiceStub:
     """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]
     """Changes the caller's password. Ends the caller's other sessions and sends a notice by mail.
-    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT PASSWORD_REFUSED; RESOURCE_EXHAUSTED
-    PASSWORD_CHECKS_BUSY.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]
     """Sends a link that sets a new password to the account with an e-mail address. The response does not reveal whether
@@ -89,8 +89,8 @@ class AuthServiceStub:
     """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
     used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
     reveal whether the new address has an account: its owner is sent a notice.
-    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT EMAIL_INVALID; RESOURCE_EXHAUSTED
-    PASSWORD_CHECKS_BUSY.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
 
 @_typing.type_check_only
@@ -127,8 +127,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the caller's password. Ends the caller's other sessions and sends a notice by mail.
-    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT PASSWORD_REFUSED; RESOURCE_EXHAUSTED
-    PASSWORD_CHECKS_BUSY.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
     """Sends a link that sets a new password to the account with an e-mail address. The response does not reveal whether
@@ -154,8 +154,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
     used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
     reveal whether the new address has an account: its owner is sent a notice.
-    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT EMAIL_INVALID; RESOURCE_EXHAUSTED
-    PASSWORD_CHECKS_BUSY.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
 
 class AuthServiceServicer:
@@ -224,8 +224,8 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_service_pb2.ChangePasswordResponse]]:
         """Changes the caller's password. Ends the caller's other sessions and sends a notice by mail.
-        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT PASSWORD_REFUSED; RESOURCE_EXHAUSTED
-        PASSWORD_CHECKS_BUSY.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+        PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
     def RequestPasswordReset(
@@ -276,8 +276,8 @@ class AuthServiceServicer:
         """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
         used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
         reveal whether the new address has an account: its owner is sent a notice.
-        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; INVALID_ARGUMENT EMAIL_INVALID; RESOURCE_EXHAUSTED
-        PASSWORD_CHECKS_BUSY.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+        EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
