@@ -95,52 +95,23 @@ def assemble(settings: AuthSettings) -> Container:
         settings, constraints={"sessions_user_id_fkey": CredentialsInvalid, "users_email_folded_key": EmailTaken}
     )
     database = infrastructure.database
-    tokens = TokenOperations(
-        database=database,
-        store=SigningKeyStore(),
-        encryption=Encryption(settings.derive_keys("signing-keys")),
-        issuer=settings.issuer,
-        audience=settings.audience,
-        lifetime_seconds=settings.access_token_seconds,
-    )
+    tokens = _tokens(infrastructure)
     passwords = PasswordOperations(settings.bcrypt_cost)
-    failures = FailureOperations(
-        database=database,
-        store=FailureStore(),
-        key=settings.derive_key("failed-attempts"),
-        limits=settings.failure_limits(),
-    )
-    factors = FactorOperations(
-        store=FactorStore(),
-        encryption=Encryption(settings.derive_keys("totp-secrets")),
-        recovery_keys=settings.derive_keys("recovery-codes"),
-    )
+    failures = _failures(infrastructure)
+    factors = _factors(settings)
     devices = DeviceOperations(database=database, store=DeviceStore(), pages=infrastructure.pages)
     outbox = Outbox("auth", {UserRegistered: convert.user_registered, EmailVerified: convert.email_verified})
     accounts = AccountOperations(database=database, store=AccountStore(), passwords=passwords, outbox=outbox)
     revocations = RevocationOperations(database=database, store=RevocationStore(), pages=infrastructure.pages)
     mail = _mail(infrastructure)
     links = _links(settings, mail)
-    registrations = RegistrationOperations(
-        database=database,
-        store=RegistrationStore(),
-        accounts=accounts,
-        links=links,
-        mail=mail,
-        lifetime=timedelta(minutes=settings.mail_link_minutes),
-    )
+    registrations = _registrations(infrastructure, accounts, links, mail)
     sign_in = SignInOperations(
         database=database,
         store=AccountStore(),
         accounts=accounts,
         passwords=passwords,
-        sessions=SessionOperations(
-            store=SessionStore(),
-            revocations=revocations,
-            encryption=Encryption(settings.derive_keys("refresh-token-families")),
-            idle=timedelta(days=settings.session_idle_days),
-            lifetime=timedelta(days=settings.session_days),
-        ),
+        sessions=_sessions(settings, revocations),
         revocations=revocations,
         tokens=tokens,
         failures=failures,
@@ -164,19 +135,94 @@ def assemble(settings: AuthSettings) -> Container:
         links=links,
         mail=mail,
     )
-    emails = EmailOperations(
-        database=database,
-        store=AccountStore(),
+    emails = _emails(
+        infrastructure,
         accounts=accounts,
         registrations=registrations,
         confirmations=confirmations,
         revocations=revocations,
         links=links,
         mail=mail,
-        undo_lifetime=timedelta(hours=settings.email_undo_hours),
     )
-    mfa = MfaOperations(
-        database=database,
+    mfa = _mfa(
+        infrastructure,
+        factors=factors,
+        confirmations=confirmations,
+        failures=failures,
+        revocations=revocations,
+        mail=mail,
+    )
+    flows = (sign_in, devices, mfa, mail, registrations, recovery, emails)
+    return Container(infrastructure, passwords, tokens, accounts, revocations, *flows, outbox)
+
+
+def _tokens(infrastructure: Infrastructure[AuthSettings]) -> TokenOperations:
+    settings = infrastructure.settings
+    return TokenOperations(
+        database=infrastructure.database,
+        store=SigningKeyStore(),
+        encryption=Encryption(settings.derive_keys("signing-keys")),
+        issuer=settings.issuer,
+        audience=settings.audience,
+        lifetime_seconds=settings.access_token_seconds,
+    )
+
+
+def _failures(infrastructure: Infrastructure[AuthSettings]) -> FailureOperations:
+    settings = infrastructure.settings
+    return FailureOperations(
+        database=infrastructure.database,
+        store=FailureStore(),
+        key=settings.derive_key("failed-attempts"),
+        limits=settings.failure_limits(),
+    )
+
+
+def _factors(settings: AuthSettings) -> FactorOperations:
+    return FactorOperations(
+        store=FactorStore(),
+        encryption=Encryption(settings.derive_keys("totp-secrets")),
+        recovery_keys=settings.derive_keys("recovery-codes"),
+    )
+
+
+def _sessions(settings: AuthSettings, revocations: RevocationOperations) -> SessionOperations:
+    return SessionOperations(
+        store=SessionStore(),
+        revocations=revocations,
+        encryption=Encryption(settings.derive_keys("refresh-token-families")),
+        idle=timedelta(days=settings.session_idle_days),
+        lifetime=timedelta(days=settings.session_days),
+    )
+
+
+def _registrations(
+    infrastructure: Infrastructure[AuthSettings],
+    accounts: AccountOperations,
+    links: LinkOperations,
+    mail: MailOperations,
+) -> RegistrationOperations:
+    return RegistrationOperations(
+        database=infrastructure.database,
+        store=RegistrationStore(),
+        accounts=accounts,
+        links=links,
+        mail=mail,
+        lifetime=timedelta(minutes=infrastructure.settings.mail_link_minutes),
+    )
+
+
+def _mfa(
+    infrastructure: Infrastructure[AuthSettings],
+    *,
+    factors: FactorOperations,
+    confirmations: ConfirmationOperations,
+    failures: FailureOperations,
+    revocations: RevocationOperations,
+    mail: MailOperations,
+) -> MfaOperations:
+    return MfaOperations(
+        database=infrastructure.database,
         accounts=AccountStore(),
         factors=factors,
         confirmations=confirmations,
@@ -184,20 +230,28 @@ def assemble(settings: AuthSettings) -> Container:
         revocations=revocations,
         mail=mail,
     )
-    return Container(
-        infrastructure,
-        passwords,
-        tokens,
-        accounts,
-        revocations,
-        sign_in,
-        devices,
-        mfa,
-        mail,
-        registrations,
-        recovery,
-        emails,
-        outbox,
+
+
+def _emails(
+    infrastructure: Infrastructure[AuthSettings],
+    *,
+    accounts: AccountOperations,
+    registrations: RegistrationOperations,
+    confirmations: ConfirmationOperations,
+    revocations: RevocationOperations,
+    links: LinkOperations,
+    mail: MailOperations,
+) -> EmailOperations:
+    return EmailOperations(
+        database=infrastructure.database,
+        store=AccountStore(),
+        accounts=accounts,
+        registrations=registrations,
+        confirmations=confirmations,
+        revocations=revocations,
+        links=links,
+        mail=mail,
+        undo_lifetime=timedelta(hours=infrastructure.settings.email_undo_hours),
     )
 
 

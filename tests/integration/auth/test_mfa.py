@@ -16,7 +16,7 @@ from tests.support.refusals import refusal
 from tests.support.second_factors import Client, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
 EMAIL = "thandi@example.com"
 
@@ -262,7 +262,7 @@ async def test_what_fails_ends_no_session(auth: RunningAuth, client: Client) -> 
 
 
 async def test_who_is_not_signed_in_has_no_second_factor(auth: RunningAuth, client: Client) -> None:
-    calls = [
+    calls: list[Awaitable[object]] = [
         client.mfa.GetMfa(pb.GetMfaRequest()),
         client.mfa.EnrollTotp(pb.EnrollTotpRequest()),
         client.mfa.ConfirmTotp(pb.ConfirmTotpRequest(code="123456")),
