@@ -13,8 +13,7 @@
 | 9 | Authorization | before the message is looked at: who may not call learns nothing (AIP-211) |
 | 10 | Validation | parses and checks the message |
 | 11 | ActingUser | needs the message |
-| 12 | AccountRateLimit | needs the message |
-| 13 | ItemRateLimit | needs the message |
+| 12 | ItemRateLimit | needs the message |
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from interceptors.deadline import Deadline
 from interceptors.errors import Errors
 from interceptors.logging import AccessLog
 from interceptors.metrics import Metrics
-from interceptors.rate_limit import AccountRateLimit, ItemRateLimit, RateLimit
+from interceptors.rate_limit import ItemRateLimit, RateLimit
 from interceptors.tracing import Tracing
 from interceptors.validation import Validation
 from services.shared.limits import MAX_CONCURRENT_RPCS
@@ -69,7 +68,6 @@ def chain(
         Authorization(),
         Validation(),
         ActingUser(),
-        AccountRateLimit(limiter),
         ItemRateLimit(limiter),
     )
     return Chain(interceptors, policies)

@@ -1,4 +1,4 @@
-"""Counts calls per address, user and account, and refuses those above the policy's tier.
+"""Counts calls per address and user, and refuses those above the policy's tier.
 
 Callers are told by the fields RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset and RateLimit-Policy of
 draft-ietf-httpapi-ratelimit-headers-06, the last with a field for each of them, and by Retry-After (RFC 9110).
@@ -6,7 +6,6 @@ draft-ietf-httpapi-ratelimit-headers-06, the last with a field for each of them,
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
@@ -150,26 +149,6 @@ class RateLimit(Interceptor):
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Count the call. Raises RateLimited."""
         await self._limiter.count_caller(call)
-        await proceed()
-
-
-class AccountRateLimit(Interceptor):
-    """Counts attempts on the account that the request names, from wherever they come. Runs after validation."""
-
-    def __init__(self, limiter: Limiter) -> None:
-        self._limiter = limiter
-
-    def applies(self, policy: MethodPolicy) -> bool:
-        """Whether a field of the request names an account."""
-        return bool(policy.account_field)
-
-    async def around(self, call: Call, proceed: Proceed) -> None:
-        """Count the call. Raises RateLimited."""
-        tier, field = self._limiter.tier(call.policy), call.policy.account_field
-        if tier is not None and tier.per_account:
-            account = str(getattr(call.request, field)).strip().casefold()
-            digest = hashlib.sha256(account.encode()).hexdigest()  # Counters hold no e-mail addresses.
-            await self._limiter.count(call, tier, "account", digest, tier.per_account)
         await proceed()
 
 

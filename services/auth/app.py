@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.auth.accounts import convert
-from services.auth.accounts.model import UserRegistered
+from services.auth.accounts.model import EmailVerified, UserRegistered
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
-from services.auth.errors import CredentialsInvalid
+from services.auth.clients import SmtpTransport
+from services.auth.confirmations.operations import ConfirmationOperations
+from services.auth.devices.operations import DeviceOperations
+from services.auth.devices.servicer import DeviceServicer
+from services.auth.devices.store import DeviceStore
+from services.auth.emails import jobs as emails_jobs
+from services.auth.emails.operations import EmailOperations
+from services.auth.errors import CredentialsInvalid, EmailTaken
+from services.auth.factors.operations import ChallengeOperations, FactorOperations
+from services.auth.factors.store import ChallengeStore, FactorStore
+from services.auth.failures.operations import FailureOperations
+from services.auth.failures.store import FailureStore
+from services.auth.links.operations import LinkOperations
+from services.auth.links.store import LinkStore
+from services.auth.mail import jobs as mail_jobs
+from services.auth.mail.operations import MailOperations, Templates
+from services.auth.mail.servicer import MailServicer
+from services.auth.mail.store import MailStore
+from services.auth.mfa.operations import MfaOperations
+from services.auth.mfa.servicer import MfaServicer
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.recovery import jobs as recovery_jobs
+from services.auth.recovery.operations import RecoveryOperations
+from services.auth.registrations import jobs as registrations_jobs
+from services.auth.registrations.operations import RegistrationOperations
+from services.auth.registrations.store import RegistrationStore
 from services.auth.revocations.internal_servicer import InternalServicer
 from services.auth.revocations.operations import RevocationOperations
 from services.auth.revocations.store import RevocationStore
@@ -28,12 +53,15 @@ from services.auth.tokens.store import SigningKeyStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
+from services.shared.retention import Retention
 from services.shared.tokens import RemoteKeys
 
 if TYPE_CHECKING:
     from services.auth.settings import AuthSettings
     from services.shared.outbox import Send
     from services.shared.server import Server
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +75,12 @@ class Container:
     revocations: RevocationOperations
     sessions: SessionOperations
     sign_in: SignInOperations
+    devices: DeviceOperations
+    mfa: MfaOperations
+    mail: MailOperations
+    registrations: RegistrationOperations
+    recovery: RecoveryOperations
+    emails: EmailOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -61,9 +95,76 @@ class Container:
 
 def assemble(settings: AuthSettings) -> Container:
     """Return the operations."""
-    # The account was deleted between the check of its password and the beginning of its session.
-    infrastructure = Infrastructure.of(settings, constraints={"sessions_user_id_fkey": CredentialsInvalid})
-    tokens = TokenOperations(
+    # A session's foreign key: the account was deleted between the check of its password and the beginning of it.
+    infrastructure = Infrastructure.of(
+        settings, constraints={"sessions_user_id_fkey": CredentialsInvalid, "users_email_folded_key": EmailTaken}
+    )
+    database = infrastructure.database
+    tokens = _tokens(infrastructure)
+    passwords = PasswordOperations(settings.bcrypt_cost)
+    failures = _failures(infrastructure)
+    factors = _factors(settings)
+    devices = DeviceOperations(database=database, store=DeviceStore(), pages=infrastructure.pages)
+    outbox = Outbox("auth", {UserRegistered: convert.user_registered, EmailVerified: convert.email_verified})
+    accounts = AccountOperations(database=database, store=AccountStore(), passwords=passwords, outbox=outbox)
+    revocations = RevocationOperations(database=database, store=RevocationStore(), pages=infrastructure.pages)
+    mail = _mail(infrastructure)
+    links = _links(settings, mail)
+    registrations = _registrations(infrastructure, accounts, links, mail)
+    sessions = _sessions(infrastructure, revocations)
+    sign_in = SignInOperations(
+        database=database,
+        store=AccountStore(),
+        accounts=accounts,
+        passwords=passwords,
+        sessions=sessions,
+        revocations=revocations,
+        tokens=tokens,
+        failures=failures,
+        devices=devices,
+        factors=factors,
+        challenges=ChallengeOperations(store=ChallengeStore()),
+        registrations=registrations if settings.pending_registrations else None,
+    )
+    confirmations = ConfirmationOperations(
+        database=database, accounts=AccountStore(), passwords=passwords, failures=failures, factors=factors
+    )
+    recovery = RecoveryOperations(
+        database=database,
+        store=AccountStore(),
+        accounts=accounts,
+        passwords=passwords,
+        confirmations=confirmations,
+        revocations=revocations,
+        devices=devices,
+        failures=failures,
+        links=links,
+        mail=mail,
+    )
+    emails = _emails(
+        infrastructure,
+        accounts=accounts,
+        registrations=registrations,
+        confirmations=confirmations,
+        revocations=revocations,
+        links=links,
+        mail=mail,
+    )
+    mfa = _mfa(
+        infrastructure,
+        factors=factors,
+        confirmations=confirmations,
+        failures=failures,
+        revocations=revocations,
+        mail=mail,
+    )
+    flows = (sessions, sign_in, devices, mfa, mail, registrations, recovery, emails)
+    return Container(infrastructure, passwords, tokens, accounts, revocations, *flows, outbox)
+
+
+def _tokens(infrastructure: Infrastructure[AuthSettings]) -> TokenOperations:
+    settings = infrastructure.settings
+    return TokenOperations(
         database=infrastructure.database,
         store=SigningKeyStore(),
         encryption=Encryption(settings.derive_keys("signing-keys")),
@@ -71,15 +172,29 @@ def assemble(settings: AuthSettings) -> Container:
         audience=settings.audience,
         lifetime_seconds=settings.access_token_seconds,
     )
-    passwords = PasswordOperations(settings.bcrypt_cost)
-    outbox = Outbox("auth", {UserRegistered: convert.user_registered})
-    accounts = AccountOperations(
-        database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
+
+
+def _failures(infrastructure: Infrastructure[AuthSettings]) -> FailureOperations:
+    settings = infrastructure.settings
+    return FailureOperations(
+        database=infrastructure.database,
+        store=FailureStore(),
+        key=settings.derive_key("failed-attempts"),
+        limits=settings.failure_limits(),
     )
-    revocations = RevocationOperations(
-        database=infrastructure.database, store=RevocationStore(), pages=infrastructure.pages
+
+
+def _factors(settings: AuthSettings) -> FactorOperations:
+    return FactorOperations(
+        store=FactorStore(),
+        encryption=Encryption(settings.derive_keys("totp-secrets")),
+        recovery_keys=settings.derive_keys("recovery-codes"),
     )
-    sessions = SessionOperations(
+
+
+def _sessions(infrastructure: Infrastructure[AuthSettings], revocations: RevocationOperations) -> SessionOperations:
+    settings = infrastructure.settings
+    return SessionOperations(
         database=infrastructure.database,
         store=SessionStore(),
         pages=infrastructure.pages,
@@ -88,27 +203,124 @@ def assemble(settings: AuthSettings) -> Container:
         idle=timedelta(days=settings.session_idle_days),
         lifetime=timedelta(days=settings.session_days),
     )
-    sign_in = SignInOperations(
+
+
+def _registrations(
+    infrastructure: Infrastructure[AuthSettings],
+    accounts: AccountOperations,
+    links: LinkOperations,
+    mail: MailOperations,
+) -> RegistrationOperations:
+    return RegistrationOperations(
+        database=infrastructure.database,
+        store=RegistrationStore(),
+        accounts=accounts,
+        links=links,
+        mail=mail,
+        lifetime=timedelta(minutes=infrastructure.settings.mail_link_minutes),
+    )
+
+
+def _mfa(
+    infrastructure: Infrastructure[AuthSettings],
+    *,
+    factors: FactorOperations,
+    confirmations: ConfirmationOperations,
+    failures: FailureOperations,
+    revocations: RevocationOperations,
+    mail: MailOperations,
+) -> MfaOperations:
+    return MfaOperations(
+        database=infrastructure.database,
+        accounts=AccountStore(),
+        factors=factors,
+        confirmations=confirmations,
+        failures=failures,
+        revocations=revocations,
+        mail=mail,
+    )
+
+
+def _emails(
+    infrastructure: Infrastructure[AuthSettings],
+    *,
+    accounts: AccountOperations,
+    registrations: RegistrationOperations,
+    confirmations: ConfirmationOperations,
+    revocations: RevocationOperations,
+    links: LinkOperations,
+    mail: MailOperations,
+) -> EmailOperations:
+    return EmailOperations(
         database=infrastructure.database,
         store=AccountStore(),
         accounts=accounts,
-        passwords=passwords,
-        sessions=sessions,
+        registrations=registrations,
+        confirmations=confirmations,
         revocations=revocations,
-        tokens=tokens,
+        links=links,
+        mail=mail,
+        undo_lifetime=timedelta(hours=infrastructure.settings.email_undo_hours),
     )
-    return Container(infrastructure, passwords, tokens, accounts, revocations, sessions, sign_in, outbox)
+
+
+def _links(settings: AuthSettings, mail: MailOperations) -> LinkOperations:
+    return LinkOperations(
+        store=LinkStore(),
+        mail=mail,
+        pages_url=settings.pages_url,
+        lifetime=timedelta(minutes=settings.mail_link_minutes),
+        undo_lifetime=timedelta(hours=settings.email_undo_hours),
+    )
+
+
+def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
+    settings = infrastructure.settings
+    smtp_url = settings.smtp_url.get_secret_value() if settings.smtp_url else ""
+    if settings.production and not smtp_url:
+        logger.error("mails are not sent: AZORA_SMTP_URL is not set")
+    return MailOperations(
+        database=infrastructure.database,
+        store=MailStore(),
+        pages=infrastructure.pages,
+        encryption=Encryption(settings.derive_keys("mails")),
+        digest_key=settings.derive_key("mail-addresses"),
+        transport=SmtpTransport(smtp_url) if smtp_url else None,
+        templates=Templates({"web_url": settings.pages_url, "minutes": settings.mail_link_minutes}),
+        sender=settings.mail_from,
+        link_lifetime=timedelta(minutes=settings.mail_link_minutes),
+        keep=not settings.production,
+        limit_scale=settings.rate_limit_scale,
+    )
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
-        AuthServicer(container.sign_in, container.accounts),
+        AuthServicer(container.sign_in, container.accounts, container.recovery, container.emails),
         TokenServicer(container.tokens),
         SessionServicer(container.sessions),
+        DeviceServicer(container.devices),
+        MfaServicer(container.mfa, container.sign_in),
         InternalServicer(container.revocations),
-        retentions=[revocation_retention(), *session_retentions()],
+        *([] if settings.production else [MailServicer(container.mail)]),
+        jobs=[
+            *mail_jobs.jobs(container.mail),
+            *registrations_jobs.jobs(container.registrations),
+            *recovery_jobs.jobs(container.recovery),
+            *emails_jobs.jobs(container.emails),
+        ],
+        retentions=[
+            revocation_retention(),
+            *session_retentions(),
+            *mail_jobs.retentions(keep=not settings.production),
+            *registrations_jobs.retentions(),
+            *recovery_jobs.retentions(),
+            Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
+            Retention("failed_attempts", "count_time", timedelta(days=1)),
+            Retention("mfa_challenges", "expire_time", timedelta(0)),
+        ],
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys),

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from services.shared.errors import AlreadyExists, InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
+from services.shared.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+)
 
 
 class EmailInvalid(InvalidArgument):
@@ -38,3 +46,61 @@ class SessionNotFound(NotFound):
 
 class PasswordChecksBusy(ResourceExhausted):
     """Too many concurrent sign-ins; retry after the delay in Retry-After."""
+
+
+class TooManyFailedAttempts(ResourceExhausted):
+    """Too many failed attempts; retry after the delay in Retry-After."""
+
+
+class DeviceNotFound(NotFound):
+    """Device not found."""
+
+
+class MfaChallengeInvalid(Unauthenticated):
+    """Invalid or expired challenge; sign in again."""
+
+
+class MfaCodeInvalid(Unauthenticated):
+    """Invalid or used code."""
+
+    def __init__(self, *, tries_left: int) -> None:
+        super().__init__(metadata={"triesLeft": str(tries_left)})
+
+
+class LinkInvalid(InvalidArgument):
+    """The link is invalid, has expired or was used; request a new one."""
+
+
+class EmailAlreadyVerified(FailedPrecondition):
+    """The e-mail address is already verified."""
+
+
+class MailLimitReached(ResourceExhausted):
+    """Too many mails to this address; retry after the delay in Retry-After."""
+
+
+class ConfirmationInvalid(PermissionDenied):
+    """Incorrect password or code."""
+
+
+class ConfirmationRequired(FailedPrecondition):
+    """The change must be confirmed by the password and, with a second factor, a code."""
+
+    def __init__(self, *, field: str) -> None:
+        super().__init__(metadata={"field": field})
+
+
+class TotpAlreadyEnabled(FailedPrecondition):
+    """An authenticator is already enabled; disable it first."""
+
+
+class TotpNotEnrolled(FailedPrecondition):
+    """There is no enrolment to confirm, or it has expired; enrol again."""
+
+
+class TotpNotEnabled(FailedPrecondition):
+    """No authenticator is enabled."""
+
+
+class TotpCodeInvalid(InvalidArgument):
+    """The code does not match the enrolled secret."""

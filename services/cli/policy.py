@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy, Tier
 
 HEADER = ("RPC", "CALLERS", "RATE", "PRIORITY", "TIMEOUT", "RETRIES", "KEY")
-TIERS = ("RATE", "PER ADDRESS", "PER ACCOUNT", "PER USER")
+TIERS = ("RATE", "PER ADDRESS", "PER USER")
 
 
 def show_policy(service: str = "") -> int:
@@ -46,5 +46,5 @@ def _retries(policy: MethodPolicy) -> str:
 
 
 def _limits(tier: Tier) -> tuple[str, ...]:
-    limits = (tier.per_address, tier.per_account, tier.per_user)
+    limits = (tier.per_address, tier.per_user)
     return (tier.name, *(f"{limit}/min" if limit else "-" for limit in limits))

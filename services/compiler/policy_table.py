@@ -78,11 +78,8 @@ def _limits() -> str:
     def per_minute(limit: int) -> str:
         return f"{limit} per minute" if limit else "-"
 
-    rows = [
-        (tier.name, per_minute(tier.per_address), per_minute(tier.per_account), per_minute(tier.per_user))
-        for tier in tiers().values()
-    ]
-    return f"## Rate limits\n\n{_table(('Tier', 'Per address', 'Per account', 'Per user'), rows)}"
+    rows = [(tier.name, per_minute(tier.per_address), per_minute(tier.per_user)) for tier in tiers().values()]
+    return f"## Rate limits\n\n{_table(('Tier', 'Per address', 'Per user'), rows)}"
 
 
 def _roles() -> str:

@@ -58,16 +58,13 @@ class Tier:
 
     name: str
     per_address: int = 0
-    per_account: int = 0
     per_user: int = 0
     priority: Priority = Priority.NORMAL
 
     def scaled(self, scale: float) -> Tier:
         """Return the tier with its limits multiplied, rounded down to no less than 1."""
-        address, account, user = (
-            limit and max(1, math.floor(limit * scale)) for limit in (self.per_address, self.per_account, self.per_user)
-        )
-        return replace(self, per_address=address, per_account=account, per_user=user)
+        address, user = (limit and max(1, math.floor(limit * scale)) for limit in (self.per_address, self.per_user))
+        return replace(self, per_address=address, per_user=user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,6 @@ class MethodPolicy:
     services: frozenset[str]
     tier: Tier | None
     """None only for gRPC's own services."""
-    account_field: str
     timeout_seconds: float
     takes_idempotency_key: bool
     acting_user_field: str
@@ -166,7 +162,6 @@ def _infrastructure(path: str, *, streams: bool) -> MethodPolicy:
         permissions=frozenset(),
         services=frozenset(),
         tier=None,
-        account_field="",
         timeout_seconds=600 if streams else 2,
         takes_idempotency_key=False,
         acting_user_field="",
@@ -201,7 +196,6 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         ),
         services=frozenset(services),
         tier=_tier(value),
-        account_field=declared.account_field,
         timeout_seconds=declared.timeout.ToTimedelta().total_seconds(),
         takes_idempotency_key=declared.idempotency_key,
         acting_user_field=declared.acting_user_field,
@@ -223,7 +217,7 @@ def _check(path: str, method: MethodDescriptor, declared: policy_pb2.Policy) -> 
         raise PolicyError(f"{path} has no rate tier")
     if declared.timeout.ToTimedelta().total_seconds() <= 0:
         raise PolicyError(f"{path} has no timeout")
-    for field in filter(None, (declared.account_field, declared.acting_user_field, declared.counted_field)):
+    for field in filter(None, (declared.acting_user_field, declared.counted_field)):
         if field not in method.input_type.fields_by_name:
             raise PolicyError(f"{path} refers to the unknown field {field} of {method.input_type.full_name}")
     if declared.idempotency_key and "request_id" not in method.input_type.fields_by_name:
@@ -245,7 +239,6 @@ def _tier(value: object) -> Tier:
     return Tier(
         name=value.name.removeprefix("RATE_TIER_"),  # type: ignore[attr-defined]
         per_address=limit.per_address_per_minute,
-        per_account=limit.per_account_per_minute,
         per_user=limit.per_user_per_minute,
         priority=Priority(limit.priority),
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from services.shared.policy import Tier
 
 MAX_PER_MINUTE = 1_000_000
-DIMENSIONS = ("per_address", "per_account", "per_user")
+DIMENSIONS = ("per_address", "per_user")
 
 
 def effective_tiers(changes: str, scale: float = 1.0) -> Mapping[str, Tier]:

@@ -151,7 +151,7 @@ class ServiceSettings(ServerSettings):
     """Secret from which the service's keys are derived: 32 random bytes, base64, shared by all replicas."""
     previous_secret_keys: SecretStr | None = None
     """Former values of AZORA_SECRET_KEY, comma-separated, that still decrypt. Required for as long as sessions
-    (AZORA_SESSION_DAYS), signing keys and webhook secrets of their time are in use."""
+    (AZORA_SESSION_DAYS), signing keys, webhook secrets and second factors of their time are in use."""
     mesh_target: str = ""
     """Address of Envoy's internal listener: `unix:/run/azora/mesh.sock` or `envoy:9443`."""
     issuer: str = "https://azora.local"

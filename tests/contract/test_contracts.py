@@ -106,7 +106,7 @@ GOOD: dict[str, Any] = {
         ({**GOOD, "access": []}, "has no access rule"),
         ({**GOOD, "rate_tier": 0}, "has no rate tier"),
         ({**GOOD, "timeout": None}, "has no timeout"),
-        ({**GOOD, "account_field": "nobody"}, "refers to the unknown field nobody"),
+        ({**GOOD, "acting_user_field": "nobody"}, "refers to the unknown field nobody"),
         ({**GOOD, "idempotency_key": True}, "has no request_id"),
         ({**GOOD, "requires_fresh_sessions": True}, "requires fresh sessions, but is public"),
         ({**GOOD, "access": [policy_pb2.Access(publishers=True)]}, "no event names test as a subscriber"),

@@ -92,6 +92,15 @@ class RunningAuth:
         """Read a profile."""
         return await self.auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(access_token))
 
+    async def request_reset(self, email: str) -> pb.RequestPasswordResetResponse:
+        """Have a link mailed that sets a new password."""
+        return await self.auth.RequestPasswordReset(pb.RequestPasswordResetRequest(email=email))
+
+    async def verify_email(self, token: str) -> str:
+        """Use a link; return what it did: "VERIFIED"."""
+        answer = await self.auth.VerifyEmail(pb.VerifyEmailRequest(token=token))
+        return pb.EmailLinkEffect.Name(answer.effect).removeprefix("EMAIL_LINK_EFFECT_")
+
     async def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement as the database's owner: what tests do to time, and what a thief of the database sees."""
         connection = await asyncpg.connect(self.owner_url.replace("+asyncpg", ""))

@@ -16,7 +16,7 @@ from services.shared.convert import timestamp
 from services.shared.errors import UpdateMaskInvalid, ValidationFailed
 
 if TYPE_CHECKING:
-    from services.auth.accounts.model import User, UserRegistered
+    from services.auth.accounts.model import EmailVerified, User, UserRegistered
 
 MUTABLE = tuple(field.name for field in fields(ProfileChanges))
 MAX_PATH_CHARACTERS = 100
@@ -36,6 +36,7 @@ def user(model: User) -> user_pb2.User:
         timezone=model.timezone,
         create_time=timestamp(model.create_time),
         update_time=timestamp(model.update_time),
+        email_verified=model.email_verified,
     )
 
 
@@ -86,3 +87,8 @@ def _timezones() -> frozenset[str]:
 def user_registered(event: UserRegistered) -> events_pb2.UserRegistered:
     """Return the event's message."""
     return events_pb2.UserRegistered(user_id=event.user_id)
+
+
+def email_verified(event: EmailVerified) -> events_pb2.EmailVerified:
+    """Return the event's message."""
+    return events_pb2.EmailVerified(user_id=event.user_id)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 MAX_EMAIL_CHARACTERS = 254
 MAX_LOCAL_PART_CHARACTERS = 64
@@ -113,6 +113,12 @@ class User:
     timezone: str
     create_time: datetime
     update_time: datetime
+    email_verified: bool
+
+    @property
+    def greeting_name(self) -> str:
+        """The name as mails may have it: none in a mail to an address that may be a stranger's."""
+        return self.name if self.email_verified else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +130,19 @@ class NewUser:
     password_hash: str
     role: Role
     name: PersonName
+    email_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UserRegistered:
     """Event: a user's account was created."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmailVerified:
+    """Event: a user's e-mail address was verified."""
 
     user_id: str
 
@@ -141,6 +155,16 @@ class Credentials:
     password_hash: str
     epoch: int
     """The user's epoch when the hash was read: it is raised by whatever ends all of the user's sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCredentials:
+    """What the password of a signed-in user is checked against, and the session of their access token."""
+
+    user: User
+    password_hash: str
+    session_open: bool
+    session_age: timedelta
 
 
 @dataclass(frozen=True, slots=True)

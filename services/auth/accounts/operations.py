@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.auth.accounts.model import NAME_RULE, EmailAddress, NewUser, PersonName, Role, UserRegistered
+from services.auth.accounts.model import (
+    NAME_RULE,
+    EmailAddress,
+    EmailVerified,
+    NewUser,
+    PersonName,
+    Role,
+    UserRegistered,
+)
 from services.auth.errors import EmailInvalid, EmailTaken, UserNotFound
 from services.shared.errors import TokenInvalid, ValidationFailed
 from services.shared.ids import new_id
@@ -41,7 +49,7 @@ class AccountOperations:
 
         Raises EmailInvalid, ValidationFailed, PasswordRefused, PasswordChecksBusy.
         """
-        address = _deliverable(email)
+        address = deliverable(email)
         person_name = _person_name(name)
         self._passwords.refuse_guessable(password, local_part=address.local_part, name=person_name.text)
         return await self._new_user(address, password, person_name, role)
@@ -52,6 +60,26 @@ class AccountOperations:
         if user is None:
             raise EmailTaken
         return user
+
+    async def find_recipient(self, connection: AsyncConnection, *, email: str) -> User | None:
+        """Return the account of an address, however its case."""
+        address = EmailAddress.parse(email)
+        credentials = await self._store.find_credentials(connection, address) if address else None
+        return credentials.user if credentials else None
+
+    async def set_password(self, connection: AsyncConnection, *, user_id: str, new_hash: str) -> None:
+        """Set another password, in the caller's transaction."""
+        await self._store.update_password(connection, user_id, new_hash=new_hash)
+
+    async def set_email(self, connection: AsyncConnection, *, user_id: str, email: str) -> None:
+        """Set another address, which was verified, in the caller's transaction. Raises EmailTaken."""
+        await self._store.update_email(connection, user_id, deliverable(email))
+        await self._outbox.publish(connection, EmailVerified(user_id))
+
+    async def verify_email(self, connection: AsyncConnection, *, user_id: str) -> None:
+        """Mark the user's address as verified, in the caller's transaction."""
+        if await self._store.update_email_verified(connection, user_id):
+            await self._outbox.publish(connection, EmailVerified(user_id))
 
     async def create_administrator(self, *, email: str, password: str, name: str) -> str:
         """Create an administrator's account, for operators; return its id.
@@ -70,7 +98,7 @@ class AccountOperations:
 
         For the seeds of a development system. Raises EmailInvalid, ValidationFailed.
         """
-        address = _deliverable(email)
+        address = deliverable(email)
         existing = await self._find_credentials(address)
         if existing is not None:
             return existing.user.id
@@ -116,14 +144,16 @@ class AccountOperations:
         """Return the new user and tell the other services; None if the address is taken."""
         user = await self._store.insert_user(connection, new)
         if user is not None:
-            await self._outbox.publish(connection, UserRegistered(user.id))
+            verified = [EmailVerified(user.id)] if user.email_verified else []
+            await self._outbox.publish(connection, UserRegistered(user.id), *verified)
         return user
 
     async def _new_user(self, email: EmailAddress, password: str, name: PersonName, role: Role) -> NewUser:
         return NewUser(new_id(), email, await self._passwords.hash(password), role, name)
 
 
-def _deliverable(email: str) -> EmailAddress:
+def deliverable(email: str) -> EmailAddress:
+    """Return the address. Raises EmailInvalid."""
     address = EmailAddress.parse(email)
     if address is None:
         raise EmailInvalid.field(

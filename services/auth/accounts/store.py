@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Integer, Table, Text, and_, bindparam, func, select, update
+from sqlalchemy import Boolean, Column, Integer, Table, Text, and_, bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionStatus, User
+from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionCredentials, SessionStatus, User
 from services.auth.sessions.store import OPEN, TABLES, sessions
 from services.shared.db import Id, Time
 
@@ -32,6 +32,7 @@ users = Table(
     Column("location", Text, nullable=False),
     Column("timezone", Text, nullable=False),
     Column("epoch", Integer, nullable=False),
+    Column("email_verify_time", Time),
     Column("create_time", Time, nullable=False),
     Column("update_time", Time, nullable=False),
 )
@@ -47,11 +48,20 @@ USER = (  # In the order of the model's fields.
     users.c.timezone,
     users.c.create_time,
     users.c.update_time,
+    users.c.email_verify_time.is_not(None).label("email_verified"),
 )
 FIND = select(*USER).where(users.c.id == bindparam("user_id"))
+LOCK = FIND.with_for_update(read=True)
 FIND_CREDENTIALS = select(*USER, users.c.password_hash, users.c.epoch).where(
     users.c.email_folded == bindparam("folded")
 )
+FIND_SESSION_CREDENTIALS = (
+    select(*USER, users.c.password_hash, OPEN.label("open"), (func.now() - sessions.c.create_time).label("age"))
+    .join_from(users, sessions, sessions.c.user_id == users.c.id)
+    .where(users.c.id == bindparam("user_id"), sessions.c.id == bindparam("session_id"))
+)
+FIND_CREDENTIALS_OF = select(*USER, users.c.password_hash, users.c.epoch).where(users.c.id == bindparam("user_id"))
+LOCK_ACCOUNT = FIND_CREDENTIALS_OF.with_for_update(key_share=True)
 FIND_SESSION_STATUS = (
     select(*USER, sessions.c.id.is_not(None).label("session_open"))
     .join_from(
@@ -62,7 +72,12 @@ FIND_SESSION_STATUS = (
     )
     .where(users.c.id == bindparam("user_id"))
 )
-INSERT = insert(users).on_conflict_do_nothing(index_elements=[users.c.email_folded]).returning(*USER)
+INSERT = (
+    insert(users)
+    .values(email_verify_time=case((bindparam("is_verified", type_=Boolean), func.now())))
+    .on_conflict_do_nothing(index_elements=[users.c.email_folded])
+    .returning(*USER)
+)
 UPDATE_PROFILE = (
     update(users)
     .values(
@@ -82,6 +97,22 @@ UPDATE_PASSWORD_HASH = (
     .values(password_hash=bindparam("new_hash"))
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("old_hash"))
 )
+UPDATE_PASSWORD = update(users).values(password_hash=bindparam("new_hash")).where(users.c.id == bindparam("user_id"))
+UPDATE_EMAIL = (
+    update(users)
+    .values(
+        email=bindparam("new_email"),
+        email_folded=bindparam("new_folded"),
+        email_verify_time=func.now(),
+        update_time=func.now(),
+    )
+    .where(users.c.id == bindparam("user_id"))
+)
+UPDATE_EMAIL_VERIFIED = (
+    update(users)
+    .values(email_verify_time=func.now())
+    .where(users.c.id == bindparam("user_id"), users.c.email_verify_time.is_(None))
+)
 
 
 class AccountStore:
@@ -92,9 +123,32 @@ class AccountStore:
         row = (await connection.execute(FIND, {"user_id": user_id})).one_or_none()
         return _user(row) if row else None
 
+    async def lock_user(self, connection: AsyncConnection, user_id: str) -> User | None:
+        """Return the user of this id, whose account does not change before the transaction has ended."""
+        row = (await connection.execute(LOCK, {"user_id": user_id})).one_or_none()
+        return _user(row) if row else None
+
     async def find_credentials(self, connection: AsyncConnection, email: EmailAddress) -> Credentials | None:
         """Return the user of this address, however its case, with the hash of the password."""
         row = (await connection.execute(FIND_CREDENTIALS, {"folded": email.folded})).one_or_none()
+        return Credentials(_user(row), row.password_hash, row.epoch) if row else None
+
+    async def find_session_credentials(
+        self, connection: AsyncConnection, *, user_id: str, session_id: str
+    ) -> SessionCredentials | None:
+        """Return the user of a session with the hash of the password."""
+        values = {"user_id": user_id, "session_id": session_id}
+        row = (await connection.execute(FIND_SESSION_CREDENTIALS, values)).one_or_none()
+        return SessionCredentials(_user(row), row.password_hash, row.open, row.age) if row else None
+
+    async def find_credentials_of(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
+        """Return the user of this id, with the hash of the password."""
+        row = (await connection.execute(FIND_CREDENTIALS_OF, {"user_id": user_id})).one_or_none()
+        return Credentials(_user(row), row.password_hash, row.epoch) if row else None
+
+    async def lock_account(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
+        """Return the same, which nobody else changes until the transaction ends."""
+        row = (await connection.execute(LOCK_ACCOUNT, {"user_id": user_id})).one_or_none()
         return Credentials(_user(row), row.password_hash, row.epoch) if row else None
 
     async def find_session_status(
@@ -115,6 +169,7 @@ class AccountStore:
             "password_hash": user.password_hash,
             "role": user.role,
             "name": user.name.text,
+            "is_verified": user.email_verified,
         }
         row = (await connection.execute(INSERT, values)).one_or_none()
         return _user(row) if row else None
@@ -129,6 +184,19 @@ class AccountStore:
     ) -> None:
         """Replace the hash of a password that has not changed since."""
         await connection.execute(UPDATE_PASSWORD_HASH, {"user_id": user_id, "old_hash": old_hash, "new_hash": new_hash})
+
+    async def update_password(self, connection: AsyncConnection, user_id: str, *, new_hash: str) -> None:
+        """Set another password."""
+        await connection.execute(UPDATE_PASSWORD, {"user_id": user_id, "new_hash": new_hash})
+
+    async def update_email(self, connection: AsyncConnection, user_id: str, email: EmailAddress) -> None:
+        """Set another address, verified. Raises EmailTaken."""
+        values = {"user_id": user_id, "new_email": email.text, "new_folded": email.folded}
+        await connection.execute(UPDATE_EMAIL, values)
+
+    async def update_email_verified(self, connection: AsyncConnection, user_id: str) -> bool:
+        """Mark the user's address as verified; return whether it was not."""
+        return (await connection.execute(UPDATE_EMAIL_VERIFIED, {"user_id": user_id})).rowcount > 0
 
 
 def _user(row: Row[*tuple[Any, ...]]) -> User:

@@ -5,28 +5,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from azora.auth.v1 import auth_service_pb2 as pb
+from azora.auth.v1 import mfa_pb2, mfa_service_pb2
 
 from services.auth.accounts.convert import user
 from services.auth.accounts.model import single_line
+from services.auth.factors.model import IssuedChallenge
+from services.shared.convert import timestamp
 from services.shared.errors import ValidationFailed
 
 if TYPE_CHECKING:
     from services.auth.sign_in.model import SignedIn
 
 
-def register_response(signed_in: SignedIn) -> pb.RegisterResponse:
-    """Return the new account's session."""
-    return pb.RegisterResponse(**_session(signed_in))
+def register_response(signed_in: SignedIn | None) -> pb.RegisterResponse:
+    """Return the new account's session; nothing for a registration that waits for its address to be verified."""
+    return pb.RegisterResponse(**_new_session(signed_in)) if signed_in else pb.RegisterResponse()
 
 
-def login_response(signed_in: SignedIn) -> pb.LoginResponse:
+def login_response(outcome: SignedIn | IssuedChallenge) -> pb.LoginResponse:
+    """Return the new session, or the challenge that it depends on."""
+    if isinstance(outcome, IssuedChallenge):
+        challenge = mfa_pb2.MfaChallenge(id=outcome.id, expire_time=timestamp(outcome.expire_time))
+        return pb.LoginResponse(mfa_challenge=challenge)
+    return pb.LoginResponse(**_new_session(outcome))
+
+
+def verify_challenge_response(signed_in: SignedIn) -> mfa_service_pb2.VerifyChallengeResponse:
     """Return the new session."""
-    return pb.LoginResponse(**_session(signed_in))
+    return mfa_service_pb2.VerifyChallengeResponse(**_new_session(signed_in))
 
 
 def refresh_response(signed_in: SignedIn) -> pb.RefreshResponse:
     """Return the session with its new tokens."""
     return pb.RefreshResponse(**_session(signed_in))
+
+
+def _new_session(signed_in: SignedIn) -> dict[str, Any]:
+    return _session(signed_in) | {"device_token": signed_in.device_token}
 
 
 def _session(signed_in: SignedIn) -> dict[str, Any]:

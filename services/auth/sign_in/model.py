@@ -17,3 +17,5 @@ class SignedIn:
     access_token: str
     refresh_token: str
     expires_in_seconds: int
+    device_token: str = ""
+    """Token of the device, which became known just now; empty for one that was known, and at a refresh."""

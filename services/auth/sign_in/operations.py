@@ -6,7 +6,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from services.auth.accounts.model import EmailAddress, Role
-from services.auth.errors import CredentialsInvalid, PasswordChecksBusy, RefreshTokenInvalid
+from services.auth.errors import (
+    CredentialsInvalid,
+    MfaChallengeInvalid,
+    MfaCodeInvalid,
+    PasswordChecksBusy,
+    RefreshTokenInvalid,
+)
+from services.auth.factors.model import MAX_CHALLENGE_TRIES, IssuedChallenge
+from services.auth.failures.model import Subject, SubjectKind
 from services.auth.revocations.model import Cause
 from services.auth.sessions.model import EpochChanged
 from services.auth.sign_in.model import SignedIn
@@ -15,10 +23,15 @@ from services.shared.errors import TokenMissing
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.accounts.model import Credentials, User
+    from services.auth.accounts.model import User
     from services.auth.accounts.operations import AccountOperations
     from services.auth.accounts.store import AccountStore
+    from services.auth.devices.operations import DeviceOperations
+    from services.auth.factors.operations import ChallengeOperations, FactorOperations
+    from services.auth.failures.model import Attempt
+    from services.auth.failures.operations import FailureOperations
     from services.auth.passwords.operations import PasswordOperations
+    from services.auth.registrations.operations import RegistrationOperations
     from services.auth.revocations.operations import RevocationOperations
     from services.auth.sessions.model import IssuedSession
     from services.auth.sessions.operations import SessionOperations
@@ -40,7 +53,13 @@ class SignInOperations:
         sessions: SessionOperations,
         revocations: RevocationOperations,
         tokens: TokenOperations,
+        failures: FailureOperations,
+        devices: DeviceOperations,
+        factors: FactorOperations,
+        challenges: ChallengeOperations,
+        registrations: RegistrationOperations | None,
     ) -> None:
+        """With `registrations`, accounts are created when their address was verified."""
         self._database = database
         self._store = store
         self._accounts = accounts
@@ -48,45 +67,105 @@ class SignInOperations:
         self._sessions = sessions
         self._revocations = revocations
         self._tokens = tokens
+        self._failures = failures
+        self._devices = devices
+        self._factors = factors
+        self._challenges = challenges
+        self._registrations = registrations
 
-    async def register(self, *, email: str, password: str, name: str, device_name: str = "") -> SignedIn:
-        """Create a student's account and sign it in.
+    async def register(self, *, email: str, password: str, name: str, device_name: str = "") -> SignedIn | None:
+        """Create a student's account and sign it in; or keep the registration until its address was verified.
 
         Raises EmailInvalid, ValidationFailed, PasswordRefused, EmailTaken, PasswordChecksBusy.
         """
         new = await self._accounts.new_user(email=email, password=password, name=name, role=Role.STUDENT)
+        if self._registrations is not None:
+            await self._registrations.request(new=new)
+            return None
 
-        async def work(connection: AsyncConnection) -> tuple[User, IssuedSession]:
+        async def work(connection: AsyncConnection) -> tuple[User, IssuedSession, str]:
             user = await self._accounts.add_user(connection, new=new)
-            return user, await self._sessions.create(connection, user_id=user.id, epoch=0, device_name=device_name)
+            return user, *await self._begin(connection, user.id, epoch=0, known_id=None, device_name=device_name)
 
         return await self._signed_in(*await self._database.transaction(work))
 
-    async def login(self, *, email: str, password: str, device_name: str = "") -> SignedIn:
-        """Sign in. An unknown address and a wrong password take alike and answer alike.
+    async def login(
+        self, *, principal: Principal, email: str, password: str, device_name: str = "", device_token: str = ""
+    ) -> SignedIn | IssuedChallenge:
+        """Sign in, or return a challenge to a user with a second factor.
 
-        Raises CredentialsInvalid, PasswordChecksBusy.
+        An unknown address and a wrong password take alike, answer alike and are counted alike. Failures with a valid
+        device token are the device's, so that it need not wait for what others do with the address.
+
+        Raises CredentialsInvalid, TooManyFailedAttempts, PasswordChecksBusy.
         """
         address = EmailAddress.parse(email)
-        credentials = await self._find_credentials(address) if address else None
-        matches = await self._passwords.matches(password, credentials.password_hash if credentials else None)
-        if credentials is None or not matches:
+        async with self._database.reading() as connection:
+            credentials = await self._store.find_credentials(connection, address) if address else None
+            device = await self._devices.find(connection, device_token=device_token)
+        known_id = device.id if device and credentials and device.user_id == credentials.user.id else None
+        attempt = await self._failures.begin(subjects=_subjects(principal, _account(email), known_id))
+        await self._check_password(password, credentials.password_hash if credentials else None, attempt)
+        if credentials is None:
             raise CredentialsInvalid
-        user_id, old_hash = credentials.user.id, credentials.password_hash
+        user, old_hash = credentials.user, credentials.password_hash
         new_hash = await self._rehashed(password, old_hash)
 
-        async def work(connection: AsyncConnection) -> IssuedSession:
+        async def work(connection: AsyncConnection) -> tuple[IssuedSession, str] | IssuedChallenge:
             if new_hash is not None:
-                await self._store.update_password_hash(connection, user_id, old_hash=old_hash, new_hash=new_hash)
-            return await self._sessions.create(
-                connection, user_id=user_id, epoch=credentials.epoch, device_name=device_name
+                await self._store.update_password_hash(connection, user.id, old_hash=old_hash, new_hash=new_hash)
+            if (await self._factors.find_status(connection, user_id=user.id)).totp_enabled:
+                await self._failures.succeed(connection, attempt=attempt, fully=False)
+                return await self._challenges.issue(
+                    connection, user_id=user.id, device_id=known_id, epoch=credentials.epoch
+                )
+            await self._failures.succeed(connection, attempt=attempt)
+            return await self._begin(
+                connection, user.id, epoch=credentials.epoch, known_id=known_id, device_name=device_name
             )
 
         try:
-            session = await self._database.transaction(work)
+            outcome = await self._database.transaction(work)
         except EpochChanged:
-            return await self.login(email=email, password=password, device_name=device_name)
-        return await self._signed_in(credentials.user, session)
+            await self._failures.withdraw(attempt=attempt)
+            return await self.login(
+                principal=principal, email=email, password=password, device_name=device_name, device_token=device_token
+            )
+        if isinstance(outcome, IssuedChallenge):
+            return outcome
+        return await self._signed_in(user, *outcome)
+
+    async def verify_challenge(self, *, principal: Principal, challenge_id: str, code: str) -> SignedIn:
+        """Complete a sign-in by a code of the second factor.
+
+        Raises MfaChallengeInvalid, MfaCodeInvalid, TooManyFailedAttempts.
+        """
+
+        async def work(connection: AsyncConnection) -> tuple[User, IssuedSession, str] | MfaCodeInvalid:
+            challenge = await self._challenges.find(connection, challenge_id=challenge_id)
+            user = await self._store.lock_user(connection, challenge.user_id) if challenge else None
+            if challenge is None or user is None:
+                raise MfaChallengeInvalid
+            known_id = challenge.device_id
+            codes = Subject(SubjectKind.CODES, user.id)
+            attempt = await self._failures.count(connection, subjects=_subjects(principal, codes, known_id))
+            tries = await self._challenges.claim_try(connection, challenge_id=challenge_id)
+            if tries is None:
+                raise MfaChallengeInvalid
+            if await self._factors.claim(connection, user_id=user.id, code=code) is None:
+                return MfaCodeInvalid(tries_left=MAX_CHALLENGE_TRIES - tries)
+            await self._challenges.end(connection, challenge_id=challenge_id)
+            await self._failures.succeed(connection, attempt=attempt)
+            return user, *await self._begin(connection, user.id, epoch=challenge.epoch, known_id=known_id)
+
+        # A wrong code stays counted: it is raised after the commit.
+        try:
+            outcome = await self._database.transaction(work)
+        except EpochChanged:  # By a new password, for one.
+            raise MfaChallengeInvalid from None
+        if isinstance(outcome, MfaCodeInvalid):
+            raise outcome
+        return await self._signed_in(*outcome)
 
     async def refresh(self, *, refresh_token: str) -> SignedIn:
         """Exchange a refresh token for its successor and a new access token. Raises RefreshTokenInvalid."""
@@ -121,9 +200,15 @@ class SignInOperations:
 
         await self._database.transaction(work)
 
-    async def _find_credentials(self, email: EmailAddress) -> Credentials | None:
-        async with self._database.reading() as connection:
-            return await self._store.find_credentials(connection, email)
+    async def _check_password(self, password: str, password_hash: str | None, attempt: Attempt) -> None:
+        """Raise CredentialsInvalid unless the password has this hash."""
+        try:
+            matches = await self._passwords.matches(password, password_hash)
+        except PasswordChecksBusy:
+            await self._failures.withdraw(attempt=attempt)
+            raise
+        if not matches:
+            raise CredentialsInvalid
 
     async def _rehashed(self, password: str, old_hash: str) -> str | None:
         """Return a hash at today's cost if the old one has another, and there is time for it."""
@@ -132,8 +217,32 @@ class SignInOperations:
                 return await self._passwords.hash(password)
         return None
 
-    async def _signed_in(self, user: User, session: IssuedSession) -> SignedIn:
+    async def _begin(
+        self, connection: AsyncConnection, user_id: str, *, epoch: int, known_id: str | None, device_name: str = ""
+    ) -> tuple[IssuedSession, str]:
+        """Return a new session of a user who has signed in fully, and the token of a device that was not known."""
+        session = await self._sessions.create(connection, user_id=user_id, epoch=epoch, device_name=device_name)
+        return session, await self._devices.remember(connection, user_id=user_id, known_id=known_id, name=device_name)
+
+    async def _signed_in(self, user: User, session: IssuedSession, device_token: str = "") -> SignedIn:
         token = await self._tokens.issue(
-            user_id=user.id, session_id=session.session_id, role=user.role, epoch=session.epoch
+            user_id=user.id,
+            session_id=session.session_id,
+            role=user.role,
+            epoch=session.epoch,
+            email_verified=user.email_verified,
         )
-        return SignedIn(user, token.text, session.refresh_token, token.expires_in_seconds)
+        return SignedIn(user, token.text, session.refresh_token, token.expires_in_seconds, device_token)
+
+
+def _account(email: str) -> Subject:
+    """Return the account of an address, one and the same for all spellings of it."""
+    address = EmailAddress.parse(email)
+    return Subject(SubjectKind.ACCOUNT, address.folded if address else email.strip().casefold())
+
+
+def _subjects(principal: Principal, account: Subject, known_id: str | None) -> list[Subject]:
+    """Return what an attempt is counted for: a known device alone, or the account and where the attempt comes from."""
+    if known_id is not None:
+        return [Subject(SubjectKind.DEVICE, known_id)]
+    return [account, *([Subject(SubjectKind.ADDRESS, principal.network)] if principal.network else [])]

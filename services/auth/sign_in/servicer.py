@@ -8,21 +8,32 @@ from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import auth_service_pb2_grpc
 
 from services.auth.accounts import convert as accounts_convert
+from services.auth.emails import convert as emails_convert
 from services.auth.sign_in import convert
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
     from interceptors.base import Context
     from services.auth.accounts.operations import AccountOperations
+    from services.auth.emails.operations import EmailOperations
+    from services.auth.recovery.operations import RecoveryOperations
     from services.auth.sign_in.operations import SignInOperations
 
 
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     """Registration, authentication and the caller's own profile."""
 
-    def __init__(self, operations: SignInOperations, accounts: AccountOperations) -> None:
+    def __init__(
+        self,
+        operations: SignInOperations,
+        accounts: AccountOperations,
+        recovery: RecoveryOperations,
+        emails: EmailOperations,
+    ) -> None:
         self._operations = operations
         self._accounts = accounts
+        self._recovery = recovery
+        self._emails = emails
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         return convert.register_response(
@@ -37,7 +48,11 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         return convert.login_response(
             await self._operations.login(
-                email=request.email, password=request.password, device_name=convert.device_name(request)
+                principal=current_principal(),
+                email=request.email,
+                password=request.password,
+                device_name=convert.device_name(request),
+                device_token=request.device_token,
             )
         )
 
@@ -57,3 +72,37 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
                 principal=current_principal(), changes=accounts_convert.profile_changes(request)
             )
         )
+
+    async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Context) -> pb.ChangePasswordResponse:
+        await self._recovery.change_password(
+            principal=current_principal(),
+            current_password=request.current_password,
+            new_password=request.new_password,
+            code=request.code,
+        )
+        return pb.ChangePasswordResponse()
+
+    async def RequestPasswordReset(
+        self, request: pb.RequestPasswordResetRequest, context: Context
+    ) -> pb.RequestPasswordResetResponse:
+        await self._recovery.request_password_reset(email=request.email)
+        return pb.RequestPasswordResetResponse()
+
+    async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Context) -> pb.ResetPasswordResponse:
+        await self._recovery.reset_password(token=request.token, new_password=request.new_password)
+        return pb.ResetPasswordResponse()
+
+    async def RequestEmailVerification(
+        self, request: pb.RequestEmailVerificationRequest, context: Context
+    ) -> pb.RequestEmailVerificationResponse:
+        await self._emails.request_email_verification(principal=current_principal())
+        return pb.RequestEmailVerificationResponse()
+
+    async def VerifyEmail(self, request: pb.VerifyEmailRequest, context: Context) -> pb.VerifyEmailResponse:
+        return emails_convert.verify_email_response(await self._emails.verify_email(token=request.token))
+
+    async def ChangeEmail(self, request: pb.ChangeEmailRequest, context: Context) -> pb.ChangeEmailResponse:
+        await self._emails.change_email(
+            principal=current_principal(), email=request.email, password=request.password, code=request.code
+        )
+        return pb.ChangeEmailResponse()

@@ -50,7 +50,7 @@ class TokenOperations:
         self._signer: Signer | None = None
         self._signer_read_at = 0.0
 
-    async def issue(self, *, user_id: str, session_id: str, role: str, epoch: int) -> AccessToken:
+    async def issue(self, *, user_id: str, session_id: str, role: str, epoch: int, email_verified: bool) -> AccessToken:
         """Return a new access token (RFC 9068) for a session, begun at this epoch of its user.
 
         Raises DependencyUnavailable.
@@ -66,6 +66,7 @@ class TokenOperations:
             "iat": now,
             "exp": now + self._lifetime_seconds,
             "epoch": epoch,
+            "email_verified": email_verified,
             "roles": [role],
         }
         return AccessToken(tokens.sign(signer.private_key_pem, signer.key_id, claims), self._lifetime_seconds)

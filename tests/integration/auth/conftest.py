@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.auth import RunningAuth, running_auth
+from tests.support.smtp import Mailbox, smtp_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.postgres import Clone
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    async with smtp_server() as mailbox:
+        yield mailbox
 
 
 @pytest.fixture

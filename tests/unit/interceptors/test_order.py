@@ -25,7 +25,6 @@ REASONS = [
     ("RateLimit", "Authorization", "guessing what one may do is limited, too"),
     ("Authorization", "Validation", "who may not call learns nothing of the message's rules (AIP-211)"),
     ("Validation", "ActingUser", "the user is named by a field of the parsed message"),
-    ("Validation", "AccountRateLimit", "the account is named by a field of the parsed message"),
     ("Validation", "ItemRateLimit", "the items of a batch are in a field of the parsed message"),
 ]
 

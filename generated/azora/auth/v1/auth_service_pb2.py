@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from azora.auth.v1 import mfa_pb2 as azora_dot_auth_dot_v1_dot_mfa__pb2
 from azora.auth.v1 import user_pb2 as azora_dot_auth_dot_v1_dot_user__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
@@ -30,7 +31,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/auth_service.proto\x12\razora.auth.v1\x1a\x18\x61zora/auth/v1/user.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\"\x90\x01\n\x0fRegisterRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1c\n\x0b\x64\x65vice_name\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"v\n\x10RegisterResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"m\n\x0cLoginRequest\x12\x1d\n\x05\x65mail\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xfe\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1c\n\x0b\x64\x65vice_name\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"s\n\rLoginResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"7\n\x0eRefreshRequest\x12%\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"u\n\x0fRefreshResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"0\n\rLogoutRequest\x12\x1f\n\rrefresh_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x10\n\x0eLogoutResponse\"\x13\n\x11GetProfileRequest\"7\n\x12GetProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"v\n\x14UpdateProfileRequest\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.UserB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x15UpdateProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User2\xff\x05\n\x0b\x41uthService\x12~\n\x08Register\x12\x1e.azora.auth.v1.RegisterRequest\x1a\x1f.azora.auth.v1.RegisterResponse\"1\xea\xe1\x18\x11\n\x02\x08\x01\x10\x02\x1a\x05\x65mail\"\x02\x08\n\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth/register:\x01*\x12r\n\x05Login\x12\x1b.azora.auth.v1.LoginRequest\x1a\x1c.azora.auth.v1.LoginResponse\".\xea\xe1\x18\x11\n\x02\x08\x01\x10\x02\x1a\x05\x65mail\"\x02\x08\n\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth/login:\x01*\x12y\n\x07Refresh\x12\x1d.azora.auth.v1.RefreshRequest\x1a\x1e.azora.auth.v1.RefreshResponse\"/\x90\x02\x02\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth/refresh:\x01*\x12u\n\x06Logout\x12\x1c.azora.auth.v1.LogoutRequest\x1a\x1d.azora.auth.v1.LogoutResponse\".\x90\x02\x02\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x04\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/logout:\x01*\x12|\n\nGetProfile\x12 .azora.auth.v1.GetProfileRequest\x1a!.azora.auth.v1.GetProfileResponse\")\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auth/profile\x12\x8b\x01\n\rUpdateProfile\x12#.azora.auth.v1.UpdateProfileRequest\x1a$.azora.auth.v1.UpdateProfileResponse\"/\x90\x02\x02\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x18\x32\x10/v1/auth/profile:\x04userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/auth_service.proto\x12\razora.auth.v1\x1a\x17\x61zora/auth/v1/mfa.proto\x1a\x18\x61zora/auth/v1/user.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\"\x90\x01\n\x0fRegisterRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1c\n\x0b\x64\x65vice_name\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\x8c\x01\n\x10RegisterResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\x12\x14\n\x0c\x64\x65vice_token\x18\x05 \x01(\t\"\x8d\x01\n\x0cLoginRequest\x12\x1d\n\x05\x65mail\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xfe\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1e\n\x0c\x64\x65vice_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\x0b\x64\x65vice_name\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\xbd\x01\n\rLoginResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\x12\x14\n\x0c\x64\x65vice_token\x18\x05 \x01(\t\x12\x32\n\rmfa_challenge\x18\x06 \x01(\x0b\x32\x1b.azora.auth.v1.MfaChallenge\"7\n\x0eRefreshRequest\x12%\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"u\n\x0fRefreshResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"0\n\rLogoutRequest\x12\x1f\n\rrefresh_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x10\n\x0eLogoutResponse\"\x13\n\x11GetProfileRequest\"7\n\x12GetProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"v\n\x14UpdateProfileRequest\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.UserB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x15UpdateProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"~\n\x15\x43hangePasswordRequest\x12(\n\x10\x63urrent_password\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12$\n\x0cnew_password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x15\n\x04\x63ode\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x18\n\x16\x43hangePasswordResponse\"?\n\x1bRequestPasswordResetRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\"\x1e\n\x1cRequestPasswordResetResponse\"[\n\x14ResetPasswordRequest\x12\x1d\n\x05token\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12$\n\x0cnew_password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01\"\x17\n\x15ResetPasswordResponse\"!\n\x1fRequestEmailVerificationRequest\"\"\n RequestEmailVerificationResponse\"3\n\x12VerifyEmailRequest\x12\x1d\n\x05token\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"E\n\x13VerifyEmailResponse\x12.\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x1e.azora.auth.v1.EmailLinkEffect\"o\n\x12\x43hangeEmailRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x15\n\x04\x63ode\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\x15\n\x13\x43hangeEmailResponse*\xb5\x01\n\x0f\x45mailLinkEffect\x12!\n\x1d\x45MAIL_LINK_EFFECT_UNSPECIFIED\x10\x00\x12 \n\x1c\x45MAIL_LINK_EFFECT_REGISTERED\x10\x01\x12\x1e\n\x1a\x45MAIL_LINK_EFFECT_VERIFIED\x10\x02\x12\x1d\n\x19\x45MAIL_LINK_EFFECT_CHANGED\x10\x03\x12\x1e\n\x1a\x45MAIL_LINK_EFFECT_RESTORED\x10\x04\x32\x87\r\n\x0b\x41uthService\x12w\n\x08Register\x12\x1e.azora.auth.v1.RegisterRequest\x1a\x1f.azora.auth.v1.RegisterResponse\"*\xea\xe1\x18\n\n\x02\x08\x01\x10\x02\"\x02\x08\n\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth/register:\x01*\x12k\n\x05Login\x12\x1b.azora.auth.v1.LoginRequest\x1a\x1c.azora.auth.v1.LoginResponse\"\'\xea\xe1\x18\n\n\x02\x08\x01\x10\x02\"\x02\x08\n\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth/login:\x01*\x12y\n\x07Refresh\x12\x1d.azora.auth.v1.RefreshRequest\x1a\x1e.azora.auth.v1.RefreshResponse\"/\x90\x02\x02\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth/refresh:\x01*\x12u\n\x06Logout\x12\x1c.azora.auth.v1.LogoutRequest\x1a\x1d.azora.auth.v1.LogoutResponse\".\x90\x02\x02\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x04\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/logout:\x01*\x12|\n\nGetProfile\x12 .azora.auth.v1.GetProfileRequest\x1a!.azora.auth.v1.GetProfileResponse\")\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auth/profile\x12\x8b\x01\n\rUpdateProfile\x12#.azora.auth.v1.UpdateProfileRequest\x1a$.azora.auth.v1.UpdateProfileResponse\"/\x90\x02\x02\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x18\x32\x10/v1/auth/profile:\x04user\x12\x90\x01\n\x0e\x43hangePassword\x12$.azora.auth.v1.ChangePasswordRequest\x1a%.azora.auth.v1.ChangePasswordResponse\"1\xea\xe1\x18\n\n\x02\x10\x01\x10\x02\"\x02\x08\n\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/auth/password:change:\x01*\x12\xa8\x01\n\x14RequestPasswordReset\x12*.azora.auth.v1.RequestPasswordResetRequest\x1a+.azora.auth.v1.RequestPasswordResetResponse\"7\xea\xe1\x18\n\n\x02\x08\x01\x10\x02\"\x02\x08\x05\x82\xd3\xe4\x93\x02#\"\x1e/v1/auth/password:requestReset:\x01*\x12\x8c\x01\n\rResetPassword\x12#.azora.auth.v1.ResetPasswordRequest\x1a$.azora.auth.v1.ResetPasswordResponse\"0\xea\xe1\x18\n\n\x02\x08\x01\x10\x02\"\x02\x08\n\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/auth/password:reset:\x01*\x12\xb8\x01\n\x18RequestEmailVerification\x12..azora.auth.v1.RequestEmailVerificationRequest\x1a/.azora.auth.v1.RequestEmailVerificationResponse\";\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\'\"\"/v1/auth/email:requestVerification:\x01*\x12\x84\x01\n\x0bVerifyEmail\x12!.azora.auth.v1.VerifyEmailRequest\x1a\".azora.auth.v1.VerifyEmailResponse\".\xea\xe1\x18\n\n\x02\x08\x01\x10\x02\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth/email:verify:\x01*\x12\x84\x01\n\x0b\x43hangeEmail\x12!.azora.auth.v1.ChangeEmailRequest\x1a\".azora.auth.v1.ChangeEmailResponse\".\xea\xe1\x18\n\n\x02\x10\x01\x10\x02\"\x02\x08\n\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/auth/email:change:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGINREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\376\001'
   _globals['_LOGINREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\001'
+  _globals['_LOGINREQUEST'].fields_by_name['device_token']._loaded_options = None
+  _globals['_LOGINREQUEST'].fields_by_name['device_token']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_LOGINREQUEST'].fields_by_name['device_name']._loaded_options = None
   _globals['_LOGINREQUEST'].fields_by_name['device_name']._serialized_options = b'\272H\004r\002\030d'
   _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._loaded_options = None
@@ -57,10 +60,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGOUTREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_UPDATEPROFILEREQUEST'].fields_by_name['user']._loaded_options = None
   _globals['_UPDATEPROFILEREQUEST'].fields_by_name['user']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['current_password']._loaded_options = None
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['current_password']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\001'
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['new_password']._loaded_options = None
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['new_password']._serialized_options = b'\342A\001\002\272H\007r\005\020\010\030\200\001'
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['code']._loaded_options = None
+  _globals['_CHANGEPASSWORDREQUEST'].fields_by_name['code']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_REQUESTPASSWORDRESETREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_REQUESTPASSWORDRESETREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\nr\005\030\376\001`\001\310\001\001'
+  _globals['_RESETPASSWORDREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_RESETPASSWORDREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\002'
+  _globals['_RESETPASSWORDREQUEST'].fields_by_name['new_password']._loaded_options = None
+  _globals['_RESETPASSWORDREQUEST'].fields_by_name['new_password']._serialized_options = b'\342A\001\002\272H\007r\005\020\010\030\200\001'
+  _globals['_VERIFYEMAILREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_VERIFYEMAILREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\002'
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\nr\005\030\376\001`\001\310\001\001'
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['password']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['password']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\001'
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['code']._loaded_options = None
+  _globals['_CHANGEEMAILREQUEST'].fields_by_name['code']._serialized_options = b'\272H\004r\002\030@'
   _globals['_AUTHSERVICE'].methods_by_name['Register']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['Register']._serialized_options = b'\352\341\030\021\n\002\010\001\020\002\032\005email\"\002\010\n\202\323\344\223\002\026\"\021/v1/auth/register:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['Register']._serialized_options = b'\352\341\030\n\n\002\010\001\020\002\"\002\010\n\202\323\344\223\002\026\"\021/v1/auth/register:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Login']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['Login']._serialized_options = b'\352\341\030\021\n\002\010\001\020\002\032\005email\"\002\010\n\202\323\344\223\002\023\"\016/v1/auth/login:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['Login']._serialized_options = b'\352\341\030\n\n\002\010\001\020\002\"\002\010\n\202\323\344\223\002\023\"\016/v1/auth/login:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Refresh']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Refresh']._serialized_options = b'\220\002\002\352\341\030\r\n\002\010\001\020\001\"\002\010\005\250\001\002\202\323\344\223\002\025\"\020/v1/auth/refresh:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Logout']._loaded_options = None
@@ -69,30 +92,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['GetProfile']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002\022\022\020/v1/auth/profile'
   _globals['_AUTHSERVICE'].methods_by_name['UpdateProfile']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['UpdateProfile']._serialized_options = b'\220\002\002\352\341\030\n\n\002\020\001\020\003\"\002\010\005\202\323\344\223\002\0302\020/v1/auth/profile:\004user'
-  _globals['_REGISTERREQUEST']._serialized_start=234
-  _globals['_REGISTERREQUEST']._serialized_end=378
-  _globals['_REGISTERRESPONSE']._serialized_start=380
-  _globals['_REGISTERRESPONSE']._serialized_end=498
-  _globals['_LOGINREQUEST']._serialized_start=500
-  _globals['_LOGINREQUEST']._serialized_end=609
-  _globals['_LOGINRESPONSE']._serialized_start=611
-  _globals['_LOGINRESPONSE']._serialized_end=726
-  _globals['_REFRESHREQUEST']._serialized_start=728
-  _globals['_REFRESHREQUEST']._serialized_end=783
-  _globals['_REFRESHRESPONSE']._serialized_start=785
-  _globals['_REFRESHRESPONSE']._serialized_end=902
-  _globals['_LOGOUTREQUEST']._serialized_start=904
-  _globals['_LOGOUTREQUEST']._serialized_end=952
-  _globals['_LOGOUTRESPONSE']._serialized_start=954
-  _globals['_LOGOUTRESPONSE']._serialized_end=970
-  _globals['_GETPROFILEREQUEST']._serialized_start=972
-  _globals['_GETPROFILEREQUEST']._serialized_end=991
-  _globals['_GETPROFILERESPONSE']._serialized_start=993
-  _globals['_GETPROFILERESPONSE']._serialized_end=1048
-  _globals['_UPDATEPROFILEREQUEST']._serialized_start=1050
-  _globals['_UPDATEPROFILEREQUEST']._serialized_end=1168
-  _globals['_UPDATEPROFILERESPONSE']._serialized_start=1170
-  _globals['_UPDATEPROFILERESPONSE']._serialized_end=1228
-  _globals['_AUTHSERVICE']._serialized_start=1231
-  _globals['_AUTHSERVICE']._serialized_end=1998
+  _globals['_AUTHSERVICE'].methods_by_name['ChangePassword']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['ChangePassword']._serialized_options = b'\352\341\030\n\n\002\020\001\020\002\"\002\010\n\202\323\344\223\002\035\"\030/v1/auth/password:change:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['RequestPasswordReset']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['RequestPasswordReset']._serialized_options = b'\352\341\030\n\n\002\010\001\020\002\"\002\010\005\202\323\344\223\002#\"\036/v1/auth/password:requestReset:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['ResetPassword']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['ResetPassword']._serialized_options = b'\352\341\030\n\n\002\010\001\020\002\"\002\010\n\202\323\344\223\002\034\"\027/v1/auth/password:reset:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['RequestEmailVerification']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['RequestEmailVerification']._serialized_options = b'\352\341\030\n\n\002\020\001\020\003\"\002\010\005\202\323\344\223\002\'\"\"/v1/auth/email:requestVerification:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['VerifyEmail']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['VerifyEmail']._serialized_options = b'\352\341\030\n\n\002\010\001\020\002\"\002\010\005\202\323\344\223\002\032\"\025/v1/auth/email:verify:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['ChangeEmail']._loaded_options = None
+  _globals['_AUTHSERVICE'].methods_by_name['ChangeEmail']._serialized_options = b'\352\341\030\n\n\002\020\001\020\002\"\002\010\n\202\323\344\223\002\032\"\025/v1/auth/email:change:\001*'
+  _globals['_EMAILLINKEFFECT']._serialized_start=2087
+  _globals['_EMAILLINKEFFECT']._serialized_end=2268
+  _globals['_REGISTERREQUEST']._serialized_start=259
+  _globals['_REGISTERREQUEST']._serialized_end=403
+  _globals['_REGISTERRESPONSE']._serialized_start=406
+  _globals['_REGISTERRESPONSE']._serialized_end=546
+  _globals['_LOGINREQUEST']._serialized_start=549
+  _globals['_LOGINREQUEST']._serialized_end=690
+  _globals['_LOGINRESPONSE']._serialized_start=693
+  _globals['_LOGINRESPONSE']._serialized_end=882
+  _globals['_REFRESHREQUEST']._serialized_start=884
+  _globals['_REFRESHREQUEST']._serialized_end=939
+  _globals['_REFRESHRESPONSE']._serialized_start=941
+  _globals['_REFRESHRESPONSE']._serialized_end=1058
+  _globals['_LOGOUTREQUEST']._serialized_start=1060
+  _globals['_LOGOUTREQUEST']._serialized_end=1108
+  _globals['_LOGOUTRESPONSE']._serialized_start=1110
+  _globals['_LOGOUTRESPONSE']._serialized_end=1126
+  _globals['_GETPROFILEREQUEST']._serialized_start=1128
+  _globals['_GETPROFILEREQUEST']._serialized_end=1147
+  _globals['_GETPROFILERESPONSE']._serialized_start=1149
+  _globals['_GETPROFILERESPONSE']._serialized_end=1204
+  _globals['_UPDATEPROFILEREQUEST']._serialized_start=1206
+  _globals['_UPDATEPROFILEREQUEST']._serialized_end=1324
+  _globals['_UPDATEPROFILERESPONSE']._serialized_start=1326
+  _globals['_UPDATEPROFILERESPONSE']._serialized_end=1384
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1386
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1512
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1514
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1538
+  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_start=1540
+  _globals['_REQUESTPASSWORDRESETREQUEST']._serialized_end=1603
+  _globals['_REQUESTPASSWORDRESETRESPONSE']._serialized_start=1605
+  _globals['_REQUESTPASSWORDRESETRESPONSE']._serialized_end=1635
+  _globals['_RESETPASSWORDREQUEST']._serialized_start=1637
+  _globals['_RESETPASSWORDREQUEST']._serialized_end=1728
+  _globals['_RESETPASSWORDRESPONSE']._serialized_start=1730
+  _globals['_RESETPASSWORDRESPONSE']._serialized_end=1753
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_start=1755
+  _globals['_REQUESTEMAILVERIFICATIONREQUEST']._serialized_end=1788
+  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_start=1790
+  _globals['_REQUESTEMAILVERIFICATIONRESPONSE']._serialized_end=1824
+  _globals['_VERIFYEMAILREQUEST']._serialized_start=1826
+  _globals['_VERIFYEMAILREQUEST']._serialized_end=1877
+  _globals['_VERIFYEMAILRESPONSE']._serialized_start=1879
+  _globals['_VERIFYEMAILRESPONSE']._serialized_end=1948
+  _globals['_CHANGEEMAILREQUEST']._serialized_start=1950
+  _globals['_CHANGEEMAILREQUEST']._serialized_end=2061
+  _globals['_CHANGEEMAILRESPONSE']._serialized_start=2063
+  _globals['_CHANGEEMAILRESPONSE']._serialized_end=2084
+  _globals['_AUTHSERVICE']._serialized_start=2271
+  _globals['_AUTHSERVICE']._serialized_end=3942
 # @@protoc_insertion_point(module_scope)

@@ -34,13 +34,17 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]
-    """Creates an account with ROLE_STUDENT and signs it in.
+    """Creates an account with ROLE_STUDENT and signs it in. Where registrations require a verified e-mail address
+    (AZORA_REGISTRATION_REQUIRES_VERIFIED_EMAIL), sends a link for VerifyEmail instead, which creates the account; the
+    response is then empty and does not reveal whether the address has an account.
     Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
     PASSWORD_CHECKS_BUSY.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+    A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
+    several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
     """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
@@ -59,6 +63,38 @@ class AuthServiceStub:
     """Updates the caller's profile.
     Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
     """
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]
+    """Changes the caller's password. Ends the caller's other sessions and sends a notice by mail.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+    """
+    RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]
+    """Sends a link that sets a new password to the account with an e-mail address. The response does not reveal whether
+    there is one. At most 3 mails an hour are sent to an address.
+    Errors: INVALID_ARGUMENT EMAIL_INVALID.
+    """
+    ResetPassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]
+    """Sets a new password by a link from RequestPasswordReset. Ends all sessions of the account and sends a notice by
+    mail. Does not sign in, and leaves multi-factor authentication enabled.
+    Errors: INVALID_ARGUMENT LINK_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+    """
+    RequestEmailVerification: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]
+    """Sends a link that verifies the caller's e-mail address to it.
+    Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED.
+    """
+    VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
+    """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
+    restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
+    for the change.
+    Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
+    """
+    ChangeEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]
+    """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
+    used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
+    reveal whether the new address has an account: its owner is sent a notice.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -66,13 +102,17 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterRequest, _auth_service_pb2.RegisterResponse]  # type: ignore[assignment]
-    """Creates an account with ROLE_STUDENT and signs it in.
+    """Creates an account with ROLE_STUDENT and signs it in. Where registrations require a verified e-mail address
+    (AZORA_REGISTRATION_REQUIRES_VERIFIED_EMAIL), sends a link for VerifyEmail instead, which creates the account; the
+    response is then empty and does not reveal whether the address has an account.
     Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
     PASSWORD_CHECKS_BUSY.
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+    A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
+    several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]  # type: ignore[assignment]
     """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
@@ -91,6 +131,38 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Updates the caller's profile.
     Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
     """
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Changes the caller's password. Ends the caller's other sessions and sends a notice by mail.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+    """
+    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
+    """Sends a link that sets a new password to the account with an e-mail address. The response does not reveal whether
+    there is one. At most 3 mails an hour are sent to an address.
+    Errors: INVALID_ARGUMENT EMAIL_INVALID.
+    """
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
+    """Sets a new password by a link from RequestPasswordReset. Ends all sessions of the account and sends a notice by
+    mail. Does not sign in, and leaves multi-factor authentication enabled.
+    Errors: INVALID_ARGUMENT LINK_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+    """
+    RequestEmailVerification: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]  # type: ignore[assignment]
+    """Sends a link that verifies the caller's e-mail address to it.
+    Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED.
+    """
+    VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
+    """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
+    restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
+    for the change.
+    Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
+    """
+    ChangeEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]  # type: ignore[assignment]
+    """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
+    used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
+    reveal whether the new address has an account: its owner is sent a notice.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+    EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+    """
 
 class AuthServiceServicer:
     """Registration, authentication and the caller's own profile."""
@@ -100,7 +172,9 @@ class AuthServiceServicer:
         request: _auth_service_pb2.RegisterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RegisterResponse, _abc.Awaitable[_auth_service_pb2.RegisterResponse]]:
-        """Creates an account with ROLE_STUDENT and signs it in.
+        """Creates an account with ROLE_STUDENT and signs it in. Where registrations require a verified e-mail address
+        (AZORA_REGISTRATION_REQUIRES_VERIFIED_EMAIL), sends a link for VerifyEmail instead, which creates the account; the
+        response is then empty and does not reveal whether the address has an account.
         Errors: ALREADY_EXISTS EMAIL_TAKEN; INVALID_ARGUMENT EMAIL_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED
         PASSWORD_CHECKS_BUSY.
         """
@@ -111,7 +185,9 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LoginResponse, _abc.Awaitable[_auth_service_pb2.LoginResponse]]:
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+        A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
+        several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
     def Refresh(
@@ -149,6 +225,68 @@ class AuthServiceServicer:
     ) -> _typing.Union[_auth_service_pb2.UpdateProfileResponse, _abc.Awaitable[_auth_service_pb2.UpdateProfileResponse]]:
         """Updates the caller's profile.
         Errors: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
+        """
+
+    def ChangePassword(
+        self,
+        request: _auth_service_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_service_pb2.ChangePasswordResponse]]:
+        """Changes the caller's password. Ends the caller's other sessions and sends a notice by mail.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+        PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+        """
+
+    def RequestPasswordReset(
+        self,
+        request: _auth_service_pb2.RequestPasswordResetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestPasswordResetResponse, _abc.Awaitable[_auth_service_pb2.RequestPasswordResetResponse]]:
+        """Sends a link that sets a new password to the account with an e-mail address. The response does not reveal whether
+        there is one. At most 3 mails an hour are sent to an address.
+        Errors: INVALID_ARGUMENT EMAIL_INVALID.
+        """
+
+    def ResetPassword(
+        self,
+        request: _auth_service_pb2.ResetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ResetPasswordResponse, _abc.Awaitable[_auth_service_pb2.ResetPasswordResponse]]:
+        """Sets a new password by a link from RequestPasswordReset. Ends all sessions of the account and sends a notice by
+        mail. Does not sign in, and leaves multi-factor authentication enabled.
+        Errors: INVALID_ARGUMENT LINK_INVALID, PASSWORD_REFUSED; RESOURCE_EXHAUSTED PASSWORD_CHECKS_BUSY.
+        """
+
+    def RequestEmailVerification(
+        self,
+        request: _auth_service_pb2.RequestEmailVerificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestEmailVerificationResponse, _abc.Awaitable[_auth_service_pb2.RequestEmailVerificationResponse]]:
+        """Sends a link that verifies the caller's e-mail address to it.
+        Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED.
+        """
+
+    def VerifyEmail(
+        self,
+        request: _auth_service_pb2.VerifyEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
+        """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
+        restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
+        for the change.
+        Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
+        """
+
+    def ChangeEmail(
+        self,
+        request: _auth_service_pb2.ChangeEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ChangeEmailResponse, _abc.Awaitable[_auth_service_pb2.ChangeEmailResponse]]:
+        """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
+        used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
+        reveal whether the new address has an account: its owner is sent a notice.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
+        EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

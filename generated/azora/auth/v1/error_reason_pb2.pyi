@@ -40,6 +40,38 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND: the session does not exist, or is not the caller's."""
+    ERROR_REASON_LINK_INVALID: _ErrorReason.ValueType  # 30
+    """INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+    ERROR_REASON_EMAIL_ALREADY_VERIFIED: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: the e-mail address is verified already."""
+    ERROR_REASON_MAIL_LIMIT_REACHED: _ErrorReason.ValueType  # 32
+    """RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
+    ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: _ErrorReason.ValueType  # 40
+    """RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
+    the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+    """
+    ERROR_REASON_DEVICE_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """NOT_FOUND: the caller has no device with this ID."""
+    ERROR_REASON_MFA_CHALLENGE_INVALID: _ErrorReason.ValueType  # 42
+    """UNAUTHENTICATED: the challenge is unknown, expired, completed or has no tries left, or the password has changed; sign
+    in again.
+    """
+    ERROR_REASON_MFA_CODE_INVALID: _ErrorReason.ValueType  # 43
+    """UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft."""
+    ERROR_REASON_CONFIRMATION_INVALID: _ErrorReason.ValueType  # 44
+    """PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
+    ERROR_REASON_CONFIRMATION_REQUIRED: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes
+    of signing in, an authenticator is enrolled without the password. Metadata: field.
+    """
+    ERROR_REASON_TOTP_ALREADY_ENABLED: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION: an authenticator is enabled; disable it first."""
+    ERROR_REASON_TOTP_NOT_ENROLLED: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION: there is no enrolment to confirm, or it is older than 15 minutes."""
+    ERROR_REASON_TOTP_NOT_ENABLED: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION: no authenticator is enabled."""
+    ERROR_REASON_TOTP_CODE_INVALID: _ErrorReason.ValueType  # 49
+    """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -62,4 +94,36 @@ ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND: the session does not exist, or is not the caller's."""
+ERROR_REASON_LINK_INVALID: ErrorReason.ValueType  # 30
+"""INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+ERROR_REASON_EMAIL_ALREADY_VERIFIED: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: the e-mail address is verified already."""
+ERROR_REASON_MAIL_LIMIT_REACHED: ErrorReason.ValueType  # 32
+"""RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
+ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: ErrorReason.ValueType  # 40
+"""RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
+the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+"""
+ERROR_REASON_DEVICE_NOT_FOUND: ErrorReason.ValueType  # 41
+"""NOT_FOUND: the caller has no device with this ID."""
+ERROR_REASON_MFA_CHALLENGE_INVALID: ErrorReason.ValueType  # 42
+"""UNAUTHENTICATED: the challenge is unknown, expired, completed or has no tries left, or the password has changed; sign
+in again.
+"""
+ERROR_REASON_MFA_CODE_INVALID: ErrorReason.ValueType  # 43
+"""UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft."""
+ERROR_REASON_CONFIRMATION_INVALID: ErrorReason.ValueType  # 44
+"""PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
+ERROR_REASON_CONFIRMATION_REQUIRED: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes
+of signing in, an authenticator is enrolled without the password. Metadata: field.
+"""
+ERROR_REASON_TOTP_ALREADY_ENABLED: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION: an authenticator is enabled; disable it first."""
+ERROR_REASON_TOTP_NOT_ENROLLED: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION: there is no enrolment to confirm, or it is older than 15 minutes."""
+ERROR_REASON_TOTP_NOT_ENABLED: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION: no authenticator is enabled."""
+ERROR_REASON_TOTP_CODE_INVALID: ErrorReason.ValueType  # 49
+"""INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -34,6 +34,7 @@ class User(_message.Message):
     TIMEZONE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     email: _builtins.str
@@ -50,6 +51,8 @@ class User(_message.Message):
     """Free-form location, at most 100 characters."""
     timezone: _builtins.str
     """IANA time zone name, for example "Africa/Johannesburg". May be empty."""
+    email_verified: _builtins.bool
+    """Whether the e-mail address was verified by a link. Claim `email_verified` of access tokens that are issued later."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Time of registration."""
@@ -71,10 +74,11 @@ class User(_message.Message):
         timezone: _builtins.str | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        email_verified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "location", b"location", "name", b"name", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "email", b"email", "id", b"id", "location", b"location", "name", b"name", "role", b"role", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "email", b"email", "email_verified", b"email_verified", "id", b"id", "location", b"location", "name", b"name", "role", b"role", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avatar_url: _TypeAlias = _typing.Literal["avatar_url"]  # noqa: Y015
     _WhichOneofArgType__avatar_url: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url"]  # noqa: Y015

@@ -71,6 +71,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Read any wallet; freeze, unfreeze and close wallets."""
     PERMISSION_WEBHOOKS_MANAGE: _Permission.ValueType  # 20
     """Manage the webhooks of the platform and of any user."""
+    PERMISSION_MAIL_READ: _Permission.ValueType  # 30
+    """Read the mails of a development system."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -91,6 +93,8 @@ PERMISSION_WALLETS_MANAGE: Permission.ValueType  # 23
 """Read any wallet; freeze, unfreeze and close wallets."""
 PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20
 """Manage the webhooks of the platform and of any user."""
+PERMISSION_MAIL_READ: Permission.ValueType  # 30
+"""Read the mails of a development system."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

@@ -68,7 +68,7 @@ class _RateTierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateTier.Val
     RATE_TIER_PUBLIC: _RateTier.ValueType  # 1
     """Unauthenticated reads. Limited by client address."""
     RATE_TIER_CREDENTIALS: _RateTier.ValueType  # 2
-    """Authentication attempts. Limited by client address and by account."""
+    """Authentication attempts. Limited by client address; Auth also counts failed attempts per account."""
     RATE_TIER_USER: _RateTier.ValueType  # 3
     """Calls of authenticated users. Limited by user."""
     RATE_TIER_MONEY: _RateTier.ValueType  # 4
@@ -82,7 +82,7 @@ RATE_TIER_UNSPECIFIED: RateTier.ValueType  # 0
 RATE_TIER_PUBLIC: RateTier.ValueType  # 1
 """Unauthenticated reads. Limited by client address."""
 RATE_TIER_CREDENTIALS: RateTier.ValueType  # 2
-"""Authentication attempts. Limited by client address and by account."""
+"""Authentication attempts. Limited by client address; Auth also counts failed attempts per account."""
 RATE_TIER_USER: RateTier.ValueType  # 3
 """Calls of authenticated users. Limited by user."""
 RATE_TIER_MONEY: RateTier.ValueType  # 4
@@ -97,7 +97,6 @@ class Policy(_message.Message):
 
     ACCESS_FIELD_NUMBER: _builtins.int
     RATE_TIER_FIELD_NUMBER: _builtins.int
-    ACCOUNT_FIELD_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ACTING_USER_FIELD_FIELD_NUMBER: _builtins.int
@@ -107,10 +106,6 @@ class Policy(_message.Message):
     REQUIRES_FRESH_SESSIONS_FIELD_NUMBER: _builtins.int
     rate_tier: Global___RateTier.ValueType
     """Rate-limit tier that calls are counted in. Required."""
-    account_field: _builtins.str
-    """Request field that identifies the account under authentication, for example "email". Required for
-    RATE_TIER_CREDENTIALS, not valid for other tiers.
-    """
     idempotency_key: _builtins.bool
     """Whether the RPC accepts an idempotency key, as the request's `request_id` field or the `Idempotency-Key` header."""
     acting_user_field: _builtins.str
@@ -147,7 +142,6 @@ class Policy(_message.Message):
         *,
         access: _abc.Iterable[Global___Access] | None = ...,
         rate_tier: Global___RateTier.ValueType = ...,
-        account_field: _builtins.str = ...,
         timeout: _duration_pb2.Duration | None = ...,
         idempotency_key: _builtins.bool = ...,
         acting_user_field: _builtins.str = ...,
@@ -158,7 +152,7 @@ class Policy(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "priority", b"priority", "rate_tier", b"rate_tier", "requires_fresh_sessions", b"requires_fresh_sessions", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "priority", b"priority", "rate_tier", b"rate_tier", "requires_fresh_sessions", b"requires_fresh_sessions", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,13 +269,10 @@ class TierLimit(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PER_ADDRESS_PER_MINUTE_FIELD_NUMBER: _builtins.int
-    PER_ACCOUNT_PER_MINUTE_FIELD_NUMBER: _builtins.int
     PER_USER_PER_MINUTE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     per_address_per_minute: _builtins.int
     """Maximum calls per minute from one client address."""
-    per_account_per_minute: _builtins.int
-    """Maximum calls per minute for one account, identified by the policy's `account_field`."""
     per_user_per_minute: _builtins.int
     """Maximum calls per minute by one user."""
     priority: Global___Priority.ValueType
@@ -290,13 +281,12 @@ class TierLimit(_message.Message):
         self,
         *,
         per_address_per_minute: _builtins.int = ...,
-        per_account_per_minute: _builtins.int = ...,
         per_user_per_minute: _builtins.int = ...,
         priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["per_account_per_minute", b"per_account_per_minute", "per_address_per_minute", b"per_address_per_minute", "per_user_per_minute", b"per_user_per_minute", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["per_address_per_minute", b"per_address_per_minute", "per_user_per_minute", b"per_user_per_minute", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,101 @@
+"""Confirmation of a change by the password and the second factor of the signed-in user."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from services.auth.confirmations.model import Confirmation
+from services.auth.errors import ConfirmationInvalid, ConfirmationRequired, PasswordChecksBusy
+from services.auth.failures.model import Subject, SubjectKind
+from services.shared.errors import TokenInvalid
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.accounts.model import SessionCredentials
+    from services.auth.accounts.store import AccountStore
+    from services.auth.factors.operations import FactorOperations
+    from services.auth.failures.operations import FailureOperations
+    from services.auth.passwords.operations import PasswordOperations
+    from services.shared.db import Database
+    from services.shared.principal import Principal
+
+RECENT = timedelta(minutes=10)
+"""Age of a session whose sign-in still counts as re-authentication."""
+
+
+class ConfirmationOperations:
+    """Asks a signed-in user for the password and, with a second factor, for a code.
+
+    First `check`, which hashes, outside of any transaction; then `finish` in the transaction of the change. Failures
+    are counted per session: who found a session open does not get to guess, and keeps nobody else out.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        accounts: AccountStore,
+        passwords: PasswordOperations,
+        failures: FailureOperations,
+        factors: FactorOperations,
+    ) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._passwords = passwords
+        self._failures = failures
+        self._factors = factors
+
+    async def check(self, *, principal: Principal, password: str, code: str = "") -> Confirmation:
+        """Check the caller's password.
+
+        Raises ConfirmationInvalid, ConfirmationRequired, TooManyFailedAttempts, PasswordChecksBusy; TokenInvalid for a
+        session that has ended.
+        """
+        async with self._database.reading() as connection:
+            credentials = await self._credentials(connection, principal)
+            status = await self._factors.find_status(connection, user_id=principal.user_id)
+        if status.totp_enabled and not code:
+            raise ConfirmationRequired(field="code")
+        attempt = await self._failures.begin(subjects=[Subject(SubjectKind.SESSION, principal.session_id)])
+        try:
+            matches = await self._passwords.matches(password, credentials.password_hash)
+        except PasswordChecksBusy:
+            await self._failures.withdraw(attempt=attempt)
+            raise
+        if not matches:
+            raise ConfirmationInvalid
+        return Confirmation(credentials.user, credentials.password_hash, code if status.totp_enabled else "", attempt)
+
+    async def check_recent(self, *, principal: Principal, password: str) -> Confirmation:
+        """Check the caller's password, unless the session has just begun. Raises as `check`."""
+        if password:
+            return await self.check(principal=principal, password=password)
+        async with self._database.reading() as connection:
+            credentials = await self._credentials(connection, principal)
+        if credentials.session_age > RECENT:
+            raise ConfirmationRequired(field="password")
+        return Confirmation(credentials.user, credentials.password_hash, "", None)
+
+    async def finish(self, connection: AsyncConnection, *, confirmation: Confirmation) -> None:
+        """Lock the account for the change, use the code, and take back the counted attempt.
+
+        Raises ConfirmationInvalid for a wrong or used code, and if the password has changed meanwhile.
+        """
+        user_id = confirmation.user.id
+        credentials = await self._accounts.lock_account(connection, user_id)
+        if credentials is None or credentials.password_hash != confirmation.password_hash:
+            raise ConfirmationInvalid
+        if confirmation.code and not await self._factors.claim(connection, user_id=user_id, code=confirmation.code):
+            raise ConfirmationInvalid
+        if confirmation.attempt is not None:
+            await self._failures.succeed(connection, attempt=confirmation.attempt)
+
+    async def _credentials(self, connection: AsyncConnection, principal: Principal) -> SessionCredentials:
+        credentials = await self._accounts.find_session_credentials(
+            connection, user_id=principal.user_id, session_id=principal.session_id
+        )
+        if credentials is None or not credentials.session_open:
+            raise TokenInvalid
+        return credentials

@@ -1,0 +1,1 @@
+"""Verifying and changing e-mail addresses."""

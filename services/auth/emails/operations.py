@@ -1,0 +1,154 @@
+"""Verifying and changing the e-mail addresses of accounts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.auth.accounts.operations import deliverable
+from services.auth.emails.model import Effect, SendEmailChange
+from services.auth.errors import EmailAlreadyVerified, EmailInvalid, LinkInvalid, MailLimitReached
+from services.auth.links.model import Link, Purpose
+from services.auth.mail.model import LIMIT_WINDOW, Kind
+from services.auth.revocations.model import Cause
+from services.shared.jobs import enqueue
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.accounts.model import User
+    from services.auth.accounts.operations import AccountOperations
+    from services.auth.accounts.store import AccountStore
+    from services.auth.confirmations.operations import ConfirmationOperations
+    from services.auth.links.operations import LinkOperations
+    from services.auth.mail.operations import MailOperations
+    from services.auth.registrations.operations import RegistrationOperations
+    from services.auth.revocations.operations import RevocationOperations
+    from services.shared.db import Database
+    from services.shared.principal import Principal
+
+PURPOSES = frozenset({Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE, Purpose.EMAIL_UNDO})
+SECONDS_AN_HOUR = 3600
+
+
+class EmailOperations:
+    """What links by mail do to addresses."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        store: AccountStore,
+        accounts: AccountOperations,
+        registrations: RegistrationOperations,
+        confirmations: ConfirmationOperations,
+        revocations: RevocationOperations,
+        links: LinkOperations,
+        mail: MailOperations,
+        undo_lifetime: timedelta,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._accounts = accounts
+        self._registrations = registrations
+        self._confirmations = confirmations
+        self._revocations = revocations
+        self._links = links
+        self._mail = mail
+        self._undo_lifetime = undo_lifetime
+
+    async def request_email_verification(self, *, principal: Principal) -> None:
+        """Mail a link that verifies the caller's address.
+
+        Raises EmailAlreadyVerified, MailLimitReached, UserNotFound, TokenInvalid.
+        """
+        user = await self._accounts.get_profile(principal=principal)
+
+        async def work(connection: AsyncConnection) -> bool:
+            link = Link(Purpose.EMAIL_VERIFICATION, user.id, user.email)
+            return await self._links.send(connection, link=link, kind=Kind.EMAIL_VERIFICATION)
+
+        if user.email_verified:
+            raise EmailAlreadyVerified
+        if not await self._database.transaction(work):
+            raise MailLimitReached(retry_after_seconds=LIMIT_WINDOW.total_seconds())
+
+    async def change_email(self, *, principal: Principal, email: str, password: str, code: str) -> None:
+        """Have a link mailed to a new address. Whether that has an account is looked up by a job, as for registering.
+
+        Raises ConfirmationInvalid, EmailInvalid, PasswordChecksBusy, UserNotFound, TokenInvalid.
+        """
+        new = deliverable(email)
+        confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
+        if new.folded == confirmation.user.email.casefold():
+            raise EmailInvalid.field("email", "must differ from the current address")
+        address = self._mail.seal_address(address=new.text)
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._confirmations.finish(connection, confirmation=confirmation)
+            await enqueue(connection, SendEmailChange(principal.user_id, principal.session_id, address))
+
+        await self._database.transaction(work)
+
+    async def send_email_change(self, job: SendEmailChange) -> None:
+        """Mail the link that confirms a new address. To one that has an account a notice is mailed instead."""
+        email = self._mail.open_address(address=job.address)
+
+        async def work(connection: AsyncConnection) -> None:
+            session = await self._store.find_session_status(connection, user_id=job.user_id, session_id=job.session_id)
+            if session is None or not session.session_open:
+                return  # Ended meanwhile, and with it what it began.
+            owner = await self._accounts.find_recipient(connection, email=email)
+            if owner is not None:
+                await self._mail.enqueue(
+                    connection, kind=Kind.ADDRESS_IN_USE, user_id=owner.id, address=owner.email, values={}
+                )
+            else:
+                link = Link(Purpose.EMAIL_CHANGE, job.user_id, email, job.session_id)
+                await self._links.send(connection, link=link, kind=Kind.EMAIL_CHANGE)
+
+        await self._database.transaction(work)
+
+    async def verify_email(self, *, token: str) -> Effect:
+        """Do what a link is for. Raises LinkInvalid, EmailTaken."""
+
+        async def work(connection: AsyncConnection) -> Effect:
+            claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
+            if claimed is not None:
+                return await self._use(connection, *claimed)
+            if await self._registrations.confirm(connection, token=token) is None:
+                raise LinkInvalid
+            return Effect.REGISTERED
+
+        return await self._database.transaction(work)
+
+    async def _use(self, connection: AsyncConnection, link: Link, create_time: datetime) -> Effect:
+        account = await self._store.lock_account(connection, link.user_id)
+        if account is None:
+            raise LinkInvalid
+        if link.purpose is Purpose.EMAIL_VERIFICATION:
+            await self._accounts.verify_email(connection, user_id=link.user_id)
+            return Effect.VERIFIED
+        await self._revocations.end_user(
+            connection, user_id=link.user_id, cause=Cause.EMAIL_CHANGED, except_session_id=link.session_id
+        )
+        await self._accounts.set_email(connection, user_id=link.user_id, email=link.email)
+        if link.purpose is Purpose.EMAIL_UNDO:
+            await self._links.revoke(connection, user_id=link.user_id, since=create_time)
+            return Effect.RESTORED
+        await self._links.revoke(connection, user_id=link.user_id)
+        await self._offer_undo(connection, account.user, link.email)
+        return Effect.CHANGED
+
+    async def _offer_undo(self, connection: AsyncConnection, before: User, new_email: str) -> None:
+        await self._links.send(
+            connection,
+            link=Link(Purpose.EMAIL_UNDO, before.id, before.email),
+            kind=Kind.EMAIL_CHANGED,
+            values={
+                "name": before.greeting_name,
+                "new_address": new_email,
+                "hours": str(int(self._undo_lifetime.total_seconds() // SECONDS_AN_HOUR)),
+            },
+        )

@@ -1,0 +1,1 @@
+"""Links of one use that are sent by mail."""

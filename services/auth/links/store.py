@@ -1,0 +1,109 @@
+"""The SQL of links. The database's clock decides what has expired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
+
+from services.auth.links.model import Link, Purpose, digest
+from services.shared.db import Id, Time
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime, timedelta
+
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+email_links = Table(
+    "email_links",
+    MetaData(),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("session_id", Id),
+    Column("create_time", Time, nullable=False),
+    Column("expire_time", Time, nullable=False),
+)
+
+LINK = (
+    email_links.c.purpose,
+    email_links.c.user_id,
+    email_links.c.email,
+    email_links.c.session_id,
+    email_links.c.create_time,
+)
+VALID = and_(
+    email_links.c.digest == bindparam("token_digest"),
+    email_links.c.purpose.in_(bindparam("purposes", expanding=True)),
+    email_links.c.expire_time > func.now(),
+)
+FIND = select(*LINK).where(VALID)
+CLAIM = delete(email_links).where(VALID).returning(*LINK)
+INSERT = insert(email_links).values(
+    create_time=func.clock_timestamp(), expire_time=func.clock_timestamp() + bindparam("lifetime", type_=Interval)
+)
+DELETE = delete(email_links).where(
+    email_links.c.user_id == bindparam("of_user"), email_links.c.purpose != Purpose.EMAIL_UNDO
+)
+DELETE_SINCE = delete(email_links).where(
+    email_links.c.user_id == bindparam("of_user"),
+    or_(email_links.c.purpose != Purpose.EMAIL_UNDO, email_links.c.create_time >= bindparam("since", type_=Time)),
+)
+
+
+class LinkStore:
+    """Reads and writes links."""
+
+    async def insert_link(self, connection: AsyncConnection, *, token: str, link: Link, lifetime: timedelta) -> None:
+        """Insert a link of this token."""
+        values = {
+            "digest": digest(token),
+            "user_id": link.user_id,
+            "purpose": link.purpose,
+            "email": link.email,
+            "session_id": link.session_id,
+        }
+        await connection.execute(INSERT, {**values, "lifetime": lifetime})
+
+    async def find_link(self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]) -> Link | None:
+        """Return the link of this token; None if it is for something else, has expired or was used."""
+        values = {"token_digest": digest(token), "purposes": sorted(purposes)}
+        row = (await connection.execute(FIND, values)).one_or_none()
+        return _link(row) if row else None
+
+    async def claim_link(
+        self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]
+    ) -> tuple[Link, datetime] | None:
+        """Delete the link of this token and return it with its time; one caller gets it. None as `find_link`."""
+        values = {"token_digest": digest(token), "purposes": sorted(purposes)}
+        row = (await connection.execute(CLAIM, values)).one_or_none()
+        return (_link(row), row.create_time) if row else None
+
+    async def delete_links(self, connection: AsyncConnection, user_id: str, *, since: datetime | None = None) -> None:
+        """Delete the user's links, but those that undo a change of address; with `since`, the later of these too."""
+        if since is None:
+            await connection.execute(DELETE, {"of_user": user_id})
+        else:
+            await connection.execute(DELETE_SINCE, {"of_user": user_id, "since": since})
+
+
+def _link(row: Row[*tuple[Any, ...]]) -> Link:
+    purpose, user_id, email, session_id = row[:4]
+    return Link(Purpose(purpose), user_id, email, session_id)

@@ -1,0 +1,1 @@
+"""Mails to users: rendered from templates, encrypted at rest, delivered by a job, erased after delivery."""

@@ -1,0 +1,138 @@
+"""The SQL of mails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from services.auth.mail.model import LIMIT_WINDOW, Kind, Mail, MailState
+from services.shared.db import Id, Time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.mail.model import NewMail
+
+mails = Table(
+    "mails",
+    MetaData(),
+    Column("id", Id, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("user_id", Id),
+    Column("address_digest", LargeBinary, nullable=False),
+    Column("payload_sealed", LargeBinary),
+    Column("state", Text, nullable=False),
+    Column("create_time", Time, nullable=False),
+    Column("expire_time", Time, nullable=False),
+)
+
+MAIL = (
+    mails.c.id,
+    mails.c.kind,
+    mails.c.state,
+    mails.c.payload_sealed,
+    mails.c.create_time,
+    (mails.c.expire_time <= func.now()).label("expired"),
+)
+LOCK_LIMIT = select(func.pg_advisory_xact_lock(bindparam("lock_key", type_=BigInteger)))
+COUNT_RECENT = select(func.count()).where(
+    mails.c.address_digest == bindparam("to_digest"),
+    mails.c.kind == bindparam("of_kind"),
+    mails.c.create_time > func.clock_timestamp() - bindparam("window", LIMIT_WINDOW, Interval),
+)
+INSERT = insert(mails).values(
+    state=MailState.QUEUED,
+    create_time=func.clock_timestamp(),
+    expire_time=func.clock_timestamp() + bindparam("lifetime", type_=Interval),
+)
+FIND_QUEUED = select(*MAIL).where(mails.c.id == bindparam("mail_id"), mails.c.state == MailState.QUEUED)
+LIST_KEPT = (
+    select(*MAIL)
+    .where(mails.c.payload_sealed.is_not(None), mails.c.id < bindparam("before_id", type_=Id))
+    .order_by(mails.c.id.desc())
+    .limit(bindparam("count", type_=Integer))
+)
+UPDATE_STATE = (
+    update(mails)
+    .values(state=bindparam("new_state"))
+    .where(mails.c.id == bindparam("mail_id"), mails.c.state == MailState.QUEUED)
+)
+ERASE = UPDATE_STATE.values(payload_sealed=None)
+NEWEST = (
+    select(mails.c.id)
+    .where(mails.c.payload_sealed.is_not(None))
+    .order_by(mails.c.id.desc())
+    .limit(bindparam("count", type_=Integer))
+)
+ERASE_OLD = (
+    update(mails)
+    .values(payload_sealed=None)
+    .where(mails.c.payload_sealed.is_not(None), mails.c.state != MailState.QUEUED, mails.c.id.not_in(NEWEST))
+)
+
+
+class MailStore:
+    """Reads and writes mails."""
+
+    async def lock_limit(self, connection: AsyncConnection, key: int) -> None:
+        """Wait until no other transaction counts the mails of this key."""
+        await connection.execute(LOCK_LIMIT, {"lock_key": key})
+
+    async def count_recent_mails(self, connection: AsyncConnection, *, address_digest: bytes, kind: Kind) -> int:
+        """Return how many mails of the kind the address was written in the window of the limit."""
+        values = {"to_digest": address_digest, "of_kind": kind}
+        return int((await connection.execute(COUNT_RECENT, values)).scalar_one())
+
+    async def insert_mail(self, connection: AsyncConnection, mail: NewMail) -> None:
+        """Insert a queued mail."""
+        values = {
+            "id": mail.id,
+            "kind": mail.kind,
+            "user_id": mail.user_id,
+            "address_digest": mail.address_digest,
+            "payload_sealed": mail.payload_sealed,
+        }
+        await connection.execute(INSERT, {**values, "lifetime": mail.lifetime})
+
+    async def find_queued_mail(self, connection: AsyncConnection, mail_id: str) -> Mail | None:
+        """Return a mail that was not delivered or given up."""
+        row = (await connection.execute(FIND_QUEUED, {"mail_id": mail_id})).one_or_none()
+        return _mail(row) if row else None
+
+    async def list_kept_mails(self, connection: AsyncConnection, *, before_id: str, count: int) -> Sequence[Mail]:
+        """Return mails whose payload was not erased, newest first."""
+        return [_mail(row) for row in await connection.execute(LIST_KEPT, {"before_id": before_id, "count": count})]
+
+    async def update_state(
+        self, connection: AsyncConnection, mail_id: str, state: MailState, *, keep_payload: bool
+    ) -> None:
+        """End a queued mail, and erase its payload unless it is kept."""
+        statement = UPDATE_STATE if keep_payload else ERASE
+        await connection.execute(statement, {"mail_id": mail_id, "new_state": state})
+
+    async def delete_old_payloads(self, connection: AsyncConnection, *, kept: int) -> None:
+        """Erase the payloads of all delivered mails but the newest."""
+        await connection.execute(ERASE_OLD, {"count": kept})
+
+
+def _mail(row: Row[*tuple[Any, ...]]) -> Mail:
+    mail_id, kind, state, payload_sealed, create_time, expired = row
+    return Mail(mail_id, Kind(kind), MailState(state), payload_sealed, create_time, expired)

@@ -1,0 +1,1 @@
+"""Multi-factor authentication: enrolling, disabling and verifying second factors."""

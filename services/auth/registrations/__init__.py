@@ -1,0 +1,1 @@
+"""Registrations that wait for their e-mail address to be verified."""
