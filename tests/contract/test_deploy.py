@@ -77,7 +77,10 @@ def test_only_envoy_is_reachable_and_only_from_this_machine() -> None:
     networks = compose()["networks"]
     assert {name for name, network in networks.items() if not network.get("internal")} == {"edge", "egress"}
     assert [name for name, container in containers().items() if "edge" in container["networks"]] == ["envoy"]
-    assert [name for name, container in containers().items() if "egress" in container["networks"]] == ["payment"]
+    assert [name for name, container in containers().items() if "egress" in container["networks"]] == [
+        "auth",
+        "payment",
+    ]
     for keeper in ("postgres", "valkey"):
         assert containers()[keeper]["networks"] == ["data"]
 
