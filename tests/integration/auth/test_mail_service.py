@@ -28,7 +28,7 @@ ADMIN = "root@example.com"
 @asynccontextmanager
 async def mails(auth: RunningAuth) -> AsyncIterator[mail_service_pb2_grpc.MailServiceAsyncStub]:
     async with channel_to(auth.target) as channel:
-        yield mail_service_pb2_grpc.MailServiceStub(channel)  # type: ignore[misc]
+        yield mail_service_pb2_grpc.MailServiceStub(channel)
 
 
 async def administrator(auth: RunningAuth) -> str:
