@@ -107,6 +107,8 @@ class AuthSettings(ServiceSettings):
         smtp_url = self.smtp_url.get_secret_value() if self.smtp_url else ""
         if smtp_url.startswith("smtp+plain:") and not _is_loopback(urlsplit(smtp_url).hostname or ""):
             yield "AZORA_SMTP_URL must use TLS in production, or a server on this host"
+        if self.bcrypt_cost < MIN_BCRYPT_COST:
+            yield f"AZORA_BCRYPT_COST must be at least {MIN_BCRYPT_COST} in production"
 
 
 def _is_loopback(host: str) -> bool:

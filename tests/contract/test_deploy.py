@@ -95,7 +95,7 @@ def test_only_envoy_is_reachable_and_only_from_this_machine() -> None:
     assert containers()["envoy"]["ports"] == ["127.0.0.1:8080:8080"]
     networks = compose()["networks"]
     assert {name for name, network in networks.items() if not network.get("internal")} == {"edge", "egress"}
-    for network, members in (("edge", ["envoy"]), ("egress", ["payment"])):
+    for network, members in (("edge", ["envoy"]), ("egress", ["auth", "payment"])):
         assert [name for name, container in containers().items() if network in container.get("networks", ())] == members
     for keeper in ("postgres", "valkey"):
         assert containers()[keeper]["networks"] == ["data"]

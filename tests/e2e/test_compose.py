@@ -26,6 +26,7 @@ from services.local.processes import run_step
 from tests.support.certificates import serial_number
 from tests.support.compose import ROOT, Processes
 from tests.support.services import SERVED, SERVICES
+from tests.support.smtp import Mailbox, smtp_server
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -41,7 +42,13 @@ CERTIFICATE_HOURS = "0.02"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def composed() -> AsyncIterator[Processes]:
+async def mailbox() -> AsyncIterator[Mailbox]:
+    async with smtp_server() as mailbox:
+        yield mailbox
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def composed(mailbox: Mailbox) -> AsyncIterator[Processes]:
     with tempfile.TemporaryDirectory(prefix="azt", dir="/tmp") as name:
         folder = Path(name)
         make_secrets(folder / "secrets")
@@ -49,7 +56,11 @@ async def composed() -> AsyncIterator[Processes]:
         processes = Processes(folder, folder / "secrets")
         async with running(folder / "postgres", SERVICES) as cluster:
             certificates = processes.service("certificates", "--hours", CERTIFICATE_HOURS)
-            started = [processes.valkey(), *(serve(processes, cluster, name) for name in SERVED), processes.envoy()]
+            started = [
+                processes.valkey(),
+                *(serve(processes, cluster, mailbox, name) for name in SERVED),
+                processes.envoy(),
+            ]
             try:
                 migrations = [migrate(processes, cluster, service) for service in SERVICES]
                 await asyncio.gather(certificates.start(), *migrations)
@@ -66,9 +77,9 @@ async def migrate(processes: Processes, cluster: Cluster, service: str) -> None:
     await run_step(f"Migrating {service}", migration.spec.command)
 
 
-def serve(processes: Processes, cluster: Cluster, service: str) -> SupervisedProcess:
+def serve(processes: Processes, cluster: Cluster, mailbox: Mailbox, service: str) -> SupervisedProcess:
     database = {"AZORA_DATABASE_URL": cluster.url(service, f"{service}_app")} if service in SERVICES else {}
-    return processes.service(service, AZORA_DRAIN_SECONDS="0", **database)
+    return processes.service(service, AZORA_DRAIN_SECONDS="0", AZORA_SMTP_URL=mailbox.url, **database)
 
 
 async def test_the_whole_system_says_that_it_is_healthy(composed: Processes) -> None:
@@ -78,12 +89,20 @@ async def test_the_whole_system_says_that_it_is_healthy(composed: Processes) -> 
     assert answer.json()["services"] == dict.fromkeys(SERVICES, "healthy")
 
 
-async def test_services_learn_of_each_other_through_the_mesh(composed: Processes) -> None:
-    """Education and Payment fetch Auth's keys over Envoy's internal listener before they believe a token."""
+async def test_services_learn_of_each_other_through_the_mesh(composed: Processes, mailbox: Mailbox) -> None:
+    """Education and Payment fetch Auth's keys over Envoy's internal listener before they believe a token.
+
+    As in production, the person registers by a link that arrives by mail.
+    """
     person = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
     async with edge(composed) as client:
         registered = await client.post("/v1/auth/register", json=person)
-        token = {"authorization": f"Bearer {registered.json()['accessToken']}"}
+        assert registered.json() == {"accessToken": "", "refreshToken": "", "expiresIn": 0}
+        link = await mailbox.token(person["email"], "Confirm your registration")
+        verified = await client.post("/v1/auth/email:verify", json={"token": link})
+        assert verified.json() == {"effect": "EMAIL_LINK_EFFECT_REGISTERED"}
+        signed_in = await client.post("/v1/auth/login", json=person)
+        token = {"authorization": f"Bearer {signed_in.json()['accessToken']}"}
         for path in ("/v1/auth/profile", "/v1/enrollments", "/v1/wallet"):
             answer = await client.get(path, headers=token)
             assert answer.status_code == httpx.codes.OK, f"{path}: {answer.text}"

@@ -10,6 +10,8 @@ import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.client import bearer
 
+from services.auth.app import assemble
+from services.auth.emails.model import SendEmailChange
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import outcome, refusal
 from tests.support.smtp import text_of
@@ -177,6 +179,20 @@ async def test_ten_uses_of_a_link_at_once_change_the_address_once(auth: RunningA
     outcomes = await asyncio.gather(*(outcome(auth.verify_email(token)) for _ in range(10)))
     assert sorted(outcomes) == ["LINK_INVALID"] * 9 + ["OK"]
     assert len(await mailbox.to(OLD)) == 1
+
+
+async def test_a_change_ends_with_the_session_that_asked_for_it(
+    auth: RunningAuth, auth_database: Clone, mailbox: Mailbox
+) -> None:
+    """The password was changed before the job ran: whoever knew the former one gets no link."""
+    thief = await auth.register(OLD)
+    session_id = jwt.decode(thief.access_token, options={"verify_signature": False})["sid"]
+    await auth.sql("UPDATE sessions SET revoke_time = now()")
+    container = assemble(auth.settings)
+    address = container.mail.seal_address(address=NEW)
+    await container.emails.send_email_change(SendEmailChange(thief.user.id, session_id, address))
+    await container.close()
+    assert await auth.sql("SELECT FROM mails") == await auth.sql("SELECT FROM email_links") == []
 
 
 async def test_a_mail_to_an_address_that_was_not_verified_has_no_name(auth: RunningAuth, mailbox: Mailbox) -> None:

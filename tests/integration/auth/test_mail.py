@@ -15,8 +15,11 @@ from services.auth.app import Container, assemble
 from services.auth.clients import SmtpTransport
 from services.auth.mail.model import Kind, Mail, MailMessage, MailState, Text
 from services.auth.mail.operations import Templates
+from services.auth.mail.store import LIST_KEPT
+from services.shared.db import ID_MAX
 from services.shared.errors import DependencyUnavailable
 from tests.support.auth import auth_settings, running_auth
+from tests.support.plans import explain
 from tests.support.smtp import frozen_server, smtp_server
 from tests.support.waiting import eventually
 
@@ -203,6 +206,32 @@ async def test_a_mail_whose_link_has_expired_is_not_sent(auth_database: Clone) -
         async with running_auth(*urls, smtp_url=mailbox.url) as auth:
             await delivered(auth, "EXPIRED", "SENT")
         assert [message["Subject"] for message in mailbox.messages] == ["Your password was changed"]
+
+
+async def test_a_mail_of_production_waits_for_a_server_to_be_set(auth_database: Clone) -> None:
+    urls = auth_database.owner_url, auth_database.app_url
+    production: dict[str, Any] = {"env": "production", "rate_limit_scale": 1, "bcrypt_cost": 10}
+    async with running_auth(*urls, **production) as auth, assembled(auth_database) as container:
+        await queue(container)
+
+        async def attempted() -> bool:
+            return await auth.sql("SELECT FROM pgqueuer WHERE attempts > 0") != []
+
+        await eventually(attempted)
+        assert await states(auth) == ["QUEUED"]
+    async with smtp_server() as mailbox, running_auth(*urls, **production, smtp_url=mailbox.url) as auth:
+        await delivered(auth, "SENT")
+
+
+async def test_a_list_of_mails_reads_a_page(auth: RunningAuth, auth_database: Clone) -> None:
+    await auth.sql("""
+        INSERT INTO mails (id, kind, address_digest, payload_sealed, state, create_time, expire_time)
+        SELECT gen_random_uuid(), 'password_reset', '', CASE WHEN n <= 100 THEN ''::bytea END, 'KEPT', now(), now()
+        FROM generate_series(1, 5000) AS n
+    """)
+    plan = await explain(auth_database.owner_url, LIST_KEPT, {"before_id": ID_MAX, "count": 21})
+    assert not plan.sorts
+    assert plan.rows_read <= 21
 
 
 async def test_a_frozen_server_holds_up_nothing(auth_database: Clone) -> None:
