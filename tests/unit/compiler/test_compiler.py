@@ -16,6 +16,7 @@ from services.compiler.envoy import LocalSettings, Pipe, ProfileError, compile_b
 from services.compiler.envoy.__main__ import main as envoy_main
 from services.compiler.envoy.settings import EnvoySettings
 from services.compiler.envoy.typed import readable
+from services.compiler.kubernetes import kubernetes_files
 from services.compiler.policy_table import policy_table
 from services.shared.policy import PolicyError
 
@@ -151,6 +152,8 @@ def test_the_command_writes_what_is_committed(tmp_path: Path, monkeypatch: pytes
     assert written == {
         "generated/azora/service_config.json",
         "envoy/compose.json",
+        "envoy/kubernetes.json",
+        *(f"deploy/kubernetes/{name}" for name in kubernetes_files(load_contract())),
         *(f"envoy/discovery/{name}.json" for name in ("mesh-authority", "mesh-certificate", "public-certificate")),
         "docs/events.md",
         "docs/policies.md",
