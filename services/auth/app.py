@@ -15,18 +15,25 @@ from services.auth.errors import CredentialsInvalid
 from services.auth.passwords.operations import PasswordOperations
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
+from services.auth.signing_keys import jobs
+from services.auth.signing_keys.model import KeyTimes
+from services.auth.signing_keys.operations import SigningKeyOperations
+from services.auth.signing_keys.store import SigningKeyStore
 from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
-from services.auth.tokens.store import SigningKeyStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
-from services.shared.tokens import RemoteKeys
+from services.shared.tokens import LEEWAY_SECONDS, RemoteKeys
 
 if TYPE_CHECKING:
     from services.auth.settings import AuthSettings
     from services.shared.outbox import Send
     from services.shared.server import Server
+
+
+FETCH_SECONDS = 3.0
+"""Time by which a fetch of keys may make a cache older than its limit: Envoy's takes two seconds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class Container:
 
     infrastructure: Infrastructure[AuthSettings]
     passwords: PasswordOperations
+    keys: SigningKeyOperations
     tokens: TokenOperations
     accounts: AccountOperations
     outbox: Outbox
@@ -53,11 +61,17 @@ def assemble(settings: AuthSettings) -> Container:
     """Return the operations."""
     # The account was deleted between the check of its password and the beginning of its session.
     infrastructure = Infrastructure.of(settings, constraints={"sessions_user_id_fkey": CredentialsInvalid})
-    tokens = TokenOperations(
+    keys = SigningKeyOperations(
         database=infrastructure.database,
         store=SigningKeyStore(),
         encryption=Encryption(settings.derive_keys("signing-keys")),
-        issuer=settings.issuer,
+        revocations=_Revocations(),
+        times=_key_times(settings),
+        signer_cache_seconds=settings.signing_key_cache_seconds,
+    )
+    tokens = TokenOperations(
+        keys=keys,
+        public_url=settings.public_url,
         audience=settings.audience,
         lifetime_seconds=settings.access_token_seconds,
     )
@@ -76,7 +90,20 @@ def assemble(settings: AuthSettings) -> Container:
         tokens=tokens,
         outbox=outbox,
     )
-    return Container(infrastructure, passwords, tokens, accounts, outbox)
+    return Container(infrastructure, passwords, keys, tokens, accounts, outbox)
+
+
+class _Revocations:
+    async def end_key(self, connection: object, *, key_id: str) -> None:
+        """Revoke a key's tokens."""
+
+
+def _key_times(settings: AuthSettings) -> KeyTimes:
+    return KeyTimes(
+        rotation_seconds=timedelta(days=settings.signing_key_days).total_seconds(),
+        publication_seconds=settings.jwks_cache_seconds + FETCH_SECONDS,
+        retirement_seconds=settings.access_token_seconds + settings.signing_key_cache_seconds + LEEWAY_SECONDS,
+    )
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
@@ -85,9 +112,10 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     return container.infrastructure.server(
         AuthServicer(container.accounts),
         TokenServicer(container.tokens),
+        periodic=jobs.periodic(container.keys),
         outbox=container.outbox,
         send=send,
-        keys=RemoteKeys(container.tokens.verification_keys),
+        keys=RemoteKeys(container.tokens.verification_keys, cache_seconds=settings.jwks_cache_seconds),
         ready=container.ready,
         close=[container.passwords.close],
     )

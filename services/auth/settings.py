@@ -22,6 +22,10 @@ class AuthSettings(ServiceSettings):
     """bcrypt work factor, logarithmic (base 2). Must be at least 10 in production."""
     access_token_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
     """Access token lifetime in seconds."""
+    signing_key_days: Annotated[float, Field(gt=0, le=3650)] = 90
+    """Days after which the active signing key is replaced."""
+    signing_key_cache_seconds: Annotated[float, Field(gt=0, le=60)] = 5
+    """Maximum age of the cached active signing key in each Auth process."""
     session_idle_days: Annotated[int, Field(ge=1, le=365)] = 30
     """Idle session timeout in days, reset by every refresh."""
     session_days: Annotated[int, Field(ge=1, le=365)] = 90

@@ -12,7 +12,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.local.errors import SettingInvalid
 from services.shared.rate_limits import RateLimitChanges
-from services.shared.settings import Environment, OtlpEndpoint, Ratio, SettingsError, load
+from services.shared.settings import (
+    Environment,
+    JwksCacheSeconds,
+    OtlpEndpoint,
+    PublicUrl,
+    Ratio,
+    SettingsError,
+    load,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +51,10 @@ class SystemSettings(BaseSettings):
     rate_limits: RateLimitChanges = ""
     """Limits per minute that replace those of the [rate-limit tiers](policies.md#rate-limits), comma-separated:
     `CREDENTIALS.per_address=100,MONEY.per_user=120`."""
+    public_url: PublicUrl | None = None
+    """Base URL of the public API: issuer of access tokens and base of links. Defaults to `http://localhost:PORT`."""
+    jwks_cache_seconds: JwksCacheSeconds = 60
+    """Maximum age of cached public signing keys, in services and Envoy."""
     otlp_endpoint: OtlpEndpoint = ""
     """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
     trace_sample_ratio: Ratio = 1.0
@@ -54,6 +66,11 @@ class SystemSettings(BaseSettings):
     def certificate_lifetime(self) -> dt.timedelta:
         """Lifetime of mesh certificates."""
         return dt.timedelta(hours=self.certificate_hours)
+
+    @property
+    def base_url(self) -> str:
+        """Base URL of the public API, as tokens and links have it."""
+        return self.public_url or f"http://localhost:{self.port}"
 
     @property
     def edge(self) -> str:

@@ -110,8 +110,8 @@ class Infrastructure(Generic[Settings]):
         """
         registrations = [Registration.of(servicer) for servicer in servicers]
         verifier = AccessTokens(
-            keys or RemoteKeys(partial(client.signing_keys, self.mesh)),
-            issuer=self.settings.issuer,
+            keys or RemoteKeys(partial(client.signing_keys, self.mesh), cache_seconds=self.settings.jwks_cache_seconds),
+            issuer=self.settings.public_url,
             audience=self.settings.audience,
             permissions=role_permissions(),
         )

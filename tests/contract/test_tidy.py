@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = {
-    "auth": {"accounts", "passwords", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
+    "auth": {"accounts", "passwords", "signing_keys", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
     "education": {"courses", "enrollments", "quizzes", "certificates"},
     "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }
