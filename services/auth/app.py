@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from services.auth.accounts import convert
 from services.auth.accounts.model import UserRegistered
 from services.auth.accounts.operations import AccountOperations
-from services.auth.accounts.servicer import AuthServicer
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.revocations.operations import RevocationOperations
+from services.auth.revocations.store import RevocationStore
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
+from services.auth.sign_in.operations import SignInOperations
+from services.auth.sign_in.servicer import AuthServicer
 from services.auth.signing_keys import jobs
 from services.auth.signing_keys.model import KeyTimes
 from services.auth.signing_keys.operations import SigningKeyOperations
@@ -45,6 +48,8 @@ class Container:
     keys: SigningKeyOperations
     tokens: TokenOperations
     accounts: AccountOperations
+    revocations: RevocationOperations
+    sign_in: SignInOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -61,11 +66,14 @@ def assemble(settings: AuthSettings) -> Container:
     """Return the operations."""
     # The account was deleted between the check of its password and the beginning of its session.
     infrastructure = Infrastructure.of(settings, constraints={"sessions_user_id_fkey": CredentialsInvalid})
+    revocations = RevocationOperations(
+        database=infrastructure.database, store=RevocationStore(), pages=infrastructure.pages
+    )
     keys = SigningKeyOperations(
         database=infrastructure.database,
         store=SigningKeyStore(),
         encryption=Encryption(settings.derive_keys("signing-keys")),
-        revocations=_Revocations(),
+        revocations=revocations,
         times=_key_times(settings),
         signer_cache_seconds=settings.signing_key_cache_seconds,
     )
@@ -78,24 +86,24 @@ def assemble(settings: AuthSettings) -> Container:
     passwords = PasswordOperations(settings.bcrypt_cost)
     outbox = Outbox("auth", {UserRegistered: convert.user_registered})
     accounts = AccountOperations(
+        database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
+    )
+    sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
+        accounts=accounts,
         passwords=passwords,
         sessions=SessionOperations(
             store=SessionStore(),
+            revocations=revocations,
             encryption=Encryption(settings.derive_keys("refresh-token-families")),
             idle=timedelta(days=settings.session_idle_days),
             lifetime=timedelta(days=settings.session_days),
         ),
+        revocations=revocations,
         tokens=tokens,
-        outbox=outbox,
     )
-    return Container(infrastructure, passwords, keys, tokens, accounts, outbox)
-
-
-class _Revocations:
-    async def end_key(self, connection: object, *, key_id: str) -> None:
-        """Revoke a key's tokens."""
+    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, sign_in, outbox)
 
 
 def _key_times(settings: AuthSettings) -> KeyTimes:
@@ -110,7 +118,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
-        AuthServicer(container.accounts),
+        AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
         periodic=jobs.periodic(container.keys),
         outbox=container.outbox,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from services.shared.settings import ServiceSettings
+from services.shared.tokens import MAX_TOKEN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ class AuthSettings(ServiceSettings):
 
     bcrypt_cost: Annotated[int, Field(ge=4, le=16)] = 12
     """bcrypt work factor, logarithmic (base 2). Must be at least 10 in production."""
-    access_token_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
+    access_token_seconds: Annotated[int, Field(ge=60, le=MAX_TOKEN_SECONDS)] = 900
     """Access token lifetime in seconds."""
     signing_key_days: Annotated[float, Field(gt=0, le=3650)] = 90
     """Days after which the active signing key is replaced."""

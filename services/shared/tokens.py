@@ -28,8 +28,9 @@ ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 REQUIRED_CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"]
 LEEWAY_SECONDS = 5
-MAX_LIFETIME_SECONDS = 3600
-"""A token that says more of itself is refused: whoever had the key could otherwise outlive its revocation."""
+MAX_TOKEN_SECONDS = 3600
+"""Upper bound of the setting for the lifetime of access tokens: revocations are kept for as long, and the leeway. A token
+of a longer lifetime is refused: whoever made it with a leaked key could otherwise outlive what is remembered."""
 VERIFIED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 4096
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -109,7 +110,7 @@ class Revocations:
     and for those that are seen later. Repeating one changes nothing.
     """
 
-    def __init__(self, token_lifetime_seconds: float = MAX_LIFETIME_SECONDS) -> None:
+    def __init__(self, token_lifetime_seconds: float = MAX_TOKEN_SECONDS + LEEWAY_SECONDS) -> None:
         self._lifetime_seconds = token_lifetime_seconds
         self._sessions: dict[str, float] = {}
         self._key_ids: set[str] = set()
@@ -230,7 +231,7 @@ class AccessTokens:
             raise TokenInvalid from None
         roles = claims["roles"]
         times = claims["iat"], claims["exp"]
-        if any(type(value) not in (int, float) for value in times) or times[1] - times[0] > MAX_LIFETIME_SECONDS:
+        if any(type(value) not in (int, float) for value in times) or times[1] - times[0] > MAX_TOKEN_SECONDS:
             raise TokenInvalid
         if not (isinstance(roles, list) and roles and all(isinstance(role, str) for role in roles)):
             raise TokenInvalid

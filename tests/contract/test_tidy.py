@@ -14,7 +14,21 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = {
-    "auth": {"accounts", "passwords", "signing_keys", "tokens", "sessions", "mfa", "api_keys", "users", "audit"},
+    "auth": {
+        "accounts",
+        "api_keys",
+        "audit",
+        "devices",
+        "mail",
+        "mfa",
+        "passwords",
+        "revocations",
+        "sessions",
+        "sign_in",
+        "signing_keys",
+        "tokens",
+        "users",
+    },
     "education": {"courses", "enrollments", "quizzes", "certificates"},
     "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }

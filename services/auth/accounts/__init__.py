@@ -1,1 +1,1 @@
-"""Accounts: registering, signing in and out, one's own profile."""
+"""Accounts: their creation, one's own profile."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import events_pb2, user_pb2
@@ -16,7 +16,7 @@ from services.shared.convert import timestamp
 from services.shared.errors import UpdateMaskInvalid, ValidationFailed
 
 if TYPE_CHECKING:
-    from services.auth.accounts.model import SignedIn, User, UserRegistered
+    from services.auth.accounts.model import User, UserRegistered
 
 MUTABLE = tuple(field.name for field in fields(ProfileChanges))
 MAX_PATH_CHARACTERS = 100
@@ -37,21 +37,6 @@ def user(model: User) -> user_pb2.User:
         create_time=timestamp(model.create_time),
         update_time=timestamp(model.update_time),
     )
-
-
-def register_response(signed_in: SignedIn) -> pb.RegisterResponse:
-    """Return the new account's session."""
-    return pb.RegisterResponse(**_session(signed_in))
-
-
-def login_response(signed_in: SignedIn) -> pb.LoginResponse:
-    """Return the new session."""
-    return pb.LoginResponse(**_session(signed_in))
-
-
-def refresh_response(signed_in: SignedIn) -> pb.RefreshResponse:
-    """Return the session with its new tokens."""
-    return pb.RefreshResponse(**_session(signed_in))
 
 
 def get_profile_response(model: User) -> pb.GetProfileResponse:
@@ -91,15 +76,6 @@ def _kept(path: str, text: str) -> str:
     if path == "timezone" and kept and kept not in _timezones():
         raise ValidationFailed.field("user.timezone", "must be an IANA time zone, like Africa/Johannesburg")
     return kept
-
-
-def _session(signed_in: SignedIn) -> dict[str, Any]:
-    return {
-        "access_token": signed_in.access_token,
-        "refresh_token": signed_in.refresh_token,
-        "expires_in": signed_in.expires_in_seconds,
-        "user": user(signed_in.user),
-    }
 
 
 @cache

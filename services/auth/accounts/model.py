@@ -139,6 +139,8 @@ class Credentials:
 
     user: User
     password_hash: str
+    epoch: int
+    """The user's epoch when the hash was read: it is raised by whatever ends all of the user's sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +160,3 @@ class ProfileChanges:
     avatar_url: str | None = None
     location: str | None = None
     timezone: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A user with the tokens of a session."""
-
-    user: User
-    access_token: str
-    refresh_token: str
-    expires_in_seconds: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Table, Text, and_, bindparam, func, select, update
+from sqlalchemy import Column, Integer, Table, Text, and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionStatus, User
@@ -31,6 +31,7 @@ users = Table(
     Column("avatar_url", Text, nullable=False),
     Column("location", Text, nullable=False),
     Column("timezone", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("create_time", Time, nullable=False),
     Column("update_time", Time, nullable=False),
 )
@@ -48,7 +49,9 @@ USER = (  # In the order of the model's fields.
     users.c.update_time,
 )
 FIND = select(*USER).where(users.c.id == bindparam("user_id"))
-FIND_CREDENTIALS = select(*USER, users.c.password_hash).where(users.c.email_folded == bindparam("folded"))
+FIND_CREDENTIALS = select(*USER, users.c.password_hash, users.c.epoch).where(
+    users.c.email_folded == bindparam("folded")
+)
 FIND_SESSION_STATUS = (
     select(*USER, sessions.c.id.is_not(None).label("session_open"))
     .join_from(
@@ -92,7 +95,7 @@ class AccountStore:
     async def find_credentials(self, connection: AsyncConnection, email: EmailAddress) -> Credentials | None:
         """Return the user of this address, however its case, with the hash of the password."""
         row = (await connection.execute(FIND_CREDENTIALS, {"folded": email.folded})).one_or_none()
-        return Credentials(_user(row), row.password_hash) if row else None
+        return Credentials(_user(row), row.password_hash, row.epoch) if row else None
 
     async def find_session_status(
         self, connection: AsyncConnection, *, user_id: str, session_id: str

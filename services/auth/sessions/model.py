@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+class EpochChanged(Exception):
+    """All sessions of the user were ended since what a new session rests on was checked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A sign-in of one user: a family of refresh tokens, each the successor of the one before."""
@@ -12,6 +16,8 @@ class Session:
     id: str
     user_id: str
     family_secret_sealed: bytes
+    epoch: int
+    """The user's epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +35,5 @@ class IssuedSession:
 
     session_id: str
     user_id: str
+    epoch: int
     refresh_token: str

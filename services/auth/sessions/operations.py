@@ -8,7 +8,8 @@ import hmac
 import secrets
 from typing import TYPE_CHECKING
 
-from services.auth.sessions.model import IssuedSession, Session
+from services.auth.revocations.model import Cause
+from services.auth.sessions.model import EpochChanged, IssuedSession, Session
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.auth.revocations.operations import RevocationOperations
     from services.auth.sessions.store import SessionStore
     from services.shared.encryption import Encryption
 
@@ -29,21 +31,38 @@ class SessionOperations:
     answer, while the database holds digests alone.
     """
 
-    def __init__(self, *, store: SessionStore, encryption: Encryption, idle: timedelta, lifetime: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        store: SessionStore,
+        revocations: RevocationOperations,
+        encryption: Encryption,
+        idle: timedelta,
+        lifetime: timedelta,
+    ) -> None:
         self._store = store
+        self._revocations = revocations
         self._encryption = encryption
         self._idle = idle
         self._lifetime = lifetime
 
-    async def create(self, connection: AsyncConnection, *, user_id: str) -> IssuedSession:
-        """Return a new session of the user, whose expired sessions are deleted."""
+    async def create(self, connection: AsyncConnection, *, user_id: str, epoch: int) -> IssuedSession:
+        """Return a new session of the user, whose expired sessions are deleted.
+
+        `epoch` is the user's when the password was checked. Raises EpochChanged if it is another now: the password may
+        have been changed, and all sessions ended, in between.
+        """
+        if await self._store.lock_epoch(connection, user_id) != epoch:
+            raise EpochChanged
         await self._store.delete_expired_sessions(connection, user_id)
         session_id = new_id()
         secret = self._encryption.encrypt(secrets.token_bytes(SECRET_BYTES), row_id=session_id)
-        await self._store.insert_session(connection, Session(session_id, user_id, secret), lifetime=self._lifetime)
+        await self._store.insert_session(
+            connection, Session(session_id, user_id, secret, epoch), lifetime=self._lifetime
+        )
         first = _text(secrets.token_bytes(SECRET_BYTES))
         await self._insert_token(connection, session_id, first, parent_digest=None)
-        return IssuedSession(session_id, user_id, first)
+        return IssuedSession(session_id, user_id, epoch, first)
 
     async def rotate(self, connection: AsyncConnection, *, refresh_token: str) -> IssuedSession | None:
         """Replace a refresh token by its successor; None if it is not valid.
@@ -56,18 +75,14 @@ class SessionOperations:
         if session is not None:
             successor = self._successor(session, refresh_token)
             await self._insert_token(connection, session.id, successor, parent_digest=digest)
-            return IssuedSession(session.id, session.user_id, successor)
+            return _issued(session, successor)
         used = await self._store.find_used_token(connection, digest)
         if used is None:
             return None
         if used.repeatable:
-            return IssuedSession(used.session.id, used.session.user_id, self._successor(used.session, refresh_token))
-        await self._store.update_revoke_time(connection, used.session.id)
+            return _issued(used.session, self._successor(used.session, refresh_token))
+        await self._revocations.end_session(connection, session_id=used.session.id, cause=Cause.REFRESH_TOKEN_REUSED)
         return None
-
-    async def revoke(self, connection: AsyncConnection, *, session_id: str) -> None:
-        """Revoke a session; one that has ended stays so."""
-        await self._store.update_revoke_time(connection, session_id)
 
     async def _insert_token(
         self, connection: AsyncConnection, session_id: str, token: str, *, parent_digest: bytes | None
@@ -79,6 +94,10 @@ class SessionOperations:
     def _successor(self, session: Session, refresh_token: str) -> str:
         secret = self._encryption.decrypt(session.family_secret_sealed, row_id=session.id)
         return _text(hmac.digest(secret, refresh_token.encode(), hashlib.sha256))
+
+
+def _issued(session: Session, refresh_token: str) -> IssuedSession:
+    return IssuedSession(session.id, session.user_id, session.epoch, refresh_token)
 
 
 def _text(token: bytes) -> str:

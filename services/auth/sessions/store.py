@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from services.auth.revocations.store import users
 from services.auth.sessions.model import Session, UsedToken
 from services.shared.db import Id, Time
 
@@ -53,7 +54,7 @@ refresh_tokens = Table(
 
 OPEN = and_(sessions.c.revoke_time.is_(None), sessions.c.expire_time > func.now())
 """Whether a session has not ended; joined by others that ask."""
-SESSION = (sessions.c.id, sessions.c.user_id, sessions.c.family_secret_sealed)
+SESSION = (sessions.c.id, sessions.c.user_id, sessions.c.family_secret_sealed, users.c.epoch)
 
 INSERT = insert(sessions).values(expire_time=func.now() + bindparam("lifetime", type_=Interval))
 INSERT_TOKEN = insert(refresh_tokens).values(
@@ -70,6 +71,7 @@ UPDATE_USE_TIME = (
         refresh_tokens.c.use_time.is_(None),
         refresh_tokens.c.expire_time > func.now(),
         refresh_tokens.c.session_id == sessions.c.id,
+        sessions.c.user_id == users.c.id,
         OPEN,
     )
     .returning(*SESSION)
@@ -84,14 +86,11 @@ FIND_USED_TOKEN = (
         ).label("repeatable"),
     )
     .join_from(refresh_tokens, sessions, refresh_tokens.c.session_id == sessions.c.id)
+    .join(users, users.c.id == sessions.c.user_id)
     .join(SUCCESSOR, SUCCESSOR.c.parent_digest == refresh_tokens.c.digest)
     .where(refresh_tokens.c.digest == bindparam("token_digest"), OPEN)
 )
-UPDATE_REVOKE_TIME = (
-    update(sessions)
-    .values(revoke_time=func.now())
-    .where(sessions.c.id == bindparam("revoked_id"), sessions.c.revoke_time.is_(None))
-)
+LOCK_EPOCH = select(users.c.epoch).where(users.c.id == bindparam("of_user")).with_for_update(read=True)
 DELETE_EXPIRED = delete(sessions).where(sessions.c.user_id == bindparam("of_user"), sessions.c.expire_time < func.now())
 
 
@@ -129,11 +128,12 @@ class SessionStore:
     async def find_used_token(self, connection: AsyncConnection, digest: bytes) -> UsedToken | None:
         """Return a token that was used before; None if it is unknown or its session has ended."""
         row = (await connection.execute(FIND_USED_TOKEN, {"token_digest": digest})).one_or_none()
-        return UsedToken(Session(row.id, row.user_id, row.family_secret_sealed), row.repeatable) if row else None
+        return UsedToken(Session(*row[: len(SESSION)]), row.repeatable) if row else None
 
-    async def update_revoke_time(self, connection: AsyncConnection, session_id: str) -> None:
-        """Revoke a session that has not been revoked."""
-        await connection.execute(UPDATE_REVOKE_TIME, {"revoked_id": session_id})
+    async def lock_epoch(self, connection: AsyncConnection, user_id: str) -> int | None:
+        """Return the user's epoch, which nobody raises before the transaction has ended; None without such a user."""
+        epoch: int | None = (await connection.execute(LOCK_EPOCH, {"of_user": user_id})).scalar_one_or_none()
+        return epoch
 
     async def delete_expired_sessions(self, connection: AsyncConnection, user_id: str) -> None:
         """Delete the user's sessions that are past their end, with all their tokens."""

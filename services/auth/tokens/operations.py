@@ -26,8 +26,11 @@ class TokenOperations:
         self._audience = audience
         self._lifetime_seconds = lifetime_seconds
 
-    async def issue(self, *, user_id: str, session_id: str, role: str) -> AccessToken:
-        """Return a new access token (RFC 9068) for a user's session. Raises DependencyUnavailable."""
+    async def issue(self, *, user_id: str, session_id: str, role: str, epoch: int) -> AccessToken:
+        """Return a new access token (RFC 9068) for a session, begun at this epoch of its user.
+
+        Raises DependencyUnavailable.
+        """
         signer = await self._keys.find_signer()
         now = int(time.time())
         claims = {
@@ -38,6 +41,7 @@ class TokenOperations:
             "jti": new_id(),
             "iat": now,
             "exp": now + self._lifetime_seconds,
+            "epoch": epoch,
             "roles": [role],
         }
         return AccessToken(tokens.sign(signer.private_key_pem, signer.key_id, claims), self._lifetime_seconds)

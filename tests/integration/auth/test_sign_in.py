@@ -32,7 +32,7 @@ async def test_registering_makes_a_student_and_signs_them_in(auth: RunningAuth) 
     header = jwt.get_unverified_header(session.access_token)
     claims = jwt.decode(session.access_token, options={"verify_signature": False})
     assert (header["alg"], header["typ"]) == ("ES256", "at+jwt")
-    assert set(claims) == {"iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"}
+    assert set(claims) == {"iss", "aud", "sub", "sid", "jti", "iat", "exp", "epoch", "roles"}
     assert (claims["sub"], claims["roles"]) == (session.user.id, ["ROLE_STUDENT"])
     assert claims["exp"] - claims["iat"] == 900
 

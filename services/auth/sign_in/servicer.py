@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import auth_service_pb2_grpc
 
-from services.auth.accounts import convert
+from services.auth.accounts import convert as accounts_convert
+from services.auth.sign_in import convert
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
     from interceptors.base import Context
     from services.auth.accounts.operations import AccountOperations
+    from services.auth.sign_in.operations import SignInOperations
 
 
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     """Registration, authentication and the caller's own profile."""
 
-    def __init__(self, operations: AccountOperations) -> None:
+    def __init__(self, operations: SignInOperations, accounts: AccountOperations) -> None:
         self._operations = operations
+        self._accounts = accounts
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         return convert.register_response(
@@ -37,11 +40,11 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return pb.LogoutResponse()
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: Context) -> pb.GetProfileResponse:
-        return convert.get_profile_response(await self._operations.get_profile(principal=current_principal()))
+        return accounts_convert.get_profile_response(await self._accounts.get_profile(principal=current_principal()))
 
     async def UpdateProfile(self, request: pb.UpdateProfileRequest, context: Context) -> pb.UpdateProfileResponse:
-        return convert.update_profile_response(
-            await self._operations.update_profile(
-                principal=current_principal(), changes=convert.profile_changes(request)
+        return accounts_convert.update_profile_response(
+            await self._accounts.update_profile(
+                principal=current_principal(), changes=accounts_convert.profile_changes(request)
             )
         )

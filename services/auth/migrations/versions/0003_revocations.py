@@ -1,0 +1,33 @@
+"""Revocations of access tokens and the epochs of users."""
+
+from __future__ import annotations
+
+from services.shared.migrations import run_script
+
+revision = "0003"
+down_revision = "0002"
+
+REVOCATIONS = """
+ALTER TABLE users ADD COLUMN epoch integer NOT NULL DEFAULT 0;
+
+-- One row for each cause. Rows outlive the user, whose tokens are refused until they would have expired.
+CREATE TABLE revocations (
+    id uuid PRIMARY KEY,
+    cause text NOT NULL,
+    session_id uuid CONSTRAINT revocations_session_id_key UNIQUE,
+    user_id uuid,
+    before_epoch integer,
+    except_session_id uuid,
+    key_id uuid CONSTRAINT revocations_key_id_key UNIQUE,
+    -- Not the transaction's start, which may be long before.
+    create_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK (num_nonnulls(session_id, user_id, key_id) = 1),
+    CHECK ((user_id IS NULL) = (before_epoch IS NULL)),
+    CHECK (except_session_id IS NULL OR user_id IS NOT NULL)
+);
+CREATE INDEX revocations_create_time_idx ON revocations (create_time, id);
+"""
+
+
+def upgrade() -> None:
+    run_script(REVOCATIONS)

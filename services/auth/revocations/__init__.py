@@ -1,0 +1,1 @@
+"""Revocations: everything that ends access tokens before they expire, told to all services."""

@@ -1,0 +1,59 @@
+"""Revocations of access tokens, and what they are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+
+class Cause(StrEnum):
+    """Why access tokens were revoked."""
+
+    SIGNED_OUT = "SIGNED_OUT"
+    REFRESH_TOKEN_REUSED = "REFRESH_TOKEN_REUSED"  # noqa: S105 - no password
+    SESSION_REVOKED = "SESSION_REVOKED"
+    OTHER_SESSIONS_REVOKED = "OTHER_SESSIONS_REVOKED"
+    PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105 - no password
+    PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - no password
+    EMAIL_CHANGED = "EMAIL_CHANGED"
+    MFA_CHANGED = "MFA_CHANGED"
+    ROLE_CHANGED = "ROLE_CHANGED"
+    """Ends access tokens alone: the sessions go on, and their next access token has the new role."""
+    USER_DISABLED = "USER_DISABLED"
+    USER_DELETED = "USER_DELETED"
+    API_KEY_REVOKED = "API_KEY_REVOKED"
+    SIGNING_KEY_REVOKED = "SIGNING_KEY_REVOKED"
+
+
+KEEPS_SESSIONS = frozenset({Cause.ROLE_CHANGED})
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The tokens of one session, those of one user below an epoch, or those that one key signed."""
+
+    id: str
+    cause: Cause
+    create_time: datetime
+    session_id: str | None = None
+    user_id: str | None = None
+    before_epoch: int = 0
+    """The user's tokens of a lower epoch are refused."""
+    except_session_id: str | None = None
+    """Session of the user whose tokens are not refused."""
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationPage:
+    """One page of revocations, the oldest first."""
+
+    items: Sequence[Revocation]
+    next_page_token: str
+    database_time: datetime
+    """When the page was read."""

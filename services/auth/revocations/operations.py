@@ -1,0 +1,94 @@
+"""Revocation of access tokens, and the list of revocations that every service polls."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from services.auth.revocations.model import KEEPS_SESSIONS, Cause, RevocationPage
+from services.shared.ids import new_id
+from services.shared.tokens import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.revocations.store import RevocationStore
+    from services.shared.db import Database
+    from services.shared.pagination import PageTokens
+
+COMMIT_WINDOW = timedelta(seconds=10)
+"""Rows become visible when they commit, after their create_time: a poll goes back behind the one before by this much.
+No transaction that revokes lasts as long: every RPC's timeout is below it."""
+TOKEN_LIFE = timedelta(seconds=MAX_TOKEN_SECONDS + LEEWAY_SECONDS)
+LIST_PAGE_SIZE = 1000
+NO_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class RevocationOperations:
+    """Ends sessions, tokens of users and tokens of keys. One cause is one row, in the transaction of its cause."""
+
+    def __init__(self, *, database: Database, store: RevocationStore, pages: PageTokens) -> None:
+        self._database = database
+        self._store = store
+        self._pages = pages
+
+    async def end_session(self, connection: AsyncConnection, *, session_id: str, cause: Cause) -> None:
+        """End a session with its refresh tokens, and revoke its access tokens; one that has ended stays so.
+
+        An API key is one, too: its id is the session of its tokens.
+        """
+        await self._store.update_session(connection, session_id)
+        await self._store.insert_revocation(connection, revocation_id=new_id(), cause=cause, session_id=session_id)
+
+    async def end_user(
+        self, connection: AsyncConnection, *, user_id: str, cause: Cause, except_session_id: str | None = None
+    ) -> None:
+        """Raise the user's epoch, which revokes their access tokens, and end their sessions.
+
+        The tokens of `except_session_id` stay valid, and that session goes on. A cause in `KEEPS_SESSIONS` ends no
+        session. A user who does not exist has nothing to end. Call it before what it is the cause of: it waits for
+        sign-ins of the user that are about to commit.
+        """
+        epoch = await self._store.update_epoch(connection, user_id)
+        if epoch is None:
+            return
+        if cause not in KEEPS_SESSIONS:
+            await self._store.update_sessions(connection, user_id, except_id=except_session_id)
+        await self._store.insert_revocation(
+            connection,
+            revocation_id=new_id(),
+            cause=cause,
+            user_id=user_id,
+            before_epoch=epoch,
+            except_session_id=except_session_id,
+        )
+
+    async def end_key(self, connection: AsyncConnection, *, key_id: str) -> None:
+        """Revoke all access tokens that a signing key (`kid`) has signed."""
+        await self._store.insert_revocation(
+            connection, revocation_id=new_id(), cause=Cause.SIGNING_KEY_REVOKED, key_id=key_id
+        )
+
+    async def list_revocations(self, *, since: datetime | None, page_token: str) -> RevocationPage:
+        """Return what was revoked since `COMMIT_WINDOW` before a time of the database; None: a whole token life ago.
+
+        Raises PageTokenInvalid, DependencyUnavailable.
+        """
+        bound_to = {"list": "revocations", "since": since and since.isoformat()}
+        request = self._pages.request(page_size=0, page_token=page_token, bound_to=bound_to)
+        async with self._database.reading() as connection:
+            # Read first: what commits between the two statements is listed now or, by its time, next.
+            now = await self._store.find_time(connection)
+            if request.cursor is None:
+                after_time, after_id = (now - TOKEN_LIFE if since is None else since) - COMMIT_WINDOW, NO_ID
+            else:
+                time, after_id = request.cursor
+                after_time = datetime.fromisoformat(time)
+            found = await self._store.list_revocations(
+                connection, after_time=after_time, after_id=after_id, limit=LIST_PAGE_SIZE + 1
+            )
+        items = found[:LIST_PAGE_SIZE]
+        more = len(found) > LIST_PAGE_SIZE
+        last = items[-1] if items else None
+        token = request.token([last.create_time.isoformat(), last.id]) if more and last else ""
+        return RevocationPage(items, token, now)

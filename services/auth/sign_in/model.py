@@ -1,0 +1,19 @@
+"""What a person has after signing in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.auth.accounts.model import User
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A user with the tokens of a session."""
+
+    user: User
+    access_token: str
+    refresh_token: str
+    expires_in_seconds: int
