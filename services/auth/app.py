@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.auth.accounts import convert
-from services.auth.accounts.model import UserRegistered
+from services.auth.accounts.model import UserRegistered, UserRenamed
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
@@ -84,7 +84,7 @@ def assemble(settings: AuthSettings) -> Container:
         lifetime_seconds=settings.access_token_seconds,
     )
     passwords = PasswordOperations(settings.bcrypt_cost)
-    outbox = Outbox("auth", {UserRegistered: convert.user_registered})
+    outbox = Outbox("auth", {UserRegistered: convert.user_registered, UserRenamed: convert.user_renamed})
     accounts = AccountOperations(
         database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
     )

@@ -29,8 +29,8 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 REQUIRED_CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"]
 LEEWAY_SECONDS = 5
 MAX_TOKEN_SECONDS = 3600
-"""Upper bound of the setting for the lifetime of access tokens: revocations are kept for as long, and the leeway. A token
-of a longer lifetime is refused: whoever made it with a leaked key could otherwise outlive what is remembered."""
+"""Upper bound of the setting for the lifetime of access tokens: revocations are kept for as long, and the leeway.
+Tokens of a longer lifetime are refused: made with a leaked key, they could outlive what is remembered."""
 VERIFIED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 4096
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")

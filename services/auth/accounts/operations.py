@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.auth.accounts.model import NAME_RULE, EmailAddress, NewUser, PersonName, Role, UserRegistered
+from services.auth.accounts.model import NAME_RULE, EmailAddress, NewUser, PersonName, Role, UserRegistered, UserRenamed
 from services.auth.errors import EmailInvalid, EmailTaken, UserNotFound
 from services.shared.errors import TokenInvalid, ValidationFailed
 from services.shared.ids import new_id
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from services.shared.db import Database
     from services.shared.outbox import Outbox
     from services.shared.principal import Principal
+
+FIRST_NAME_VERSION = 1
+"""Default of the column."""
 
 
 class AccountOperations:
@@ -93,7 +96,10 @@ class AccountOperations:
 
         async def work(connection: AsyncConnection) -> User:
             user = await self._user_of_open_session(connection, principal)
-            return await self._store.update_profile(connection, user.id, changes)
+            changed, version = await self._store.update_profile(connection, user.id, changes)
+            if changes.name is not None:
+                await self._outbox.publish(connection, UserRenamed(changed.id, changed.name, version))
+            return changed
 
         return await self._database.transaction(work)
 
@@ -116,7 +122,8 @@ class AccountOperations:
         """Return the new user and tell the other services; None if the address is taken."""
         user = await self._store.insert_user(connection, new)
         if user is not None:
-            await self._outbox.publish(connection, UserRegistered(user.id))
+            renamed = UserRenamed(user.id, user.name, FIRST_NAME_VERSION)
+            await self._outbox.publish(connection, UserRegistered(user.id), renamed)
         return user
 
     async def _new_user(self, email: EmailAddress, password: str, name: PersonName, role: Role) -> NewUser:
