@@ -235,7 +235,7 @@ class AccessTokens:
             raise TokenInvalid
         if not (isinstance(roles, list) and roles and all(isinstance(role, str) for role in roles)):
             raise TokenInvalid
-        if not (isinstance(claims["sid"], str) and type(claims.get("epoch", 0)) is int):
+        if not (claims["sub"] and isinstance(claims["sid"], str) and type(claims.get("epoch", 0)) is int):
             raise TokenInvalid
         return key_id, claims
 
