@@ -28,6 +28,12 @@ async def guarded() -> AsyncIterator[Edge]:
         yield running
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(guarded: Edge) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=guarded.url, timeout=10) as opened:
+        yield opened
+
+
 @pytest.fixture
 def forger(guarded: Edge) -> Forger:
     now = int(time.time())
@@ -45,10 +51,9 @@ def forger(guarded: Edge) -> Forger:
     return Forger(guarded.signer.pem, KEY_ID, claims)
 
 
-async def answered(edge: Edge, path: str, headers: list[str]) -> tuple[int, str, str]:
+async def answered(http: httpx.AsyncClient, path: str, headers: list[str]) -> tuple[int, str, str]:
     """Return status, message and reason of an answer."""
-    async with httpx.AsyncClient(base_url=edge.url, timeout=10) as http:
-        answer = await http.get(path, headers=[("authorization", value.encode()) for value in headers])
+    answer = await http.get(path, headers=[("authorization", value.encode()) for value in headers])
     if answer.is_success:
         return answer.status_code, "", ""
     body = answer.json()
@@ -56,15 +61,17 @@ async def answered(edge: Edge, path: str, headers: list[str]) -> tuple[int, str,
 
 
 @pytest.mark.parametrize("path", [PROTECTED, PUBLIC])
-async def test_a_forged_token_gets_one_generic_answer_at_the_edge(guarded: Edge, forger: Forger, path: str) -> None:
-    assert (await answered(guarded, path, [f"Bearer {forger.genuine()}"]))[0] == httpx.codes.OK
+async def test_a_forged_token_gets_one_generic_answer_at_the_edge(
+    client: httpx.AsyncClient, forger: Forger, path: str
+) -> None:
+    assert (await answered(client, path, [f"Bearer {forger.genuine()}"]))[0] == httpx.codes.OK
     expected = (401, TokenInvalid().message, "TOKEN_INVALID")
-    answers = {name: await answered(guarded, path, headers) for name, headers in forger.headers().items()}
+    answers = {name: await answered(client, path, headers) for name, headers in forger.headers().items()}
     assert len(answers) > 150
     assert {name: answer for name, answer in answers.items() if answer != expected} == {}
 
 
-async def test_what_is_no_bearer_token_signs_nobody_in(guarded: Edge, forger: Forger) -> None:
+async def test_what_is_no_bearer_token_signs_nobody_in(client: httpx.AsyncClient, forger: Forger) -> None:
     for name, headers in forger.other_schemes().items():
-        assert (await answered(guarded, PROTECTED, headers))[0::2] == (401, "TOKEN_MISSING"), name
-        assert (await answered(guarded, PUBLIC, headers))[0::2] == (401, "TOKEN_INVALID"), name
+        assert (await answered(client, PROTECTED, headers))[0::2] == (401, "TOKEN_MISSING"), name
+        assert (await answered(client, PUBLIC, headers))[0::2] == (401, "TOKEN_INVALID"), name
