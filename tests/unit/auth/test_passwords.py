@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,3 +118,47 @@ async def test_who_gives_up_makes_room(passwords: PasswordOperations) -> None:
     assert slow._pending == 0
     assert await asyncio.wait_for(slow.matches("password", None), 2) is False
     await slow.close()
+
+
+BYTES_72 = "a1b2c3d4e" * 8
+FACE = "\N{GRINNING FACE}"
+
+
+@pytest.mark.parametrize(
+    ("password", "twin"),
+    [
+        (f"{BYTES_72}x", f"{BYTES_72}y"),
+        (BYTES_72, f"{BYTES_72}x"),
+        (f"{BYTES_72[:-1]}{FACE}", f"{BYTES_72[:-1]}\N{GRINNING CAT FACE WITH SMILING EYES}"),
+        (f"{FACE * 18}\N{PILE OF POO}", f"{FACE * 18}\N{ELEPHANT}"),
+        ("x" * 64, "x" * 65),
+        ("x" * 127 + "a", "x" * 127 + "b"),
+        ("\0morning", "\0evening"),
+        ("quiet\0morning", "quiet\0evening"),
+        ("quiet", "quiet\0"),
+        ("quiet morning", "quiet morning "),
+        ("Quiet morning", "quiet morning"),
+        ("\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET} to space", "\N{WOMAN}\N{ROCKET} to space"),
+    ],
+    ids=[
+        *("73 bytes", "one byte more", "a character over byte 72", "byte 73 of emoji", "64 and 65 characters"),
+        *("128 characters", "NUL first", "after NUL", "NUL last", "a space at the end", "case", "joined emoji"),
+    ],
+)
+async def test_every_byte_of_a_password_counts(passwords: PasswordOperations, password: str, twin: str) -> None:
+    hashed = await passwords.hash(password)
+    assert await passwords.matches(password, hashed)
+    assert not await passwords.matches(twin, hashed)
+    assert not await passwords.matches(password, await passwords.hash(twin))
+
+
+async def test_what_is_hashed_is_no_other_password(passwords: PasswordOperations) -> None:
+    """A password that is the digest of another, as bcrypt is given it, opens nothing (password shucking)."""
+    digest = base64.b64encode(hashlib.sha384(b"quiet morning").digest()).decode()
+    assert not await passwords.matches(digest, await passwords.hash("quiet morning"))
+    assert not await passwords.matches("quiet morning", await passwords.hash(digest))
+
+
+async def test_one_password_is_the_same_from_every_keyboard(passwords: PasswordOperations) -> None:
+    composed, decomposed = "caf\N{LATIN SMALL LETTER E WITH ACUTE}s", "cafe\N{COMBINING ACUTE ACCENT}s"
+    assert await passwords.matches(decomposed, await passwords.hash(composed))
