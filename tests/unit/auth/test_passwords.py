@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from services.auth.errors import PasswordChecksBusy, PasswordRefused
 from services.auth.passwords.model import Flaw, find_flaw
-from services.auth.passwords.operations import PasswordOperations
+from services.auth.passwords.operations import NICENESS, PasswordOperations
 from services.shared.principal import Request, serve_request
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -162,3 +165,30 @@ async def test_what_is_hashed_is_no_other_password(passwords: PasswordOperations
 async def test_one_password_is_the_same_from_every_keyboard(passwords: PasswordOperations) -> None:
     composed, decomposed = "caf\N{LATIN SMALL LETTER E WITH ACUTE}s", "cafe\N{COMBINING ACUTE ACCENT}s"
     assert await passwords.matches(decomposed, await passwords.hash(composed))
+
+
+async def test_hashing_leaves_the_cpu_to_everything_else(passwords: PasswordOperations) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert await passwords._run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own < NICENESS
+
+
+async def test_a_machine_that_has_become_slow_refuses_before_its_first_check_is_done(
+    passwords: PasswordOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.auth.passwords.operations.MAX_WAIT_SECONDS", 0.2)
+    done = threading.Event()
+    slow = asyncio.create_task(passwords._run(done.wait))
+
+    async def refused() -> bool:
+        try:
+            passwords._refuse_if_too_late()
+        except PasswordChecksBusy:
+            return True
+        return False
+
+    try:
+        await eventually(refused)
+    finally:
+        done.set()
+        await slow
