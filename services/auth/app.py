@@ -12,10 +12,13 @@ from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.revocations.internal_servicer import InternalServicer
 from services.auth.revocations.operations import RevocationOperations
 from services.auth.revocations.store import RevocationStore
+from services.auth.revocations.store import retention as revocation_retention
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
+from services.auth.sessions.store import retentions as session_retentions
 from services.auth.sign_in.operations import SignInOperations
 from services.auth.sign_in.servicer import AuthServicer
 from services.auth.tokens.operations import TokenOperations
@@ -98,9 +101,12 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     return container.infrastructure.server(
         AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
+        InternalServicer(container.revocations),
+        retentions=[revocation_retention(), *session_retentions()],
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys),
+        revocations=container.revocations,
         ready=container.ready,
         close=[container.passwords.close],
     )

@@ -155,6 +155,9 @@ class ServiceSettings(ServerSettings):
     """Issuer of access tokens (`iss` claim)."""
     audience: str = "azora"
     """Audience of access tokens (`aud` claim)."""
+    fresh_sessions_seconds: Annotated[float, Field(ge=3, le=3600)] = 30
+    """Maximum age of the known session revocations, in seconds, for methods that
+    [require fresh sessions](policies.md). While Auth does not answer for longer, they fail with UNAVAILABLE."""
     idempotency_retention_hours: Annotated[float, Field(ge=24)] = 24
     """Retention of idempotency keys and their answers."""
     job_log_retention_days: Annotated[float, Field(gt=0)] = 7

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -47,13 +46,3 @@ class Revocation:
     except_session_id: str | None = None
     """Session of the user whose tokens are not refused."""
     key_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationPage:
-    """One page of revocations, the oldest first."""
-
-    items: Sequence[Revocation]
-    next_page_token: str
-    database_time: datetime
-    """When the page was read."""

@@ -84,6 +84,10 @@ class SessionOperations:
         await self._revocations.end_session(connection, session_id=used.session.id, cause=Cause.REFRESH_TOKEN_REUSED)
         return None
 
+    async def find_session_id(self, connection: AsyncConnection, *, refresh_token: str) -> str | None:
+        """Return the id of the session that a refresh token belongs to, used or not; None if it is unknown."""
+        return await self._store.find_session_id(connection, _digest(refresh_token))
+
     async def _insert_token(
         self, connection: AsyncConnection, session_id: str, token: str, *, parent_digest: bytes | None
     ) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from services.auth.revocations.store import users
 from services.auth.sessions.model import Session, UsedToken
 from services.shared.db import Id, Time
+from services.shared.retention import Retention
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -94,6 +95,17 @@ LOCK_EPOCH = select(users.c.epoch).where(users.c.id == bindparam("of_user")).wit
 DELETE_EXPIRED = delete(sessions).where(sessions.c.user_id == bindparam("of_user"), sessions.c.expire_time < func.now())
 
 
+FIND_SESSION_ID = select(refresh_tokens.c.session_id).where(refresh_tokens.c.digest == bindparam("token_digest"))
+
+
+def retentions() -> tuple[Retention, ...]:
+    """Return the retentions of refresh tokens that have expired, used ones included, and of sessions past their end.
+
+    Tokens first: with a session that has many of them, all would be deleted at once.
+    """
+    return tuple(Retention(table.name, "expire_time", timedelta()) for table in (refresh_tokens, sessions))
+
+
 class SessionStore:
     """Reads and writes sessions."""
 
@@ -129,6 +141,11 @@ class SessionStore:
         """Return a token that was used before; None if it is unknown or its session has ended."""
         row = (await connection.execute(FIND_USED_TOKEN, {"token_digest": digest})).one_or_none()
         return UsedToken(Session(*row[: len(SESSION)]), row.repeatable) if row else None
+
+    async def find_session_id(self, connection: AsyncConnection, digest: bytes) -> str | None:
+        """Return the session of a refresh token, used or not; None if it is unknown."""
+        found: str | None = (await connection.execute(FIND_SESSION_ID, {"token_digest": digest})).scalar_one_or_none()
+        return found
 
     async def lock_epoch(self, connection: AsyncConnection, user_id: str) -> int | None:
         """Return the user's epoch, which nobody raises before the transaction has ended; None without such a user."""

@@ -10,6 +10,7 @@ from services.auth.errors import CredentialsInvalid, PasswordChecksBusy, Refresh
 from services.auth.revocations.model import Cause
 from services.auth.sessions.model import EpochChanged
 from services.auth.sign_in.model import SignedIn
+from services.shared.errors import TokenMissing
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -99,11 +100,22 @@ class SignInOperations:
             raise RefreshTokenInvalid
         return await self._signed_in(*outcome)
 
-    async def logout(self, *, principal: Principal) -> None:
-        """End the session of the caller's access token; one that has ended stays so."""
+    async def logout(self, *, principal: Principal, refresh_token: str) -> None:
+        """End the session of the caller's access token and that of the refresh token; one that has ended stays so.
+
+        A token that has expired, was revoked or is unknown has no session to end, and is no error (RFC 7009, section
+        2.2). Raises TokenMissing without any.
+        """
+        if not (principal.session_id or principal.lapsed or refresh_token):
+            raise TokenMissing
 
         async def work(connection: AsyncConnection) -> None:
-            await self._revocations.end_session(connection, session_id=principal.session_id, cause=Cause.SIGNED_OUT)
+            ended = {principal.session_id} if principal.session_id else set()
+            if refresh_token:
+                found = await self._sessions.find_session_id(connection, refresh_token=refresh_token)
+                ended |= {found} if found else set()
+            for session_id in sorted(ended):
+                await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT)
 
         await self._database.transaction(work)
 

@@ -36,7 +36,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return convert.refresh_response(await self._operations.refresh(refresh_token=request.refresh_token))
 
     async def Logout(self, request: pb.LogoutRequest, context: Context) -> pb.LogoutResponse:
-        await self._operations.logout(principal=current_principal())
+        await self._operations.logout(principal=current_principal(), refresh_token=request.refresh_token)
         return pb.LogoutResponse()
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: Context) -> pb.GetProfileResponse:

@@ -1,4 +1,4 @@
-"""Revocations of access tokens and the epochs of users."""
+"""Revocations of access tokens, epochs of users, and what is known of sessions."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ CREATE TABLE revocations (
     CHECK (except_session_id IS NULL OR user_id IS NOT NULL)
 );
 CREATE INDEX revocations_create_time_idx ON revocations (create_time, id);
+
+-- What retention reads.
+CREATE INDEX sessions_expire_time_idx ON sessions (expire_time);
+CREATE INDEX refresh_tokens_expire_time_idx ON refresh_tokens (expire_time);
 """
 
 
