@@ -17,6 +17,7 @@ from services.auth.revocations.operations import RevocationOperations
 from services.auth.revocations.store import RevocationStore
 from services.auth.revocations.store import retention as revocation_retention
 from services.auth.sessions.operations import SessionOperations
+from services.auth.sessions.servicer import SessionServicer
 from services.auth.sessions.store import SessionStore
 from services.auth.sessions.store import retentions as session_retentions
 from services.auth.sign_in.operations import SignInOperations
@@ -44,6 +45,7 @@ class Container:
     tokens: TokenOperations
     accounts: AccountOperations
     revocations: RevocationOperations
+    sessions: SessionOperations
     sign_in: SignInOperations
     outbox: Outbox
 
@@ -77,22 +79,25 @@ def assemble(settings: AuthSettings) -> Container:
     revocations = RevocationOperations(
         database=infrastructure.database, store=RevocationStore(), pages=infrastructure.pages
     )
+    sessions = SessionOperations(
+        database=infrastructure.database,
+        store=SessionStore(),
+        pages=infrastructure.pages,
+        revocations=revocations,
+        encryption=Encryption(settings.derive_keys("refresh-token-families")),
+        idle=timedelta(days=settings.session_idle_days),
+        lifetime=timedelta(days=settings.session_days),
+    )
     sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
         accounts=accounts,
         passwords=passwords,
-        sessions=SessionOperations(
-            store=SessionStore(),
-            revocations=revocations,
-            encryption=Encryption(settings.derive_keys("refresh-token-families")),
-            idle=timedelta(days=settings.session_idle_days),
-            lifetime=timedelta(days=settings.session_days),
-        ),
+        sessions=sessions,
         revocations=revocations,
         tokens=tokens,
     )
-    return Container(infrastructure, passwords, tokens, accounts, revocations, sign_in, outbox)
+    return Container(infrastructure, passwords, tokens, accounts, revocations, sessions, sign_in, outbox)
 
 
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
@@ -101,6 +106,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     return container.infrastructure.server(
         AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
+        SessionServicer(container.sessions),
         InternalServicer(container.revocations),
         retentions=[revocation_retention(), *session_retentions()],
         outbox=container.outbox,

@@ -106,6 +106,8 @@ class Request:
     """W3C Trace Context, to be sent along with calls to other services."""
     tracestate: str = ""
     """What other tracing systems sent along with it."""
+    user_agent: str = ""
+    """The header User-Agent: what the client says of itself."""
     idempotency_key: str = ""
     """The header Idempotency-Key, or empty."""
     principal: Principal = ANYONE

@@ -16,7 +16,8 @@ class Cause(StrEnum):
     SIGNED_OUT = "SIGNED_OUT"
     REFRESH_TOKEN_REUSED = "REFRESH_TOKEN_REUSED"  # noqa: S105 - no password
     SESSION_REVOKED = "SESSION_REVOKED"
-    OTHER_SESSIONS_REVOKED = "OTHER_SESSIONS_REVOKED"
+    SESSIONS_REVOKED = "SESSIONS_REVOKED"
+    """All sessions, or all but the one that asked for it."""
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105 - no password
     PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - no password
     EMAIL_CHANGED = "EMAIL_CHANGED"

@@ -49,7 +49,7 @@ class SignInOperations:
         self._revocations = revocations
         self._tokens = tokens
 
-    async def register(self, *, email: str, password: str, name: str) -> SignedIn:
+    async def register(self, *, email: str, password: str, name: str, device_name: str = "") -> SignedIn:
         """Create a student's account and sign it in.
 
         Raises EmailInvalid, ValidationFailed, PasswordRefused, EmailTaken, PasswordChecksBusy.
@@ -58,11 +58,11 @@ class SignInOperations:
 
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession]:
             user = await self._accounts.add_user(connection, new=new)
-            return user, await self._sessions.create(connection, user_id=user.id, epoch=0)
+            return user, await self._sessions.create(connection, user_id=user.id, epoch=0, device_name=device_name)
 
         return await self._signed_in(*await self._database.transaction(work))
 
-    async def login(self, *, email: str, password: str) -> SignedIn:
+    async def login(self, *, email: str, password: str, device_name: str = "") -> SignedIn:
         """Sign in. An unknown address and a wrong password take alike and answer alike.
 
         Raises CredentialsInvalid, PasswordChecksBusy.
@@ -78,12 +78,14 @@ class SignInOperations:
         async def work(connection: AsyncConnection) -> IssuedSession:
             if new_hash is not None:
                 await self._store.update_password_hash(connection, user_id, old_hash=old_hash, new_hash=new_hash)
-            return await self._sessions.create(connection, user_id=user_id, epoch=credentials.epoch)
+            return await self._sessions.create(
+                connection, user_id=user_id, epoch=credentials.epoch, device_name=device_name
+            )
 
         try:
             session = await self._database.transaction(work)
         except EpochChanged:
-            return await self.login(email=email, password=password)
+            return await self.login(email=email, password=password, device_name=device_name)
         return await self._signed_in(credentials.user, session)
 
     async def refresh(self, *, refresh_token: str) -> SignedIn:

@@ -27,6 +27,16 @@ CREATE TABLE revocations (
 );
 CREATE INDEX revocations_create_time_idx ON revocations (create_time, id);
 
+ALTER TABLE sessions
+    ADD COLUMN device text NOT NULL DEFAULT '',
+    ADD COLUMN address text NOT NULL DEFAULT '',
+    ADD COLUMN last_use_time timestamptz NOT NULL DEFAULT now();
+UPDATE sessions SET last_use_time = greatest(create_time, (
+    SELECT max(use_time) FROM refresh_tokens WHERE session_id = sessions.id
+));
+DROP INDEX sessions_user_id_idx;
+CREATE INDEX sessions_user_id_idx ON sessions (user_id, id);
+
 -- What retention reads.
 CREATE INDEX sessions_expire_time_idx ON sessions (expire_time);
 CREATE INDEX refresh_tokens_expire_time_idx ON refresh_tokens (expire_time);
