@@ -7,9 +7,17 @@ import re
 from typing import TYPE_CHECKING
 
 from interceptors.base import Interceptor
-from services.shared.errors import AccessDenied, TokenInvalid, TokenMissing, ValidationFailed
+from services.shared.errors import (
+    AccessDenied,
+    DependencyUnavailable,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
+    TokenRevoked,
+    ValidationFailed,
+)
 from services.shared.policy import METRICS
-from services.shared.principal import ANYONE, TRUST_DOMAIN, Principal, TokenVerifier
+from services.shared.principal import ANYONE, LAPSED, TRUST_DOMAIN, Principal, TokenVerifier
 
 if TYPE_CHECKING:
     from interceptors.base import Call, Proceed
@@ -31,18 +39,25 @@ class Authentication(Interceptor):
     address and of the caller's certificate is true; it strips both headers from what clients send. Health alone may be
     asked by every part of the mesh: a probe must learn of this process, not of the way to it. Metrics are for the
     gateway to collect; Envoy routes nobody to them.
+
+    On a public RPC a token that has expired or was revoked counts as none, or nobody whose client sends it along could
+    sign in again or out. So does one that cannot be told from such a one, because Auth has not answered yet.
     """
 
     def __init__(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
     async def around(self, call: Call, proceed: Proceed) -> None:
-        """Set the principal. Raises TokenInvalid, TokenExpired; AccessDenied for a peer that is not Envoy."""
+        """Set the principal.
+
+        Raises TokenInvalid, TokenExpired; DependencyUnavailable where it is not known which tokens were revoked;
+        AccessDenied for a peer that is not Envoy.
+        """
         _refuse_other_peers(call)
         certificate = call.value(CLIENT_CERTIFICATE)
         service = CALLER.search(certificate) if certificate else None
         if service:
-            call.served.principal = (await self._user(call)).through(service=service.group(1))
+            call.served.principal = (await self._user(call, through_service=True)).through(service=service.group(1))
         else:
             address = call.value("x-forwarded-for").rpartition(",")[2].strip()
             call.served.principal = (await self._user(call)).through(address=address)
@@ -64,16 +79,23 @@ class Authentication(Interceptor):
     async def _check_again(self, call: Call) -> None:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            await self._user(call)
+            await self._verifier.verify(_bearer(call), fresh=call.policy.requires_fresh_sessions)
 
-    async def _user(self, call: Call) -> Principal:
+    async def _user(self, call: Call, *, through_service: bool = False) -> Principal:
         if "authorization" not in call.headers:
             return ANYONE
-        headers = call.values("authorization")
-        scheme, _, token = headers[0].partition(" ")
-        if len(headers) > 1 or scheme.casefold() != "bearer":
-            raise TokenInvalid
-        return await self._verifier.verify(token)
+        policy = call.policy
+        try:
+            return await self._verifier.verify(
+                _bearer(call), fresh=policy.requires_fresh_sessions and not through_service
+            )
+        except (TokenExpired, TokenRevoked):
+            if not policy.public:
+                raise
+        except DependencyUnavailable:
+            if not (policy.public or through_service):  # A service is known by its certificate.
+                raise
+        return LAPSED
 
 
 class Authorization(Interceptor):
@@ -111,6 +133,14 @@ class ActingUser(Interceptor):
         elif user_id:
             raise ValidationFailed.field(json_name, "only services may name a user to act for")
         await proceed()
+
+
+def _bearer(call: Call) -> str:
+    headers = call.values("authorization")
+    scheme, _, token = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.casefold() != "bearer":
+        raise TokenInvalid
+    return token
 
 
 def _refuse_other_peers(call: Call) -> None:

@@ -24,6 +24,7 @@ TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MAX_KEY_CHARACTERS = 1024
 """Only a bound on what is kept: validation refuses keys above its own, smaller limit."""
+MAX_USER_AGENT_CHARACTERS = 512
 MAX_TRACESTATE_CHARACTERS = 512
 """What W3C Trace Context asks everyone to pass on; of more, nothing is."""
 PROPAGATOR = TraceContextTextMapPropagator()
@@ -53,6 +54,7 @@ class Tracing(Interceptor):
         request_id, served = call.value("x-request-id"), call.served
         served.id = request_id if REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4())
         served.idempotency_key = call.value("idempotency-key")[:MAX_KEY_CHARACTERS]
+        served.user_agent = call.value("user-agent")[:MAX_USER_AGENT_CHARACTERS]
         serve_request(served)
         if self._tracer is None or call.policy.tier is None:
             _pass_on(call)

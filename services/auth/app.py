@@ -12,10 +12,14 @@ from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
 from services.auth.errors import CredentialsInvalid
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.revocations.internal_servicer import InternalServicer
 from services.auth.revocations.operations import RevocationOperations
 from services.auth.revocations.store import RevocationStore
+from services.auth.revocations.store import retention as revocation_retention
 from services.auth.sessions.operations import SessionOperations
+from services.auth.sessions.servicer import SessionServicer
 from services.auth.sessions.store import SessionStore
+from services.auth.sessions.store import retentions as session_retentions
 from services.auth.sign_in.operations import SignInOperations
 from services.auth.sign_in.servicer import AuthServicer
 from services.auth.signing_keys import jobs
@@ -49,6 +53,7 @@ class Container:
     tokens: TokenOperations
     accounts: AccountOperations
     revocations: RevocationOperations
+    sessions: SessionOperations
     sign_in: SignInOperations
     outbox: Outbox
 
@@ -88,22 +93,25 @@ def assemble(settings: AuthSettings) -> Container:
     accounts = AccountOperations(
         database=infrastructure.database, store=AccountStore(), passwords=passwords, outbox=outbox
     )
+    sessions = SessionOperations(
+        database=infrastructure.database,
+        store=SessionStore(),
+        pages=infrastructure.pages,
+        revocations=revocations,
+        encryption=Encryption(settings.derive_keys("refresh-token-families")),
+        idle=timedelta(days=settings.session_idle_days),
+        lifetime=timedelta(days=settings.session_days),
+    )
     sign_in = SignInOperations(
         database=infrastructure.database,
         store=AccountStore(),
         accounts=accounts,
         passwords=passwords,
-        sessions=SessionOperations(
-            store=SessionStore(),
-            revocations=revocations,
-            encryption=Encryption(settings.derive_keys("refresh-token-families")),
-            idle=timedelta(days=settings.session_idle_days),
-            lifetime=timedelta(days=settings.session_days),
-        ),
+        sessions=sessions,
         revocations=revocations,
         tokens=tokens,
     )
-    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, sign_in, outbox)
+    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, sessions, sign_in, outbox)
 
 
 def _key_times(settings: AuthSettings) -> KeyTimes:
@@ -120,10 +128,14 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     return container.infrastructure.server(
         AuthServicer(container.sign_in, container.accounts),
         TokenServicer(container.tokens),
+        SessionServicer(container.sessions),
+        InternalServicer(container.revocations),
         periodic=jobs.periodic(container.keys),
+        retentions=[revocation_retention(), *session_retentions()],
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys, cache_seconds=settings.jwks_cache_seconds),
+        revocations=container.revocations,
         ready=container.ready,
         close=[container.passwords.close],
     )

@@ -32,5 +32,9 @@ class UserNotFound(NotFound):
     """The account no longer exists."""
 
 
+class SessionNotFound(NotFound):
+    """The session does not exist."""
+
+
 class PasswordChecksBusy(ResourceExhausted):
     """Too many concurrent sign-ins; retry after the delay in Retry-After."""

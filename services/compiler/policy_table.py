@@ -28,6 +28,8 @@ Compiled from the `.proto` files by `make generate`. Envoy and the services enfo
 - **Priority**: under overload, calls of a lower priority are rejected first. Services never reject CRITICAL calls.
 - **Timeout**: maximum duration of a call. A shorter client deadline takes precedence.
 - **Retry**: whether the call can be retried after an unknown outcome.
+- **Fresh sessions**: whether calls of users fail with UNAVAILABLE while the service has not learned of revoked sessions
+  for longer than `AZORA_FRESH_SESSIONS_SECONDS`. Calls of services do not.
 - **Key**: whether the call accepts an idempotency key, as `requestId` or the `Idempotency-Key` header.
 """
 
@@ -54,10 +56,11 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
                 policy.priority.name,
                 f"{policy.timeout_seconds:g} s",
                 _tick(policy.retry_safe),
+                _tick(policy.requires_fresh_sessions),
                 _tick(policy.takes_idempotency_key),
             )
         )
-    header = ("RPC", "HTTP", "Callers", "Rate", "Priority", "Timeout", "Retry", "Key")
+    header = ("RPC", "HTTP", "Callers", "Rate", "Priority", "Timeout", "Retry", "Fresh sessions", "Key")
     return f"## {service.full_name}\n\n{_table(header, rows)}"
 
 

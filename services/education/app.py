@@ -24,6 +24,7 @@ from services.shared.inbox import Inbox
 if TYPE_CHECKING:
     from services.education.ports import Payments
     from services.education.settings import EducationSettings
+    from services.shared.revocations import RevocationSource
     from services.shared.server import Server
     from services.shared.tokens import KeySource
 
@@ -79,8 +80,14 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     )
 
 
-def build(settings: EducationSettings, *, keys: KeySource | None = None, payments: Payments | None = None) -> Server:
-    """Return Education's server. Tests give the keys that tokens are signed with, and a Payments."""
+def build(
+    settings: EducationSettings,
+    *,
+    keys: KeySource | None = None,
+    revocations: RevocationSource | None = None,
+    payments: Payments | None = None,
+) -> Server:
+    """Return Education's server. Tests give the keys of tokens, what revokes them, and a Payments."""
     container = assemble(settings, payments=payments)
     return container.infrastructure.server(
         CourseServicer(container.courses),
@@ -90,4 +97,5 @@ def build(settings: EducationSettings, *, keys: KeySource | None = None, payment
         periodic=jobs.periodic(container.settlements),
         retentions=[retention(timedelta(days=settings.event_retention_days))],
         keys=keys,
+        revocations=revocations,
     )

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from services.payment.ports import Education
     from services.payment.settings import PaymentSettings
     from services.shared.outbox import Send
+    from services.shared.revocations import RevocationSource
     from services.shared.server import Server
     from services.shared.tokens import KeySource
 
@@ -215,10 +216,11 @@ def build(
     settings: PaymentSettings,
     *,
     keys: KeySource | None = None,
+    revocations: RevocationSource | None = None,
     education: Education | None = None,
     send: Send | None = None,
 ) -> Server:
-    """Return Payment's server. Tests give the keys that tokens are signed with, an Education, and take the events."""
+    """Return Payment's server. Tests give the keys of tokens, what revokes them, an Education, and take the events."""
     container = assemble(settings, education=education)
     webhooks = container.webhooks
     return container.infrastructure.server(
@@ -246,4 +248,5 @@ def build(
         outbox=container.outbox,
         send=send,
         keys=keys,
+        revocations=revocations,
     )

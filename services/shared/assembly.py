@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from azora import client
+from prometheus_client import Counter
 
 from interceptors import chain
 from interceptors.client import OutgoingCalls
@@ -23,10 +24,11 @@ from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
 from services.shared.rate_limits import effective_tiers
+from services.shared.revocation_feed import RemoteRevocations, RevocationFeed
 from services.shared.server import Registration, Server, connect_to_mesh
 from services.shared.settings import ServiceSettings
 from services.shared.telemetry import tracer
-from services.shared.tokens import AccessTokens, RemoteKeys
+from services.shared.tokens import TOKEN_LIFE, AccessTokens, RemoteKeys, Revocations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from services.shared.jobs import Job, Periodic
     from services.shared.outbox import Outbox, Send
     from services.shared.retention import Retention
+    from services.shared.revocations import RevocationSource
     from services.shared.tokens import KeySource
     from services.shared.watching import Watchers
 
@@ -95,6 +98,7 @@ class Infrastructure(Generic[Settings]):
         outbox: Outbox | None = None,
         send: Send | None = None,
         keys: KeySource | None = None,
+        revocations: RevocationSource | None = None,
         ready: Callable[[], Awaitable[bool]] | None = None,
         watchers: Sequence[Watchers[Any, Any]] = (),
         close: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -103,18 +107,16 @@ class Infrastructure(Generic[Settings]):
 
         `servicers` are instances of generated servicers' subclasses. `retentions` add to those of the shared tables,
         `background` to the tasks that run for as long as the server does.
-        The events of `outbox` are delivered over the mesh, or by `send`. `keys` verify access tokens; Auth's, over the
-        mesh, unless given. `ready` says whether the service can work; its database answers, unless given. `watchers`
+        The events of `outbox` are delivered over the mesh, or by `send`. `keys` verify access tokens, and `revocations`
+        end them; Auth's, over the mesh, unless given. `ready` says whether the service can work; its database answers,
+        unless given. `watchers`
         run beside the calls and end when the server drains. `close` is awaited after the last call and before the
         infrastructure is closed.
         """
         registrations = [Registration.of(servicer) for servicer in servicers]
-        verifier = AccessTokens(
-            keys or RemoteKeys(partial(client.signing_keys, self.mesh), cache_seconds=self.settings.jwks_cache_seconds),
-            issuer=self.settings.public_url,
-            audience=self.settings.audience,
-            permissions=role_permissions(),
-        )
+        revoked = Revocations(TOKEN_LIFE.total_seconds())
+        feed = RevocationFeed(revocations or RemoteRevocations(self.mesh), revoked)
+        verifier = self._verifier(keys or self._remote_keys(), revoked, feed)
         registry = self.metrics.registry
         limiter = Limiter(
             scale=self.settings.rate_limit_scale,
@@ -136,8 +138,15 @@ class Infrastructure(Generic[Settings]):
                 tracer=self.tracer,
             ),
             services=registrations,
-            ready=ready or self.database.ready,
-            background=[self.database.watch, worker.run, *delivering, *background, *(each.run for each in watchers)],
+            ready=partial(_ready, ready or self.database.ready, feed),
+            background=[
+                feed.run,
+                self.database.watch,
+                worker.run,
+                *delivering,
+                *background,
+                *(each.run for each in watchers),
+            ],
             drain=[each.end for each in watchers],
             close=[limiter.close, *close, self.close],
             metrics=self.metrics.text,
@@ -149,6 +158,29 @@ class Infrastructure(Generic[Settings]):
         if "mesh" in vars(self):
             await self.mesh.close()
 
+    def _remote_keys(self) -> RemoteKeys:
+        fetch = partial(client.signing_keys, self.mesh)
+        return RemoteKeys(fetch, cache_seconds=self.settings.jwks_cache_seconds)
+
+    def _verifier(self, keys: KeySource, revoked: Revocations, feed: RevocationFeed) -> AccessTokens:
+        self.metrics.gauge(
+            "azora_revocations_age_seconds", "Age of the known session revocations.", lambda: feed.age_seconds
+        )
+        return AccessTokens(
+            keys,
+            issuer=self.settings.public_url,
+            audience=self.settings.audience,
+            permissions=role_permissions(),
+            revocations=revoked,
+            freshness=feed,
+            max_age_seconds=self.settings.fresh_sessions_seconds,
+            stale=Counter(
+                "azora_stale_session_checks",
+                "Access tokens accepted while the latest revocations could not be read.",
+                registry=self.metrics.registry,
+            ),
+        )
+
     def _retentions(self, registrations: Sequence[Registration]) -> list[Retention]:
         """Return the retentions of the tables that the shared code writes."""
         settings = self.settings
@@ -159,6 +191,16 @@ class Infrastructure(Generic[Settings]):
             inbox.retention(timedelta(days=settings.event_retention_days)),
             *([idempotency.retention(timedelta(hours=settings.idempotency_retention_hours))] if keyed else []),
         ]
+
+
+async def _ready(works: Callable[[], Awaitable[bool]], feed: RevocationFeed) -> bool:
+    """Whether the service works, and knows what was revoked: a replica that has just begun serves nobody before.
+
+    If Auth does not answer, it serves what is public all the same.
+    """
+    if feed.begins:
+        await feed.first()
+    return await works() and not feed.begins
 
 
 def _metrics(database: Database) -> ProcessMetrics:

@@ -2,7 +2,7 @@
 
     DomainError
     ├── InvalidArgument ── ValidationFailed · MalformedRequest · UpdateMaskInvalid · CurrencyUnknown · …
-    ├── Unauthenticated ── TokenMissing · TokenInvalid · TokenExpired
+    ├── Unauthenticated ── TokenMissing · TokenInvalid (TokenRevoked) · TokenExpired
     ├── PermissionDenied ── AccessDenied
     ├── NotFound ── ServiceUnknown
     ├── AlreadyExists
@@ -218,6 +218,13 @@ class TokenMissing(Unauthenticated):
 
 class TokenInvalid(Unauthenticated):
     """Invalid access token; sign in again."""
+
+
+class TokenRevoked(TokenInvalid):
+    """Invalid access token; sign in again."""
+
+
+TokenRevoked.reason = TokenInvalid.reason  # A difference that callers are not told.
 
 
 class TokenExpired(Unauthenticated):

@@ -87,6 +87,8 @@ class MethodPolicy:
     watched: Descriptor | None = None
     """Of a watch its message, `oneof {item, heartbeat, error}`: a stream that stays open until one side ends it."""
     priority: Priority = Priority.NORMAL
+    requires_fresh_sessions: bool = False
+    """Whether users are refused while revocations of sessions are not known as of a moment ago."""
 
     @property
     def watch(self) -> bool:
@@ -174,18 +176,7 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         raise PolicyError(f"{path} has no policy: declare option (azora.policy.v1.policy)")
     declared = options.Extensions[policy_pb2.policy]
     value = policy_pb2.RateTier.DESCRIPTOR.values_by_number.get(declared.rate_tier)
-    timeout_seconds = declared.timeout.ToTimedelta().total_seconds()
-    if not declared.access:
-        raise PolicyError(f"{path} has no access rule: its policy must list at least one")
-    if value is None or not value.number:
-        raise PolicyError(f"{path} has no rate tier")
-    if timeout_seconds <= 0:
-        raise PolicyError(f"{path} has no timeout")
-    for field in filter(None, (declared.account_field, declared.acting_user_field, declared.counted_field)):
-        if field not in method.input_type.fields_by_name:
-            raise PolicyError(f"{path} refers to the unknown field {field} of {method.input_type.full_name}")
-    if declared.idempotency_key and "request_id" not in method.input_type.fields_by_name:
-        raise PolicyError(f"{path} accepts an idempotency key, but {method.input_type.full_name} has no request_id")
+    _check(path, method, declared)
     services = {access.service for access in declared.access if access.service}
     if any(access.publishers for access in declared.access):
         owner = path.split(".")[1]
@@ -203,7 +194,7 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         services=frozenset(services),
         tier=_tier(value),
         account_field=declared.account_field,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=declared.timeout.ToTimedelta().total_seconds(),
         takes_idempotency_key=declared.idempotency_key,
         acting_user_field=declared.acting_user_field,
         counted_field=declared.counted_field,
@@ -212,7 +203,25 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         no_side_effects=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         watched=_watched(path, method) if declared.watch else None,
         priority=Priority(declared.priority or _tier(value).priority),
+        requires_fresh_sessions=declared.requires_fresh_sessions,
     )
+
+
+def _check(path: str, method: MethodDescriptor, declared: policy_pb2.Policy) -> None:
+    """Raise PolicyError for a policy that cannot be enforced."""
+    if not declared.access:
+        raise PolicyError(f"{path} has no access rule: its policy must list at least one")
+    if not declared.rate_tier or declared.rate_tier not in policy_pb2.RateTier.DESCRIPTOR.values_by_number:
+        raise PolicyError(f"{path} has no rate tier")
+    if declared.timeout.ToTimedelta().total_seconds() <= 0:
+        raise PolicyError(f"{path} has no timeout")
+    for field in filter(None, (declared.account_field, declared.acting_user_field, declared.counted_field)):
+        if field not in method.input_type.fields_by_name:
+            raise PolicyError(f"{path} refers to the unknown field {field} of {method.input_type.full_name}")
+    if declared.idempotency_key and "request_id" not in method.input_type.fields_by_name:
+        raise PolicyError(f"{path} accepts an idempotency key, but {method.input_type.full_name} has no request_id")
+    if declared.requires_fresh_sessions and any(access.public for access in declared.access):
+        raise PolicyError(f"{path} requires fresh sessions, but is public")
 
 
 def _watched(path: str, method: MethodDescriptor) -> Descriptor:

@@ -36,6 +36,8 @@ class Principal:
     """Network address of the client as the edge saw it; empty within the mesh."""
     email_verified: bool = False
     """Whether the access token states that the user's e-mail address is verified."""
+    lapsed: bool = False
+    """Whether an access token was sent and counts as none: on a public RPC it has expired or was revoked."""
 
     @property
     def network(self) -> str:
@@ -61,8 +63,15 @@ class Principal:
 
     def through(self, *, service: str = "", address: str = "") -> Principal:
         """Return this caller as it reached us: through the calling service, or from an address."""
-        return Principal(
-            self.user_id, self.session_id, self.role, self.permissions, service, address, self.email_verified
+        return Principal(  # dataclasses.replace takes twice as long.
+            self.user_id,
+            self.session_id,
+            self.role,
+            self.permissions,
+            service,
+            address,
+            self.email_verified,
+            self.lapsed,
         )
 
     def may(self, permission: str) -> bool:
@@ -72,13 +81,18 @@ class Principal:
 
 ANYONE = Principal()
 """Who has not said who they are."""
+LAPSED = Principal(lapsed=True)
+"""Who said so with a token that counts as none."""
 
 
 class TokenVerifier(Protocol):
     """Tells whose an access token is."""
 
-    async def verify(self, token: str) -> Principal:
-        """Return the token's user. Raises TokenInvalid or TokenExpired."""
+    async def verify(self, token: str, *, fresh: bool = False) -> Principal:
+        """Return the token's user; `fresh`: only if revocations are known as of a moment ago.
+
+        Raises TokenInvalid, TokenRevoked, TokenExpired; DependencyUnavailable where keys or revocations are not known.
+        """
         ...
 
 
@@ -92,6 +106,8 @@ class Request:
     """W3C Trace Context, to be sent along with calls to other services."""
     tracestate: str = ""
     """What other tracing systems sent along with it."""
+    user_agent: str = ""
+    """The header User-Agent: what the client says of itself."""
     idempotency_key: str = ""
     """The header Idempotency-Key, or empty."""
     principal: Principal = ANYONE

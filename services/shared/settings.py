@@ -166,6 +166,9 @@ class ServiceSettings(ServerSettings):
     """Audience of access tokens (`aud` claim)."""
     jwks_cache_seconds: JwksCacheSeconds = 60
     """Maximum age of cached public signing keys. Must be the same for all services and Envoy."""
+    fresh_sessions_seconds: Annotated[float, Field(ge=3, le=3600)] = 30
+    """Maximum age of the known session revocations, in seconds, for methods that
+    [require fresh sessions](policies.md). While Auth does not answer for longer, they fail with UNAVAILABLE."""
     idempotency_retention_hours: Annotated[float, Field(ge=24)] = 24
     """Retention of idempotency keys and their answers."""
     job_log_retention_days: Annotated[float, Field(gt=0)] = 7

@@ -8,19 +8,21 @@ import re
 import time
 from collections import OrderedDict
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import jwt
 from jwt.algorithms import ECAlgorithm
 
-from services.shared.errors import DependencyUnavailable, TokenExpired, TokenInvalid
+from services.shared.errors import DependencyUnavailable, DomainError, TokenExpired, TokenInvalid, TokenRevoked
 from services.shared.principal import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from prometheus_client import Counter
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +31,12 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 REQUIRED_CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"]
 LEEWAY_SECONDS = 5
 MAX_TOKEN_SECONDS = 3600
-"""Upper bound of the setting for the lifetime of access tokens: revocations are kept for as long, and the leeway.
-Tokens of a longer lifetime are refused: made with a leaked key, they could outlive what is remembered."""
+"""Upper bound of the setting for the lifetime of access tokens. Tokens of a longer lifetime are refused: made with a
+leaked key, they could outlive what is remembered of its revocation."""
+TOKEN_LIFE = timedelta(seconds=MAX_TOKEN_SECONDS + LEEWAY_SECONDS)
+"""After this time no access token is accepted any more: revocations are kept for as long."""
+STALE_SECONDS = 5.0
+"""Age of the known revocations above which a token that was revoked may still be accepted, which is counted."""
 VERIFIED_TOKENS = 10_000
 MAX_TOKEN_CHARACTERS = 4096
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -103,6 +109,35 @@ class VerifiedToken:
     """Unix time in seconds, the leeway included."""
 
 
+@dataclass(frozen=True, slots=True)
+class RevokedEpochs:
+    """Which tokens of a user are refused: of all revocations of the user, what still matters."""
+
+    before: int = 0
+    """Tokens of a lower epoch are refused."""
+    except_session_id: str = ""
+    """The session that the highest revocation left out."""
+    exception_before: int = 0
+    """That session's tokens of an epoch below this one are refused, too: the highest that did not leave it out."""
+
+    def with_revocation(self, before_epoch: int, except_session_id: str) -> RevokedEpochs:
+        """Return these with another revocation, whatever the order in which they are told."""
+        if before_epoch > self.before:
+            kept = except_session_id and except_session_id == self.except_session_id
+            return RevokedEpochs(before_epoch, except_session_id, self.exception_before if kept else self.before)
+        if before_epoch < self.before and except_session_id != self.except_session_id:
+            return replace(self, exception_before=max(before_epoch, self.exception_before))
+        return self
+
+    def cover(self, token: VerifiedToken) -> bool:
+        """Whether the token was revoked."""
+        excepted = self.except_session_id and token.principal.session_id == self.except_session_id
+        return token.epoch < (self.exception_before if excepted else self.before)
+
+
+NO_EPOCHS = RevokedEpochs()
+
+
 class Revocations:
     """Tokens that are refused although they have not expired: by session, by user and epoch, by signing key.
 
@@ -110,20 +145,21 @@ class Revocations:
     and for those that are seen later. Repeating one changes nothing.
     """
 
-    def __init__(self, token_lifetime_seconds: float = MAX_TOKEN_SECONDS + LEEWAY_SECONDS) -> None:
+    def __init__(self, token_lifetime_seconds: float) -> None:
         self._lifetime_seconds = token_lifetime_seconds
         self._sessions: dict[str, float] = {}
         self._key_ids: set[str] = set()
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[str, RevokedEpochs] = {}
         self._users: dict[str, float] = {}
 
     def revoke_session(self, session_id: str) -> None:
         """Refuse the session's tokens (`sid`)."""
         self._keep(self._sessions, session_id)
 
-    def revoke_user(self, user_id: str, *, before_epoch: int) -> None:
-        """Refuse the user's tokens of an epoch lower than `before_epoch`."""
-        self._epochs[user_id] = max(before_epoch, self._epochs.get(user_id, 0))
+    def revoke_user(self, user_id: str, *, before_epoch: int, except_session_id: str = "") -> None:
+        """Refuse the user's tokens of an epoch lower than `before_epoch`, but for those of one session."""
+        known = self._epochs.get(user_id, NO_EPOCHS)
+        self._epochs[user_id] = known.with_revocation(before_epoch, except_session_id)
         for forgotten in self._keep(self._users, user_id):
             del self._epochs[forgotten]
 
@@ -131,13 +167,17 @@ class Revocations:
         """Refuse tokens signed by this key (`kid`), for good: who has a leaked key makes new ones."""
         self._key_ids.add(key_id)
 
+    def covers_key(self, key_id: str) -> bool:
+        """Whether all tokens signed by this key were revoked."""
+        return key_id in self._key_ids
+
     def covers(self, token: VerifiedToken) -> bool:
         """Whether the token was revoked."""
         principal = token.principal
         return (
             principal.session_id in self._sessions
             or token.key_id in self._key_ids
-            or token.epoch < self._epochs.get(principal.user_id, 0)
+            or self._epochs.get(principal.user_id, NO_EPOCHS).cover(token)
         )
 
     def _keep(self, revoked: dict[str, float], name: str) -> list[str]:
@@ -155,8 +195,30 @@ class Revocations:
         return ended
 
 
+class Freshness(Protocol):
+    """How well revocations are known: what RevocationFeed tells of itself."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether they were ever known."""
+        ...
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago all of them were known."""
+        ...
+
+    async def first(self) -> None:
+        """Wait for what is on its way to make them known for the first time."""
+        ...
+
+
 class AccessTokens:
-    """Verifies access tokens, and remembers those it has verified until they expire or are revoked."""
+    """Verifies access tokens, and remembers those it has verified until they expire or are revoked.
+
+    With `freshness` no token is accepted before revocations are known, and those that need fresh sessions are not while
+    revocations have been unknown for `max_age_seconds`. What else is accepted without knowing the latest is counted.
+    """
 
     def __init__(
         self,
@@ -166,22 +228,43 @@ class AccessTokens:
         audience: str,
         permissions: Mapping[str, frozenset[str]],
         revocations: Revocations | None = None,
+        freshness: Freshness | None = None,
+        max_age_seconds: float = float("inf"),
+        stale: Counter | None = None,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._permissions = permissions
         self._verified: OrderedDict[str, VerifiedToken] = OrderedDict()
-        self.revocations = revocations or Revocations()
+        self.revocations = revocations or Revocations(TOKEN_LIFE.total_seconds())
+        self._freshness = freshness
+        self._max_age_seconds = max_age_seconds
+        self._stale = stale
 
-    async def verify(self, token: str) -> Principal:
-        """Return the token's user. Raises TokenInvalid or TokenExpired."""
+    async def verify(self, token: str, *, fresh: bool = False) -> Principal:
+        """Return the token's user; `fresh`: only if revocations are known as of a moment ago.
+
+        Raises TokenInvalid, TokenRevoked, TokenExpired; DependencyUnavailable where revocations are not known.
+        """
         verified = self._verified.get(token)
         if verified is None or verified.expire_time <= time.time():
             verified = await self._verify(token)
+        if self._freshness is not None:
+            if not self._freshness.answered:
+                await self._freshness.first()
+            self._check(self._freshness, fresh=fresh)
         if self.revocations.covers(verified):
-            raise TokenInvalid
+            raise TokenRevoked
         return verified.principal
+
+    def _check(self, freshness: Freshness, *, fresh: bool) -> None:
+        """Raise DependencyUnavailable unless revocations are known as well as this needs."""
+        age_seconds = freshness.age_seconds
+        if not freshness.answered or (fresh and age_seconds > self._max_age_seconds):
+            raise DependencyUnavailable(retry_after_seconds=1)
+        if age_seconds > STALE_SECONDS and self._stale is not None:
+            self._stale.inc()
 
     async def _verify(self, token: str) -> VerifiedToken:
         self._verified.pop(token, None)
@@ -215,7 +298,7 @@ class AccessTokens:
             key_id = str(header.get("kid"))
             key = await self._keys.key(key_id)
             if key is None:
-                raise TokenInvalid
+                raise self._of_unknown_key(token, key_id)
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
@@ -238,6 +321,14 @@ class AccessTokens:
         if not (claims["sub"] and isinstance(claims["sid"], str) and type(claims.get("epoch", 0)) is int):
             raise TokenInvalid
         return key_id, claims
+
+    def _of_unknown_key(self, token: str, key_id: str) -> DomainError:
+        """Return what is wrong with a token whose key is not published, perhaps not any more: it proves nothing."""
+        if self.revocations.covers_key(key_id):
+            return TokenRevoked()
+        claimed = jwt.decode(token, options={"verify_signature": False}).get("exp")
+        past = isinstance(claimed, int) and claimed + LEEWAY_SECONDS < time.time()
+        return TokenExpired() if past else TokenInvalid()
 
 
 def public_key(jwk: Mapping[str, str]) -> EllipticCurvePublicKey:

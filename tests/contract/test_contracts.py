@@ -19,7 +19,13 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 
 import services
 from services.shared import errors
-from services.shared.policy import MethodPolicy, PolicyError, compile_policies, infrastructure_policies
+from services.shared.policy import (
+    MethodPolicy,
+    PolicyError,
+    compile_policies,
+    infrastructure_policies,
+    role_permissions,
+)
 from services.shared.server import Registration
 from tests.support.serving import Signer, serving
 
@@ -102,6 +108,7 @@ GOOD: dict[str, Any] = {
         ({**GOOD, "timeout": None}, "has no timeout"),
         ({**GOOD, "account_field": "nobody"}, "refers to the unknown field nobody"),
         ({**GOOD, "idempotency_key": True}, "has no request_id"),
+        ({**GOOD, "requires_fresh_sessions": True}, "requires fresh sessions, but is public"),
         ({**GOOD, "access": [policy_pb2.Access(publishers=True)]}, "no event names test as a subscriber"),
     ],
 )
@@ -129,6 +136,20 @@ def test_what_money_moves_takes_an_idempotency_key(policies: dict[str, MethodPol
             assert policy.retry_safe, policy.path
 
 
+def test_what_moves_money_or_administers_requires_fresh_sessions(policies: dict[str, MethodPolicy]) -> None:
+    granted = role_permissions()
+    administration = granted["ROLE_ADMIN"] - granted["ROLE_EDUCATOR"] - granted["ROLE_STUDENT"]
+    for policy in policies.values():
+        money = policy.tier is not None and policy.tier.name == "MONEY"
+        others = policy.public or policy.signed_in or policy.permissions - administration
+        assert policy.requires_fresh_sessions is (money or bool(policy.permissions and not others)), policy.path
+
+
+def test_every_other_service_polls_what_auth_revokes(policies: dict[str, MethodPolicy]) -> None:
+    path = "/azora.auth.v1.InternalService/ListRevocations"
+    assert policies[path].services == set(SERVICES) - {"auth"}
+
+
 def test_internal_methods_have_no_route_and_all_others_have_one(policies: dict[str, MethodPolicy]) -> None:
     for method in methods():
         policy = policies[f"/{method.containing_service.full_name}/{method.name}"]
@@ -140,6 +161,8 @@ def test_internal_methods_have_no_route_and_all_others_have_one(policies: dict[s
 def test_reads_are_get_and_free_of_side_effects() -> None:
     for method in methods():
         http = method.GetOptions().Extensions[annotations_pb2.http]
+        if method.containing_service.name == "InternalService":
+            continue  # It has no route at all.
         assert (http.WhichOneof("pattern") == "get") is (method.GetOptions().idempotency_level == 1), method.full_name
 
 

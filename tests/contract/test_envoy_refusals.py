@@ -88,12 +88,6 @@ REFUSED: dict[str, Refusal] = {
         16,
         "TOKEN_INVALID",
     ),
-    "garbage token where none is needed": Refusal(
-        {"url": "/v1/courses", "headers": {"authorization": "Bearer garbage"}},
-        401,
-        16,
-        "TOKEN_INVALID",
-    ),
     "internal RPC": Refusal(
         {"method": "POST", "url": "/azora.education.v1.InternalService/CloseEnrollment", "json": {}},
         404,

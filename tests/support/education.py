@@ -365,7 +365,7 @@ async def running_education(
         }
         signer, payments = signer or Signer(), FakePayments()
         settings = EducationSettings(**values | changes)
-        server = build(settings, keys=signer, payments=through or payments)
+        server = build(settings, keys=signer, revocations=signer, payments=through or payments)
         replica = assemble(settings, payments=through or payments)
         await server.start()
         try:

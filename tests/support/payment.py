@@ -316,7 +316,7 @@ async def running_payment(
         server = (
             build(settings)
             if mesh_target
-            else build(settings, keys=signer, education=education or fake, send=fake.send)
+            else build(settings, keys=signer, revocations=signer, education=education or fake, send=fake.send)
         )
         replica = assemble(settings, education=education or fake)
         await server.start()

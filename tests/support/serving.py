@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from services.shared import tokens
 from services.shared.ids import new_id
 from services.shared.limits import MAX_CONCURRENT_RPCS
 from services.shared.policy import role_permissions
+from services.shared.revocations import Revoked, RevokedPage
 from services.shared.server import Registration, Server
 from services.shared.settings import Environment, ServerSettings
 
@@ -35,15 +37,20 @@ ISSUER, AUDIENCE, KEY_ID = "http://localhost:8080", "azora", "test-key"
 
 
 class Signer:
-    """A key that signs access tokens, and the KeySource that knows it."""
+    """A key that signs access tokens, the KeySource that knows it, and a RevocationSource."""
 
     def __init__(self) -> None:
         self._private = ec.generate_private_key(ec.SECP256R1())
+        self.revoked: list[Revoked] = []
         self.pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     async def key(self, key_id: str) -> ec.EllipticCurvePublicKey | None:
         """Return the public key if `key_id` is this key's."""
         return self._private.public_key() if key_id == KEY_ID else None
+
+    async def list_revocations(self, *, since: datetime | None, page_token: str) -> RevokedPage:
+        """Return what a test has revoked, all of it each time."""
+        return RevokedPage(list(self.revoked), "", datetime.now(UTC))
 
     def token(self, user_id: str | None = None, role: str = "ROLE_STUDENT", **changes: Any) -> str:
         """Return an access token; `changes` replace claims, and remove those that are None."""

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -17,7 +16,8 @@ class Cause(StrEnum):
     SIGNED_OUT = "SIGNED_OUT"
     REFRESH_TOKEN_REUSED = "REFRESH_TOKEN_REUSED"  # noqa: S105 - no password
     SESSION_REVOKED = "SESSION_REVOKED"
-    OTHER_SESSIONS_REVOKED = "OTHER_SESSIONS_REVOKED"
+    SESSIONS_REVOKED = "SESSIONS_REVOKED"
+    """All sessions, or all but the one that asked for it."""
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105 - no password
     PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - no password
     EMAIL_CHANGED = "EMAIL_CHANGED"
@@ -47,13 +47,3 @@ class Revocation:
     except_session_id: str | None = None
     """Session of the user whose tokens are not refused."""
     key_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationPage:
-    """One page of revocations, the oldest first."""
-
-    items: Sequence[Revocation]
-    next_page_token: str
-    database_time: datetime
-    """When the page was read."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from services.auth.revocations.model import KEEPS_SESSIONS, Cause, RevocationPage
+from services.auth.revocations.model import KEEPS_SESSIONS, Cause
 from services.shared.ids import new_id
-from services.shared.tokens import LEEWAY_SECONDS, MAX_TOKEN_SECONDS
+from services.shared.revocations import Revoked, RevokedPage
+from services.shared.tokens import TOKEN_LIFE
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.auth.revocations.model import Revocation
     from services.auth.revocations.store import RevocationStore
     from services.shared.db import Database
     from services.shared.pagination import PageTokens
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 COMMIT_WINDOW = timedelta(seconds=10)
 """Rows become visible when they commit, after their create_time: a poll goes back behind the one before by this much.
 No transaction that revokes lasts as long: every RPC's timeout is below it."""
-TOKEN_LIFE = timedelta(seconds=MAX_TOKEN_SECONDS + LEEWAY_SECONDS)
 LIST_PAGE_SIZE = 1000
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -69,7 +70,7 @@ class RevocationOperations:
             connection, revocation_id=new_id(), cause=Cause.SIGNING_KEY_REVOKED, key_id=key_id
         )
 
-    async def list_revocations(self, *, since: datetime | None, page_token: str) -> RevocationPage:
+    async def list_revocations(self, *, since: datetime | None, page_token: str) -> RevokedPage:
         """Return what was revoked since `COMMIT_WINDOW` before a time of the database; None: a whole token life ago.
 
         Raises PageTokenInvalid, DependencyUnavailable.
@@ -91,4 +92,14 @@ class RevocationOperations:
         more = len(found) > LIST_PAGE_SIZE
         last = items[-1] if items else None
         token = request.token([last.create_time.isoformat(), last.id]) if more and last else ""
-        return RevocationPage(items, token, now)
+        return RevokedPage([_revoked(item) for item in items], token, now)
+
+
+def _revoked(revocation: Revocation) -> Revoked:
+    return Revoked(
+        session_id=revocation.session_id or "",
+        user_id=revocation.user_id or "",
+        before_epoch=revocation.before_epoch,
+        except_session_id=revocation.except_session_id or "",
+        key_id=revocation.key_id or "",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import (
@@ -23,6 +24,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.auth.revocations.model import Cause, Revocation
 from services.shared.db import Id, Time
+from services.shared.retention import Retention
+from services.shared.tokens import TOKEN_LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +76,11 @@ LIST = (
     .limit(bindparam("page_limit"))
 )
 NOW = select(func.clock_timestamp())
+
+
+def retention() -> Retention:
+    """Return the retention of revocations: a little longer than the first answer to a service reaches back."""
+    return Retention("revocations", "create_time", TOKEN_LIFE + timedelta(minutes=5))
 
 
 class RevocationStore:

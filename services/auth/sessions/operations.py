@@ -8,9 +8,12 @@ import hmac
 import secrets
 from typing import TYPE_CHECKING
 
+from services.auth.errors import SessionNotFound
 from services.auth.revocations.model import Cause
-from services.auth.sessions.model import EpochChanged, IssuedSession, Session
+from services.auth.sessions.model import EpochChanged, IssuedSession, OpenSession, Session, device_of
+from services.shared.db import ID_MAX
 from services.shared.ids import new_id
+from services.shared.principal import current_request
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
     from services.auth.revocations.operations import RevocationOperations
     from services.auth.sessions.store import SessionStore
+    from services.shared.db import Database
     from services.shared.encryption import Encryption
+    from services.shared.pagination import Page, PageTokens
+    from services.shared.principal import Principal
 
 SECRET_BYTES = 32
 
@@ -34,31 +40,72 @@ class SessionOperations:
     def __init__(
         self,
         *,
+        database: Database,
         store: SessionStore,
+        pages: PageTokens,
         revocations: RevocationOperations,
         encryption: Encryption,
         idle: timedelta,
         lifetime: timedelta,
     ) -> None:
+        self._database = database
         self._store = store
+        self._pages = pages
         self._revocations = revocations
         self._encryption = encryption
         self._idle = idle
         self._lifetime = lifetime
 
-    async def create(self, connection: AsyncConnection, *, user_id: str, epoch: int) -> IssuedSession:
+    async def list_sessions(self, *, principal: Principal, page_size: int, page_token: str) -> Page[OpenSession]:
+        """Return a page of the caller's sessions that have not ended, the newest first. Raises PageTokenInvalid."""
+        bound_to = {"list": "sessions", "caller": principal.id}
+        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
+        (before,) = request.cursor or (ID_MAX,)
+        async with self._database.reading() as connection:
+            found = await self._store.list_open_sessions(
+                connection, user_id=principal.user_id, before=before, limit=request.limit, idle=self._idle
+            )
+        return request.page(found, lambda session: (session.id,))
+
+    async def revoke_session(self, *, principal: Principal, session_id: str) -> None:
+        """End a session of the caller's; one that has ended stays so. Raises SessionNotFound."""
+
+        async def work(connection: AsyncConnection) -> None:
+            if not await self._store.is_session_of(connection, session_id, user_id=principal.user_id):
+                raise SessionNotFound
+            await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SESSION_REVOKED)
+
+        await self._database.transaction(work)
+
+    async def revoke_other_sessions(self, *, principal: Principal) -> None:
+        """End all sessions of the caller's but that of the access token."""
+        await self._end_sessions(principal, except_session_id=principal.session_id)
+
+    async def revoke_all_sessions(self, *, principal: Principal) -> None:
+        """End all sessions of the caller's."""
+        await self._end_sessions(principal, except_session_id=None)
+
+    async def create(
+        self, connection: AsyncConnection, *, user_id: str, epoch: int, device_name: str = ""
+    ) -> IssuedSession:
         """Return a new session of the user, whose expired sessions are deleted.
 
-        `epoch` is the user's when the password was checked. Raises EpochChanged if it is another now: the password may
-        have been changed, and all sessions ended, in between.
+        The session is of the named device, or of the one that the call's User-Agent tells. `epoch` is the user's when
+        the password was checked. Raises EpochChanged if it is another now: the password may have been changed, and all
+        sessions ended, in between.
         """
         if await self._store.lock_epoch(connection, user_id) != epoch:
             raise EpochChanged
         await self._store.delete_expired_sessions(connection, user_id)
         session_id = new_id()
         secret = self._encryption.encrypt(secrets.token_bytes(SECRET_BYTES), row_id=session_id)
+        request = current_request()
         await self._store.insert_session(
-            connection, Session(session_id, user_id, secret, epoch), lifetime=self._lifetime
+            connection,
+            Session(session_id, user_id, secret, epoch),
+            device=device_name or device_of(request.user_agent if request else ""),
+            address=_address(),
+            lifetime=self._lifetime,
         )
         first = _text(secrets.token_bytes(SECRET_BYTES))
         await self._insert_token(connection, session_id, first, parent_digest=None)
@@ -74,6 +121,7 @@ class SessionOperations:
         session = await self._store.update_use_time(connection, digest)
         if session is not None:
             successor = self._successor(session, refresh_token)
+            await self._store.update_last_use(connection, session.id, address=_address())
             await self._insert_token(connection, session.id, successor, parent_digest=digest)
             return _issued(session, successor)
         used = await self._store.find_used_token(connection, digest)
@@ -83,6 +131,21 @@ class SessionOperations:
             return _issued(used.session, self._successor(used.session, refresh_token))
         await self._revocations.end_session(connection, session_id=used.session.id, cause=Cause.REFRESH_TOKEN_REUSED)
         return None
+
+    async def find_session_id(self, connection: AsyncConnection, *, refresh_token: str) -> str | None:
+        """Return the id of the session that a refresh token belongs to, used or not; None if it is unknown."""
+        return await self._store.find_session_id(connection, _digest(refresh_token))
+
+    async def _end_sessions(self, principal: Principal, *, except_session_id: str | None) -> None:
+        async def work(connection: AsyncConnection) -> None:
+            await self._revocations.end_user(
+                connection,
+                user_id=principal.user_id,
+                cause=Cause.SESSIONS_REVOKED,
+                except_session_id=except_session_id,
+            )
+
+        await self._database.transaction(work)
 
     async def _insert_token(
         self, connection: AsyncConnection, session_id: str, token: str, *, parent_digest: bytes | None
@@ -94,6 +157,11 @@ class SessionOperations:
     def _successor(self, session: Session, refresh_token: str) -> str:
         secret = self._encryption.decrypt(session.family_secret_sealed, row_id=session.id)
         return _text(hmac.digest(secret, refresh_token.encode(), hashlib.sha256))
+
+
+def _address() -> str:
+    request = current_request()
+    return request.principal.address if request else ""
 
 
 def _issued(session: Session, refresh_token: str) -> IssuedSession:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
+    Text,
     and_,
     bindparam,
     delete,
@@ -21,10 +22,13 @@ from sqlalchemy import (
 )
 
 from services.auth.revocations.store import users
-from services.auth.sessions.model import Session, UsedToken
+from services.auth.sessions.model import OpenSession, Session, UsedToken
 from services.shared.db import Id, Time
+from services.shared.retention import Retention
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 REPEAT_WINDOW = timedelta(seconds=30)
@@ -40,6 +44,9 @@ sessions = Table(
     Column("create_time", Time, nullable=False),
     Column("expire_time", Time, nullable=False),
     Column("revoke_time", Time),
+    Column("device", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("last_use_time", Time, nullable=False),
 )
 refresh_tokens = Table(
     "refresh_tokens",
@@ -90,19 +97,61 @@ FIND_USED_TOKEN = (
     .join(SUCCESSOR, SUCCESSOR.c.parent_digest == refresh_tokens.c.digest)
     .where(refresh_tokens.c.digest == bindparam("token_digest"), OPEN)
 )
+IDLE_END = sessions.c.last_use_time + bindparam("idle", type_=Interval)
+LIST_OPEN = (
+    select(
+        sessions.c.id,
+        sessions.c.device,
+        sessions.c.address,
+        sessions.c.create_time,
+        sessions.c.last_use_time,
+        func.least(sessions.c.expire_time, IDLE_END),
+    )
+    .where(
+        sessions.c.user_id == bindparam("of_user"),
+        sessions.c.id < bindparam("before_id", type_=Id),
+        OPEN,
+        func.now() < IDLE_END,
+    )
+    .order_by(sessions.c.id.desc())
+    .limit(bindparam("page_limit"))
+)
+FIND_OF_USER = select(sessions.c.id).where(
+    sessions.c.id == bindparam("of_session"), sessions.c.user_id == bindparam("of_user")
+)
+UPDATE_LAST_USE = (
+    update(sessions)
+    .values(last_use_time=func.now(), address=bindparam("new_address"))
+    .where(sessions.c.id == bindparam("used_id"))
+)
 LOCK_EPOCH = select(users.c.epoch).where(users.c.id == bindparam("of_user")).with_for_update(read=True)
 DELETE_EXPIRED = delete(sessions).where(sessions.c.user_id == bindparam("of_user"), sessions.c.expire_time < func.now())
+
+
+FIND_SESSION_ID = select(refresh_tokens.c.session_id).where(refresh_tokens.c.digest == bindparam("token_digest"))
+
+
+def retentions() -> tuple[Retention, ...]:
+    """Return the retentions of refresh tokens that have expired, used ones included, and of sessions past their end.
+
+    Tokens first: with a session that has many of them, all would be deleted at once.
+    """
+    return tuple(Retention(table.name, "expire_time", timedelta()) for table in (refresh_tokens, sessions))
 
 
 class SessionStore:
     """Reads and writes sessions."""
 
-    async def insert_session(self, connection: AsyncConnection, session: Session, *, lifetime: timedelta) -> None:
+    async def insert_session(
+        self, connection: AsyncConnection, session: Session, *, device: str, address: str, lifetime: timedelta
+    ) -> None:
         """Insert a session that ends after `lifetime`."""
         values = {
             "id": session.id,
             "user_id": session.user_id,
             "family_secret_sealed": session.family_secret_sealed,
+            "device": device,
+            "address": address,
             "lifetime": lifetime,
         }
         await connection.execute(INSERT, values)
@@ -129,6 +178,27 @@ class SessionStore:
         """Return a token that was used before; None if it is unknown or its session has ended."""
         row = (await connection.execute(FIND_USED_TOKEN, {"token_digest": digest})).one_or_none()
         return UsedToken(Session(*row[: len(SESSION)]), row.repeatable) if row else None
+
+    async def list_open_sessions(
+        self, connection: AsyncConnection, *, user_id: str, before: str, limit: int, idle: timedelta
+    ) -> Sequence[OpenSession]:
+        """Return the user's sessions that have not ended, below an id, the newest first."""
+        values = {"of_user": user_id, "before_id": before, "page_limit": limit, "idle": idle}
+        return [OpenSession(*row) for row in await connection.execute(LIST_OPEN, values)]
+
+    async def is_session_of(self, connection: AsyncConnection, session_id: str, *, user_id: str) -> bool:
+        """Whether the session, ended or not, is the user's."""
+        values = {"of_session": session_id, "of_user": user_id}
+        return (await connection.execute(FIND_OF_USER, values)).one_or_none() is not None
+
+    async def update_last_use(self, connection: AsyncConnection, session_id: str, *, address: str) -> None:
+        """Note that the session is used now, from this address."""
+        await connection.execute(UPDATE_LAST_USE, {"used_id": session_id, "new_address": address})
+
+    async def find_session_id(self, connection: AsyncConnection, digest: bytes) -> str | None:
+        """Return the session of a refresh token, used or not; None if it is unknown."""
+        found: str | None = (await connection.execute(FIND_SESSION_ID, {"token_digest": digest})).scalar_one_or_none()
+        return found
 
     async def lock_epoch(self, connection: AsyncConnection, user_id: str) -> int | None:
         """Return the user's epoch, which nobody raises before the transaction has ended; None without such a user."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from azora.auth.v1 import auth_service_pb2 as pb
 
 from services.auth.accounts.convert import user
+from services.auth.accounts.model import single_line
+from services.shared.errors import ValidationFailed
 
 if TYPE_CHECKING:
     from services.auth.sign_in.model import SignedIn
@@ -34,3 +36,11 @@ def _session(signed_in: SignedIn) -> dict[str, Any]:
         "expires_in": signed_in.expires_in_seconds,
         "user": user(signed_in.user),
     }
+
+
+def device_name(request: pb.LoginRequest | pb.RegisterRequest) -> str:
+    """Return the name that the client gives its device; empty without one. Raises ValidationFailed."""
+    name = single_line(request.device_name)
+    if name is None:
+        raise ValidationFailed.field("deviceName", "must not contain line breaks or control characters")
+    return name

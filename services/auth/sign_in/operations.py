@@ -10,6 +10,7 @@ from services.auth.errors import CredentialsInvalid, PasswordChecksBusy, Refresh
 from services.auth.revocations.model import Cause
 from services.auth.sessions.model import EpochChanged
 from services.auth.sign_in.model import SignedIn
+from services.shared.errors import TokenMissing
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,7 +49,7 @@ class SignInOperations:
         self._revocations = revocations
         self._tokens = tokens
 
-    async def register(self, *, email: str, password: str, name: str) -> SignedIn:
+    async def register(self, *, email: str, password: str, name: str, device_name: str = "") -> SignedIn:
         """Create a student's account and sign it in.
 
         Raises EmailInvalid, ValidationFailed, PasswordRefused, EmailTaken, PasswordChecksBusy.
@@ -57,11 +58,11 @@ class SignInOperations:
 
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession]:
             user = await self._accounts.add_user(connection, new=new)
-            return user, await self._sessions.create(connection, user_id=user.id, epoch=0)
+            return user, await self._sessions.create(connection, user_id=user.id, epoch=0, device_name=device_name)
 
         return await self._signed_in(*await self._database.transaction(work))
 
-    async def login(self, *, email: str, password: str) -> SignedIn:
+    async def login(self, *, email: str, password: str, device_name: str = "") -> SignedIn:
         """Sign in. An unknown address and a wrong password take alike and answer alike.
 
         Raises CredentialsInvalid, PasswordChecksBusy.
@@ -77,12 +78,14 @@ class SignInOperations:
         async def work(connection: AsyncConnection) -> IssuedSession:
             if new_hash is not None:
                 await self._store.update_password_hash(connection, user_id, old_hash=old_hash, new_hash=new_hash)
-            return await self._sessions.create(connection, user_id=user_id, epoch=credentials.epoch)
+            return await self._sessions.create(
+                connection, user_id=user_id, epoch=credentials.epoch, device_name=device_name
+            )
 
         try:
             session = await self._database.transaction(work)
         except EpochChanged:
-            return await self.login(email=email, password=password)
+            return await self.login(email=email, password=password, device_name=device_name)
         return await self._signed_in(credentials.user, session)
 
     async def refresh(self, *, refresh_token: str) -> SignedIn:
@@ -99,11 +102,22 @@ class SignInOperations:
             raise RefreshTokenInvalid
         return await self._signed_in(*outcome)
 
-    async def logout(self, *, principal: Principal) -> None:
-        """End the session of the caller's access token; one that has ended stays so."""
+    async def logout(self, *, principal: Principal, refresh_token: str) -> None:
+        """End the session of the caller's access token and that of the refresh token; one that has ended stays so.
+
+        A token that has expired, was revoked or is unknown has no session to end, and is no error (RFC 7009, section
+        2.2). Raises TokenMissing without any.
+        """
+        if not (principal.session_id or principal.lapsed or refresh_token):
+            raise TokenMissing
 
         async def work(connection: AsyncConnection) -> None:
-            await self._revocations.end_session(connection, session_id=principal.session_id, cause=Cause.SIGNED_OUT)
+            ended = {principal.session_id} if principal.session_id else set()
+            if refresh_token:
+                found = await self._sessions.find_session_id(connection, refresh_token=refresh_token)
+                ended |= {found} if found else set()
+            for session_id in sorted(ended):
+                await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT)
 
         await self._database.transaction(work)
 

@@ -26,17 +26,26 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         return convert.register_response(
-            await self._operations.register(email=request.email, password=request.password, name=request.name)
+            await self._operations.register(
+                email=request.email,
+                password=request.password,
+                name=request.name,
+                device_name=convert.device_name(request),
+            )
         )
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
-        return convert.login_response(await self._operations.login(email=request.email, password=request.password))
+        return convert.login_response(
+            await self._operations.login(
+                email=request.email, password=request.password, device_name=convert.device_name(request)
+            )
+        )
 
     async def Refresh(self, request: pb.RefreshRequest, context: Context) -> pb.RefreshResponse:
         return convert.refresh_response(await self._operations.refresh(refresh_token=request.refresh_token))
 
     async def Logout(self, request: pb.LogoutRequest, context: Context) -> pb.LogoutResponse:
-        await self._operations.logout(principal=current_principal())
+        await self._operations.logout(principal=current_principal(), refresh_token=request.refresh_token)
         return pb.LogoutResponse()
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: Context) -> pb.GetProfileResponse:

@@ -58,8 +58,10 @@ def token_verifier(profile: Profile) -> Json:
         },
         requirement_map={
             REQUIRED: {"provider_name": PROVIDER},
-            # A token that is sent must still be good.
-            OPTIONAL: {"requires_any": {"requirements": [{"provider_name": PROVIDER}, {"allow_missing": {}}]}},
+            # An expired token counts as none, a forged one is refused: Envoy cannot tell them apart, the service does.
+            OPTIONAL: {
+                "requires_any": {"requirements": [{"provider_name": PROVIDER}, {"allow_missing_or_failed": {}}]}
+            },
         },
     )
 

@@ -15,7 +15,7 @@ from jwt.algorithms import ECAlgorithm
 from services.shared.errors import DependencyUnavailable, DomainError, TokenExpired, TokenInvalid
 from services.shared.ids import new_id
 from services.shared.principal import Principal, Request, current_request, serve_request
-from services.shared.tokens import RemoteKeys, Revocations, VerifiedToken, public_key, sign
+from services.shared.tokens import RemoteKeys, Revocations, RevokedEpochs, VerifiedToken, public_key, sign
 from tests.support.serving import KEY_ID, Signer
 from tests.support.waiting import eventually
 
@@ -146,7 +146,7 @@ def test_revocations_are_forgotten_when_no_token_can_be_left(monkeypatch: pytest
     revocations.revoke_session("t")
     revocations.revoke_user("v", before_epoch=1)
     assert not revocations.covers(token)
-    assert revocations._epochs == {"v": 1}
+    assert revocations._epochs == {"v": RevokedEpochs(1)}
 
 
 class Published:

@@ -30,7 +30,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/auth_service.proto\x12\razora.auth.v1\x1a\x18\x61zora/auth/v1/user.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\"r\n\x0fRegisterRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\"v\n\x10RegisterResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"O\n\x0cLoginRequest\x12\x1d\n\x05\x65mail\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xfe\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x01\"s\n\rLoginResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"7\n\x0eRefreshRequest\x12%\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"u\n\x0fRefreshResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x13\n\x11GetProfileRequest\"7\n\x12GetProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"v\n\x14UpdateProfileRequest\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.UserB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x15UpdateProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User2\xff\x05\n\x0b\x41uthService\x12~\n\x08Register\x12\x1e.azora.auth.v1.RegisterRequest\x1a\x1f.azora.auth.v1.RegisterResponse\"1\xea\xe1\x18\x11\n\x02\x08\x01\x10\x02\x1a\x05\x65mail\"\x02\x08\n\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth/register:\x01*\x12r\n\x05Login\x12\x1b.azora.auth.v1.LoginRequest\x1a\x1c.azora.auth.v1.LoginResponse\".\xea\xe1\x18\x11\n\x02\x08\x01\x10\x02\x1a\x05\x65mail\"\x02\x08\n\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth/login:\x01*\x12y\n\x07Refresh\x12\x1d.azora.auth.v1.RefreshRequest\x1a\x1e.azora.auth.v1.RefreshResponse\"/\x90\x02\x02\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth/refresh:\x01*\x12u\n\x06Logout\x12\x1c.azora.auth.v1.LogoutRequest\x1a\x1d.azora.auth.v1.LogoutResponse\".\x90\x02\x02\xea\xe1\x18\r\n\x02\x10\x01\x10\x03\"\x02\x08\x05\xa8\x01\x04\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/logout:\x01*\x12|\n\nGetProfile\x12 .azora.auth.v1.GetProfileRequest\x1a!.azora.auth.v1.GetProfileResponse\")\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auth/profile\x12\x8b\x01\n\rUpdateProfile\x12#.azora.auth.v1.UpdateProfileRequest\x1a$.azora.auth.v1.UpdateProfileResponse\"/\x90\x02\x02\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x18\x32\x10/v1/auth/profile:\x04userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/auth_service.proto\x12\razora.auth.v1\x1a\x18\x61zora/auth/v1/user.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\"\x90\x01\n\x0fRegisterRequest\x12 \n\x05\x65mail\x18\x01 \x01(\tB\x11\xe2\x41\x01\x02\xbaH\nr\x05\x18\xfe\x01`\x01\xc8\x01\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x08\x18\x80\x01\x12\x1b\n\x04name\x18\x03 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1c\n\x0b\x64\x65vice_name\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"v\n\x10RegisterResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"m\n\x0cLoginRequest\x12\x1d\n\x05\x65mail\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xfe\x01\x12 \n\x08password\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1c\n\x0b\x64\x65vice_name\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"s\n\rLoginResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"7\n\x0eRefreshRequest\x12%\n\rrefresh_token\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80\x02\"u\n\x0fRefreshResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12\x12\n\nexpires_in\x18\x03 \x01(\x05\x12!\n\x04user\x18\x04 \x01(\x0b\x32\x13.azora.auth.v1.User\"0\n\rLogoutRequest\x12\x1f\n\rrefresh_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x10\n\x0eLogoutResponse\"\x13\n\x11GetProfileRequest\"7\n\x12GetProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"v\n\x14UpdateProfileRequest\x12-\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.UserB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\":\n\x15UpdateProfileResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User2\xff\x05\n\x0b\x41uthService\x12~\n\x08Register\x12\x1e.azora.auth.v1.RegisterRequest\x1a\x1f.azora.auth.v1.RegisterResponse\"1\xea\xe1\x18\x11\n\x02\x08\x01\x10\x02\x1a\x05\x65mail\"\x02\x08\n\x82\xd3\xe4\x93\x02\x16\"\x11/v1/auth/register:\x01*\x12r\n\x05Login\x12\x1b.azora.auth.v1.LoginRequest\x1a\x1c.azora.auth.v1.LoginResponse\".\xea\xe1\x18\x11\n\x02\x08\x01\x10\x02\x1a\x05\x65mail\"\x02\x08\n\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/auth/login:\x01*\x12y\n\x07Refresh\x12\x1d.azora.auth.v1.RefreshRequest\x1a\x1e.azora.auth.v1.RefreshResponse\"/\x90\x02\x02\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth/refresh:\x01*\x12u\n\x06Logout\x12\x1c.azora.auth.v1.LogoutRequest\x1a\x1d.azora.auth.v1.LogoutResponse\".\x90\x02\x02\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x04\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth/logout:\x01*\x12|\n\nGetProfile\x12 .azora.auth.v1.GetProfileRequest\x1a!.azora.auth.v1.GetProfileResponse\")\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auth/profile\x12\x8b\x01\n\rUpdateProfile\x12#.azora.auth.v1.UpdateProfileRequest\x1a$.azora.auth.v1.UpdateProfileResponse\"/\x90\x02\x02\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x18\x32\x10/v1/auth/profile:\x04userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,12 +43,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERREQUEST'].fields_by_name['password']._serialized_options = b'\342A\001\002\272H\007r\005\020\010\030\200\001'
   _globals['_REGISTERREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030d'
+  _globals['_REGISTERREQUEST'].fields_by_name['device_name']._loaded_options = None
+  _globals['_REGISTERREQUEST'].fields_by_name['device_name']._serialized_options = b'\272H\004r\002\030d'
   _globals['_LOGINREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_LOGINREQUEST'].fields_by_name['email']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\376\001'
   _globals['_LOGINREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\001'
+  _globals['_LOGINREQUEST'].fields_by_name['device_name']._loaded_options = None
+  _globals['_LOGINREQUEST'].fields_by_name['device_name']._serialized_options = b'\272H\004r\002\030d'
   _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._loaded_options = None
   _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200\002'
+  _globals['_LOGOUTREQUEST'].fields_by_name['refresh_token']._loaded_options = None
+  _globals['_LOGOUTREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_UPDATEPROFILEREQUEST'].fields_by_name['user']._loaded_options = None
   _globals['_UPDATEPROFILEREQUEST'].fields_by_name['user']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_AUTHSERVICE'].methods_by_name['Register']._loaded_options = None
@@ -58,35 +64,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['Refresh']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['Refresh']._serialized_options = b'\220\002\002\352\341\030\r\n\002\010\001\020\001\"\002\010\005\250\001\002\202\323\344\223\002\025\"\020/v1/auth/refresh:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['Logout']._loaded_options = None
-  _globals['_AUTHSERVICE'].methods_by_name['Logout']._serialized_options = b'\220\002\002\352\341\030\r\n\002\020\001\020\003\"\002\010\005\250\001\004\202\323\344\223\002\024\"\017/v1/auth/logout:\001*'
+  _globals['_AUTHSERVICE'].methods_by_name['Logout']._serialized_options = b'\220\002\002\352\341\030\r\n\002\010\001\020\001\"\002\010\005\250\001\004\202\323\344\223\002\024\"\017/v1/auth/logout:\001*'
   _globals['_AUTHSERVICE'].methods_by_name['GetProfile']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['GetProfile']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002\022\022\020/v1/auth/profile'
   _globals['_AUTHSERVICE'].methods_by_name['UpdateProfile']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['UpdateProfile']._serialized_options = b'\220\002\002\352\341\030\n\n\002\020\001\020\003\"\002\010\005\202\323\344\223\002\0302\020/v1/auth/profile:\004user'
-  _globals['_REGISTERREQUEST']._serialized_start=233
-  _globals['_REGISTERREQUEST']._serialized_end=347
-  _globals['_REGISTERRESPONSE']._serialized_start=349
-  _globals['_REGISTERRESPONSE']._serialized_end=467
-  _globals['_LOGINREQUEST']._serialized_start=469
-  _globals['_LOGINREQUEST']._serialized_end=548
-  _globals['_LOGINRESPONSE']._serialized_start=550
-  _globals['_LOGINRESPONSE']._serialized_end=665
-  _globals['_REFRESHREQUEST']._serialized_start=667
-  _globals['_REFRESHREQUEST']._serialized_end=722
-  _globals['_REFRESHRESPONSE']._serialized_start=724
-  _globals['_REFRESHRESPONSE']._serialized_end=841
-  _globals['_LOGOUTREQUEST']._serialized_start=843
-  _globals['_LOGOUTREQUEST']._serialized_end=858
-  _globals['_LOGOUTRESPONSE']._serialized_start=860
-  _globals['_LOGOUTRESPONSE']._serialized_end=876
-  _globals['_GETPROFILEREQUEST']._serialized_start=878
-  _globals['_GETPROFILEREQUEST']._serialized_end=897
-  _globals['_GETPROFILERESPONSE']._serialized_start=899
-  _globals['_GETPROFILERESPONSE']._serialized_end=954
-  _globals['_UPDATEPROFILEREQUEST']._serialized_start=956
-  _globals['_UPDATEPROFILEREQUEST']._serialized_end=1074
-  _globals['_UPDATEPROFILERESPONSE']._serialized_start=1076
-  _globals['_UPDATEPROFILERESPONSE']._serialized_end=1134
-  _globals['_AUTHSERVICE']._serialized_start=1137
-  _globals['_AUTHSERVICE']._serialized_end=1904
+  _globals['_REGISTERREQUEST']._serialized_start=234
+  _globals['_REGISTERREQUEST']._serialized_end=378
+  _globals['_REGISTERRESPONSE']._serialized_start=380
+  _globals['_REGISTERRESPONSE']._serialized_end=498
+  _globals['_LOGINREQUEST']._serialized_start=500
+  _globals['_LOGINREQUEST']._serialized_end=609
+  _globals['_LOGINRESPONSE']._serialized_start=611
+  _globals['_LOGINRESPONSE']._serialized_end=726
+  _globals['_REFRESHREQUEST']._serialized_start=728
+  _globals['_REFRESHREQUEST']._serialized_end=783
+  _globals['_REFRESHRESPONSE']._serialized_start=785
+  _globals['_REFRESHRESPONSE']._serialized_end=902
+  _globals['_LOGOUTREQUEST']._serialized_start=904
+  _globals['_LOGOUTREQUEST']._serialized_end=952
+  _globals['_LOGOUTRESPONSE']._serialized_start=954
+  _globals['_LOGOUTRESPONSE']._serialized_end=970
+  _globals['_GETPROFILEREQUEST']._serialized_start=972
+  _globals['_GETPROFILEREQUEST']._serialized_end=991
+  _globals['_GETPROFILERESPONSE']._serialized_start=993
+  _globals['_GETPROFILERESPONSE']._serialized_end=1048
+  _globals['_UPDATEPROFILEREQUEST']._serialized_start=1050
+  _globals['_UPDATEPROFILEREQUEST']._serialized_end=1168
+  _globals['_UPDATEPROFILERESPONSE']._serialized_start=1170
+  _globals['_UPDATEPROFILERESPONSE']._serialized_end=1228
+  _globals['_AUTHSERVICE']._serialized_start=1231
+  _globals['_AUTHSERVICE']._serialized_end=1998
 # @@protoc_insertion_point(module_scope)

@@ -97,7 +97,9 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Logout(self, request, context):
-        """Revokes the session of the access token, including its refresh tokens.
+        """Ends the session of the access token and that of the refresh token: either is sufficient. A token of a session that
+        has ended, or one that is unknown, changes nothing.
+        Errors: UNAUTHENTICATED TOKEN_MISSING without either.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,10 @@ class AuthServiceStub:
     Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]
-    """Revokes the session of the access token, including its refresh tokens."""
+    """Ends the session of the access token and that of the refresh token: either is sufficient. A token of a session that
+    has ended, or one that is unknown, changes nothing.
+    Errors: UNAUTHENTICATED TOKEN_MISSING without either.
+    """
     GetProfile: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetProfileRequest, _auth_service_pb2.GetProfileResponse]
     """Gets the caller's profile.
     Errors: NOT_FOUND USER_NOT_FOUND.
@@ -76,7 +79,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutRequest, _auth_service_pb2.LogoutResponse]  # type: ignore[assignment]
-    """Revokes the session of the access token, including its refresh tokens."""
+    """Ends the session of the access token and that of the refresh token: either is sufficient. A token of a session that
+    has ended, or one that is unknown, changes nothing.
+    Errors: UNAUTHENTICATED TOKEN_MISSING without either.
+    """
     GetProfile: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetProfileRequest, _auth_service_pb2.GetProfileResponse]  # type: ignore[assignment]
     """Gets the caller's profile.
     Errors: NOT_FOUND USER_NOT_FOUND.
@@ -122,7 +128,10 @@ class AuthServiceServicer:
         request: _auth_service_pb2.LogoutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LogoutResponse, _abc.Awaitable[_auth_service_pb2.LogoutResponse]]:
-        """Revokes the session of the access token, including its refresh tokens."""
+        """Ends the session of the access token and that of the refresh token: either is sufficient. A token of a session that
+        has ended, or one that is unknown, changes nothing.
+        Errors: UNAUTHENTICATED TOKEN_MISSING without either.
+        """
 
     def GetProfile(
         self,

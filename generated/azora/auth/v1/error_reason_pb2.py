@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/error_reason.proto\x12\razora.auth.v1*\xa2\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45RROR_REASON_EMAIL_TAKEN\x10\x01\x12$\n ERROR_REASON_CREDENTIALS_INVALID\x10\x02\x12&\n\"ERROR_REASON_REFRESH_TOKEN_INVALID\x10\x03\x12!\n\x1d\x45RROR_REASON_PASSWORD_REFUSED\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_USER_NOT_FOUND\x10\x05\x12%\n!ERROR_REASON_PASSWORD_CHECKS_BUSY\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_EMAIL_INVALID\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/error_reason.proto\x12\razora.auth.v1*\xc6\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45RROR_REASON_EMAIL_TAKEN\x10\x01\x12$\n ERROR_REASON_CREDENTIALS_INVALID\x10\x02\x12&\n\"ERROR_REASON_REFRESH_TOKEN_INVALID\x10\x03\x12!\n\x1d\x45RROR_REASON_PASSWORD_REFUSED\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_USER_NOT_FOUND\x10\x05\x12%\n!ERROR_REASON_PASSWORD_CHECKS_BUSY\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_EMAIL_INVALID\x10\x07\x12\"\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x14\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.auth.v1.error_reason_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=52
-  _globals['_ERRORREASON']._serialized_end=342
+  _globals['_ERRORREASON']._serialized_end=378
 # @@protoc_insertion_point(module_scope)

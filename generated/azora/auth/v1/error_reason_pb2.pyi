@@ -38,6 +38,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
     ERROR_REASON_EMAIL_INVALID: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+    ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """NOT_FOUND: the session does not exist, or is not the caller's."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -58,4 +60,6 @@ ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
 ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 20
+"""NOT_FOUND: the session does not exist, or is not the caller's."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

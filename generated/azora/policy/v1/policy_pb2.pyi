@@ -104,6 +104,7 @@ class Policy(_message.Message):
     COUNTED_FIELD_FIELD_NUMBER: _builtins.int
     WATCH_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    REQUIRES_FRESH_SESSIONS_FIELD_NUMBER: _builtins.int
     rate_tier: Global___RateTier.ValueType
     """Rate-limit tier that calls are counted in. Required."""
     account_field: _builtins.str
@@ -126,6 +127,11 @@ class Policy(_message.Message):
     """
     priority: Global___Priority.ValueType
     """Priority under overload. Defaults to that of the rate-limit tier."""
+    requires_fresh_sessions: _builtins.bool
+    """Whether the RPC needs to know which sessions were revoked in the last seconds. While a service cannot learn of
+    revocations for longer than AZORA_FRESH_SESSIONS_SECONDS, users are refused with UNAVAILABLE; services are not. For
+    RPCs that move money or administer the platform. Not valid for public RPCs.
+    """
     @_builtins.property
     def access(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access]:
         """Access rules, combined with OR: any one is sufficient. At least one is required."""
@@ -148,10 +154,11 @@ class Policy(_message.Message):
         counted_field: _builtins.str = ...,
         watch: _builtins.bool = ...,
         priority: Global___Priority.ValueType = ...,
+        requires_fresh_sessions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "priority", b"priority", "rate_tier", b"rate_tier", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "account_field", b"account_field", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "priority", b"priority", "rate_tier", b"rate_tier", "requires_fresh_sessions", b"requires_fresh_sessions", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,7 +176,9 @@ class Access(_message.Message):
     SERVICE_FIELD_NUMBER: _builtins.int
     PUBLISHERS_FIELD_NUMBER: _builtins.int
     public: _builtins.bool
-    """Any caller, authenticated or not. An invalid access token is still rejected."""
+    """Any caller, authenticated or not. An access token that has expired or was revoked counts as none; a forged one is
+    rejected.
+    """
     signed_in: _builtins.bool
     """Any authenticated user."""
     permission: _permission_pb2.Permission.ValueType

@@ -1,4 +1,4 @@
-"""Revocations of access tokens and the epochs of users."""
+"""Revocations of access tokens, epochs of users, and what is known of sessions."""
 
 from __future__ import annotations
 
@@ -26,6 +26,20 @@ CREATE TABLE revocations (
     CHECK (except_session_id IS NULL OR user_id IS NOT NULL)
 );
 CREATE INDEX revocations_create_time_idx ON revocations (create_time, id);
+
+ALTER TABLE sessions
+    ADD COLUMN device text NOT NULL DEFAULT '',
+    ADD COLUMN address text NOT NULL DEFAULT '',
+    ADD COLUMN last_use_time timestamptz NOT NULL DEFAULT now();
+UPDATE sessions SET last_use_time = greatest(create_time, (
+    SELECT max(use_time) FROM refresh_tokens WHERE session_id = sessions.id
+));
+DROP INDEX sessions_user_id_idx;
+CREATE INDEX sessions_user_id_idx ON sessions (user_id, id);
+
+-- What retention reads.
+CREATE INDEX sessions_expire_time_idx ON sessions (expire_time);
+CREATE INDEX refresh_tokens_expire_time_idx ON refresh_tokens (expire_time);
 """
 
 
