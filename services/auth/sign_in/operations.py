@@ -68,8 +68,9 @@ class SignInOperations:
         Raises CredentialsInvalid, PasswordChecksBusy.
         """
         address = EmailAddress.parse(email)
-        credentials = await self._find_credentials(address) if address else None
-        matches = await self._passwords.matches(password, credentials.password_hash if credentials else None)
+        with self._passwords.place():
+            credentials = await self._find_credentials(address) if address else None
+            matches = await self._passwords.matches(password, credentials.password_hash if credentials else None)
         if credentials is None or not matches:
             raise CredentialsInvalid
         user_id, old_hash = credentials.user.id, credentials.password_hash

@@ -192,3 +192,19 @@ async def test_a_machine_that_has_become_slow_refuses_before_its_first_check_is_
     finally:
         done.set()
         await slow
+
+
+async def test_a_place_in_the_queue_counts_once_and_before_anything_else_is_done(
+    passwords: PasswordOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "_seconds_each", 4.0)
+    hashed = await passwords.hash("quiet morning")
+    monkeypatch.setattr(passwords, "_seconds_each", 4.0)
+    with passwords.place():
+        assert passwords._pending == 1
+        with passwords.place():
+            assert await passwords.matches("quiet morning", hashed)
+            monkeypatch.setattr(passwords, "_seconds_each", 4.0)
+            with pytest.raises(PasswordChecksBusy), passwords.place():
+                raise AssertionError("three checks of 4 s do not end in 10 s")
+    assert passwords._pending == 0
