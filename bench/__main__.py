@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import writes
+from bench import sign_in, writes
 from bench.calls import Stage
 from bench.compare import Result, interleaved
 from bench.errors import BenchmarkError
@@ -143,11 +143,12 @@ async def _write(
     _say(paying.name)
     measured[paying.name] = await interleaved(paying, rounds=rounds, callers=callers, seconds=seconds)
     _say("login")
-    measured["login"] = await writes.logins(system, rounds=LOGIN_ROUNDS, seconds=LOGIN_SECONDS)
+    signing_in = await sign_in.measure(system, people, rounds=LOGIN_ROUNDS, seconds=LOGIN_SECONDS)
+    measured |= signing_in.rounds
     _say("events")
     waiting = await writes.backlog_after_load(system, people, callers=callers, seconds=seconds)
     await people.check_books()
-    return [writes.login_result(measured["login"]), waiting]
+    return [*signing_in.results(), waiting]
 
 
 def _say(text: str) -> None:

@@ -47,7 +47,7 @@ class Load:
 
 async def call(request: Request) -> bytes:
     """Send the request once and return the answer's body, for gRPC the message. Raises WrongAnswer."""
-    async with _sender(request) as send, asyncio.timeout(ANSWER_SECONDS):
+    async with sender(request) as send, asyncio.timeout(ANSWER_SECONDS):
         return await send()
 
 
@@ -60,7 +60,7 @@ async def load(request: Request, callers: int, seconds: float) -> Load:
 
     async def caller() -> None:
         nonlocal size
-        async with _sender(request) as send:
+        async with sender(request) as send:
             while (sent := time.perf_counter()) < end:
                 size += len(await send()) + FRAME_BYTES * request.grpc
                 latencies.append(time.perf_counter() - sent)
@@ -75,7 +75,7 @@ async def load(request: Request, callers: int, seconds: float) -> Load:
 
 
 @asynccontextmanager
-async def _sender(request: Request) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+async def sender(request: Request) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
     """Connect; give what sends the request and returns the answer's body."""
     if request.grpc:
         # A subchannel pool of its own: or all callers share one connection.

@@ -23,6 +23,7 @@ from bench.processes import child, until
 from services.compiler.envoy import LocalSettings, Pipe, local, write_bootstrap
 from services.local.envoy import installed_envoy
 from tests.support.ports import free_port
+from tests.support.serving import ISSUER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -65,7 +66,9 @@ async def echo(folder: Path, answers: Mapping[str, bytes], *, chained: bool) -> 
 async def echo_behind_envoy(folder: Path, system: System, behind: Peer, probe: str) -> AsyncIterator[Peer]:
     """Put before an echo the Envoy that the contract compiles to: the system's own, but for who stands behind it."""
     port = free_port()
-    profile = local(LocalSettings(runtime=folder, pki=system.home / "pki", port=port, rate_limit_scale=SCALE))
+    profile = local(
+        LocalSettings(runtime=folder, pki=system.home / "pki", port=port, rate_limit_scale=SCALE, public_url=ISSUER)
+    )
     echo_socket = Pipe(behind.target.removeprefix("unix:"))
     write_bootstrap(replace(profile, upstreams=dict.fromkeys(profile.upstreams, (echo_socket,))), folder / "envoy.json")
     arguments = ("--config-path", folder / "envoy.json", "--log-level", "warning", "--disable-hot-restart")

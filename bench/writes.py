@@ -1,36 +1,25 @@
-"""What changes something: payments, sign-in beside bare bcrypt, and the events that a load leaves behind."""
+"""What changes something: payments, and the events that a load leaves behind."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from typing import TYPE_CHECKING
 
-import bcrypt
 import orjson
 from azora.payment.v1 import payment_pb2, payment_service_pb2
 
 from bench.client import Request
 from bench.compare import Comparison, Result, Subject
-from bench.load import load
-from bench.processes import cpu_seconds
-from bench.statistics import Round, throughput_ratio
-from bench.system import STUDENT
 from services.compiler.contract import load_contract
 from services.shared import dead_letters
 from services.shared.db import Database
 
 if TYPE_CHECKING:
-    from bench.compare import Rounds
     from bench.system import People, System
 
 GRANTS, GRANT_MINOR = 20, 1000_00
 PAY = "/azora.payment.v1.PaymentService/CreatePayment"
-COST = 12
-PASSWORD = STUDENT["password"].encode()
-CORES = os.cpu_count() or 1
-LOGIN, BCRYPT = "azora login", "bare bcrypt"
 DRAIN_SECONDS = 5
 
 
@@ -52,44 +41,6 @@ async def fill_wallet(people: People) -> None:
     """Grant the student enough for all payments."""
     for number in range(GRANTS):
         await people.grant(GRANT_MINOR, f"bench:{number}")
-
-
-async def logins(system: System, *, rounds: int, seconds: float) -> Rounds:
-    """Measure sign-ins beside nothing but bcrypt, with twice as many callers as cores."""
-    request = Request(system.edge, "/v1/auth/login", body=orjson.dumps(STUDENT))
-    behind = system.behind_edge("auth")
-    measured: dict[str, list[Round]] = {LOGIN: [], BCRYPT: []}
-    await load(request, 2 * CORES, seconds)
-    for _ in range(rounds):
-        before = cpu_seconds(behind)
-        seen = await load(request, 2 * CORES, seconds)
-        used = cpu_seconds(behind) - before
-        measured[LOGIN].append(Round(seen.calls, seen.elapsed_seconds, used, seen.latencies_seconds))
-        measured[BCRYPT].append(await _bare_bcrypt(seconds))
-    return measured
-
-
-def login_result(rounds: Rounds) -> Result:
-    """Return what of bcrypt's own speed is left."""
-    return Result(f"login: over {BCRYPT}", throughput_ratio(rounds[LOGIN], rounds[BCRYPT]), "x")
-
-
-async def _bare_bcrypt(seconds: float) -> Round:
-    digest = await asyncio.to_thread(bcrypt.hashpw, PASSWORD, bcrypt.gensalt(COST))
-    latencies: list[float] = []
-    begun, cpu_begun = time.perf_counter(), time.process_time()
-    end = begun + seconds
-
-    async def check() -> None:
-        while (started := time.perf_counter()) < end:
-            await asyncio.to_thread(bcrypt.checkpw, PASSWORD, digest)
-            latencies.append(time.perf_counter() - started)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CORES):
-            group.create_task(check())
-    elapsed_seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
-    return Round(len(latencies), elapsed_seconds, cpu, latencies)
 
 
 async def backlog_after_load(system: System, people: People, *, callers: int, seconds: float) -> Result:

@@ -1,4 +1,4 @@
-"""Accounts that nobody registers: the first administrator, and the seeds of a development system."""
+"""What operators do without an RPC: the first administrator, the seeds of a development system, signing keys."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from services.auth.accounts.operations import AccountOperations
     from services.auth.settings import AuthSettings
+    from services.auth.signing_keys.operations import SigningKeyOperations
 
 
 async def create_administrator(settings: AuthSettings, *, email: str, password: str, name: str) -> str:
@@ -37,6 +38,16 @@ async def ensure_account(settings: AuthSettings, *, email: str, password: str, n
     """
     async with _accounts(settings) as accounts:
         return await accounts.ensure_account(email=email, password=password, name=name, role=Role(role))
+
+
+@asynccontextmanager
+async def open_signing_keys(settings: AuthSettings) -> AsyncIterator[SigningKeyOperations]:
+    """Give the operations of signing keys, over a connection of their own."""
+    container = assemble(settings)
+    try:
+        yield container.keys
+    finally:
+        await container.close()
 
 
 @asynccontextmanager

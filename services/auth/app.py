@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.auth.accounts import convert
-from services.auth.accounts.model import EmailVerified, UserRegistered
+from services.auth.accounts.model import EmailVerified, UserRegistered, UserRenamed
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
 from services.auth.clients import SmtpTransport
@@ -47,14 +47,17 @@ from services.auth.sessions.store import SessionStore
 from services.auth.sessions.store import retentions as session_retentions
 from services.auth.sign_in.operations import SignInOperations
 from services.auth.sign_in.servicer import AuthServicer
+from services.auth.signing_keys import jobs
+from services.auth.signing_keys.model import KeyTimes
+from services.auth.signing_keys.operations import SigningKeyOperations
+from services.auth.signing_keys.store import SigningKeyStore
 from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
-from services.auth.tokens.store import SigningKeyStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
 from services.shared.retention import Retention
-from services.shared.tokens import RemoteKeys
+from services.shared.tokens import LEEWAY_SECONDS, RemoteKeys
 
 if TYPE_CHECKING:
     from services.auth.settings import AuthSettings
@@ -63,6 +66,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EVENTS = {
+    UserRegistered: convert.user_registered,
+    UserRenamed: convert.user_renamed,
+    EmailVerified: convert.email_verified,
+}
+FETCH_SECONDS = 3.0
+"""Time by which a fetch of keys may make a cache older than its limit: Envoy's takes two seconds at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -70,6 +81,7 @@ class Container:
 
     infrastructure: Infrastructure[AuthSettings]
     passwords: PasswordOperations
+    keys: SigningKeyOperations
     tokens: TokenOperations
     accounts: AccountOperations
     revocations: RevocationOperations
@@ -100,14 +112,15 @@ def assemble(settings: AuthSettings) -> Container:
         settings, constraints={"sessions_user_id_fkey": CredentialsInvalid, "users_email_folded_key": EmailTaken}
     )
     database = infrastructure.database
-    tokens = _tokens(infrastructure)
     passwords = PasswordOperations(settings.bcrypt_cost)
     failures = _failures(infrastructure)
     factors = _factors(settings)
     devices = DeviceOperations(database=database, store=DeviceStore(), pages=infrastructure.pages)
-    outbox = Outbox("auth", {UserRegistered: convert.user_registered, EmailVerified: convert.email_verified})
+    outbox = Outbox("auth", EVENTS)
     accounts = AccountOperations(database=database, store=AccountStore(), passwords=passwords, outbox=outbox)
     revocations = RevocationOperations(database=database, store=RevocationStore(), pages=infrastructure.pages)
+    keys = _keys(infrastructure, revocations)
+    tokens = _tokens(settings, keys)
     mail = _mail(infrastructure)
     links = _links(settings, mail)
     registrations = _registrations(infrastructure, accounts, links, mail)
@@ -159,16 +172,25 @@ def assemble(settings: AuthSettings) -> Container:
         mail=mail,
     )
     flows = (sessions, sign_in, devices, mfa, mail, registrations, recovery, emails)
-    return Container(infrastructure, passwords, tokens, accounts, revocations, *flows, outbox)
+    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, *flows, outbox)
 
 
-def _tokens(infrastructure: Infrastructure[AuthSettings]) -> TokenOperations:
+def _keys(infrastructure: Infrastructure[AuthSettings], revocations: RevocationOperations) -> SigningKeyOperations:
     settings = infrastructure.settings
-    return TokenOperations(
+    return SigningKeyOperations(
         database=infrastructure.database,
         store=SigningKeyStore(),
         encryption=Encryption(settings.derive_keys("signing-keys")),
-        issuer=settings.issuer,
+        revocations=revocations,
+        times=_key_times(settings),
+        signer_cache_seconds=settings.signing_key_cache_seconds,
+    )
+
+
+def _tokens(settings: AuthSettings, keys: SigningKeyOperations) -> TokenOperations:
+    return TokenOperations(
+        keys=keys,
+        public_url=settings.public_url,
         audience=settings.audience,
         lifetime_seconds=settings.access_token_seconds,
     )
@@ -294,6 +316,14 @@ def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
     )
 
 
+def _key_times(settings: AuthSettings) -> KeyTimes:
+    return KeyTimes(
+        rotation_seconds=timedelta(days=settings.signing_key_days).total_seconds(),
+        publication_seconds=settings.jwks_cache_seconds + FETCH_SECONDS,
+        retirement_seconds=settings.access_token_seconds + settings.signing_key_cache_seconds + LEEWAY_SECONDS,
+    )
+
+
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
@@ -311,6 +341,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
             *recovery_jobs.jobs(container.recovery),
             *emails_jobs.jobs(container.emails),
         ],
+        periodic=jobs.periodic(container.keys),
         retentions=[
             revocation_retention(),
             *session_retentions(),
@@ -323,7 +354,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
         ],
         outbox=container.outbox,
         send=send,
-        keys=RemoteKeys(container.tokens.verification_keys),
+        keys=RemoteKeys(container.tokens.verification_keys, cache_seconds=settings.jwks_cache_seconds),
         revocations=container.revocations,
         ready=container.ready,
         close=[container.passwords.close],

@@ -33,6 +33,10 @@ class AuthSettings(ServiceSettings):
     """bcrypt work factor, logarithmic (base 2). Must be at least 10 in production."""
     access_token_seconds: Annotated[int, Field(ge=60, le=MAX_TOKEN_SECONDS)] = 900
     """Access token lifetime in seconds."""
+    signing_key_days: Annotated[float, Field(gt=0, le=3650)] = 90
+    """Days after which the active signing key is replaced."""
+    signing_key_cache_seconds: Annotated[float, Field(gt=0, le=60)] = 5
+    """Maximum age of the cached active signing key in each Auth process."""
     session_idle_days: Annotated[int, Field(ge=1, le=365)] = 30
     """Idle session timeout in days, reset by every refresh."""
     session_days: Annotated[int, Field(ge=1, le=365)] = 90
@@ -82,7 +86,7 @@ class AuthSettings(ServiceSettings):
     @property
     def pages_url(self) -> str:
         """Base URL of web pages, without a trailing slash."""
-        return (self.web_url or self.issuer).rstrip("/")
+        return (self.web_url or self.public_url).rstrip("/")
 
     @field_validator("smtp_url")
     @classmethod

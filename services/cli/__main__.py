@@ -136,6 +136,16 @@ def _add_operations(commands: argparse._SubParsersAction[argparse.ArgumentParser
     verify.add_argument("--tls", action="store_true", help="connect to the target with TLS")
     verify.set_defaults(run=_verify)
 
+    about = "signing keys of access tokens, with Auth's settings or those of the running local system"
+    keys = commands.add_parser("keys", help=about, description=about)
+    actions = keys.add_subparsers(required=True, metavar="list|rotate|revoke")
+    actions.add_parser("list", help="list all keys").set_defaults(run=_list_keys)
+    rotating = actions.add_parser("rotate", help="replace the active key once every cache holds the next one")
+    rotating.set_defaults(run=_rotate_key)
+    revoke = actions.add_parser("revoke", help="revoke a leaked key and all access tokens that it signed, at once")
+    revoke.add_argument("key_id", metavar="KID")
+    revoke.set_defaults(run=_revoke_key)
+
     about = "failed webhook deliveries of Payment in the environment, or of the running local system"
     webhooks = commands.add_parser("webhooks", help=about, description=about)
     actions = webhooks.add_subparsers(required=True, metavar="list|redeliver")
@@ -301,6 +311,24 @@ def _verify(options: argparse.Namespace) -> int:
     from services.cli.verify import verify  # noqa: PLC0415
 
     return verify(checkpoints=options.checkpoints, target=options.target, tls=options.tls)
+
+
+def _list_keys(_: argparse.Namespace) -> int:
+    from services.cli.keys import list_keys  # noqa: PLC0415
+
+    return list_keys()
+
+
+def _rotate_key(_: argparse.Namespace) -> int:
+    from services.cli.keys import rotate_key  # noqa: PLC0415
+
+    return rotate_key()
+
+
+def _revoke_key(options: argparse.Namespace) -> int:
+    from services.cli.keys import revoke_key  # noqa: PLC0415
+
+    return revoke_key(options.key_id)
 
 
 def _list_deliveries(_: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ async def seed(system: System) -> None:
     """Seed the running system once; a mark in its home says that it is done."""
     if system.layout.seeded.exists():
         return
-    settings = AuthSettings.model_validate(_fields(system))
+    settings = auth_settings(system)
     ids = {
         account: await ensure_account(
             settings,
@@ -71,11 +71,13 @@ async def seed(system: System) -> None:
     system.layout.seeded.touch()
 
 
-def _fields(system: System) -> dict[str, str]:
-    """Return Auth's settings as its own process gets them, by the names of their fields."""
+def auth_settings(system: System) -> AuthSettings:
+    """Return Auth's settings as its own process gets them."""
     prefix = "AZORA_"
-    environment = system.environment("auth")
-    return {name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)}
+    environment = system.environment("auth").items()
+    return AuthSettings.model_validate(
+        {name.removeprefix(prefix).lower(): value for name, value in environment if name.startswith(prefix)}
+    )
 
 
 async def _sign_in(channel: aio.Channel, account: SeedAccount) -> client.Metadata:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.education.clients import PaymentClient
+from services.education.courses import jobs as course_jobs
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
@@ -15,6 +16,7 @@ from services.education.enrollments.internal_servicer import InternalServicer
 from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
+from services.education.people.store import PeopleStore
 from services.shared.assembly import Infrastructure
 from services.shared.cache import EncodedAnswers
 from services.shared.inbox import Inbox
@@ -52,15 +54,18 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         sweep_after=timedelta(seconds=settings.settle_after_seconds),
     )
+    courses = CourseOperations(
+        database=database,
+        store=course_store,
+        people=PeopleStore(),
+        readers=enrollment_store,
+        pages=infrastructure.pages,
+        answers=EncodedAnswers(),
+    )
+    subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
-        courses=CourseOperations(
-            database=database,
-            store=course_store,
-            readers=enrollment_store,
-            pages=infrastructure.pages,
-            answers=EncodedAnswers(),
-        ),
+        courses=courses,
         enrollments=EnrollmentOperations(
             database=database,
             records=infrastructure.records,
@@ -71,7 +76,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
             settle_after=timedelta(seconds=settings.settle_after_seconds),
         ),
         settlements=settlements,
-        inbox=Inbox("education", database, jobs.subscriptions(settlements)),
+        inbox=Inbox("education", database, subscriptions),
     )
 
 

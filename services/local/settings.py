@@ -13,7 +13,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from services.local.errors import SettingInvalid
 from services.local.public_port import PublicPort
 from services.shared.rate_limits import RateLimitChanges
-from services.shared.settings import Environment, OtlpEndpoint, Ratio, SettingsError, load
+from services.shared.settings import (
+    Environment,
+    JwksCacheSeconds,
+    OtlpEndpoint,
+    PublicUrl,
+    Ratio,
+    SettingsError,
+    load,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +57,10 @@ class SystemSettings(BaseSettings):
     rate_limits: RateLimitChanges = ""
     """Limits per minute that replace those of the [rate-limit tiers](policies.md#rate-limits), comma-separated:
     `CREDENTIALS.per_address=100,MONEY.per_user=120`."""
+    public_url: PublicUrl | None = None
+    """Base URL of the public API: issuer of access tokens and base of links. Defaults to `http://localhost:PORT`."""
+    jwks_cache_seconds: JwksCacheSeconds = 60
+    """Maximum age of cached public signing keys, in services and Envoy."""
     otlp_endpoint: OtlpEndpoint = ""
     """OTLP endpoint for the traces of all processes, Envoy included: `http://127.0.0.1:4317`."""
     trace_sample_ratio: Ratio = 1.0
@@ -71,6 +83,11 @@ class SystemSettings(BaseSettings):
         if (self.public_certificate is None) != (self.public_key is None):
             raise ValueError("AZORA_PUBLIC_CERTIFICATE and AZORA_PUBLIC_KEY must be set together")
         return self
+
+    @property
+    def base_url(self) -> str:
+        """Base URL of the public API, as tokens and links have it."""
+        return self.public_url or f"http://localhost:{self.port}"
 
 
 def read_settings() -> SystemSettings:

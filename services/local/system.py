@@ -102,6 +102,8 @@ class System:
                 replicas=self.replicas,
                 rate_limit_scale=self.settings.rate_limit_scale,
                 rate_limits=self.settings.rate_limits,
+                public_url=self.settings.base_url,
+                jwks_cache_seconds=self.settings.jwks_cache_seconds,
                 otlp=collector(self.settings.otlp_endpoint),
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
@@ -198,6 +200,7 @@ class System:
                 "AZORA_DATABASE_URL": self.cluster.url(service, f"{service}_app"),
                 "AZORA_SECRET_KEY": secret_key(self.layout.secrets, service),
                 "AZORA_MESH_TARGET": self.addresses.target(MESH),
+                "AZORA_PUBLIC_URL": self.settings.base_url,
             }
         # One replica that stops need not wait until the mesh looks elsewhere: there is nowhere else.
         lone = self.replicas.get(service, 1) == 1

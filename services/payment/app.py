@@ -164,7 +164,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             store=proof_store,
             pages=infrastructure.pages,
             encryption=Encryption(settings.derive_keys("checkpoint-keys")),
-            origin=f"{urlsplit(settings.issuer).netloc}/payment/ledger",
+            origin=f"{urlsplit(settings.public_url).netloc}/payment/ledger",
             key_lifetime=timedelta(days=settings.checkpoint_key_days),
             file=CheckpointFile(settings.checkpoint_file) if settings.checkpoint_file else None,
         ),

@@ -116,7 +116,7 @@ class Infrastructure(Generic[Settings]):
         registrations = [Registration.of(servicer) for servicer in servicers]
         revoked = Revocations(TOKEN_LIFE.total_seconds())
         feed = RevocationFeed(revocations or RemoteRevocations(self.mesh), revoked)
-        verifier = self._verifier(keys or RemoteKeys(partial(client.signing_keys, self.mesh)), revoked, feed)
+        verifier = self._verifier(keys or self._remote_keys(), revoked, feed)
         registry = self.metrics.registry
         limiter = Limiter(
             scale=self.settings.rate_limit_scale,
@@ -158,13 +158,17 @@ class Infrastructure(Generic[Settings]):
         if "mesh" in vars(self):
             await self.mesh.close()
 
+    def _remote_keys(self) -> RemoteKeys:
+        fetch = partial(client.signing_keys, self.mesh)
+        return RemoteKeys(fetch, cache_seconds=self.settings.jwks_cache_seconds)
+
     def _verifier(self, keys: KeySource, revoked: Revocations, feed: RevocationFeed) -> AccessTokens:
         self.metrics.gauge(
             "azora_revocations_age_seconds", "Age of the known session revocations.", lambda: feed.age_seconds
         )
         return AccessTokens(
             keys,
-            issuer=self.settings.issuer,
+            issuer=self.settings.public_url,
             audience=self.settings.audience,
             permissions=role_permissions(),
             revocations=revoked,

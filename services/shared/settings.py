@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.shared.limits import MAX_CONCURRENT_RPCS
@@ -27,8 +27,16 @@ MIN_DISTINCT_BYTES = 16
 WELL_KNOWN_PASSWORDS = frozenset(
     {"", "admin", "azora", "changeme", "example", "password", "postgres", "secret", "test"}
 )
+JwksCacheSeconds = Annotated[int, Field(ge=1, le=3600)]
 OtlpEndpoint = Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9.-]+:[0-9]{1,5})?$")]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+PublicUrl = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$"), AfterValidator(_without_slash)]
 
 
 class Environment(StrEnum):
@@ -154,10 +162,13 @@ class ServiceSettings(ServerSettings):
     (AZORA_SESSION_DAYS), signing keys, webhook secrets and second factors of their time are in use."""
     mesh_target: str = ""
     """Address of Envoy's internal listener: `unix:/run/azora/mesh.sock` or `envoy:9443`."""
-    issuer: str = "https://azora.local"
-    """Issuer of access tokens (`iss` claim)."""
+    public_url: PublicUrl = "http://localhost:8080"
+    """Base URL of the public API, without a path: `https://api.example.com`. Issuer of access tokens (`iss` claim) and
+    base of links. Must be the same for all services and Envoy, and https in production unless on localhost."""
     audience: str = "azora"
     """Audience of access tokens (`aud` claim)."""
+    jwks_cache_seconds: JwksCacheSeconds = 60
+    """Maximum age of cached public signing keys. Must be the same for all services and Envoy."""
     fresh_sessions_seconds: Annotated[float, Field(ge=3, le=3600)] = 30
     """Maximum age of the known session revocations, in seconds, for methods that
     [require fresh sessions](policies.md). While Auth does not answer for longer, they fail with UNAVAILABLE."""
@@ -171,6 +182,9 @@ class ServiceSettings(ServerSettings):
     def insecure(self) -> Iterator[str]:
         """Yield what production refuses."""
         yield from super().insecure()
+        url = urlsplit(self.public_url)
+        if url.scheme != "https" and url.hostname != "localhost":
+            yield "AZORA_PUBLIC_URL must be an https URL in production"
         for name in ("secret_key", "previous_secret_keys"):
             if any(len(set(_secret_bytes(secret))) < MIN_DISTINCT_BYTES for secret in _listed(getattr(self, name))):
                 yield f"AZORA_{name.upper()} must be random in production: openssl rand -base64 32"

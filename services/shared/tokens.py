@@ -31,7 +31,8 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1
 REQUIRED_CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles"]
 LEEWAY_SECONDS = 5
 MAX_TOKEN_SECONDS = 3600
-"""Upper bound of the setting for the lifetime of access tokens."""
+"""Upper bound of the setting for the lifetime of access tokens. Tokens of a longer lifetime are refused: made with a
+leaked key, they could outlive what is remembered of its revocation."""
 TOKEN_LIFE = timedelta(seconds=MAX_TOKEN_SECONDS + LEEWAY_SECONDS)
 """After this time no access token is accepted any more: revocations are kept for as long."""
 STALE_SECONDS = 5.0
@@ -57,12 +58,12 @@ class RemoteKeys:
     failed fetch there is none for a while: a source that hangs would otherwise hold up every token.
     """
 
-    REFRESH_SECONDS = 300.0
     UNKNOWN_KEY_SECONDS = 5.0
     FAILURE_SECONDS = 2.0
 
-    def __init__(self, fetch: Callable[[], Awaitable[Sequence[Mapping[str, str]]]]) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[Sequence[Mapping[str, str]]]], *, cache_seconds: float) -> None:
         self._fetch = fetch
+        self._cache_seconds = cache_seconds
         self._keys: dict[str, EllipticCurvePublicKey] = {}
         self._fetched_at = float("-inf")
         self._failed_at = float("-inf")
@@ -71,7 +72,7 @@ class RemoteKeys:
     async def key(self, key_id: str) -> EllipticCurvePublicKey | None:
         """Return the key of this id. Raises DependencyUnavailable if no keys were ever fetched."""
         key, now = self._keys.get(key_id), time.monotonic()
-        limit_seconds = self.UNKNOWN_KEY_SECONDS if key is None else self.REFRESH_SECONDS
+        limit_seconds = min(self.UNKNOWN_KEY_SECONDS, self._cache_seconds) if key is None else self._cache_seconds
         due = now - self._fetched_at > limit_seconds and now - self._failed_at > self.FAILURE_SECONDS
         if self._fetching is None and due:
             # In a context of its own: it serves all calls, and must not end by this one's deadline.
@@ -85,9 +86,10 @@ class RemoteKeys:
         return self._keys.get(key_id)
 
     async def _fetch_keys(self) -> None:
+        asked_at = time.monotonic()
         try:
             self._keys = {key["kid"]: public_key(key) for key in await self._fetch()}
-            self._fetched_at = time.monotonic()
+            self._fetched_at = asked_at  # An answer may be as old as its question.
         except Exception as error:  # noqa: BLE001 - whatever their source raises, the keys that are known stay good
             self._failed_at = time.monotonic()
             logger.warning("signing keys could not be fetched", extra={"error": type(error).__name__})
@@ -139,14 +141,14 @@ NO_EPOCHS = RevokedEpochs()
 class Revocations:
     """Tokens that are refused although they have not expired: by session, by user and epoch, by signing key.
 
-    Each is kept for as long as a token lives, and holds at once for verified tokens that are remembered and for those
-    that are seen later. Repeating one changes nothing.
+    Each is kept for as long as a token lives, a key for good, and holds at once for verified tokens that are remembered
+    and for those that are seen later. Repeating one changes nothing.
     """
 
     def __init__(self, token_lifetime_seconds: float) -> None:
         self._lifetime_seconds = token_lifetime_seconds
         self._sessions: dict[str, float] = {}
-        self._key_ids: dict[str, float] = {}
+        self._key_ids: set[str] = set()
         self._epochs: dict[str, RevokedEpochs] = {}
         self._users: dict[str, float] = {}
 
@@ -162,8 +164,8 @@ class Revocations:
             del self._epochs[forgotten]
 
     def revoke_key(self, key_id: str) -> None:
-        """Refuse tokens signed by this key (`kid`)."""
-        self._keep(self._key_ids, key_id)
+        """Refuse tokens signed by this key (`kid`), for good: who has a leaked key makes new ones."""
+        self._key_ids.add(key_id)
 
     def covers_key(self, key_id: str) -> bool:
         """Whether all tokens signed by this key were revoked."""
@@ -311,9 +313,12 @@ class AccessTokens:
         except (jwt.InvalidTokenError, ValueError):
             raise TokenInvalid from None
         roles = claims["roles"]
+        times = claims["iat"], claims["exp"]
+        if any(type(value) not in (int, float) for value in times) or times[1] - times[0] > MAX_TOKEN_SECONDS:
+            raise TokenInvalid
         if not (isinstance(roles, list) and roles and all(isinstance(role, str) for role in roles)):
             raise TokenInvalid
-        if not (isinstance(claims["sid"], str) and type(claims.get("epoch", 0)) is int):
+        if not (claims["sub"] and isinstance(claims["sid"], str) and type(claims.get("epoch", 0)) is int):
             raise TokenInvalid
         return key_id, claims
 

@@ -32,10 +32,11 @@ RESOURCES = {
         "revocations",
         "sessions",
         "sign_in",
+        "signing_keys",
         "tokens",
         "users",
     },
-    "education": {"courses", "enrollments", "quizzes", "certificates"},
+    "education": {"people", "courses", "enrollments", "quizzes", "certificates"},
     "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}

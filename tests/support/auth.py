@@ -23,6 +23,7 @@ from services.auth.app import build
 from services.auth.settings import AuthSettings
 from services.shared.errors import DependencyUnavailable
 from tests.support.serving import channel_to, short_folder
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -100,6 +101,18 @@ class RunningAuth:
         """Use a link; return what it did: "VERIFIED"."""
         answer = await self.auth.VerifyEmail(pb.VerifyEmailRequest(token=token))
         return pb.EmailLinkEffect.Name(answer.effect).removeprefix("EMAIL_LINK_EFFECT_")
+
+    def events(self, subscriber: str) -> list[event_pb2.Event]:
+        """Return the events that a subscriber was told."""
+        return [event for name, event in self.subscribers.received if name == subscriber]
+
+    async def wait_for_events(self, subscriber: str, count: int) -> None:
+        """Wait until a subscriber was told so many events."""
+
+        async def arrived() -> bool:
+            return len(self.events(subscriber)) >= count
+
+        await eventually(arrived)
 
     async def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement as the database's owner: what tests do to time, and what a thief of the database sees."""

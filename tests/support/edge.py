@@ -41,7 +41,7 @@ from services.local.envoy import admin_client, installed_envoy
 from services.shared.limits import MAX_METADATA_BYTES
 from services.shared.policy import infrastructure_policies
 from tests.support.ports import free_port
-from tests.support.serving import KEY_ID, Signer, short_folder
+from tests.support.serving import ISSUER, KEY_ID, Signer, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ async def running_edge(
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(short_folder())
         ensure_pki(folder / "pki")
-        options = {"rate_limit_scale": UNLIMITED} | settings
+        options = {"rate_limit_scale": UNLIMITED, "public_url": ISSUER} | settings
         profile = local(LocalSettings(runtime=folder, pki=folder / "pki", port=free_port(), replicas=counts, **options))
         signer = Signer()
         parts = {name: [Replica(signer, guarded=guarded) for _ in range(count)] for name, count in counts.items()}

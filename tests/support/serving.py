@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from services.shared.metrics import ProcessMetrics
     from services.shared.policy import Tier
 
-ISSUER, AUDIENCE, KEY_ID = "https://azora.local", "azora", "test-key"
+ISSUER, AUDIENCE, KEY_ID = "http://localhost:8080", "azora", "test-key"
 
 
 class Signer:

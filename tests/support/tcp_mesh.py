@@ -23,7 +23,7 @@ from services.shared.server import Registration, Server
 from services.shared.settings import Environment, ServerSettings
 from tests.support.edge import CONTRACT, UNLIMITED, Replica, running_envoy, takes_tokens
 from tests.support.ports import free_port
-from tests.support.serving import Signer, short_folder
+from tests.support.serving import ISSUER, Signer, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ async def running_tcp_mesh() -> AsyncIterator[TcpMesh]:
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(short_folder())
         ensure_pki(folder / "pki")
-        unscaled = local(LocalSettings(folder, folder / "pki", free_port(), rate_limit_scale=UNLIMITED))
+        settings = LocalSettings(folder, folder / "pki", free_port(), rate_limit_scale=UNLIMITED, public_url=ISSUER)
+        unscaled = local(settings)
         upstreams = {name: (Tcp(LOOPBACK, free_port()),) for name in names}
         profile = replace(unscaled, mesh=Tcp(LOOPBACK, free_port()), upstreams=upstreams)
         signer = Signer()

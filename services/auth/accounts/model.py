@@ -6,9 +6,10 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime, timedelta
 
 MAX_EMAIL_CHARACTERS = 254
@@ -111,6 +112,8 @@ class User:
     avatar_url: str
     location: str
     timezone: str
+    preferences: Mapping[str, Any]
+    """A JSON object of the user's clients."""
     create_time: datetime
     update_time: datetime
     email_verified: bool
@@ -145,6 +148,16 @@ class EmailVerified:
     """Event: a user's e-mail address was verified."""
 
     user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserRenamed:
+    """Event: a user's display name was set or changed."""
+
+    user_id: str
+    name: str
+    version: int
+    """Of several events, that of the greatest version holds the current name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +197,4 @@ class ProfileChanges:
     avatar_url: str | None = None
     location: str | None = None
     timezone: str | None = None
+    preferences: Mapping[str, Any] | None = None

@@ -12,6 +12,7 @@ from services.auth.accounts.model import (
     PersonName,
     Role,
     UserRegistered,
+    UserRenamed,
 )
 from services.auth.errors import EmailInvalid, EmailTaken, UserNotFound
 from services.shared.errors import TokenInvalid, ValidationFailed
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from services.shared.db import Database
     from services.shared.outbox import Outbox
     from services.shared.principal import Principal
+
+FIRST_NAME_VERSION = 1
+"""Default of the column."""
 
 
 class AccountOperations:
@@ -121,7 +125,10 @@ class AccountOperations:
 
         async def work(connection: AsyncConnection) -> User:
             user = await self._user_of_open_session(connection, principal)
-            return await self._store.update_profile(connection, user.id, changes)
+            changed, version = await self._store.update_profile(connection, user.id, changes)
+            if changes.name is not None:
+                await self._outbox.publish(connection, UserRenamed(changed.id, changed.name, version))
+            return changed
 
         return await self._database.transaction(work)
 
@@ -144,8 +151,9 @@ class AccountOperations:
         """Return the new user and tell the other services; None if the address is taken."""
         user = await self._store.insert_user(connection, new)
         if user is not None:
+            renamed = UserRenamed(user.id, user.name, FIRST_NAME_VERSION)
             verified = [EmailVerified(user.id)] if user.email_verified else []
-            await self._outbox.publish(connection, UserRegistered(user.id), *verified)
+            await self._outbox.publish(connection, UserRegistered(user.id), renamed, *verified)
         return user
 
     async def _new_user(self, email: EmailAddress, password: str, name: PersonName, role: Role) -> NewUser:

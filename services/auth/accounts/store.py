@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, Column, Integer, Table, Text, and_, bindparam, case, func, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionCredentials, SessionStatus, User
@@ -31,6 +45,8 @@ users = Table(
     Column("avatar_url", Text, nullable=False),
     Column("location", Text, nullable=False),
     Column("timezone", Text, nullable=False),
+    Column("preferences", JSON(none_as_null=True), nullable=False),
+    Column("name_version", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("email_verify_time", Time),
     Column("create_time", Time, nullable=False),
@@ -46,6 +62,7 @@ USER = (  # In the order of the model's fields.
     users.c.avatar_url,
     users.c.location,
     users.c.timezone,
+    users.c.preferences,
     users.c.create_time,
     users.c.update_time,
     users.c.email_verify_time.is_not(None).label("email_verified"),
@@ -78,19 +95,21 @@ INSERT = (
     .on_conflict_do_nothing(index_elements=[users.c.email_folded])
     .returning(*USER)
 )
+NEW_NAME = bindparam("new_name", type_=Text)
 UPDATE_PROFILE = (
     update(users)
     .values(
         {
             "update_time": func.now(),
+            "name_version": users.c.name_version + case((NEW_NAME.is_not(None), 1), else_=0),
             **{
-                name: func.coalesce(bindparam(f"new_{name}", type_=Text), users.c[name])
+                name: func.coalesce(bindparam(f"new_{name}", type_=users.c[name].type), users.c[name])
                 for name in ProfileChanges.__dataclass_fields__
             },
         }
     )
     .where(users.c.id == bindparam("user_id"))
-    .returning(*USER)
+    .returning(*USER, users.c.name_version)
 )
 UPDATE_PASSWORD_HASH = (
     update(users)
@@ -174,10 +193,13 @@ class AccountStore:
         row = (await connection.execute(INSERT, values)).one_or_none()
         return _user(row) if row else None
 
-    async def update_profile(self, connection: AsyncConnection, user_id: str, changes: ProfileChanges) -> User:
-        """Update the profile of a user who exists, and return it."""
+    async def update_profile(
+        self, connection: AsyncConnection, user_id: str, changes: ProfileChanges
+    ) -> tuple[User, int]:
+        """Update the profile of a user who exists; return it, and the version of its name."""
         values = {f"new_{name}": value for name, value in asdict(changes).items()}
-        return _user((await connection.execute(UPDATE_PROFILE, {"user_id": user_id, **values})).one())
+        row = (await connection.execute(UPDATE_PROFILE, {"user_id": user_id, **values})).one()
+        return _user(row), row.name_version
 
     async def update_password_hash(
         self, connection: AsyncConnection, user_id: str, *, old_hash: str, new_hash: str

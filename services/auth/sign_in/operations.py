@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from services.auth.accounts.store import AccountStore
     from services.auth.devices.operations import DeviceOperations
     from services.auth.factors.operations import ChallengeOperations, FactorOperations
-    from services.auth.failures.model import Attempt
     from services.auth.failures.operations import FailureOperations
     from services.auth.passwords.operations import PasswordOperations
     from services.auth.registrations.operations import RegistrationOperations
@@ -100,13 +99,14 @@ class SignInOperations:
         Raises CredentialsInvalid, TooManyFailedAttempts, PasswordChecksBusy.
         """
         address = EmailAddress.parse(email)
-        async with self._database.reading() as connection:
-            credentials = await self._store.find_credentials(connection, address) if address else None
-            device = await self._devices.find(connection, device_token=device_token)
-        known_id = device.id if device and credentials and device.user_id == credentials.user.id else None
-        attempt = await self._failures.begin(subjects=_subjects(principal, _account(email), known_id))
-        await self._check_password(password, credentials.password_hash if credentials else None, attempt)
-        if credentials is None:
+        with self._passwords.place():
+            async with self._database.reading() as connection:
+                credentials = await self._store.find_credentials(connection, address) if address else None
+                device = await self._devices.find(connection, device_token=device_token)
+            known_id = device.id if device and credentials and device.user_id == credentials.user.id else None
+            attempt = await self._failures.begin(subjects=_subjects(principal, _account(email), known_id))
+            matches = await self._passwords.matches(password, credentials.password_hash if credentials else None)
+        if credentials is None or not matches:
             raise CredentialsInvalid
         user, old_hash = credentials.user, credentials.password_hash
         new_hash = await self._rehashed(password, old_hash)
@@ -199,16 +199,6 @@ class SignInOperations:
                 await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT)
 
         await self._database.transaction(work)
-
-    async def _check_password(self, password: str, password_hash: str | None, attempt: Attempt) -> None:
-        """Raise CredentialsInvalid unless the password has this hash."""
-        try:
-            matches = await self._passwords.matches(password, password_hash)
-        except PasswordChecksBusy:
-            await self._failures.withdraw(attempt=attempt)
-            raise
-        if not matches:
-            raise CredentialsInvalid
 
     async def _rehashed(self, password: str, old_hash: str) -> str | None:
         """Return a hash at today's cost if the old one has another, and there is time for it."""

@@ -9,7 +9,8 @@ from azora.auth.v1 import token_service_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.auth.tokens.model import Discovery, PublicKey
+    from services.auth.signing_keys.model import PublicKey
+    from services.auth.tokens.model import Discovery
 
 
 def get_jwks_response(keys: Sequence[PublicKey]) -> pb.GetJwksResponse:

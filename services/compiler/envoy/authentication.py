@@ -51,7 +51,7 @@ def token_verifier(profile: Profile) -> Json:
                 "jwt_cache_config": {"jwt_cache_size": 1000},
                 "remote_jwks": {
                     "http_uri": {"uri": JWKS_URI, "cluster": JWKS, "timeout": "2s"},
-                    "cache_duration": "60s",  # A key is published longer than this before its first use.
+                    "cache_duration": f"{profile.jwks_cache_seconds}s",
                     "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
                 },
             }

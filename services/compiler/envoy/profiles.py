@@ -109,12 +109,14 @@ class Profile:
     rate_limit_scale: float = 1.0
     rate_limits: str = ""
     """Limits that replace the contract's, as `effective_tiers` has them."""
-    issuer: str = "https://azora.local"
-    """The `iss` of access tokens."""
+    issuer: str = "http://localhost:8080"
+    """The `iss` of access tokens: AZORA_PUBLIC_URL."""
     audience: str = "azora"
     """The `aud` of access tokens."""
     admin_port: int = 0
     """Port of the admin interface on the loopback interface, of a pod's own; without one it is a private socket."""
+    jwks_cache_seconds: int = 60
+    """Maximum age of cached public signing keys. A key is published for longer before it signs."""
     log: bool = True
     """Whether Envoy writes an access log, as JSON lines on standard output."""
     max_heap_bytes: int = 256 * 1024 * 1024
@@ -167,6 +169,9 @@ class LocalSettings:
     trusted_proxies: int = 0
     rate_limit_scale: float = 1.0
     rate_limits: str = ""
+    public_url: str = ""
+    """`http://localhost:PORT` unless set."""
+    jwks_cache_seconds: int = 60
     otlp: Tcp | None = None
     trace_sample_ratio: float = 1.0
 
@@ -205,6 +210,8 @@ def local(settings: LocalSettings) -> Profile:
         trusted_proxies=settings.trusted_proxies,
         rate_limit_scale=settings.rate_limit_scale,
         rate_limits=settings.rate_limits,
+        issuer=settings.public_url or f"http://localhost:{settings.port}",
+        jwks_cache_seconds=settings.jwks_cache_seconds,
         otlp=settings.otlp,
         trace_sample_ratio=settings.trace_sample_ratio,
     )
@@ -262,6 +269,9 @@ def _chosen(settings: EnvoySettings) -> dict[str, Any]:
         "trusted_proxies": settings.trusted_proxies,
         "cors_origins": settings.origins,
         "rate_limits": settings.rate_limits,
+        "issuer": settings.public_url,
+        "audience": settings.audience,
+        "jwks_cache_seconds": settings.jwks_cache_seconds,
         "cors_localhost": settings.development,
         "otlp": collector(settings.otlp_endpoint),
         "trace_sample_ratio": settings.trace_sample_ratio,

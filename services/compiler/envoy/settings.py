@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, field_validator
 
 from services.shared.rate_limits import RateLimitChanges
-from services.shared.settings import DeploymentSettings, Environment, OtlpEndpoint, Ratio
+from services.shared.settings import (
+    DeploymentSettings,
+    Environment,
+    JwksCacheSeconds,
+    OtlpEndpoint,
+    PublicUrl,
+    Ratio,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +42,12 @@ class EnvoySettings(DeploymentSettings):
     """Web origins allowed by CORS, comma-separated: `https://app.example.com`. Must be https in production."""
     rate_limits: RateLimitChanges = ""
     """As for the services. Envoy's flood guard follows it."""
+    public_url: PublicUrl = "http://localhost:8080"
+    """As for the services: the issuer of access tokens."""
+    audience: str = "azora"
+    """As for the services: the audience of access tokens."""
+    jwks_cache_seconds: JwksCacheSeconds = 60
+    """As for the services: maximum age of Envoy's cached public signing keys."""
     otlp_endpoint: OtlpEndpoint = ""
     """OTLP endpoint for Envoy's spans, over gRPC without TLS: `http://collector:4317`. Unset disables export."""
     trace_sample_ratio: Ratio = 1.0

@@ -8,11 +8,14 @@ from azora.education.v1 import course_pb2
 from azora.education.v1 import course_service_pb2 as pb
 
 from services.education.courses.model import Lesson, LessonKind, Module, NewCourse
+from services.education.people.model import UserRenamed
 from services.shared.convert import money, timestamp, to_money
 from services.shared.ids import new_id
 from services.shared.money import Money
 
 if TYPE_CHECKING:
+    from azora.auth.v1 import events_pb2
+
     from services.education.courses.model import Course, CourseContent, ReadCourse
     from services.shared.pagination import Page
 
@@ -71,6 +74,7 @@ def _course(course: Course) -> course_pb2.Course:
         completion_reward=money(course.completion_reward),
         capacity=course.capacity,
         educator_id=course.educator_id,
+        educator_name=course.educator_name,
         lesson_count=course.lesson_count,
         revision=course.revision,
         create_time=timestamp(course.create_time),
@@ -110,3 +114,8 @@ def _new_lesson(lesson: pb.NewLesson) -> Lesson:
         required=lesson.required if lesson.HasField("required") else True,
         content=lesson.content,
     )
+
+
+def user_renamed(event: events_pb2.UserRenamed) -> UserRenamed:
+    """Return Auth's event."""
+    return UserRenamed(event.user_id, event.name, event.version)

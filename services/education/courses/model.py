@@ -73,6 +73,8 @@ class Course:
 
     id: str
     educator_id: str
+    educator_name: str
+    """Empty while Auth has not told it."""
     state: CourseState
     title: str
     description: str

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from services.education.courses.model import Course, CourseContent, NewCourse, Reader
     from services.education.courses.store import CourseStore
+    from services.education.people.model import UserRenamed
+    from services.education.people.store import PeopleStore
     from services.shared.cache import EncodedAnswers
     from services.shared.db import Database
     from services.shared.idempotency import Message
@@ -57,10 +59,18 @@ class CourseOperations:
     """
 
     def __init__(
-        self, *, database: Database, store: CourseStore, readers: Readers, pages: PageTokens, answers: EncodedAnswers
+        self,
+        *,
+        database: Database,
+        store: CourseStore,
+        people: PeopleStore,
+        readers: Readers,
+        pages: PageTokens,
+        answers: EncodedAnswers,
     ) -> None:
         self._database = database
         self._store = store
+        self._people = people
         self._readers = readers
         self._pages = pages
         self._answers = answers
@@ -167,6 +177,13 @@ class CourseOperations:
         published, generation = await self._database.transaction(work)
         self._answers.advance(generation)
         return published
+
+    async def user_renamed(self, connection: AsyncConnection, event: UserRenamed) -> None:
+        """Keep a person's name, and have the courses that they own shown with it."""
+        if await self._people.update_name(connection, event) and await self._store.is_educator(
+            connection, event.user_id
+        ):
+            await self._store.update_generation(connection)
 
     async def _read(
         self, load: Callable[[AsyncConnection], Awaitable[Shown]], encode: Callable[[Shown], Response]

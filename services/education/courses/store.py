@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    exists,
     func,
     insert,
     literal_column,
@@ -33,6 +34,7 @@ from services.education.courses.model import (
     Module,
     Seats,
 )
+from services.education.people.store import people
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.money import Money
 
@@ -113,7 +115,9 @@ catalogue = Table(
 c, r = courses.c, course_revisions.c
 WRITTEN = ("title", "description", "price_minor", "price_currency", "reward_minor", "lesson_count")
 """What a revision keeps of its course, beside the modules."""
+EDUCATOR_NAME = select(people.c.name).where(people.c.user_id == c.educator_id).scalar_subquery()
 LIVED = (
+    func.coalesce(EDUCATOR_NAME, "").label("educator_name"),
     *(c.id, c.educator_id, c.state, c.capacity, c.version, c.published_version),
     *(c.create_time, c.update_time, c.publish_time),
 )
@@ -156,6 +160,7 @@ PUBLISH = (
         publish_time=func.coalesce(c.publish_time, func.now()),
     )
 )
+IS_EDUCATOR = select(exists().where(c.educator_id == bindparam("user_id")))
 GENERATION = select(catalogue.c.generation)
 UPDATE_GENERATION = update(catalogue).values(generation=catalogue.c.generation + 1).returning(catalogue.c.generation)
 
@@ -227,6 +232,10 @@ class CourseStore:
             return _course(row), await self.find_draft_content(connection, course_id)
         return _course(row), _content(row.modules)
 
+    async def is_educator(self, connection: AsyncConnection, user_id: str) -> bool:
+        """Whether a user owns a course."""
+        return bool((await connection.execute(IS_EDUCATOR, {"user_id": user_id})).scalar_one())
+
     async def find_generation(self, connection: AsyncConnection) -> int:
         """Return the generation of the catalogue."""
         generation: int = (await connection.execute(GENERATION)).scalar_one()
@@ -291,6 +300,7 @@ def _course(row: Any) -> Course:
     return Course(
         id=row.id,
         educator_id=row.educator_id,
+        educator_name=row.educator_name,
         state=CourseState(row.state),
         title=row.title,
         description=row.description,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from azora.auth.v1 import events_pb2
+from azora.auth.v1 import auth_service_pb2 as pb
+from azora.auth.v1 import events_pb2, user_pb2
+from azora.client import bearer
 
 from services.auth.admin import create_administrator, ensure_account
 from tests.support.auth import PASSWORD
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 def told(auth: RunningAuth) -> list[str]:
     """Return the users of whom Payment was told that they registered."""
-    events = [event for subscriber, event in auth.subscribers.received if subscriber == "payment"]
+    events = auth.events("payment")
     assert len({event.id for event in events}) == len(events)
     return [events_pb2.UserRegistered.FromString(event.what.value).user_id for event in events]
 
@@ -64,3 +66,41 @@ async def test_an_account_that_cannot_be_told_of_is_not_made(auth: RunningAuth) 
     await auth.sql("ALTER TABLE outbox ADD CHECK (false) NOT VALID")
     assert await outcome(auth.register("thandi@example.com")) == "INTERNAL_ERROR"
     assert not await auth.sql("SELECT FROM users")
+
+
+def renamed(auth: RunningAuth) -> list[tuple[str, str, int]]:
+    """Return the names that Education was told, in the order of their versions."""
+    events = [events_pb2.UserRenamed.FromString(event.what.value) for event in auth.events("education")]
+    return sorted((event.user_id, event.name, event.version) for event in events)
+
+
+async def test_education_is_told_every_name_with_its_version_and_payment_none(auth: RunningAuth) -> None:
+    session = await auth.register("thandi@example.com", name="Thandi")
+    user_id, metadata = session.user.id, bearer(session.access_token)
+    for user in (user_pb2.User(name=" Thandi N. "), user_pb2.User(bio="Hi"), user_pb2.User(name="Thandi N.")):
+        await auth.auth.UpdateProfile(pb.UpdateProfileRequest(user=user), metadata=metadata)
+    await auth.wait_for_events("education", 3)
+    assert renamed(auth) == [(user_id, "Thandi", 1), (user_id, "Thandi N.", 2), (user_id, "Thandi N.", 3)]
+    assert told(auth) == [user_id]
+    assert "Thandi" not in str(auth.events("payment"))
+
+
+async def test_of_two_names_at_once_the_greater_version_is_the_one_that_stays(auth: RunningAuth) -> None:
+    session = await auth.register("thandi@example.com")
+    metadata = bearer(session.access_token)
+    names = [f"Thandi {number}" for number in range(10)]
+    requests = [pb.UpdateProfileRequest(user=user_pb2.User(name=name)) for name in names]
+    await asyncio.gather(*(auth.auth.UpdateProfile(request, metadata=metadata) for request in requests))
+    await auth.wait_for_events("education", 11)
+    told_names = {version: name for _, name, version in renamed(auth)}
+    assert sorted(told_names) == list(range(1, 12))
+    assert told_names[11] == (await auth.profile(session.access_token)).user.name
+
+
+async def test_a_new_name_and_its_event_are_committed_together(auth: RunningAuth) -> None:
+    session = await auth.register("thandi@example.com", name="Thandi")
+    await auth.sql("ALTER TABLE outbox ADD CHECK (false) NOT VALID")
+    request = pb.UpdateProfileRequest(user=user_pb2.User(name="Other"))
+    call = auth.auth.UpdateProfile(request, metadata=bearer(session.access_token))
+    assert await outcome(call) == "INTERNAL_ERROR"
+    assert (await auth.profile(session.access_token)).user == session.user

@@ -19,7 +19,7 @@ from services.shared.encryption import Encryption, SecretKeyChanged
 from services.shared.tokens import sign
 from tests.support.auth import RunningAuth, auth_settings, running_auth
 from tests.support.refusals import refusal
-from tests.support.serving import channel_to
+from tests.support.serving import ISSUER, channel_to
 
 if TYPE_CHECKING:
     from tests.support.postgres import Clone
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 async def test_anyone_can_verify_a_token_by_the_published_keys(auth: RunningAuth) -> None:
     session = await auth.register("thandi@example.com")
     document = MessageToDict(await auth.tokens.GetJwks(pb.GetJwksRequest()))
-    assert [set(key) for key in document["keys"]] == [{"kty", "crv", "x", "y", "kid", "alg", "use"}]
+    assert [set(key) for key in document["keys"]] == [{"kty", "crv", "x", "y", "kid", "alg", "use"}] * 2
     keys = jwt.PyJWKSet.from_dict(document)
     key = keys[jwt.get_unverified_header(session.access_token)["kid"]]
-    claims = jwt.decode(session.access_token, key, algorithms=["ES256"], audience="azora", issuer="https://azora.local")
+    claims = jwt.decode(session.access_token, key, algorithms=["ES256"], audience="azora", issuer=ISSUER)
     assert claims["sub"] == session.user.id
 
 
 async def test_the_discovery_document_says_where_the_keys_are(auth_database: Clone) -> None:
-    issuer = "https://learn.example.com/"
-    async with running_auth(auth_database.owner_url, auth_database.app_url, issuer=issuer) as auth:
+    url = "https://learn.example.com"
+    async with running_auth(auth_database.owner_url, auth_database.app_url, public_url=f"{url}/") as auth:
         document = MessageToDict(await auth.tokens.GetOpenIdConfiguration(pb.GetOpenIdConfigurationRequest()))
     assert document == {
-        "issuer": issuer,
+        "issuer": url,
         "jwks_uri": "https://learn.example.com/.well-known/jwks.json",
         "id_token_signing_alg_values_supported": ["ES256"],
         "subject_types_supported": ["public"],
@@ -51,7 +51,7 @@ async def test_replicas_that_start_at_once_share_one_key(auth_database: Clone) -
     replicas = [assemble(auth_settings(auth_database.app_url)) for _ in range(5)]
     assert await asyncio.gather(*(replica.ready() for replica in replicas)) == [True] * 5
     keys = await asyncio.gather(*(replica.tokens.get_jwks() for replica in replicas))
-    assert len(keys[0]) == 1
+    assert len(keys[0]) == 2, "the active key and the next one"
     assert all(found == keys[0] for found in keys)
     async with (
         running_auth(auth_database.owner_url, auth_database.app_url) as one,
@@ -66,25 +66,29 @@ async def test_replicas_that_start_at_once_share_one_key(auth_database: Clone) -
 async def test_a_retired_key_is_not_published(auth: RunningAuth) -> None:
     await auth.sql("""
         INSERT INTO signing_keys (id, state, x, y, private_key_sealed)
-        SELECT gen_random_uuid(), state, 'x', 'y', '' FROM unnest(ARRAY['NEXT', 'RETIRING', 'RETIRED']) AS state
+        SELECT gen_random_uuid(), state, 'x', 'y', '' FROM unnest(ARRAY['RETIRING', 'RETIRED']) AS state
     """)
     assert len((await auth.tokens.GetJwks(pb.GetJwksRequest())).keys) == 3
 
 
-async def test_the_signing_key_is_read_again_after_a_while(auth: RunningAuth, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = await auth.register("thandi@example.com")
-    await auth.sql("UPDATE signing_keys SET state = 'RETIRING'")
-    same = await auth.login("thandi@example.com")
-    monkeypatch.setattr("services.auth.tokens.operations.SIGNER_SECONDS", -1)
-    after = await auth.login("thandi@example.com")
-    kids = [jwt.get_unverified_header(session.access_token)["kid"] for session in (before, same, after)]
-    assert kids[0] == kids[1] != kids[2]
-    assert (await auth.profile(before.access_token)).user == before.user
+async def test_each_process_reads_the_signing_key_again_when_its_cache_time_is_over(auth_database: Clone) -> None:
+    urls = (auth_database.owner_url, auth_database.app_url)
+    async with (
+        running_auth(*urls, signing_key_cache_seconds=60) as slow,
+        running_auth(*urls, signing_key_cache_seconds=0.001) as quick,
+    ):
+        before = await slow.register("thandi@example.com")
+        await slow.sql("UPDATE signing_keys SET state = 'RETIRING'")
+        same, after = await slow.login("thandi@example.com"), await quick.login("thandi@example.com")
+        kids = [jwt.get_unverified_header(session.access_token)["kid"] for session in (before, same, after)]
+        assert kids[0] == kids[1] != kids[2]
+        for session in (before, same, after):
+            assert (await slow.profile(session.access_token)).user == before.user
 
 
 async def test_an_expired_token_says_so(auth: RunningAuth) -> None:
     session = await auth.register("thandi@example.com")
-    [row] = await auth.sql("SELECT id, private_key_sealed FROM signing_keys")
+    [row] = await auth.sql("SELECT id, private_key_sealed FROM signing_keys WHERE state = 'ACTIVE'")
     pem = Encryption(auth.settings.derive_keys("signing-keys")).decrypt(
         row["private_key_sealed"], row_id=str(row["id"])
     )

@@ -106,7 +106,7 @@ async def test_silence_is_no_verdict() -> None:
         with pytest.raises(DependencyUnavailable):
             await hold(PaymentClient(channel), new_id())
         with pytest.raises(DependencyUnavailable):
-            await RemoteKeys(partial(signing_keys, channel)).key("k")
+            await RemoteKeys(partial(signing_keys, channel), cache_seconds=60).key("k")
 
 
 class Tokens(token_service_pb2_grpc.TokenServiceServicer):

@@ -304,7 +304,7 @@ async def test_the_file_has_every_checkpoint_and_finds_what_the_database_lost(
     ]
     forged = PublishedCheckpoint(3, published[2].note, published[2].verifier, b"")
     assert published_findings([*published[:2], forged], stored)
-    assert json.loads(published[0].line())["verifierKey"].startswith("azora.local/payment/ledger+")
+    assert json.loads(published[0].line())["verifierKey"].startswith("localhost:8080/payment/ledger+")
 
 
 async def test_verification_over_the_api(payment: RunningPayment) -> None:

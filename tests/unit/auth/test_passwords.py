@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from services.auth.errors import PasswordChecksBusy, PasswordRefused
 from services.auth.passwords.model import Flaw, find_flaw
-from services.auth.passwords.operations import PasswordOperations
+from services.auth.passwords.operations import NICENESS, PasswordOperations
 from services.shared.principal import Request, serve_request
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,3 +121,90 @@ async def test_who_gives_up_makes_room(passwords: PasswordOperations) -> None:
     assert slow._pending == 0
     assert await asyncio.wait_for(slow.matches("password", None), 2) is False
     await slow.close()
+
+
+BYTES_72 = "a1b2c3d4e" * 8
+FACE = "\N{GRINNING FACE}"
+
+
+@pytest.mark.parametrize(
+    ("password", "twin"),
+    [
+        (f"{BYTES_72}x", f"{BYTES_72}y"),
+        (BYTES_72, f"{BYTES_72}x"),
+        (f"{BYTES_72[:-1]}{FACE}", f"{BYTES_72[:-1]}\N{GRINNING CAT FACE WITH SMILING EYES}"),
+        (f"{FACE * 18}\N{PILE OF POO}", f"{FACE * 18}\N{ELEPHANT}"),
+        ("x" * 64, "x" * 65),
+        ("x" * 127 + "a", "x" * 127 + "b"),
+        ("\0morning", "\0evening"),
+        ("quiet\0morning", "quiet\0evening"),
+        ("quiet", "quiet\0"),
+        ("quiet morning", "quiet morning "),
+        ("Quiet morning", "quiet morning"),
+        ("\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET} to space", "\N{WOMAN}\N{ROCKET} to space"),
+    ],
+    ids=[
+        *("73 bytes", "one byte more", "a character over byte 72", "byte 73 of emoji", "64 and 65 characters"),
+        *("128 characters", "NUL first", "after NUL", "NUL last", "a space at the end", "case", "joined emoji"),
+    ],
+)
+async def test_every_byte_of_a_password_counts(passwords: PasswordOperations, password: str, twin: str) -> None:
+    hashed = await passwords.hash(password)
+    assert await passwords.matches(password, hashed)
+    assert not await passwords.matches(twin, hashed)
+    assert not await passwords.matches(password, await passwords.hash(twin))
+
+
+async def test_what_is_hashed_is_no_other_password(passwords: PasswordOperations) -> None:
+    """A password that is the digest of another, as bcrypt is given it, opens nothing (password shucking)."""
+    digest = base64.b64encode(hashlib.sha384(b"quiet morning").digest()).decode()
+    assert not await passwords.matches(digest, await passwords.hash("quiet morning"))
+    assert not await passwords.matches("quiet morning", await passwords.hash(digest))
+
+
+async def test_one_password_is_the_same_from_every_keyboard(passwords: PasswordOperations) -> None:
+    composed, decomposed = "caf\N{LATIN SMALL LETTER E WITH ACUTE}s", "cafe\N{COMBINING ACUTE ACCENT}s"
+    assert await passwords.matches(decomposed, await passwords.hash(composed))
+
+
+async def test_hashing_leaves_the_cpu_to_everything_else(passwords: PasswordOperations) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert await passwords._run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own < NICENESS
+
+
+async def test_a_machine_that_has_become_slow_refuses_before_its_first_check_is_done(
+    passwords: PasswordOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.auth.passwords.operations.MAX_WAIT_SECONDS", 0.2)
+    done = threading.Event()
+    slow = asyncio.create_task(passwords._run(done.wait))
+
+    async def refused() -> bool:
+        try:
+            passwords._refuse_if_too_late()
+        except PasswordChecksBusy:
+            return True
+        return False
+
+    try:
+        await eventually(refused)
+    finally:
+        done.set()
+        await slow
+
+
+async def test_a_place_in_the_queue_counts_once_and_before_anything_else_is_done(
+    passwords: PasswordOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "_seconds_each", 4.0)
+    hashed = await passwords.hash("quiet morning")
+    monkeypatch.setattr(passwords, "_seconds_each", 4.0)
+    with passwords.place():
+        assert passwords._pending == 1
+        with passwords.place():
+            assert await passwords.matches("quiet morning", hashed)
+            monkeypatch.setattr(passwords, "_seconds_each", 4.0)
+            with pytest.raises(PasswordChecksBusy), passwords.place():
+                raise AssertionError("three checks of 4 s do not end in 10 s")
+    assert passwords._pending == 0

@@ -74,6 +74,15 @@ def test_each_replica_has_a_socket_of_its_own() -> None:
     assert [str(socket_path(RUNTIME, "payment", replica)) for replica in range(3)] == names
 
 
+def test_a_local_system_is_its_own_issuer_and_never_what_a_client_calls_it() -> None:
+    settings = LocalSettings(runtime=RUNTIME, pki=RUNTIME, port=9090, jwks_cache_seconds=7)
+    compiled = readable(compile_bootstrap(local(settings)))
+    assert '"issuer": "http://localhost:9090"' in compiled
+    assert '"cache_duration": "7s"' in compiled
+    elsewhere = replace(settings, public_url="https://learn.example.com")
+    assert '"issuer": "https://learn.example.com"' in readable(compile_bootstrap(local(elsewhere)))
+
+
 def test_proxies_before_us_are_believed_only_when_there_are_some() -> None:
     edge = readable(compile_bootstrap(replace(compose(), trusted_proxies=1)))
     assert '"xff_num_trusted_hops": 1' in edge
@@ -88,6 +97,9 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
         "AZORA_RATE_LIMITS": "MONEY.per_user=120",
         "AZORA_OTLP_ENDPOINT": "http://collector:4317",
         "AZORA_TRACE_SAMPLE_RATIO": "0.1",
+        "AZORA_PUBLIC_URL": "https://learn.example.com/",
+        "AZORA_AUDIENCE": "learners",
+        "AZORA_JWKS_CACHE_SECONDS": "7",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -100,6 +112,9 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
         '{"exact": "https://admin.example.com"}',
         '{"address": "collector", "port_value": 4317}',
         '"random_sampling": {"value": 10.0}',
+        '"issuer": "https://learn.example.com"',
+        '"audiences": ["learners"]',
+        '"cache_duration": "7s"',
     ):
         assert part in compiled, part
     assert "localhost" not in compiled

@@ -36,6 +36,7 @@ def test_a_missing_or_weak_setting_is_named_and_not_shown(monkeypatch: pytest.Mo
     ("changes", "complaint"),
     [
         ({"listen": "0.0.0.0:50051"}, "AZORA_LISTEN is a TCP address"),
+        ({"public_url": "http://learn.example.com"}, "AZORA_PUBLIC_URL must be an https URL in production"),
         ({"rate_limit_scale": 2}, "AZORA_RATE_LIMIT_SCALE must be 1 in production"),
         ({"reflection": True}, "AZORA_REFLECTION must not be enabled in production"),
         ({"redis_url": "redis://:password@valkey:6379/0"}, "AZORA_REDIS_URL must not contain a well-known password"),
@@ -56,6 +57,21 @@ def test_insecure_choices_do_not_start_in_production(changes: dict[str, Any], co
     assert WEAK not in str(caught.value)
     if "TCP" not in complaint:
         assert settings(env="development", **changes)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://learn.example.com", "https://learn.example.com:8443", "http://localhost:9090"]
+)
+def test_a_public_url_is_kept_without_its_last_slash(url: str) -> None:
+    assert settings(public_url=url).public_url == settings(public_url=f"{url}/").public_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["learn.example.com", "https://learn.example.com/api", "https://", "https://x y", "//x"]
+)
+def test_a_public_url_is_an_origin(url: str) -> None:
+    with pytest.raises(ValueError, match="public_url"):
+        settings(public_url=url)
 
 
 def test_production_says_all_that_it_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

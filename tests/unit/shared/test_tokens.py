@@ -169,7 +169,7 @@ class Published:
 
 async def test_keys_are_fetched_once_and_outlive_their_source(signer: Signer) -> None:
     published = Published(signer)
-    keys = RemoteKeys(published.fetch)
+    keys = RemoteKeys(published.fetch, cache_seconds=300)
     assert await keys.key(KEY_ID) is not None
     assert await keys.key("unknown") is None  # Just fetched: not asked again.
     assert published.asked == 1
@@ -188,7 +188,7 @@ async def test_keys_are_fetched_once_and_outlive_their_source(signer: Signer) ->
 
 async def test_a_source_that_hangs_holds_up_no_token_whose_key_is_known(signer: Signer) -> None:
     published = Published(signer)
-    keys = RemoteKeys(published.fetch)
+    keys = RemoteKeys(published.fetch, cache_seconds=300)
     await keys.key(KEY_ID)
     published.hangs = True
     keys._fetched_at -= 1000
@@ -210,7 +210,7 @@ async def test_a_fetch_belongs_to_no_call_and_survives_the_one_that_began_it(sig
         await released.wait()
         return published.keys
 
-    released, keys = asyncio.Event(), RemoteKeys(fetch)
+    released, keys = asyncio.Event(), RemoteKeys(fetch, cache_seconds=300)
     serve_request(Request(id="r", traceparent=""))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
@@ -228,7 +228,7 @@ async def test_without_any_keys_the_dependency_is_unavailable(signer: Signer) ->
     published = Published(signer)
     published.away = True
     with pytest.raises(DomainError, match="temporarily unavailable"):
-        await RemoteKeys(published.fetch).key(KEY_ID)
+        await RemoteKeys(published.fetch, cache_seconds=300).key(KEY_ID)
 
 
 def test_a_jwks_with_a_private_key_is_refused(signer: Signer) -> None:

@@ -366,7 +366,9 @@ class UpdateProfileRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to update: `name`, `bio`, `avatar_url`, `location`, `timezone`. Defaults to the fields present in `user`."""
+        """Fields to update: `name`, `bio`, `avatar_url`, `location`, `timezone`, `preferences`. Defaults to the fields present
+        in `user`.
+        """
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61zora/auth/v1/events.proto\x12\razora.auth.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\">\n\x0eUserRegistered\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01:\r\x82\xe2\x18\t\n\x07payment\"4\n\rEmailVerified\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01:\x04\x82\xe2\x18\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61zora/auth/v1/events.proto\x12\razora.auth.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\">\n\x0eUserRegistered\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01:\r\x82\xe2\x18\t\n\x07payment\"4\n\rEmailVerified\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01:\x04\x82\xe2\x18\x00\"x\n\x0bUserRenamed\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\x04name\x18\x02 \x01(\tB\r\xe2\x41\x01\x02\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1c\n\x07version\x18\x03 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00:\x0f\x82\xe2\x18\x0b\n\teducationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,8 +42,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMAILVERIFIED'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_EMAILVERIFIED']._loaded_options = None
   _globals['_EMAILVERIFIED']._serialized_options = b'\202\342\030\000'
+  _globals['_USERRENAMED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_USERRENAMED'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_USERRENAMED'].fields_by_name['name']._loaded_options = None
+  _globals['_USERRENAMED'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H\006r\004\020\001\030d'
+  _globals['_USERRENAMED'].fields_by_name['version']._loaded_options = None
+  _globals['_USERRENAMED'].fields_by_name['version']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_USERRENAMED']._loaded_options = None
+  _globals['_USERRENAMED']._serialized_options = b'\202\342\030\013\n\teducation'
   _globals['_USERREGISTERED']._serialized_start=137
   _globals['_USERREGISTERED']._serialized_end=199
   _globals['_EMAILVERIFIED']._serialized_start=201
   _globals['_EMAILVERIFIED']._serialized_end=253
+  _globals['_USERRENAMED']._serialized_start=255
+  _globals['_USERRENAMED']._serialized_end=375
 # @@protoc_insertion_point(module_scope)

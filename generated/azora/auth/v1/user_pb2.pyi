@@ -6,6 +6,7 @@ Accounts, authentication and access tokens."""
 from azora.policy.v1 import permission_pb2 as _permission_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
 import sys
@@ -35,6 +36,7 @@ class User(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     email: _builtins.str
@@ -61,6 +63,12 @@ class User(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last profile update."""
 
+    @_builtins.property
+    def preferences(self) -> _struct_pb2.Struct:
+        """Preferences of the user's clients: any JSON object, at most 4,096 bytes as JSON and 5 levels deep. An update replaces
+        the whole object. Numbers are IEEE 754 doubles.
+        """
+
     def __init__(
         self,
         *,
@@ -75,10 +83,11 @@ class User(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         email_verified: _builtins.bool = ...,
+        preferences: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "location", b"location", "name", b"name", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "location", b"location", "name", b"name", "preferences", b"preferences", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "email", b"email", "email_verified", b"email_verified", "id", b"id", "location", b"location", "name", b"name", "role", b"role", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "email", b"email", "email_verified", b"email_verified", "id", b"id", "location", b"location", "name", b"name", "preferences", b"preferences", "role", b"role", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avatar_url: _TypeAlias = _typing.Literal["avatar_url"]  # noqa: Y015
     _WhichOneofArgType__avatar_url: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url"]  # noqa: Y015

@@ -26,21 +26,21 @@ from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61zora/education/v1/course.proto\x12\x12\x61zora.education.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x03\n\x06\x43ourse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12#\n\x05price\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.azora.education.v1.CourseState\x12/\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x15\n\x08\x63\x61pacity\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x65\x64ucator_id\x18\x08 \x01(\t\x12\x14\n\x0clesson_count\x18\t \x01(\x05\x12+\n\x07modules\x18\n \x03(\x0b\x32\x1a.azora.education.v1.Module\x12\x10\n\x08revision\x18\x0b \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cpublish_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\tB\x0b\n\t_capacity\"P\n\x06Module\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12+\n\x07lessons\x18\x03 \x03(\x0b\x32\x1a.azora.education.v1.Lesson\"t\n\x06Lesson\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.azora.education.v1.LessonKind\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t*z\n\x0b\x43ourseState\x12\x1c\n\x18\x43OURSE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OURSE_STATE_DRAFT\x10\x01\x12\x1a\n\x16\x43OURSE_STATE_PUBLISHED\x10\x02\x12\x19\n\x15\x43OURSE_STATE_ARCHIVED\x10\x03*s\n\nLessonKind\x12\x1b\n\x17LESSON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LESSON_KIND_ARTICLE\x10\x01\x12\x15\n\x11LESSON_KIND_VIDEO\x10\x02\x12\x18\n\x14LESSON_KIND_EXERCISE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61zora/education/v1/course.proto\x12\x12\x61zora.education.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x04\n\x06\x43ourse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12#\n\x05price\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.azora.education.v1.CourseState\x12/\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x15\n\x08\x63\x61pacity\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x65\x64ucator_id\x18\x08 \x01(\t\x12\x14\n\x0clesson_count\x18\t \x01(\x05\x12+\n\x07modules\x18\n \x03(\x0b\x32\x1a.azora.education.v1.Module\x12\x10\n\x08revision\x18\x0b \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cpublish_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x15\n\reducator_name\x18\x10 \x01(\tB\x0b\n\t_capacity\"P\n\x06Module\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12+\n\x07lessons\x18\x03 \x03(\x0b\x32\x1a.azora.education.v1.Lesson\"t\n\x06Lesson\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.azora.education.v1.LessonKind\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t*z\n\x0b\x43ourseState\x12\x1c\n\x18\x43OURSE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OURSE_STATE_DRAFT\x10\x01\x12\x1a\n\x16\x43OURSE_STATE_PUBLISHED\x10\x02\x12\x19\n\x15\x43OURSE_STATE_ARCHIVED\x10\x03*s\n\nLessonKind\x12\x1b\n\x17LESSON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LESSON_KIND_ARTICLE\x10\x01\x12\x15\n\x11LESSON_KIND_VIDEO\x10\x02\x12\x18\n\x14LESSON_KIND_EXERCISE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.education.v1.course_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COURSESTATE']._serialized_start=812
-  _globals['_COURSESTATE']._serialized_end=934
-  _globals['_LESSONKIND']._serialized_start=936
-  _globals['_LESSONKIND']._serialized_end=1051
+  _globals['_COURSESTATE']._serialized_start=835
+  _globals['_COURSESTATE']._serialized_end=957
+  _globals['_LESSONKIND']._serialized_start=959
+  _globals['_LESSONKIND']._serialized_end=1074
   _globals['_COURSE']._serialized_start=116
-  _globals['_COURSE']._serialized_end=610
-  _globals['_MODULE']._serialized_start=612
-  _globals['_MODULE']._serialized_end=692
-  _globals['_LESSON']._serialized_start=694
-  _globals['_LESSON']._serialized_end=810
+  _globals['_COURSE']._serialized_end=633
+  _globals['_MODULE']._serialized_start=635
+  _globals['_MODULE']._serialized_end=715
+  _globals['_LESSON']._serialized_start=717
+  _globals['_LESSON']._serialized_end=833
 # @@protoc_insertion_point(module_scope)

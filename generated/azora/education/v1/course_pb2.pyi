@@ -100,6 +100,7 @@ class Course(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PUBLISH_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    EDUCATOR_NAME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     title: _builtins.str
@@ -118,6 +119,8 @@ class Course(_message.Message):
     """Number of the published revision that is shown, starting at 1. 0 for a course that has never been published."""
     etag: _builtins.str
     """Version of the course for optimistic concurrency control (AIP-154). Changes with every update."""
+    educator_name: _builtins.str
+    """Display name of the educator, current. Empty while it is not known."""
     @_builtins.property
     def price(self) -> _money_pb2.Money:
         """Enrolment price. Zero for a free course."""
@@ -160,10 +163,11 @@ class Course(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         publish_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        educator_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "create_time", b"create_time", "price", b"price", "publish_time", b"publish_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "create_time", b"create_time", "description", b"description", "educator_id", b"educator_id", "etag", b"etag", "id", b"id", "lesson_count", b"lesson_count", "modules", b"modules", "price", b"price", "publish_time", b"publish_time", "revision", b"revision", "state", b"state", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "create_time", b"create_time", "description", b"description", "educator_id", b"educator_id", "educator_name", b"educator_name", "etag", b"etag", "id", b"id", "lesson_count", b"lesson_count", "modules", b"modules", "price", b"price", "publish_time", b"publish_time", "revision", b"revision", "state", b"state", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
     _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015

@@ -1,0 +1,1 @@
+"""What Education knows of people: their names, as Auth tells them."""

@@ -1,0 +1,15 @@
+"""Names of people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UserRenamed:
+    """Auth's event: a user's display name was set or changed."""
+
+    user_id: str
+    name: str
+    version: int
+    """The greatest version is the current name; events come in any order."""
