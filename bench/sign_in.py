@@ -45,9 +45,9 @@ SIGN_IN = auth_service_pb2.LoginRequest(**STUDENT).SerializeToString()
 RETRY_SECONDS = 0.5
 GET_CONFIGURATION = "/azora.auth.v1.TokenService/GetOpenIdConfiguration"
 OURS, BCRYPT = "azora login", "bare bcrypt"
-ALONE, MEANWHILE = "alone", f"while {LOGINS} logins are in flight"
-REFUSALS = "logins that cannot be done in time"
-SOCKET_CALL, EDGE_CALL = "RPC without database at Auth's socket", "own profile through the edge, JSON"
+ALONE, MEANWHILE = "alone", f"with {LOGINS} logins in flight"
+REFUSALS = "refused logins"
+SOCKET_CALL, EDGE_CALL = "RPC at Auth's socket", "own profile, edge"
 SPARE_SECONDS = 30
 
 
@@ -135,10 +135,10 @@ async def _logins(socket: str, seconds: float) -> Round:
 
     async def sign_in(login: Any) -> None:
         while (started := time.perf_counter()) < begun + seconds:
-            if await _is_refused(login):
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
+            if await _outcome(login) is StatusCode.OK:
                 taken.append(time.perf_counter() - started)
+            else:
+                await asyncio.sleep(RETRY_SECONDS)
 
     async with aio.insecure_channel(socket) as channel, asyncio.TaskGroup() as people:
         for _ in range(LOGINS):
@@ -146,15 +146,15 @@ async def _logins(socket: str, seconds: float) -> Round:
     return Round(len(taken), time.perf_counter() - begun, 0.0, taken)
 
 
-async def _is_refused(login: Any) -> bool:
-    """Sign in; return whether there was no time for it. Raises WrongAnswer for any other failure."""
+async def _outcome(login: Any) -> StatusCode:
+    """Sign in; return how that ended. Raises WrongAnswer for a failure other than a want of time."""
     try:
         await login(SIGN_IN, timeout=SPARE_SECONDS)
     except aio.AioRpcError as error:
         if error.code() not in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.DEADLINE_EXCEEDED):
             raise WrongAnswer(f"a login failed with {error.code().name}: {error.details()}") from None
-        return True
-    return False
+        return error.code()
+    return StatusCode.OK
 
 
 async def _burst(socket: str) -> list[float]:
@@ -163,7 +163,7 @@ async def _burst(socket: str) -> list[float]:
 
     async def sign_in(login: Any) -> None:
         begun = time.perf_counter()
-        if await _is_refused(login):
+        if await _outcome(login) is StatusCode.RESOURCE_EXHAUSTED:
             refused.append(time.perf_counter() - begun)
 
     async with aio.insecure_channel(socket) as channel, asyncio.TaskGroup() as people:

@@ -53,7 +53,7 @@ def forger(guarded: Edge) -> Forger:
 
 async def answered(http: httpx.AsyncClient, path: str, headers: list[str]) -> tuple[int, str, str]:
     """Return status, message and reason of an answer."""
-    answer = await http.get(path, headers=[("authorization", value.encode()) for value in headers])
+    answer = await http.get(path, headers=[("authorization", value) for value in headers])
     if answer.is_success:
         return answer.status_code, "", ""
     body = answer.json()

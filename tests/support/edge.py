@@ -208,7 +208,7 @@ async def running_edge(
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(short_folder())
         ensure_pki(folder / "pki")
-        options = {"rate_limit_scale": UNLIMITED, "public_url": ISSUER} | settings
+        options: dict[str, Any] = {"rate_limit_scale": UNLIMITED, "public_url": ISSUER} | settings
         profile = local(LocalSettings(runtime=folder, pki=folder / "pki", port=free_port(), replicas=counts, **options))
         signer = Signer()
         parts = {name: [Replica(signer, guarded=guarded) for _ in range(count)] for name, count in counts.items()}

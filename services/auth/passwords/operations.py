@@ -127,7 +127,8 @@ class PasswordOperations:
 def _yield_cpu() -> None:
     """Let everything else on the machine go first: a thread has a priority of its own on Linux."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 def _digest(password: str) -> bytes:

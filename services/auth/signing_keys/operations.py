@@ -147,10 +147,11 @@ class SigningKeyOperations:
 
     async def _find_active(self) -> SigningKey:
         async with self._database.reading() as connection:
-            active = await self._store.find_active_key(connection)
-        if active is None:
-            active, _ = await self._database.transaction(self._locked)
-            await self._observe()
+            found = await self._store.find_active_key(connection)
+        if found is not None:
+            return found
+        active, _ = await self._database.transaction(self._locked)
+        await self._observe()
         return active
 
     async def _locked(self, connection: AsyncConnection) -> tuple[SigningKey, SigningKey]:

@@ -13,6 +13,7 @@ from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -130,9 +131,23 @@ class SigningKeyStore:
 
     async def update_retired_keys(self, connection: AsyncConnection, after_seconds: float) -> Sequence[str]:
         """Retire keys that were replaced so long ago, and return their ids."""
-        return (await connection.execute(RETIRE, {"after": timedelta(seconds=after_seconds)})).scalars().all()
+        rows = await connection.execute(RETIRE, {"after": timedelta(seconds=after_seconds)})
+        return [row.id for row in rows]
 
 
 def _key(row: Row[*tuple[Any, ...]]) -> SigningKey:
-    key_id, state, sealed, *ages, revoked = row
-    return SigningKey(key_id, KeyState(state), sealed, *(None if age is None else float(age) for age in ages), revoked)
+    key_id, state, sealed, age, published, signing, retiring, revoked = row
+    return SigningKey(
+        key_id,
+        KeyState(state),
+        sealed,
+        float(age),
+        _seconds(published),
+        _seconds(signing),
+        _seconds(retiring),
+        revoked,
+    )
+
+
+def _seconds(age: Decimal | None) -> float | None:
+    return None if age is None else float(age)

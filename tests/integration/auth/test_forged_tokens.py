@@ -49,7 +49,7 @@ async def test_a_forged_token_gets_one_generic_answer_whatever_is_wrong_with_it(
             described(error).reason,
             described(error).metadata,
         )
-    expected = ("UNAUTHENTICATED", TokenInvalid().message, "TOKEN_INVALID", {})
+    expected: Any = ("UNAUTHENTICATED", TokenInvalid().message, "TOKEN_INVALID", {})
     assert len(answers) > 150
     assert {name: answer for name, answer in answers.items() if answer != expected} == {}
 
@@ -67,7 +67,8 @@ async def test_a_refresh_token_is_no_access_token(auth: RunningAuth) -> None:
 async def test_clocks_may_differ_by_the_leeway_and_no_more(auth: RunningAuth) -> None:
     made = await forger(auth)
     now = int(time.time())
-    for changes in ({"nbf": now + 3}, {"iat": now + 3}, {"exp": now - 3, "iat": now - 60}):
+    accepted: tuple[dict[str, Any], ...] = ({"nbf": now + 3}, {"iat": now + 3}, {"exp": now - 3, "iat": now - 60})
+    for changes in accepted:
         assert await refused(auth, [f"Bearer {made.genuine(**changes)}"]) is None
     expired = await refused(auth, [f"Bearer {made.genuine(exp=now - 30, iat=now - 60)}"])
     assert expired is not None

@@ -262,7 +262,9 @@ async def azora(auth: RunningAuth, *arguments: str, **settings: str) -> tuple[in
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
-        *(Path(sys.executable).with_name("azora"), "keys", *arguments),
+        Path(sys.executable).with_name("azora"),
+        "keys",
+        *arguments,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -22,6 +22,7 @@ NOW = datetime(2026, 11, 3, tzinfo=UTC)
 DRAFT = Course(
     id="c",
     educator_id="u",
+    educator_name="Edu Mentor",
     state=CourseState.DRAFT,
     title="Sourdough",
     description="",
