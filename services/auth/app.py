@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.auth.accounts import convert
 from services.auth.accounts.model import EmailVerified, UserRegistered, UserRenamed
@@ -60,13 +60,17 @@ from services.shared.retention import Retention
 from services.shared.tokens import LEEWAY_SECONDS, RemoteKeys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from google.protobuf.message import Message
+
     from services.auth.settings import AuthSettings
     from services.shared.outbox import Send
     from services.shared.server import Server
 
 logger = logging.getLogger(__name__)
 
-EVENTS = {
+EVENTS: Mapping[type, Callable[[Any], Message]] = {
     UserRegistered: convert.user_registered,
     UserRenamed: convert.user_renamed,
     EmailVerified: convert.email_verified,
