@@ -60,6 +60,18 @@ UPDATE_DIGEST = (
     .values(digest=bindparam("token_digest"), expire_time=EXPIRY)
     .where(pending_registrations.c.id == bindparam("registration_id"))
 )
+OF_LINK = (
+    select(pending_registrations.c.email_folded)
+    .where(pending_registrations.c.digest == bindparam("token_digest"))
+    .scalar_subquery()
+)
+# In one order: two links of one address, used at once, would wait for each other when each deletes what the other holds.
+LOCK_ALL = (
+    select(pending_registrations.c.id)
+    .where(pending_registrations.c.email_folded == OF_LINK)
+    .order_by(pending_registrations.c.id)
+    .with_for_update()
+)
 CLAIM = (
     delete(pending_registrations)
     .where(
@@ -101,7 +113,8 @@ class RegistrationStore:
         await connection.execute(UPDATE_DIGEST, values)
 
     async def claim_registration(self, connection: AsyncConnection, digest: bytes) -> PendingRegistration | None:
-        """Delete the registration of this link and return it; one caller gets it."""
+        """Delete the registration of this link and return it; one caller gets it. All of its address are locked."""
+        await connection.execute(LOCK_ALL, {"token_digest": digest})
         row = (await connection.execute(CLAIM, {"token_digest": digest})).one_or_none()
         return _registration(row) if row else None
 

@@ -53,9 +53,7 @@ async def test_an_account_exists_when_its_address_was_verified(auth: RunningAuth
     assert await auth.sql("SELECT FROM pending_registrations") == []
 
     async def told() -> list[str]:
-        return [
-            events_pb2.UserRegistered.FromString(event.what.value).user_id for _, event in auth.subscribers.received
-        ]
+        return [events_pb2.UserRegistered.FromString(event.what.value).user_id for event in auth.events("payment")]
 
     assert await eventually(told) == [session.user.id]
 
