@@ -194,13 +194,13 @@ class Infrastructure(Generic[Settings]):
 
 
 async def _ready(works: Callable[[], Awaitable[bool]], feed: RevocationFeed) -> bool:
-    """Whether the service works, and knows what was revoked: a replica that has just begun serves nobody before.
+    """Whether the service works; what was revoked is asked for before it first says so.
 
-    If Auth does not answer, it serves what is public all the same.
+    It does not depend on the answer: without one, what is public is served all the same.
     """
-    if feed.begins:
+    if not feed.answered:
         await feed.first()
-    return await works() and not feed.begins
+    return await works()
 
 
 def _metrics(database: Database) -> ProcessMetrics:

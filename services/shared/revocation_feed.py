@@ -26,8 +26,8 @@ LIST_REVOCATIONS = f"/{pb.DESCRIPTOR.services_by_name['InternalService'].full_na
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 """Maximum time to wait for one page."""
-BEGIN_SECONDS = 10.0
-"""How long a process that has just begun expects a first answer before it gives up waiting for it."""
+BEGIN_SECONDS = 0.2
+"""Pause between attempts at a first answer: Auth, or the way to it, may be starting at the same time."""
 SILENT = logging.WARNING, "revocations cannot be read; going on with the last ones"
 ANSWERS = logging.INFO, "revocations are read again"
 
@@ -64,7 +64,6 @@ class RevocationFeed:
         self._source = source
         self._revocations = revocations
         self._since: datetime | None = None
-        self._begin_until = time.monotonic() + BEGIN_SECONDS
         self._current_at = float("-inf")
         self._failed = False
         self._polling: asyncio.Task[None] | None = None
@@ -79,11 +78,6 @@ class RevocationFeed:
         """Whether there was a first answer."""
         return self._since is not None
 
-    @property
-    def begins(self) -> bool:
-        """Whether a first answer is still to be expected."""
-        return not self.answered and time.monotonic() < self._begin_until
-
     async def first(self) -> None:
         """Wait for a first answer that is on its way, or begin to ask for it unless that has failed just now."""
         if self._polling is None and not self._failed:
@@ -96,7 +90,7 @@ class RevocationFeed:
         try:
             while True:
                 await asyncio.shield(self._poll())
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(POLL_SECONDS if self.answered else min(BEGIN_SECONDS, POLL_SECONDS))
         finally:
             if self._polling is not None:
                 self._polling.cancel()

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from azora.auth.v1 import auth_service_pb2 as pb
-from azora.auth.v1 import auth_service_pb2_grpc, token_service_pb2_grpc
+from azora.auth.v1 import (
+    auth_service_pb2_grpc,
+    internal_service_pb2_grpc,
+    session_service_pb2_grpc,
+    token_service_pb2_grpc,
+)
 from azora.client import bearer
 from azora.event.v1 import event_pb2
 
@@ -68,6 +73,8 @@ class RunningAuth:
     tokens: token_service_pb2_grpc.TokenServiceAsyncStub
     owner_url: str
     settings: AuthSettings
+    sessions: session_service_pb2_grpc.SessionServiceAsyncStub
+    internal: internal_service_pb2_grpc.InternalServiceAsyncStub
     subscribers: FakeSubscribers
 
     async def register(self, email: str, password: str = PASSWORD, name: str = "Thandi") -> pb.RegisterResponse:
@@ -124,6 +131,8 @@ async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIte
                     token_service_pb2_grpc.TokenServiceStub(channel),
                     owner_url,
                     settings,
+                    session_service_pb2_grpc.SessionServiceStub(channel),
+                    internal_service_pb2_grpc.InternalServiceStub(channel),
                     subscribers,
                 )
         finally:

@@ -1,0 +1,129 @@
+"""Two replicas of each service: every one refuses what was revoked within 5 s, and goes on while Auth is away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+import pytest
+from azora import client
+from azora.payment.v1 import wallet_service_pb2, wallet_service_pb2_grpc
+
+from services.shared.ids import new_id
+from tests.support.services import SERVICES
+from tests.support.system import local_system
+from tests.support.waiting import eventually, paced
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.support.system import LocalSystem
+
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
+
+SEEN_SECONDS = 5.0
+FRESH_SECONDS = 5.0
+AWAY_SECONDS = 20.0
+METHODS = {
+    "auth": "/azora.auth.v1.SessionService/ListSessions",
+    "education": "/azora.education.v1.EnrollmentService/ListEnrollments",
+    "payment": "/azora.payment.v1.WalletService/GetWallet",
+}
+"""A read of each service that needs a session."""
+REPLICAS = [replica for name in SERVICES for replica in (name, f"{name}-1")]
+GIFT = {"type": "PAYMENT_TYPE_DONATION", "amount": {"minorUnits": "1", "currency": "AZR"}}
+
+
+@pytest.fixture(scope="module")
+def replicated() -> Iterator[LocalSystem]:
+    with local_system(AZORA_FRESH_SESSIONS_SECONDS=str(FRESH_SECONDS)) as running:
+        running.start(*(part for name in SERVICES for part in ("--replicas", f"{name}=2")))
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+async def http(replicated: LocalSystem) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=replicated.edge, timeout=10, trust_env=False) as connection:
+        yield connection
+
+
+async def sign_in(http: httpx.AsyncClient) -> dict[str, Any]:
+    body = {"email": "student@azora.world", "password": "Student@2024!"}
+    session: dict[str, Any] = (await http.post("/v1/auth/login", json=body)).json()
+    return session | {"headers": {"authorization": f"Bearer {session['accessToken']}"}}
+
+
+async def codes(system: LocalSystem, access_token: str) -> dict[str, grpc.StatusCode]:
+    """Ask every replica by itself."""
+    found = {}
+    for replica in REPLICAS:
+        async with grpc.aio.insecure_channel(system.address(replica)) as channel:
+            method: Any = channel.unary_unary(METHODS[replica.partition("-")[0]])
+            found[replica] = await method(b"", metadata=client.bearer(access_token), timeout=5).code()
+    return found
+
+
+async def test_every_replica_refuses_the_tokens_of_an_ended_session(
+    replicated: LocalSystem, http: httpx.AsyncClient
+) -> None:
+    lost, mine = await sign_in(http), await sign_in(http)
+    assert set((await codes(replicated, lost["accessToken"])).values()) == {grpc.StatusCode.OK}
+    async with client.connect(replicated.target) as channel:
+        stub = wallet_service_pb2_grpc.WalletServiceStub(channel)
+        request = wallet_service_pb2.WatchTransactionsRequest()
+        watch = stub.WatchTransactions(request, metadata=client.bearer(lost["accessToken"]))
+        await watch.read()
+        listed = (await http.get("/v1/auth/sessions", headers=lost["headers"])).json()["sessions"]
+        (current,) = [session["id"] for session in listed if session["current"]]
+        began = time.monotonic()
+        assert (await http.delete(f"/v1/auth/sessions/{current}", headers=mine["headers"])).json() == {}
+
+        async def refused() -> bool:
+            return set((await codes(replicated, lost["accessToken"])).values()) == {grpc.StatusCode.UNAUTHENTICATED}
+
+        await eventually(refused, within_seconds=SEEN_SECONDS)
+        assert await watch.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert time.monotonic() - began < SEEN_SECONDS + 6, "a watch checks every 5 s"
+    assert set((await codes(replicated, mine["accessToken"])).values()) == {grpc.StatusCode.OK}
+
+
+async def test_auth_away_stops_nobody_but_where_fresh_sessions_are_required(
+    replicated: LocalSystem, http: httpx.AsyncClient
+) -> None:
+    headers = (await sign_in(http))["headers"]
+    auths = [replicated.processes()[name] for name in ("auth", "auth-1")]
+    reads, payments = set(), []
+
+    async def read(path: str) -> None:
+        reads.add((await http.get(path, headers=headers)).status_code)
+
+    async def pay(at: float) -> None:
+        answer = await http.post("/v1/payments", json=GIFT, headers=headers | {"idempotency-key": new_id()})
+        payments.append((at, answer.status_code))
+
+    for auth in auths:
+        auth.send(signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            async for _ in paced(2, AWAY_SECONDS):
+                for path in ("/v1/wallet", "/v1/enrollments", "/v1/courses"):
+                    tasks.create_task(read(path))
+                tasks.create_task(pay(time.monotonic() - began))
+    finally:
+        for auth in auths:
+            auth.send(signal.SIGCONT)
+    assert reads == {200}
+    assert {code for at, code in payments if at < FRESH_SECONDS - 3} == {200}
+    assert {code for at, code in payments if at > FRESH_SECONDS + 2} == {503}
+
+    async def paying() -> bool:
+        answer = await http.post("/v1/payments", json=GIFT, headers=headers)
+        return answer.status_code == 200
+
+    await eventually(paying, within_seconds=10)
