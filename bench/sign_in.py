@@ -38,7 +38,7 @@ LOGINS = 16
 """Logins in flight."""
 CALLS_PER_SECOND = 100
 """Of the other calls, at a constant rate: a closed loop would take the CPU that is to be shared."""
-BURST = 200
+BURST = 100
 """Logins at once, of which most cannot be done in time."""
 LOGIN = "/azora.auth.v1.AuthService/Login"
 SIGN_IN = auth_service_pb2.LoginRequest(**STUDENT).SerializeToString()

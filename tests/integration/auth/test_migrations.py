@@ -21,7 +21,7 @@ ACCOUNT = """
 
 async def test_education_is_told_the_names_of_those_who_registered_before(databases: Databases) -> None:
     names = {new_id(): f"Person {number} Ünï" for number in range(3)}
-    async with databases.old("auth", "0003") as clone:
+    async with databases.old("auth", "0005") as clone:
         connection = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
         for user_id, name in names.items():
             await connection.execute(ACCOUNT, user_id, f"{user_id}@example.com", name)
@@ -37,7 +37,7 @@ async def test_education_is_told_the_names_of_those_who_registered_before(databa
 
 
 async def test_a_key_that_signs_goes_on_after_an_update(databases: Databases) -> None:
-    async with databases.old("auth", "0003") as clone:
+    async with databases.old("auth", "0005") as clone:
         connection = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
         await connection.execute(
             "INSERT INTO signing_keys (id, state, x, y, private_key_sealed) VALUES ($1, 'ACTIVE', 'x', 'y', '')",
