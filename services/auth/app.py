@@ -229,7 +229,6 @@ def _sessions(infrastructure: Infrastructure[AuthSettings], revocations: Revocat
         idle=timedelta(days=settings.session_idle_days),
         lifetime=timedelta(days=settings.session_days),
     )
-<<<<<<< HEAD
 
 
 def _registrations(
@@ -279,9 +278,6 @@ def _emails(
     mail: MailOperations,
 ) -> EmailOperations:
     return EmailOperations(
-=======
-    sign_in = SignInOperations(
->>>>>>> auth4
         database=infrastructure.database,
         store=AccountStore(),
         accounts=accounts,
@@ -322,10 +318,6 @@ def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
         keep=not settings.production,
         limit_scale=settings.rate_limit_scale,
     )
-<<<<<<< HEAD
-=======
-    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, sessions, sign_in, outbox)
->>>>>>> auth4
 
 
 def _key_times(settings: AuthSettings) -> KeyTimes:
@@ -346,7 +338,6 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
         DeviceServicer(container.devices),
         MfaServicer(container.mfa, container.sign_in),
         InternalServicer(container.revocations),
-<<<<<<< HEAD
         *([] if settings.production else [MailServicer(container.mail)]),
         jobs=[
             *mail_jobs.jobs(container.mail),
@@ -354,8 +345,6 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
             *recovery_jobs.jobs(container.recovery),
             *emails_jobs.jobs(container.emails),
         ],
-=======
->>>>>>> auth4
         periodic=jobs.periodic(container.keys),
         retentions=[
             revocation_retention(),

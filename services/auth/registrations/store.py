@@ -65,7 +65,7 @@ OF_LINK = (
     .where(pending_registrations.c.digest == bindparam("token_digest"))
     .scalar_subquery()
 )
-# In one order: two links of one address, used at once, would wait for each other when each deletes what the other holds.
+# In one order: each of two links used at once deletes what the other holds.
 LOCK_ALL = (
     select(pending_registrations.c.id)
     .where(pending_registrations.c.email_folded == OF_LINK)
