@@ -10,11 +10,15 @@ from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
+from services.shared.limits import MAX_STRUCT_BYTES
+
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
 ESCAPED_CHARACTER_BYTES = 12
 """A character outside the Basic Multilingual Plane, escaped in JSON: two times \\uXXXX."""
+ESCAPED_BYTE_BYTES = 6
+"""A control character, escaped in JSON: no byte of a text takes more."""
 UUID_CHARACTERS = 36
 UNBOUNDED_PATTERN = re.compile(r"[*+]|,\}")
 PATTERN_CHARACTERS = 100
@@ -27,6 +31,7 @@ WELL_KNOWN_BYTES = {
     "google.protobuf.Timestamp": 64,
     "google.protobuf.Duration": 64,
     "google.protobuf.FieldMask": MASK_BYTES,  # Names fields of the request: its own rules would not bound it.
+    "google.protobuf.Struct": ESCAPED_BYTE_BYTES * MAX_STRUCT_BYTES,
 }
 STRINGS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 

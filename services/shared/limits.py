@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Maximum size of a request message."""
+MAX_STRUCT_BYTES = 4096
+"""Maximum size of a google.protobuf.Struct in a request, as JSON: no rule of protovalidate bounds one."""
 MAX_CONCURRENT_RPCS = 256
 """Maximum number of calls of clients, and of services, that a process serves at once, unless set.
 

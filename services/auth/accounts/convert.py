@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from services.auth.accounts.model import NAME_RULE, PersonName, ProfileChanges, multiline, single_line
 from services.shared.convert import timestamp
 from services.shared.errors import UpdateMaskInvalid, ValidationFailed
+from services.shared.limits import MAX_STRUCT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from services.auth.accounts.model import EmailVerified, User, UserRegistered, UserRenamed
 
 MUTABLE = tuple(field.name for field in fields(ProfileChanges))
-MAX_PREFERENCES_BYTES, MAX_PREFERENCES_DEPTH = 4096, 5
+MAX_PREFERENCES_DEPTH = 5
 MAX_EXACT_INTEGER = 2**53
 MAX_PATH_CHARACTERS = 100
 """Of a path that is told back in the answer's trailers, which have limits of their own."""
@@ -84,8 +85,8 @@ def _preferences(struct: Struct) -> Mapping[str, Any]:
         preferences = {name: _json(value, depth=2) for name, value in struct.fields.items()}
     except ValueError as error:
         raise ValidationFailed.field("user.preferences", str(error)) from None
-    if len(json.dumps(preferences, ensure_ascii=False).encode()) > MAX_PREFERENCES_BYTES:
-        raise ValidationFailed.field("user.preferences", f"must be at most {MAX_PREFERENCES_BYTES} bytes as JSON")
+    if len(json.dumps(preferences, ensure_ascii=False).encode()) > MAX_STRUCT_BYTES:
+        raise ValidationFailed.field("user.preferences", f"must be at most {MAX_STRUCT_BYTES} bytes as JSON")
     return preferences
 
 

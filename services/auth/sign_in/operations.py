@@ -16,9 +16,10 @@ from services.auth.errors import (
 from services.auth.factors.model import MAX_CHALLENGE_TRIES, IssuedChallenge
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.revocations.model import Cause
-from services.auth.sessions.model import EpochChanged
+from services.auth.sessions.model import EpochChanged, device_of
 from services.auth.sign_in.model import SignedIn
 from services.shared.errors import TokenMissing
+from services.shared.principal import current_request
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -210,9 +211,14 @@ class SignInOperations:
     async def _begin(
         self, connection: AsyncConnection, user_id: str, *, epoch: int, known_id: str | None, device_name: str = ""
     ) -> tuple[IssuedSession, str]:
-        """Return a new session of a user who has signed in fully, and the token of a device that was not known."""
-        session = await self._sessions.create(connection, user_id=user_id, epoch=epoch, device_name=device_name)
-        return session, await self._devices.remember(connection, user_id=user_id, known_id=known_id, name=device_name)
+        """Return a new session of a user who has signed in fully, and the token of a device that was not known.
+
+        The device is named as the call does, or as its User-Agent tells.
+        """
+        request = current_request()
+        device = device_name or device_of(request.user_agent if request else "")
+        session = await self._sessions.create(connection, user_id=user_id, epoch=epoch, device=device)
+        return session, await self._devices.remember(connection, user_id=user_id, known_id=known_id, name=device)
 
     async def _signed_in(self, user: User, session: IssuedSession, device_token: str = "") -> SignedIn:
         token = await self._tokens.issue(

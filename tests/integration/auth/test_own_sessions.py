@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from azora.auth.v1 import auth_service_pb2, session_pb2
+from azora.auth.v1 import auth_service_pb2, device_service_pb2, device_service_pb2_grpc, session_pb2
 from azora.auth.v1 import session_service_pb2 as pb
 from azora.client import bearer
 
@@ -14,6 +14,7 @@ from services.auth.sessions.model import device_of
 from services.shared.ids import new_id
 from tests.support.auth import PASSWORD
 from tests.support.refusals import refusal
+from tests.support.serving import channel_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,10 @@ async def test_sessions_show_device_address_and_last_use(auth: RunningAuth) -> N
     newest, oldest = (await own(auth, named.access_token)).sessions
     assert (newest.device, newest.address, newest.current) == ("Thandi's laptop", "10.0.0.1", True)
     assert (oldest.device.startswith("gRPC client"), oldest.current) == (True, False)
+    async with channel_to(auth.target) as channel:
+        stub = device_service_pb2_grpc.DeviceServiceStub(channel)
+        known = await stub.ListDevices(device_service_pb2.ListDevicesRequest(), metadata=bearer(named.access_token))
+    assert [device.name for device in known.devices] == [newest.device, oldest.device]
     assert newest.last_use_time == newest.create_time
     refresh = auth_service_pb2.RefreshRequest(refresh_token=named.refresh_token)
     await auth.auth.Refresh(refresh, metadata=(("x-forwarded-for", "10.0.0.2"),))
