@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 ESCAPED_CHARACTER_BYTES = 12
 """A character outside the Basic Multilingual Plane, escaped in JSON: two times \\uXXXX."""
-ESCAPED_BYTE_BYTES = 6
-"""A control character, escaped in JSON: no byte of a text takes more."""
+ESCAPED_JSON = 3
+"""How much longer JSON is with all escaped that need not be: \\uXXXX for two bytes of UTF-8."""
 UUID_CHARACTERS = 36
 UNBOUNDED_PATTERN = re.compile(r"[*+]|,\}")
 PATTERN_CHARACTERS = 100
@@ -31,7 +31,7 @@ WELL_KNOWN_BYTES = {
     "google.protobuf.Timestamp": 64,
     "google.protobuf.Duration": 64,
     "google.protobuf.FieldMask": MASK_BYTES,  # Names fields of the request: its own rules would not bound it.
-    "google.protobuf.Struct": ESCAPED_BYTE_BYTES * MAX_STRUCT_BYTES,
+    "google.protobuf.Struct": ESCAPED_JSON * MAX_STRUCT_BYTES,
 }
 STRINGS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
