@@ -41,7 +41,7 @@ def refresh_response(signed_in: SignedIn) -> pb.RefreshResponse:
 
 
 def _new_session(signed_in: SignedIn) -> dict[str, Any]:
-    return _session(signed_in) | {"device_token": signed_in.device_token}
+    return _session(signed_in) | {"device_token": signed_in.device_token or None}
 
 
 def _session(signed_in: SignedIn) -> dict[str, Any]:

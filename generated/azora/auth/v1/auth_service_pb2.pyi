@@ -116,17 +116,32 @@ class RegisterResponse(_message.Message):
     def __init__(
         self,
         *,
-        access_token: _builtins.str = ...,
-        refresh_token: _builtins.str = ...,
-        expires_in: _builtins.int = ...,
+        access_token: _builtins.str | None = ...,
+        refresh_token: _builtins.str | None = ...,
+        expires_in: _builtins.int | None = ...,
         user: _user_pb2.User | None = ...,
-        device_token: _builtins.str = ...,
+        device_token: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_access_token", b"_access_token", "_device_token", b"_device_token", "_expires_in", b"_expires_in", "_refresh_token", b"_refresh_token", "access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_access_token", b"_access_token", "_device_token", b"_device_token", "_expires_in", b"_expires_in", "_refresh_token", b"_refresh_token", "access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__access_token: _TypeAlias = _typing.Literal["access_token"]  # noqa: Y015
+    _WhichOneofArgType__access_token: _TypeAlias = _typing.Literal["_access_token", b"_access_token"]  # noqa: Y015
+    _WhichOneofReturnType__device_token: _TypeAlias = _typing.Literal["device_token"]  # noqa: Y015
+    _WhichOneofArgType__device_token: _TypeAlias = _typing.Literal["_device_token", b"_device_token"]  # noqa: Y015
+    _WhichOneofReturnType__expires_in: _TypeAlias = _typing.Literal["expires_in"]  # noqa: Y015
+    _WhichOneofArgType__expires_in: _TypeAlias = _typing.Literal["_expires_in", b"_expires_in"]  # noqa: Y015
+    _WhichOneofReturnType__refresh_token: _TypeAlias = _typing.Literal["refresh_token"]  # noqa: Y015
+    _WhichOneofArgType__refresh_token: _TypeAlias = _typing.Literal["_refresh_token", b"_refresh_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__access_token) -> _WhichOneofReturnType__access_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__device_token) -> _WhichOneofReturnType__device_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_in) -> _WhichOneofReturnType__expires_in | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refresh_token) -> _WhichOneofReturnType__refresh_token | None: ...
 
 Global___RegisterResponse: _TypeAlias = RegisterResponse  # noqa: Y015
 
@@ -185,7 +200,7 @@ class LoginResponse(_message.Message):
     expires_in: _builtins.int
     """Lifetime of the access token in seconds."""
     device_token: _builtins.str
-    """Device token, for `device_token` of later Login requests. Not returned again. Empty if the request had a valid one,
+    """Device token, for `device_token` of later Login requests. Not returned again. Unset if the request had a valid one,
     which stays valid.
     """
     @_builtins.property
@@ -199,18 +214,33 @@ class LoginResponse(_message.Message):
     def __init__(
         self,
         *,
-        access_token: _builtins.str = ...,
-        refresh_token: _builtins.str = ...,
-        expires_in: _builtins.int = ...,
+        access_token: _builtins.str | None = ...,
+        refresh_token: _builtins.str | None = ...,
+        expires_in: _builtins.int | None = ...,
         user: _user_pb2.User | None = ...,
-        device_token: _builtins.str = ...,
+        device_token: _builtins.str | None = ...,
         mfa_challenge: _mfa_pb2.MfaChallenge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mfa_challenge", b"mfa_challenge", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_access_token", b"_access_token", "_device_token", b"_device_token", "_expires_in", b"_expires_in", "_refresh_token", b"_refresh_token", "access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "mfa_challenge", b"mfa_challenge", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "mfa_challenge", b"mfa_challenge", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_access_token", b"_access_token", "_device_token", b"_device_token", "_expires_in", b"_expires_in", "_refresh_token", b"_refresh_token", "access_token", b"access_token", "device_token", b"device_token", "expires_in", b"expires_in", "mfa_challenge", b"mfa_challenge", "refresh_token", b"refresh_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__access_token: _TypeAlias = _typing.Literal["access_token"]  # noqa: Y015
+    _WhichOneofArgType__access_token: _TypeAlias = _typing.Literal["_access_token", b"_access_token"]  # noqa: Y015
+    _WhichOneofReturnType__device_token: _TypeAlias = _typing.Literal["device_token"]  # noqa: Y015
+    _WhichOneofArgType__device_token: _TypeAlias = _typing.Literal["_device_token", b"_device_token"]  # noqa: Y015
+    _WhichOneofReturnType__expires_in: _TypeAlias = _typing.Literal["expires_in"]  # noqa: Y015
+    _WhichOneofArgType__expires_in: _TypeAlias = _typing.Literal["_expires_in", b"_expires_in"]  # noqa: Y015
+    _WhichOneofReturnType__refresh_token: _TypeAlias = _typing.Literal["refresh_token"]  # noqa: Y015
+    _WhichOneofArgType__refresh_token: _TypeAlias = _typing.Literal["_refresh_token", b"_refresh_token"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__access_token) -> _WhichOneofReturnType__access_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__device_token) -> _WhichOneofReturnType__device_token | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_in) -> _WhichOneofReturnType__expires_in | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refresh_token) -> _WhichOneofReturnType__refresh_token | None: ...
 
 Global___LoginResponse: _TypeAlias = LoginResponse  # noqa: Y015
 
