@@ -60,7 +60,7 @@ reset: .venv/.run ## Delete the local system's data
 
 .PHONY: test
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; with COVERAGE=1 coverage must reach 90 %
-	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,test_ledger_locks.py test_replicas.py test_database.py test_counters.py) $(ARGS))
+	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,test_ledger_locks.py test_replicas.py test_database.py test_counters.py test_revocation.py) $(ARGS))
 	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m "$${tests[@]}"

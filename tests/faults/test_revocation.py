@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
+import jwt
 import pytest
 from azora import client
 from azora.payment.v1 import wallet_service_pb2, wallet_service_pb2_grpc
@@ -35,6 +36,10 @@ METHODS = {
 }
 """A read of each service that needs a session."""
 REPLICAS = [replica for name in SERVICES for replica in (name, f"{name}-1")]
+READS = ("/v1/auth/profile", "/v1/enrollments", "/v1/wallet")
+"""A read of each service, for those who are signed in."""
+READINGS = 6
+"""Of each path: enough to meet both replicas."""
 GIFT = {"type": "PAYMENT_TYPE_DONATION", "amount": {"minorUnits": "1", "currency": "AZR"}}
 
 
@@ -87,7 +92,10 @@ async def test_every_replica_refuses_the_tokens_of_an_ended_session(
             return set((await codes(replicated, lost["accessToken"])).values()) == {grpc.StatusCode.UNAUTHENTICATED}
 
         await eventually(refused, within_seconds=SEEN_SECONDS)
-        assert await watch.code() is grpc.StatusCode.UNAUTHENTICATED
+        with pytest.raises(client.CallError) as ended:  # Its status comes after what it has sent.
+            async for _ in watch:
+                pass
+        assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
         assert time.monotonic() - began < SEEN_SECONDS + 6, "a watch checks every 5 s"
     assert set((await codes(replicated, mine["accessToken"])).values()) == {grpc.StatusCode.OK}
 
@@ -127,3 +135,46 @@ async def test_auth_away_stops_nobody_but_where_fresh_sessions_are_required(
         return answer.status_code == 200
 
     await eventually(paying, within_seconds=10)
+
+
+def kid(token: str) -> str:
+    found: str = jwt.get_unverified_header(token)["kid"]
+    return found
+
+
+async def tokens_of(http: httpx.AsyncClient) -> tuple[str, str]:
+    """Return an access token and a refresh token."""
+    session = await sign_in(http)
+    return session["accessToken"], session["refreshToken"]
+
+
+async def statuses(http: httpx.AsyncClient, token: str) -> set[int]:
+    """Read of every service, often enough to meet every replica; return how it was answered."""
+    headers = {"authorization": f"Bearer {token}"}
+    answers = await asyncio.gather(*(http.get(path, headers=headers) for path in READS * READINGS))
+    return {answer.status_code for answer in answers}
+
+
+async def test_a_revoked_key_is_refused_by_every_replica_within_5_seconds_and_nobody_has_to_sign_in(
+    replicated: LocalSystem, http: httpx.AsyncClient
+) -> None:
+    leaked, refresh_token = await tokens_of(http)
+    assert await statuses(http, leaked) == {200}, "remembered by every replica, and by Envoy"
+    said = await asyncio.to_thread(replicated.azora, "keys", "revoke", kid(leaked))
+    assert said.returncode == 0, said.stderr
+    begun = time.monotonic()
+
+    async def refused() -> bool:
+        return await statuses(http, leaked) == {401}
+
+    await eventually(refused, within_seconds=SEEN_SECONDS)
+    assert time.monotonic() - begun < SEEN_SECONDS
+    refreshed = (await http.post("/v1/auth/refresh", json={"refreshToken": refresh_token})).raise_for_status()
+    token = refreshed.json()["accessToken"]
+
+    async def signs_anew() -> bool:
+        return kid((await tokens_of(http))[0]) != kid(leaked)
+
+    await eventually(signs_anew)
+    assert token
+    assert await statuses(http, leaked) == {401}
