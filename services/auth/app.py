@@ -16,8 +16,8 @@ from services.auth.confirmations.operations import ConfirmationOperations
 from services.auth.devices.operations import DeviceOperations
 from services.auth.devices.servicer import DeviceServicer
 from services.auth.devices.store import DeviceStore
-from services.auth.emails import jobs as emails_jobs
-from services.auth.emails.operations import EmailOperations
+from services.auth.email_addresses import jobs as email_addresses_jobs
+from services.auth.email_addresses.operations import EmailAddressOperations
 from services.auth.errors import CredentialsInvalid, EmailTaken
 from services.auth.factors.operations import ChallengeOperations, FactorOperations
 from services.auth.factors.store import ChallengeStore, FactorStore
@@ -31,9 +31,9 @@ from services.auth.mail.servicer import MailServicer
 from services.auth.mail.store import MailStore
 from services.auth.mfa.operations import MfaOperations
 from services.auth.mfa.servicer import MfaServicer
+from services.auth.password_changes import jobs as password_changes_jobs
+from services.auth.password_changes.operations import PasswordChangeOperations
 from services.auth.passwords.operations import PasswordOperations
-from services.auth.recovery import jobs as recovery_jobs
-from services.auth.recovery.operations import RecoveryOperations
 from services.auth.registrations import jobs as registrations_jobs
 from services.auth.registrations.operations import RegistrationOperations
 from services.auth.registrations.store import RegistrationStore
@@ -95,8 +95,8 @@ class Container:
     mfa: MfaOperations
     mail: MailOperations
     registrations: RegistrationOperations
-    recovery: RecoveryOperations
-    emails: EmailOperations
+    password_changes: PasswordChangeOperations
+    email_addresses: EmailAddressOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -146,7 +146,7 @@ def assemble(settings: AuthSettings) -> Container:
     confirmations = ConfirmationOperations(
         database=database, accounts=AccountStore(), passwords=passwords, failures=failures, factors=factors
     )
-    recovery = RecoveryOperations(
+    password_changes = PasswordChangeOperations(
         database=database,
         store=AccountStore(),
         accounts=accounts,
@@ -158,7 +158,7 @@ def assemble(settings: AuthSettings) -> Container:
         links=links,
         mail=mail,
     )
-    emails = _emails(
+    email_addresses = _email_addresses(
         infrastructure,
         accounts=accounts,
         registrations=registrations,
@@ -175,7 +175,7 @@ def assemble(settings: AuthSettings) -> Container:
         revocations=revocations,
         mail=mail,
     )
-    flows = (sessions, sign_in, devices, mfa, mail, registrations, recovery, emails)
+    flows = (sessions, sign_in, devices, mfa, mail, registrations, password_changes, email_addresses)
     return Container(infrastructure, passwords, keys, tokens, accounts, revocations, *flows, outbox)
 
 
@@ -267,7 +267,7 @@ def _mfa(
     )
 
 
-def _emails(
+def _email_addresses(
     infrastructure: Infrastructure[AuthSettings],
     *,
     accounts: AccountOperations,
@@ -276,8 +276,8 @@ def _emails(
     revocations: RevocationOperations,
     links: LinkOperations,
     mail: MailOperations,
-) -> EmailOperations:
-    return EmailOperations(
+) -> EmailAddressOperations:
+    return EmailAddressOperations(
         database=infrastructure.database,
         store=AccountStore(),
         accounts=accounts,
@@ -332,7 +332,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
-        AuthServicer(container.sign_in, container.accounts, container.recovery, container.emails),
+        AuthServicer(container.sign_in, container.accounts, container.password_changes, container.email_addresses),
         TokenServicer(container.tokens),
         SessionServicer(container.sessions),
         DeviceServicer(container.devices),
@@ -342,8 +342,8 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
         jobs=[
             *mail_jobs.jobs(container.mail),
             *registrations_jobs.jobs(container.registrations),
-            *recovery_jobs.jobs(container.recovery),
-            *emails_jobs.jobs(container.emails),
+            *password_changes_jobs.jobs(container.password_changes),
+            *email_addresses_jobs.jobs(container.email_addresses),
         ],
         periodic=jobs.periodic(container.keys),
         retentions=[
@@ -351,7 +351,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
             *session_retentions(),
             *mail_jobs.retentions(keep=not settings.production),
             *registrations_jobs.retentions(),
-            *recovery_jobs.retentions(),
+            *password_changes_jobs.retentions(),
             Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
             Retention("failed_attempts", "count_time", timedelta(days=1)),
             Retention("mfa_challenges", "expire_time", timedelta(0)),

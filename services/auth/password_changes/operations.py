@@ -1,4 +1,4 @@
-"""Changing a password, and setting a new one by mail."""
+"""Changing a password, and resetting it by mail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.auth.errors import LinkInvalid
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import Kind
-from services.auth.recovery.model import SendPasswordReset
+from services.auth.password_changes.model import SendPasswordReset
 from services.auth.revocations.model import Cause
 from services.shared.jobs import enqueue
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RESET = frozenset({Purpose.PASSWORD_RESET})
 
 
-class RecoveryOperations:
+class PasswordChangeOperations:
     """New passwords. Each ends sessions, revokes links by mail and sends a notice."""
 
     def __init__(

@@ -1,23 +1,23 @@
-"""Background work of recovery: mailing links, and deleting what has expired."""
+"""Background work of password changes: mailing reset links."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from services.auth.recovery.model import SendPasswordReset
+from services.auth.password_changes.model import SendPasswordReset
 from services.shared.jobs import Job
 from services.shared.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.auth.recovery.operations import RecoveryOperations
+    from services.auth.password_changes.operations import PasswordChangeOperations
 
 
-def jobs(recovery: RecoveryOperations) -> Sequence[Job[Any]]:
-    """Return the jobs of recovery."""
-    return [Job(SendPasswordReset, recovery.send_password_reset)]
+def jobs(password_changes: PasswordChangeOperations) -> Sequence[Job[Any]]:
+    """Return the jobs of password changes."""
+    return [Job(SendPasswordReset, password_changes.send_password_reset)]
 
 
 def retentions() -> Sequence[Retention]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.auth.accounts.operations import deliverable
-from services.auth.emails.model import Effect, SendEmailChange
+from services.auth.email_addresses.model import Effect, SendEmailChange
 from services.auth.errors import EmailAlreadyVerified, EmailInvalid, LinkInvalid, MailLimitReached
 from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import LIMIT_WINDOW, Kind
@@ -32,8 +32,8 @@ PURPOSES = frozenset({Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE, Purpose.
 SECONDS_AN_HOUR = 3600
 
 
-class EmailOperations:
-    """What links by mail do to addresses."""
+class EmailAddressOperations:
+    """Verification and change of e-mail addresses, by links that are mailed."""
 
     def __init__(
         self,
