@@ -26,6 +26,7 @@ from services.auth.failures.store import FailureStore
 from services.auth.links.operations import LinkOperations
 from services.auth.links.store import LinkStore
 from services.auth.mail import jobs as mail_jobs
+from services.auth.mail.model import NOTICE_LIFETIME
 from services.auth.mail.operations import MailOperations, Templates
 from services.auth.mail.servicer import MailServicer
 from services.auth.mail.store import MailStore
@@ -40,11 +41,9 @@ from services.auth.registrations.store import RegistrationStore
 from services.auth.revocations.internal_servicer import InternalServicer
 from services.auth.revocations.operations import RevocationOperations
 from services.auth.revocations.store import RevocationStore
-from services.auth.revocations.store import retention as revocation_retention
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.servicer import SessionServicer
 from services.auth.sessions.store import SessionStore
-from services.auth.sessions.store import retentions as session_retentions
 from services.auth.sign_in.operations import SignInOperations
 from services.auth.sign_in.servicer import AuthServicer
 from services.auth.signing_keys import jobs
@@ -57,10 +56,10 @@ from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
 from services.shared.retention import Retention
-from services.shared.tokens import LEEWAY_SECONDS, RemoteKeys
+from services.shared.tokens import LEEWAY_SECONDS, TOKEN_LIFE, RemoteKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from google.protobuf.message import Message
 
@@ -328,6 +327,20 @@ def _key_times(settings: AuthSettings) -> KeyTimes:
     )
 
 
+def retentions(settings: AuthSettings) -> Sequence[Retention]:
+    """Return how long the rows of each table are kept. Refresh tokens go before their sessions, whose end takes all."""
+    at_expiry = ("refresh_tokens", "sessions", "pending_registrations", "email_links", "mfa_challenges")
+    return [
+        *(Retention(table, "expire_time", timedelta()) for table in at_expiry),
+        # A little longer than the first answer to a service reaches back.
+        Retention("revocations", "create_time", TOKEN_LIFE + timedelta(minutes=5)),
+        # The limit of mails counts an hour; a development system shows the last ones.
+        Retention("mails", "create_time", 2 * NOTICE_LIFETIME if settings.production else timedelta(days=30)),
+        Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
+        Retention("failed_attempts", "count_time", timedelta(days=1)),
+    ]
+
+
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
@@ -346,16 +359,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
             *email_addresses_jobs.jobs(container.email_addresses),
         ],
         periodic=jobs.periodic(container.keys),
-        retentions=[
-            revocation_retention(),
-            *session_retentions(),
-            *mail_jobs.retentions(keep=not settings.production),
-            *registrations_jobs.retentions(),
-            *password_changes_jobs.retentions(),
-            Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
-            Retention("failed_attempts", "count_time", timedelta(days=1)),
-            Retention("mfa_challenges", "expire_time", timedelta(0)),
-        ],
+        retentions=retentions(settings),
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys, cache_seconds=settings.jwks_cache_seconds),

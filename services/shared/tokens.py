@@ -129,7 +129,7 @@ class RevokedEpochs:
             return replace(self, exception_before=max(before_epoch, self.exception_before))
         return self
 
-    def cover(self, token: VerifiedToken) -> bool:
+    def covers(self, token: VerifiedToken) -> bool:
         """Whether the token was revoked."""
         excepted = self.except_session_id and token.principal.session_id == self.except_session_id
         return token.epoch < (self.exception_before if excepted else self.before)
@@ -177,7 +177,7 @@ class Revocations:
         return (
             principal.session_id in self._sessions
             or token.key_id in self._key_ids
-            or self._epochs.get(principal.user_id, NO_EPOCHS).cover(token)
+            or self._epochs.get(principal.user_id, NO_EPOCHS).covers(token)
         )
 
     def _keep(self, revoked: dict[str, float], name: str) -> list[str]:

@@ -101,9 +101,7 @@ class EmailAddressOperations:
                 return  # Ended meanwhile, and with it what it began.
             owner = await self._accounts.find_recipient(connection, email=email)
             if owner is not None:
-                await self._mail.enqueue(
-                    connection, kind=Kind.ADDRESS_IN_USE, user_id=owner.id, address=owner.email, values={}
-                )
+                await self._mail.notify(connection, kind=Kind.ADDRESS_IN_USE, user=owner)
             else:
                 link = Link(Purpose.EMAIL_CHANGE, job.user_id, email, job.session_id)
                 await self._links.send(connection, link=link, kind=Kind.EMAIL_CHANGE)

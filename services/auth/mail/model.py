@@ -26,7 +26,7 @@ class Kind(StrEnum):
     REGISTRATION = "registration"
     """Link that completes a registration. Value: link."""
     ADDRESS_IN_USE = "address_in_use"
-    """Someone registered, or changed to, the address of an existing account. No values."""
+    """Someone registered, or changed to, the address of an existing account. Value: name, which is not shown."""
     EMAIL_VERIFICATION = "email_verification"
     """Link that verifies an account's address. Value: link."""
     EMAIL_CHANGE = "email_change"

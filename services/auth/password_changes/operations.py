@@ -146,10 +146,4 @@ class PasswordChangeOperations:
         await self._devices.forget_all(connection, user_id=user.id)
         await self._failures.clear(connection, subject=Subject(SubjectKind.ACCOUNT, EmailAddress(user.email).folded))
         await self._links.revoke(connection, user_id=user.id)
-        await self._mail.enqueue(
-            connection,
-            kind=Kind.PASSWORD_CHANGED,
-            user_id=user.id,
-            address=user.email,
-            values={"name": user.greeting_name},
-        )
+        await self._mail.notify(connection, kind=Kind.PASSWORD_CHANGED, user=user)
