@@ -37,6 +37,8 @@ PUBLIC_NETWORKS = [
     {"ipBlock": {"cidr": "0.0.0.0/0", "except": NOT_PUBLIC.split()}},
     {"ipBlock": {"cidr": "2000::/3"}},
 ]
+PUBLIC_PORTS = {"WebhookService": (443,), "MailService": (465, 587)}
+"""Ports outside the cluster that the owner of a gRPC service calls: webhooks over HTTPS, SMTP with TLS."""
 FINISHED_SECONDS = 600
 """Time after which a finished migration Job is deleted, so that the next release can create its own."""
 
@@ -49,8 +51,9 @@ def resources(contract: Contract, name: str) -> list[Json]:
         database.egress(name),
         to(COUNTERS, ports=[COUNTERS_PORT]),
     ]
-    if _sends_webhooks(contract, name):
-        egress.append({"to": PUBLIC_NETWORKS, "ports": tcp(443)})
+    served = {declared.name for declared in contract.declared if contract.owner(declared) == name}
+    for grpc_service in sorted(served & PUBLIC_PORTS.keys()):
+        egress += [{"to": PUBLIC_NETWORKS, "ports": tcp(*PUBLIC_PORTS[grpc_service])}]
     return [
         service_account(name),
         # All pods by name, ready or not: Envoy asks each for its health, and learns sooner than Kubernetes does.
@@ -66,11 +69,6 @@ def resources(contract: Contract, name: str) -> list[Json]:
 def migration(service: str) -> str:
     """Return the name of the migration Job of a service."""
     return f"migrate-{service}"
-
-
-def _sends_webhooks(contract: Contract, name: str) -> bool:
-    """Whether a service calls addresses outside the cluster."""
-    return any(contract.owner(each) == name and each.name == "WebhookService" for each in contract.declared)
 
 
 def _pod(name: str) -> Pod:
