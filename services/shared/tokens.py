@@ -99,7 +99,7 @@ class RemoteKeys:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """What a verified token was found to say."""
+    """Principal and revocation data of a verified token."""
 
     principal: Principal
     epoch: int
@@ -196,20 +196,20 @@ class Revocations:
 
 
 class Freshness(Protocol):
-    """How well revocations are known: what RevocationFeed tells of itself."""
+    """State of the known revocations, as RevocationFeed has it."""
 
     @property
     def answered(self) -> bool:
-        """Whether they were ever known."""
+        """Whether revocations were ever read."""
         ...
 
     @property
     def age_seconds(self) -> float:
-        """How long ago all of them were known."""
+        """Age of the known revocations in seconds."""
         ...
 
     async def first(self) -> None:
-        """Wait for what is on its way to make them known for the first time."""
+        """Wait for the first response."""
         ...
 
 

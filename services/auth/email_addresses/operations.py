@@ -75,9 +75,9 @@ class EmailAddressOperations:
             raise MailLimitReached(retry_after_seconds=LIMIT_WINDOW.total_seconds())
 
     async def change_email(self, *, principal: Principal, email: str, password: str, code: str) -> None:
-        """Have a link mailed to a new address. Whether that has an account is looked up by a job, as for registering.
+        """Mail a link to a new address, by a job, which also looks up whether that has an account.
 
-        Raises ConfirmationInvalid, EmailInvalid, PasswordChecksBusy, UserNotFound, TokenInvalid.
+        Raises EmailInvalid; as ConfirmationOperations.check.
         """
         new = deliverable(email)
         confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
@@ -109,7 +109,7 @@ class EmailAddressOperations:
         await self._database.transaction(work)
 
     async def verify_email(self, *, token: str) -> Effect:
-        """Do what a link is for. Raises LinkInvalid, EmailTaken."""
+        """Use a link and return its effect. Raises LinkInvalid, EmailTaken."""
 
         async def work(connection: AsyncConnection) -> Effect:
             claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)

@@ -1,4 +1,4 @@
-"""Links by mail: what each is for."""
+"""Links that are sent by mail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Purpose(StrEnum):
-    """What a link does."""
+    """Purpose of a link."""
 
     EMAIL_VERIFICATION = "EMAIL_VERIFICATION"
     EMAIL_CHANGE = "EMAIL_CHANGE"

@@ -107,7 +107,7 @@ class MailOperations:
     ) -> bool:
         """Queue a mail in the connection's open transaction, which should have nothing else left to wait for.
 
-        Returns False, and queues nothing, if the address was written three mails of this kind within the hour.
+        Returns False, and queues nothing, if the address was sent MAX_MAILS of this kind within LIMIT_WINDOW.
         """
         digest = hmac.digest(self._digest_key, f"{kind}:{address.casefold()}".encode(), hashlib.sha256)
         await self._store.lock_limit(connection, int.from_bytes(digest[:LOCK_KEY_BYTES], "big", signed=True))

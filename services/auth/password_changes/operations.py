@@ -80,7 +80,7 @@ class PasswordChangeOperations:
         await self._database.transaction(work)
 
     async def request_password_reset(self, *, email: str) -> None:
-        """Have a link mailed, if the address has an account: a job looks it up, so that the call takes alike.
+        """Mail a link, by a job, if the address has an account. The call takes the same time in either case.
 
         Raises EmailInvalid.
         """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RegistrationOperations:
-    """Registering where it must not tell whether an address has an account.
+    """Registrations that do not reveal whether an address has an account.
 
     The call writes the same rows for every address. Whether it has an account is looked up by a job, which nobody
     waits for.
