@@ -109,7 +109,7 @@ class EmailAddressOperations:
         await self._database.transaction(work)
 
     async def verify_email(self, *, token: str) -> Effect:
-        """Use a link and return its effect. Raises LinkInvalid, EmailTaken."""
+        """Do what a link is for. Raises LinkInvalid, EmailTaken."""
 
         async def work(connection: AsyncConnection) -> Effect:
             claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)

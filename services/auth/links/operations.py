@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.errors import LinkInvalid
 from services.auth.links.model import Purpose
-from services.shared.opaque_tokens import new_token, token_digest
+from services.shared.opaque_tokens import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -50,12 +50,12 @@ class LinkOperations:
         sent = await self._mail.enqueue(connection, kind=kind, user_id=link.user_id, address=link.email, values=filled)
         if sent:
             lifetime = self._undo_lifetime if link.purpose is Purpose.EMAIL_UNDO else self._lifetime
-            await self._store.insert_link(connection, digest=token_digest(token), link=link, lifetime=lifetime)
+            await self._store.insert_link(connection, token=token, link=link, lifetime=lifetime)
         return sent
 
     async def find(self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]) -> Link:
         """Return the link of this token, which stays valid. Raises LinkInvalid."""
-        link = await self._store.find_link(connection, token_digest(token), purposes=purposes)
+        link = await self._store.find_link(connection, token=token, purposes=purposes)
         if link is None:
             raise LinkInvalid
         return link
@@ -64,7 +64,7 @@ class LinkOperations:
         self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]
     ) -> tuple[Link, datetime] | None:
         """Use the link of this token and return it with the time at which it was made; None if it is not valid."""
-        return await self._store.claim_link(connection, token_digest(token), purposes=purposes)
+        return await self._store.claim_link(connection, token=token, purposes=purposes)
 
     async def revoke(self, connection: AsyncConnection, *, user_id: str, since: datetime | None = None) -> None:
         """Revoke the user's links.

@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from services.auth.links.model import Link, Purpose
 from services.shared.db import Id, Time
+from services.shared.opaque_tokens import token_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -71,10 +72,10 @@ DELETE_SINCE = delete(email_links).where(
 class LinkStore:
     """Reads and writes links."""
 
-    async def insert_link(self, connection: AsyncConnection, *, digest: bytes, link: Link, lifetime: timedelta) -> None:
-        """Insert the link whose token has this digest."""
+    async def insert_link(self, connection: AsyncConnection, *, token: str, link: Link, lifetime: timedelta) -> None:
+        """Insert a link of this token."""
         values = {
-            "digest": digest,
+            "digest": token_digest(token),
             "user_id": link.user_id,
             "purpose": link.purpose,
             "email": link.email,
@@ -82,19 +83,17 @@ class LinkStore:
         }
         await connection.execute(INSERT, {**values, "lifetime": lifetime})
 
-    async def find_link(
-        self, connection: AsyncConnection, digest: bytes, *, purposes: Collection[Purpose]
-    ) -> Link | None:
-        """Return the link of a token; None if it is for something else, has expired or was used."""
-        values = {"token_digest": digest, "purposes": sorted(purposes)}
+    async def find_link(self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]) -> Link | None:
+        """Return the link of this token; None if it is for something else, has expired or was used."""
+        values = {"token_digest": token_digest(token), "purposes": sorted(purposes)}
         row = (await connection.execute(FIND, values)).one_or_none()
         return _link(row) if row else None
 
     async def claim_link(
-        self, connection: AsyncConnection, digest: bytes, *, purposes: Collection[Purpose]
+        self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]
     ) -> tuple[Link, datetime] | None:
-        """Delete the link of a token and return it with its time; one caller gets it. None as `find_link`."""
-        values = {"token_digest": digest, "purposes": sorted(purposes)}
+        """Delete the link of this token and return it with its time; one caller gets it. None as `find_link`."""
+        values = {"token_digest": token_digest(token), "purposes": sorted(purposes)}
         row = (await connection.execute(CLAIM, values)).one_or_none()
         return (_link(row), row.create_time) if row else None
 

@@ -192,8 +192,8 @@ class AuthServiceServicer:
 
     def VerifyEmail(self, request, context):
         """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
-        restores the former one. A new or restored address ends the sessions of the account, except for the one that
-        requested the change.
+        restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
+        for the change.
         Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

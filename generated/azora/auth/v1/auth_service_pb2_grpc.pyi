@@ -84,8 +84,8 @@ class AuthServiceStub:
     """
     VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
     """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
-    restores the former one. A new or restored address ends the sessions of the account, except for the one that
-    requested the change.
+    restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
+    for the change.
     Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
     """
     ChangeEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]
@@ -152,8 +152,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
     """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
-    restores the former one. A new or restored address ends the sessions of the account, except for the one that
-    requested the change.
+    restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
+    for the change.
     Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
     """
     ChangeEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]  # type: ignore[assignment]
@@ -272,8 +272,8 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
         """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
-        restores the former one. A new or restored address ends the sessions of the account, except for the one that
-        requested the change.
+        restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
+        for the change.
         Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
         """
 
