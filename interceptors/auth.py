@@ -1,4 +1,4 @@
-"""Who is calling, and whether they may: authentication, authorisation, and acting for a user."""
+"""Authentication, authorisation, and acting for a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators do without an RPC: the first administrator, the seeds of a development system, signing keys."""
+"""Operations of the command line: first administrator, seeds of a development system, signing keys."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from services.auth.confirmations.operations import ConfirmationOperations
 from services.auth.devices.operations import DeviceOperations
 from services.auth.devices.servicer import DeviceServicer
 from services.auth.devices.store import DeviceStore
-from services.auth.emails import jobs as emails_jobs
-from services.auth.emails.operations import EmailOperations
+from services.auth.email_addresses import jobs as email_addresses_jobs
+from services.auth.email_addresses.operations import EmailAddressOperations
 from services.auth.errors import CredentialsInvalid, EmailTaken
 from services.auth.factors.operations import ChallengeOperations, FactorOperations
 from services.auth.factors.store import ChallengeStore, FactorStore
@@ -26,25 +26,24 @@ from services.auth.failures.store import FailureStore
 from services.auth.links.operations import LinkOperations
 from services.auth.links.store import LinkStore
 from services.auth.mail import jobs as mail_jobs
+from services.auth.mail.model import NOTICE_LIFETIME
 from services.auth.mail.operations import MailOperations, Templates
 from services.auth.mail.servicer import MailServicer
 from services.auth.mail.store import MailStore
 from services.auth.mfa.operations import MfaOperations
 from services.auth.mfa.servicer import MfaServicer
+from services.auth.password_changes import jobs as password_changes_jobs
+from services.auth.password_changes.operations import PasswordChangeOperations
 from services.auth.passwords.operations import PasswordOperations
-from services.auth.recovery import jobs as recovery_jobs
-from services.auth.recovery.operations import RecoveryOperations
 from services.auth.registrations import jobs as registrations_jobs
 from services.auth.registrations.operations import RegistrationOperations
 from services.auth.registrations.store import RegistrationStore
 from services.auth.revocations.internal_servicer import InternalServicer
 from services.auth.revocations.operations import RevocationOperations
 from services.auth.revocations.store import RevocationStore
-from services.auth.revocations.store import retention as revocation_retention
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.servicer import SessionServicer
 from services.auth.sessions.store import SessionStore
-from services.auth.sessions.store import retentions as session_retentions
 from services.auth.sign_in.operations import SignInOperations
 from services.auth.sign_in.servicer import AuthServicer
 from services.auth.signing_keys import jobs
@@ -57,10 +56,10 @@ from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
 from services.shared.retention import Retention
-from services.shared.tokens import LEEWAY_SECONDS, RemoteKeys
+from services.shared.tokens import LEEWAY_SECONDS, TOKEN_LIFE, RemoteKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from google.protobuf.message import Message
 
@@ -95,8 +94,8 @@ class Container:
     mfa: MfaOperations
     mail: MailOperations
     registrations: RegistrationOperations
-    recovery: RecoveryOperations
-    emails: EmailOperations
+    password_changes: PasswordChangeOperations
+    email_addresses: EmailAddressOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -146,7 +145,7 @@ def assemble(settings: AuthSettings) -> Container:
     confirmations = ConfirmationOperations(
         database=database, accounts=AccountStore(), passwords=passwords, failures=failures, factors=factors
     )
-    recovery = RecoveryOperations(
+    password_changes = PasswordChangeOperations(
         database=database,
         store=AccountStore(),
         accounts=accounts,
@@ -158,7 +157,7 @@ def assemble(settings: AuthSettings) -> Container:
         links=links,
         mail=mail,
     )
-    emails = _emails(
+    email_addresses = _email_addresses(
         infrastructure,
         accounts=accounts,
         registrations=registrations,
@@ -175,7 +174,7 @@ def assemble(settings: AuthSettings) -> Container:
         revocations=revocations,
         mail=mail,
     )
-    flows = (sessions, sign_in, devices, mfa, mail, registrations, recovery, emails)
+    flows = (sessions, sign_in, devices, mfa, mail, registrations, password_changes, email_addresses)
     return Container(infrastructure, passwords, keys, tokens, accounts, revocations, *flows, outbox)
 
 
@@ -267,7 +266,7 @@ def _mfa(
     )
 
 
-def _emails(
+def _email_addresses(
     infrastructure: Infrastructure[AuthSettings],
     *,
     accounts: AccountOperations,
@@ -276,8 +275,8 @@ def _emails(
     revocations: RevocationOperations,
     links: LinkOperations,
     mail: MailOperations,
-) -> EmailOperations:
-    return EmailOperations(
+) -> EmailAddressOperations:
+    return EmailAddressOperations(
         database=infrastructure.database,
         store=AccountStore(),
         accounts=accounts,
@@ -328,11 +327,25 @@ def _key_times(settings: AuthSettings) -> KeyTimes:
     )
 
 
+def retentions(settings: AuthSettings) -> Sequence[Retention]:
+    """Return how long the rows of each table are kept. Refresh tokens go before their sessions, whose end takes all."""
+    at_expiry = ("refresh_tokens", "sessions", "pending_registrations", "email_links", "mfa_challenges")
+    return [
+        *(Retention(table, "expire_time", timedelta()) for table in at_expiry),
+        # A little longer than the first answer to a service reaches back.
+        Retention("revocations", "create_time", TOKEN_LIFE + timedelta(minutes=5)),
+        # The limit of mails counts an hour; a development system shows the last ones.
+        Retention("mails", "create_time", 2 * NOTICE_LIFETIME if settings.production else timedelta(days=30)),
+        Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
+        Retention("failed_attempts", "count_time", timedelta(days=1)),
+    ]
+
+
 def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
     container = assemble(settings)
     return container.infrastructure.server(
-        AuthServicer(container.sign_in, container.accounts, container.recovery, container.emails),
+        AuthServicer(container.sign_in, container.accounts, container.password_changes, container.email_addresses),
         TokenServicer(container.tokens),
         SessionServicer(container.sessions),
         DeviceServicer(container.devices),
@@ -342,20 +355,11 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
         jobs=[
             *mail_jobs.jobs(container.mail),
             *registrations_jobs.jobs(container.registrations),
-            *recovery_jobs.jobs(container.recovery),
-            *emails_jobs.jobs(container.emails),
+            *password_changes_jobs.jobs(container.password_changes),
+            *email_addresses_jobs.jobs(container.email_addresses),
         ],
         periodic=jobs.periodic(container.keys),
-        retentions=[
-            revocation_retention(),
-            *session_retentions(),
-            *mail_jobs.retentions(keep=not settings.production),
-            *registrations_jobs.retentions(),
-            *recovery_jobs.retentions(),
-            Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
-            Retention("failed_attempts", "count_time", timedelta(days=1)),
-            Retention("mfa_challenges", "expire_time", timedelta(0)),
-        ],
+        retentions=retentions(settings),
         outbox=container.outbox,
         send=send,
         keys=RemoteKeys(container.tokens.verification_keys, cache_seconds=settings.jwks_cache_seconds),

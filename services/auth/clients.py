@@ -1,4 +1,4 @@
-"""The ports over the network."""
+"""Implementation of the ports: SMTP."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10.0
-"""Of one mail, from the connection to the server's answer."""
-PERMANENT = 500
-"""SMTP replies from here on are negative for good (RFC 5321, section 4.2.1)."""
+"""Maximum duration of sending a mail, from connecting to the server's reply."""
+PERMANENT_FAILURE = 500
+"""Lowest SMTP reply code of a permanent failure (RFC 5321, section 4.2.1)."""
 PORTS = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
 
 
@@ -36,7 +36,7 @@ class SmtpTransport:
     timeout_seconds: float = TIMEOUT_SECONDS
 
     async def send(self, message: EmailMessage) -> bool:
-        """Hand a mail over; return False if it was rejected for good. Raises DependencyUnavailable."""
+        """Send a mail; return False if it was rejected permanently. Raises DependencyUnavailable."""
         parts = urlsplit(self.url)
         try:
             async with asyncio.timeout(self.timeout_seconds):
@@ -54,7 +54,7 @@ class SmtpTransport:
             # Neither message nor arguments of the error: they name the recipient.
             code = _reply_code(error)
             logger.warning("SMTP server did not accept a mail", extra={"error": type(error).__name__, "code": code})
-            if _concerns_mail(error) and code >= PERMANENT:
+            if _concerns_mail(error) and code >= PERMANENT_FAILURE:
                 return False
             raise DependencyUnavailable from None
         return True

@@ -53,7 +53,7 @@ class TooManyFailedAttempts(ResourceExhausted):
 
 
 class DeviceNotFound(NotFound):
-    """Device not found."""
+    """The device does not exist."""
 
 
 class MfaChallengeInvalid(Unauthenticated):
@@ -61,7 +61,7 @@ class MfaChallengeInvalid(Unauthenticated):
 
 
 class MfaCodeInvalid(Unauthenticated):
-    """Invalid or used code."""
+    """Incorrect or already used code."""
 
     def __init__(self, *, tries_left: int) -> None:
         super().__init__(metadata={"triesLeft": str(tries_left)})

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 class MailTransport(Protocol):
-    """The way out for mails."""
+    """Sends mails."""
 
     async def send(self, message: EmailMessage) -> bool:
-        """Hand a mail over; return False if it was rejected for good. Raises DependencyUnavailable."""
+        """Send a mail; return False if it was rejected permanently. Raises DependencyUnavailable."""
         ...

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 MIN_BCRYPT_COST = 10
 """OWASP Password Storage Cheat Sheet: a work factor of 10 or more."""
-
-
 SMTP_SCHEMES = ("smtp", "smtps", "smtp+plain")
 PRINTABLE = re.compile(r"[ -~]+")
 WebUrl = Annotated[str, Field(pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?$")]
@@ -41,19 +39,33 @@ class AuthSettings(ServiceSettings):
     """Idle session timeout in days, reset by every refresh."""
     session_days: Annotated[int, Field(ge=1, le=365)] = 90
     """Absolute session lifetime in days."""
-
     device_idle_days: Annotated[int, Field(ge=1, le=3650)] = 365
-    """Time in days after which a known device that no sign-in was made from is forgotten."""
+    """Time in days after which an unused known device is forgotten."""
     account_max_failures: Annotated[int, Field(ge=1, le=100)] = 5
-    """Failed attempts before the first wait of 30 seconds, which each further one doubles. Counted per account, known
-    device, second factor of an account, and session that confirms changes."""
+    """Failed attempts before the first wait of 30 seconds; each further one doubles the wait. Counted per account, per
+    known device, per account's second factor, and per session that confirms a change."""
     address_max_failures: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """Failed attempts from one address, at any accounts, before the first wait. One is forgotten each minute."""
+    """Failed attempts from a network address (IPv4 or IPv6 /64) before the first wait. One is forgotten each minute."""
     max_wait_seconds: Annotated[int, Field(ge=30, le=86_400)] = 900
-    """Maximum wait after a failed attempt in seconds. Per account one failure is forgotten in that time."""
+    """Maximum wait after failed attempts in seconds, and time after which one failure of an account is forgotten."""
+
+    registration_requires_verified_email: bool | None = None
+    """Whether an account is created only once its e-mail address is verified by a link. Register then does not reveal
+    whether the address has an account. Defaults to true in production and false in development."""
+    web_url: WebUrl = ""
+    """Base URL of the web pages to which mails link. Defaults to AZORA_PUBLIC_URL."""
+    smtp_url: SecretStr | None = None
+    """URL of the SMTP server: `smtp://USER:PASSWORD@HOST:587` with STARTTLS, `smtps://HOST:465` with implicit TLS, or
+    `smtp+plain://127.0.0.1:25` without TLS. Without it, mails are not sent; development keeps the last 100."""
+    mail_from: str = "Azora <no-reply@azora.local>"
+    """Sender of mails: an e-mail address, optionally with a display name."""
+    email_undo_hours: Annotated[int, Field(ge=1, le=720)] = 72
+    """Lifetime in hours of the link that restores the former e-mail address after a change."""
+    mail_link_minutes: Annotated[int, Field(ge=1, le=60)] = 10
+    """Lifetime in minutes of all other links in mails."""
 
     def failure_limits(self) -> Mapping[SubjectKind, FailureLimit]:
-        """Return how failed attempts are limited. AZORA_RATE_LIMIT_SCALE multiplies their number."""
+        """Return the limits of failed attempts; AZORA_RATE_LIMIT_SCALE multiplies their number."""
         scale = self.rate_limit_scale
 
         def limit(max_failures: int, forget_seconds: float) -> FailureLimit:
@@ -61,21 +73,6 @@ class AuthSettings(ServiceSettings):
 
         account, address = limit(self.account_max_failures, self.max_wait_seconds), limit(self.address_max_failures, 60)
         return {kind: address if kind is SubjectKind.ADDRESS else account for kind in SubjectKind}
-
-    registration_requires_verified_email: bool | None = None
-    """Whether an account is created only when its e-mail address was verified by a link. Register then does not tell
-    whether the address has an account. Defaults to true in production and false in development."""
-    web_url: WebUrl = ""
-    """Base URL of the web pages to which mails link. Defaults to AZORA_ISSUER."""
-    smtp_url: SecretStr | None = None
-    """URL of the SMTP server: `smtp://USER:PASSWORD@HOST:587` with STARTTLS, `smtps://HOST:465` with implicit TLS, or
-    `smtp+plain://127.0.0.1:25` without TLS. Without it, mails are not sent; development keeps the last 100."""
-    mail_from: str = "Azora <no-reply@azora.local>"
-    """Sender of mails: an e-mail address, optionally with a display name."""
-    mail_link_minutes: Annotated[int, Field(ge=1, le=60)] = 10
-    """Lifetime in minutes of the links that mails contain."""
-    email_undo_hours: Annotated[int, Field(ge=1, le=720)] = 72
-    """Time in hours for which a change of e-mail address can be undone from the former address."""
 
     @property
     def pending_registrations(self) -> bool:

@@ -6,15 +6,14 @@ Auth's AZORA_DATABASE_URL).
 
 from __future__ import annotations
 
-import base64
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import load_contract
+from services.deployment.database_roles import app_role, owner_role
 from services.deployment.files import write_private
-from services.shared.settings import SECRET_BYTES
+from services.deployment.secret_keys import new_password, new_secret_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,27 +36,23 @@ def make_secrets(folder: Path) -> list[str]:
 
 def _fresh() -> dict[str, str]:
     """Return new values of all secrets."""
-    counters = _password()
+    counters = new_password()
     made = {
-        "postgres_password": _password(),
+        "postgres_password": new_password(),
         "redis_url": f"redis://:{counters}@valkey:6379/0",
         "valkey.conf": f"requirepass {counters}\n",
     }
     for service in load_contract().owners:
         made |= {
-            f"{service}_secret_key": base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode(),
-            f"{service}_database_url": _database_url(service, f"{service}_app"),
-            f"{service}_migration_database_url": _database_url(service, f"{service}_owner"),
+            f"{service}_secret_key": new_secret_key(),
+            f"{service}_database_url": _database_url(service, app_role(service)),
+            f"{service}_migration_database_url": _database_url(service, owner_role(service)),
         }
     return made
 
 
 def _database_url(database: str, role: str) -> str:
-    return f"postgresql+asyncpg://{role}:{_password()}@postgres:5432/{database}"
-
-
-def _password() -> str:
-    return secrets.token_hex(SECRET_BYTES)
+    return f"postgresql+asyncpg://{role}:{new_password()}@postgres:5432/{database}"
 
 
 def _let_containers_read(folder: Path) -> None:

@@ -6,9 +6,7 @@ vault, it shows which ones. Certificates are cert-manager's.
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from services.compiler.kubernetes.database import cluster
 from services.compiler.kubernetes.settings import COUNTERS_PORT, DATABASE_PORT
 from services.deployment.database_roles import app_role, owner_role
 from services.deployment.files import write_private
-from services.shared.settings import SECRET_BYTES
+from services.deployment.secret_keys import new_password, new_secret_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +31,7 @@ def make_secrets(file: Path) -> list[str]:
     if file.exists():
         found = {item["metadata"]["name"]: item for item in json.loads(file.read_text())["items"]}
     before = set(found)
-    counters = found.setdefault(COUNTERS, _secret(COUNTERS, {"valkey.conf": f"requirepass {_password()}\n"}))
+    counters = found.setdefault(COUNTERS, _secret(COUNTERS, {"valkey.conf": f"requirepass {new_password()}\n"}))
     password = counters["stringData"]["valkey.conf"].split()[1]
     for service in load_contract().owners:
         if f"{service}-settings" not in found:
@@ -44,13 +42,13 @@ def make_secrets(file: Path) -> list[str]:
 
 
 def _of_service(service: str, counters_password: str) -> list[dict[str, Any]]:
-    app, owner = ((role(service), _password()) for role in (app_role, owner_role))
+    app, owner = ((role(service), new_password()) for role in (app_role, owner_role))
     name = cluster(service)
     return [
         _secret(
             f"{service}-settings",
             {
-                "azora_secret_key": base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode(),
+                "azora_secret_key": new_secret_key(),
                 "azora_database_url": _url(service, app),
                 "azora_redis_url": f"redis://:{counters_password}@{COUNTERS}:{COUNTERS_PORT}/0",
             },
@@ -71,10 +69,6 @@ def _secret(name: str, content: Mapping[str, str], *, kind: str = "Opaque") -> d
     labels = {"app.kubernetes.io/part-of": "azora"}
     metadata = {"name": name, "labels": labels}
     return {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata, "stringData": dict(content)}
-
-
-def _password() -> str:
-    return secrets.token_hex(SECRET_BYTES)
 
 
 def main(arguments: Sequence[str]) -> None:

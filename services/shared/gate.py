@@ -1,4 +1,4 @@
-"""The way to the pool of database connections: first come, first served, and a bound for each account."""
+"""Admission to the pool of database connections: first come, first served, with a bound for each account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ACCOUNT_SHARE = 4
-"""An account has at most one of so many connections at once, but two where there are two."""
+"""Share of the connections that one account may hold at once, as a divisor; at least 2 connections."""
 
 SILENCE_SECONDS = 0.5
 """Time without any answer, of probes every quarter of a second neither, after which a call was not alone in waiting."""

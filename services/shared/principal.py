@@ -1,4 +1,4 @@
-"""Who is calling, and what else is known of the call that is being served."""
+"""The caller and other properties of the call that is being served."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 IPV6_PREFIX_BITS = 64
 TRUST_DOMAIN = "spiffe://azora.local/ns/default/sa"
-"""What the identity of every part of the mesh begins with; a slash and the part's name follow."""
+"""Prefix of all SPIFFE IDs of the mesh, before a slash and the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling: a signed-in user, a service of the mesh, or anyone.
+    """The caller: a signed-in user, a service of the mesh, or anonymous.
 
     A service may act for a user; then `service` and `user_id` are both set.
     """
@@ -39,7 +39,7 @@ class Principal:
     email_verified: bool = False
     """Whether the access token states that the user's e-mail address is verified."""
     lapsed: bool = False
-    """Whether an access token was sent and counts as none: on a public RPC it has expired or was revoked."""
+    """Whether an access token was sent and is ignored: see LAPSED."""
 
     @property
     def network(self) -> str:
@@ -82,9 +82,9 @@ class Principal:
 
 
 ANYONE = Principal()
-"""Who has not said who they are."""
+"""An anonymous caller."""
 LAPSED = Principal(lapsed=True)
-"""Who said so with a token that counts as none."""
+"""A caller whose token is ignored: it has expired, was revoked, or cannot be checked for revocation yet."""
 
 
 class TokenVerifier(Protocol):

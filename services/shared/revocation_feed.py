@@ -1,4 +1,4 @@
-"""What Auth has revoked, polled by every replica of every service each second."""
+"""Polling of Auth's revocations, by every replica of every service each second."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ POLL_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 """Maximum time to wait for one page."""
 BEGIN_SECONDS = 0.2
-"""Pause between attempts at a first answer: Auth, or the way to it, may be starting at the same time."""
-SILENT = logging.WARNING, "revocations cannot be read; going on with the last ones"
-ANSWERS = logging.INFO, "revocations are read again"
+"""Pause between attempts before the first response: Auth or Envoy may be starting at the same time."""
+SILENT = logging.WARNING, "revocations unavailable; using the last known state"
+ANSWERS = logging.INFO, "revocations available again"
 
 
 class RemoteRevocations:
@@ -70,16 +70,16 @@ class RevocationFeed:
 
     @property
     def age_seconds(self) -> float:
-        """How long ago what is known was all there was to know; infinite before the first answer."""
+        """Age of the known revocations in seconds; infinite before the first response."""
         return time.monotonic() - self._current_at
 
     @property
     def answered(self) -> bool:
-        """Whether there was a first answer."""
+        """Whether revocations were ever read."""
         return self._since is not None
 
     async def first(self) -> None:
-        """Wait for a first answer that is on its way, or begin to ask for it unless that has failed just now."""
+        """Wait for the first response; start a poll if none is running and the last one did not fail."""
         if self._polling is None and not self._failed:
             self._poll()
         if self._polling is not None:

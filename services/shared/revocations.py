@@ -1,4 +1,4 @@
-"""What services tell each other of revoked access tokens."""
+"""Revocations of access tokens, as Auth lists them and every service reads them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ class Revoked:
     session_id: str = ""
     user_id: str = ""
     before_epoch: int = 0
+    """The user's tokens of a lower epoch are rejected."""
     except_session_id: str = ""
+    """Session of the user whose tokens are not rejected."""
     key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RevokedPage:
-    """Some revocations, and the database's time when they were read."""
+    """A page of revocations, and the database's time when it was read."""
 
     items: Sequence[Revoked]
     next_page_token: str
@@ -34,5 +36,5 @@ class RevocationSource(Protocol):
     """Lists revocations."""
 
     async def list_revocations(self, *, since: datetime | None, page_token: str) -> RevokedPage:
-        """Return what was revoked since an earlier page's time; None: all that tokens may be left of."""
+        """Return a page of the revocations since the time of an earlier page; None: of all unexpired tokens."""
         ...

@@ -99,7 +99,7 @@ class RemoteKeys:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """What a verified token was found to say."""
+    """Principal and revocation data of a verified token."""
 
     principal: Principal
     epoch: int
@@ -129,7 +129,7 @@ class RevokedEpochs:
             return replace(self, exception_before=max(before_epoch, self.exception_before))
         return self
 
-    def cover(self, token: VerifiedToken) -> bool:
+    def covers(self, token: VerifiedToken) -> bool:
         """Whether the token was revoked."""
         excepted = self.except_session_id and token.principal.session_id == self.except_session_id
         return token.epoch < (self.exception_before if excepted else self.before)
@@ -177,7 +177,7 @@ class Revocations:
         return (
             principal.session_id in self._sessions
             or token.key_id in self._key_ids
-            or self._epochs.get(principal.user_id, NO_EPOCHS).cover(token)
+            or self._epochs.get(principal.user_id, NO_EPOCHS).covers(token)
         )
 
     def _keep(self, revoked: dict[str, float], name: str) -> list[str]:
@@ -196,20 +196,20 @@ class Revocations:
 
 
 class Freshness(Protocol):
-    """How well revocations are known: what RevocationFeed tells of itself."""
+    """State of the known revocations, as RevocationFeed has it."""
 
     @property
     def answered(self) -> bool:
-        """Whether they were ever known."""
+        """Whether revocations were ever read."""
         ...
 
     @property
     def age_seconds(self) -> float:
-        """How long ago all of them were known."""
+        """Age of the known revocations in seconds."""
         ...
 
     async def first(self) -> None:
-        """Wait for what is on its way to make them known for the first time."""
+        """Wait for the first response."""
         ...
 
 

@@ -283,6 +283,19 @@ def test_the_network_lets_through_what_is_called_and_nothing_else_of_it() -> Non
                 assert passes is ((caller, called, port) in needed), (caller, called, port)
 
 
+def test_services_reach_outside_the_cluster_what_their_contracts_need() -> None:
+    outside = {
+        name: {
+            port
+            for rule in of_kind("NetworkPolicy")[name]["spec"]["egress"]
+            if any("ipBlock" in peer for peer in rule.get("to", ()))
+            for port in ports_of(rule)
+        }
+        for name in SERVED
+    }
+    assert outside == {"auth": {465, 587}, "education": set(), "gateway": set(), "payment": {443}}
+
+
 def test_ports_of_services_lead_to_containers() -> None:
     for name, service in of_kind("Service").items():
         selected = [pod for pod in pods().values() if service["spec"]["selector"].items() <= labels(pod).items()]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse battery staple"
 SECRET_KEY = base64.b64encode(os.urandom(32)).decode()
+LIMITED = {"rate_limit_scale": 1, "rate_limits": "CREDENTIALS.per_address=100000"}
+"""Settings of a production system's limits of failed attempts, without the interceptor's limit before them."""
 
 
 def auth_settings(database_url: str, **changes: Any) -> AuthSettings:

@@ -1,1 +1,1 @@
-"""Accounts: their creation, one's own profile."""
+"""Accounts and profiles."""

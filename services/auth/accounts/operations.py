@@ -33,7 +33,7 @@ FIRST_NAME_VERSION = 1
 
 
 class AccountOperations:
-    """What people do with their accounts."""
+    """Account creation and profile operations."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class AccountOperations:
         self._outbox = outbox
 
     async def new_user(self, *, email: str, password: str, name: str, role: Role) -> NewUser:
-        """Return a new user whose password keeps the rules, with its hash, to be added.
+        """Return a new user, for `add_user`, whose password was checked and hashed.
 
         Raises EmailInvalid, ValidationFailed, PasswordRefused, PasswordChecksBusy.
         """
@@ -66,7 +66,7 @@ class AccountOperations:
         return user
 
     async def find_recipient(self, connection: AsyncConnection, *, email: str) -> User | None:
-        """Return the account of an address, however its case."""
+        """Return the user of an e-mail address, regardless of case; None without an account."""
         address = EmailAddress.parse(email)
         credentials = await self._store.find_credentials(connection, address) if address else None
         return credentials.user if credentials else None

@@ -143,30 +143,30 @@ class AccountStore:
         return _user(row) if row else None
 
     async def lock_user(self, connection: AsyncConnection, user_id: str) -> User | None:
-        """Return the user of this id, whose account does not change before the transaction has ended."""
+        """Return the user of this id under a shared row lock."""
         row = (await connection.execute(LOCK, {"user_id": user_id})).one_or_none()
         return _user(row) if row else None
 
     async def find_credentials(self, connection: AsyncConnection, email: EmailAddress) -> Credentials | None:
-        """Return the user of this address, however its case, with the hash of the password."""
+        """Return the user of this address, regardless of case, with the password hash and epoch."""
         row = (await connection.execute(FIND_CREDENTIALS, {"folded": email.folded})).one_or_none()
         return Credentials(_user(row), row.password_hash, row.epoch) if row else None
 
     async def find_session_credentials(
         self, connection: AsyncConnection, *, user_id: str, session_id: str
     ) -> SessionCredentials | None:
-        """Return the user of a session with the hash of the password."""
+        """Return the user of a session with the password hash; None if it is not the user's."""
         values = {"user_id": user_id, "session_id": session_id}
         row = (await connection.execute(FIND_SESSION_CREDENTIALS, values)).one_or_none()
         return SessionCredentials(_user(row), row.password_hash, row.open, row.age) if row else None
 
     async def find_credentials_of(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
-        """Return the user of this id, with the hash of the password."""
+        """Return the user of this id, with the password hash and epoch."""
         row = (await connection.execute(FIND_CREDENTIALS_OF, {"user_id": user_id})).one_or_none()
         return Credentials(_user(row), row.password_hash, row.epoch) if row else None
 
     async def lock_account(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
-        """Return the same, which nobody else changes until the transaction ends."""
+        """Return the same under a row lock, which excludes every other change of the account."""
         row = (await connection.execute(LOCK_ACCOUNT, {"user_id": user_id})).one_or_none()
         return Credentials(_user(row), row.password_hash, row.epoch) if row else None
 

@@ -1,1 +1,1 @@
-"""Known devices: where a user has signed in before, and may try a password whoever else is guessing."""
+"""Known devices of users, whose failed attempts are counted separately."""

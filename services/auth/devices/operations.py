@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from typing import TYPE_CHECKING
 
 from services.auth.errors import DeviceNotFound
 from services.shared.ids import new_id
+from services.shared.opaque_tokens import new_token, token_digest
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from services.shared.db import Database
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
-
-TOKEN_BYTES = 32
 
 
 class DeviceOperations:
@@ -49,23 +46,18 @@ class DeviceOperations:
 
     async def find(self, connection: AsyncConnection, *, device_token: str) -> Device | None:
         """Return the device of a token, whoever's it is; None without a valid one."""
-        return await self._store.find_device(connection, _digest(device_token)) if device_token else None
+        return await self._store.find_device(connection, token_digest(device_token)) if device_token else None
 
     async def remember(self, connection: AsyncConnection, *, user_id: str, known_id: str | None, name: str) -> str:
         """Note a full sign-in from the known device of this id, or return a new device's token if it is not known."""
         if known_id and await self._store.update_last_use(connection, known_id, name=name):
             return ""
-        token = secrets.token_urlsafe(TOKEN_BYTES)
+        token = new_token()
         await self._store.insert_device(
-            connection, device_id=new_id(), user_id=user_id, token_digest=_digest(token), name=name
+            connection, device_id=new_id(), user_id=user_id, token_digest=token_digest(token), name=name
         )
         return token
 
     async def forget_all(self, connection: AsyncConnection, *, user_id: str) -> None:
         """End all device tokens of a user, as a new password does."""
         await self._store.delete_devices(connection, user_id)
-
-
-def _digest(token: str) -> bytes:
-    # 256 random bits need no slow hash.
-    return hashlib.sha256(token.encode()).digest()

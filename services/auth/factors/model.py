@@ -25,7 +25,7 @@ RECOVERY_CODES = 10
 RECOVERY_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 """Digits and letters that are not mistaken for one another."""
 RECOVERY_CHARACTERS = 16
-"""79 bits: what a thief of the database does not try out, whose key is elsewhere."""
+"""79 bits, kept as digests under a key that the database does not hold."""
 RECOVERY_GROUP_CHARACTERS = 4
 
 CHALLENGE_LIFETIME = timedelta(minutes=5)
@@ -33,7 +33,7 @@ MAX_CHALLENGE_TRIES = 5
 
 
 class Factor(StrEnum):
-    """What a code came from."""
+    """Factor that a code belongs to."""
 
     TOTP = "TOTP"
     RECOVERY_CODE = "RECOVERY_CODE"

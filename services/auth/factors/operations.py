@@ -24,6 +24,7 @@ from services.auth.factors.model import (
     new_recovery_codes,
     plain_code,
 )
+from services.shared.opaque_tokens import new_token, token_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from services.auth.factors.model import FactorStatus, Totp
     from services.auth.factors.store import ChallengeStore, FactorStore
     from services.shared.encryption import Encryption
-
-CHALLENGE_BYTES = 32
 
 
 class FactorOperations:
@@ -129,32 +128,28 @@ class ChallengeOperations:
         self, connection: AsyncConnection, *, user_id: str, device_id: str | None, epoch: int
     ) -> IssuedChallenge:
         """Return a challenge for the user whose password was right while this was the user's epoch."""
-        challenge_id = secrets.token_urlsafe(CHALLENGE_BYTES)
+        challenge_id = new_token()
         challenge = Challenge(user_id, device_id, epoch)
         return IssuedChallenge(
-            challenge_id, await self._store.insert_challenge(connection, _digest(challenge_id), challenge)
+            challenge_id, await self._store.insert_challenge(connection, token_digest(challenge_id), challenge)
         )
 
     async def find(self, connection: AsyncConnection, *, challenge_id: str) -> Challenge | None:
         """Return an open challenge."""
-        return await self._store.find_challenge(connection, _digest(challenge_id))
+        return await self._store.find_challenge(connection, token_digest(challenge_id))
 
     async def claim_try(self, connection: AsyncConnection, *, challenge_id: str) -> int | None:
         """Use one of a challenge's tries; return how many were used, None if it is not open any more."""
-        return await self._store.claim_try(connection, _digest(challenge_id))
+        return await self._store.claim_try(connection, token_digest(challenge_id))
 
     async def end(self, connection: AsyncConnection, *, challenge_id: str) -> None:
         """End a challenge that was met."""
-        await self._store.delete_challenge(connection, _digest(challenge_id))
+        await self._store.delete_challenge(connection, token_digest(challenge_id))
 
 
 def _totp(secret: bytes) -> TOTP:
     # SHA-1 is what every authenticator knows, and HMAC's strength does not rest on its collisions.
     return TOTP(secret, TOTP_DIGITS, SHA1(), TOTP_STEP_SECONDS)  # noqa: S303
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _keyed(key: bytes, user_id: str, code: str) -> bytes:

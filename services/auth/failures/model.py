@@ -14,7 +14,7 @@ FIRST_WAIT_SECONDS = 30.0
 
 
 class SubjectKind(StrEnum):
-    """What failures are counted for."""
+    """Kind of subject that failures are counted for."""
 
     ACCOUNT = "account"
     """An e-mail address, whether there is an account or not."""
@@ -38,7 +38,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class FailureLimit:
-    """When waits begin, how long they get, and how soon a failure is forgotten."""
+    """Limit of failed attempts: threshold, maximum wait, decay."""
 
     max_failures: int
     """Failures before the first wait; each further one doubles the wait."""

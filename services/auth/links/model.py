@@ -1,18 +1,13 @@
-"""Links by mail: what each is for."""
+"""Links that are sent by mail."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
-TOKEN_BYTES = 32
-
 
 class Purpose(StrEnum):
-    """What a link does."""
+    """Purpose of a link."""
 
     EMAIL_VERIFICATION = "EMAIL_VERIFICATION"
     EMAIL_CHANGE = "EMAIL_CHANGE"
@@ -30,13 +25,3 @@ class Link:
     """Address that it was sent to."""
     session_id: str | None = None
     """Session that asked for it, where that goes on after its use."""
-
-
-def new_token() -> str:
-    """Return a random token for a link; 256 bits cannot be guessed."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(TOKEN_BYTES)).rstrip(b"=").decode()
-
-
-def digest(token: str) -> bytes:
-    """Return what the database keeps of a token."""
-    return hashlib.sha256(token.encode()).digest()

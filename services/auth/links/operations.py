@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.auth.errors import LinkInvalid
-from services.auth.links.model import Purpose, new_token
+from services.auth.links.model import Purpose
+from services.shared.opaque_tokens import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

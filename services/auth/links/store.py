@@ -20,8 +20,9 @@ from sqlalchemy import (
     select,
 )
 
-from services.auth.links.model import Link, Purpose, digest
+from services.auth.links.model import Link, Purpose
 from services.shared.db import Id, Time
+from services.shared.opaque_tokens import token_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -74,7 +75,7 @@ class LinkStore:
     async def insert_link(self, connection: AsyncConnection, *, token: str, link: Link, lifetime: timedelta) -> None:
         """Insert a link of this token."""
         values = {
-            "digest": digest(token),
+            "digest": token_digest(token),
             "user_id": link.user_id,
             "purpose": link.purpose,
             "email": link.email,
@@ -84,7 +85,7 @@ class LinkStore:
 
     async def find_link(self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]) -> Link | None:
         """Return the link of this token; None if it is for something else, has expired or was used."""
-        values = {"token_digest": digest(token), "purposes": sorted(purposes)}
+        values = {"token_digest": token_digest(token), "purposes": sorted(purposes)}
         row = (await connection.execute(FIND, values)).one_or_none()
         return _link(row) if row else None
 
@@ -92,7 +93,7 @@ class LinkStore:
         self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]
     ) -> tuple[Link, datetime] | None:
         """Delete the link of this token and return it with its time; one caller gets it. None as `find_link`."""
-        values = {"token_digest": digest(token), "purposes": sorted(purposes)}
+        values = {"token_digest": token_digest(token), "purposes": sorted(purposes)}
         row = (await connection.execute(CLAIM, values)).one_or_none()
         return (_link(row), row.create_time) if row else None
 

@@ -21,12 +21,12 @@ MAX_KEPT = 100
 
 
 class Kind(StrEnum):
-    """What a mail is about: the name of its template."""
+    """Kind of mail, which is the name of its template."""
 
     REGISTRATION = "registration"
     """Link that completes a registration. Value: link."""
     ADDRESS_IN_USE = "address_in_use"
-    """Someone registered, or changed to, the address of an existing account. No values."""
+    """Someone registered, or changed to, the address of an existing account. Value: name, which is not shown."""
     EMAIL_VERIFICATION = "email_verification"
     """Link that verifies an account's address. Value: link."""
     EMAIL_CHANGE = "email_change"
@@ -54,7 +54,7 @@ LINKS = frozenset({Kind.REGISTRATION, Kind.EMAIL_VERIFICATION, Kind.EMAIL_CHANGE
 
 
 class MailState(StrEnum):
-    """Where a mail is on its way."""
+    """State of a mail's delivery."""
 
     QUEUED = "QUEUED"
     SENT = "SENT"
@@ -62,7 +62,7 @@ class MailState(StrEnum):
     KEPT = "KEPT"
     """Not sent: a development system without an SMTP server keeps it for MailService.ListMessages."""
     REFUSED = "REFUSED"
-    """Rejected by the SMTP server for good."""
+    """Rejected by the SMTP server permanently."""
     EXPIRED = "EXPIRED"
     """Could not be sent in time."""
 
@@ -94,7 +94,7 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """To whom, and what the template is filled with."""
+    """Recipient of a mail and values of its template."""
 
     address: str
     values: Mapping[str, str]

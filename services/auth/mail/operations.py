@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.auth.accounts.model import User
     from services.auth.mail.model import Kind, Mail
     from services.auth.mail.store import MailStore
     from services.auth.ports import MailTransport
@@ -106,7 +107,7 @@ class MailOperations:
     ) -> bool:
         """Queue a mail in the connection's open transaction, which should have nothing else left to wait for.
 
-        Returns False, and queues nothing, if the address was written three mails of this kind within the hour.
+        Returns False, and queues nothing, if the address was sent MAX_MAILS of this kind within LIMIT_WINDOW.
         """
         digest = hmac.digest(self._digest_key, f"{kind}:{address.casefold()}".encode(), hashlib.sha256)
         await self._store.lock_limit(connection, int.from_bytes(digest[:LOCK_KEY_BYTES], "big", signed=True))
@@ -126,6 +127,12 @@ class MailOperations:
         await self._store.insert_mail(connection, mail)
         await enqueue(connection, DeliverMail(mail_id))
         return True
+
+    async def notify(self, connection: AsyncConnection, *, kind: Kind, user: User) -> bool:
+        """Queue a notice to a user's address, as `enqueue` does; its value is the name."""
+        return await self.enqueue(
+            connection, kind=kind, user_id=user.id, address=user.email, values={"name": user.greeting_name}
+        )
 
     def seal_address(self, *, address: str) -> SealedAddress:
         """Encrypt an address for a job that decides what is written to it."""
@@ -160,7 +167,7 @@ class MailOperations:
 
     async def list_messages(self, *, page_size: int, page_token: str) -> Page[MailMessage]:
         """Return a page of the kept mails, newest first. Raises PageTokenInvalid."""
-        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to={"list": "mails"})
+        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to={"method": "ListMessages"})
         before_id = request.cursor[0] if request.cursor else ID_MAX
         async with self._database.reading() as connection:
             found = await self._store.list_kept_mails(connection, before_id=before_id, count=request.limit)

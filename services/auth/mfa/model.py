@@ -1,4 +1,4 @@
-"""What enrolling an authenticator gives."""
+"""Enrolment of an authenticator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Enrollment:
-    """A secret that an authenticator is to know, not yet confirmed."""
+    """A new TOTP secret, not yet confirmed."""
 
     secret: bytes
     uri: str
@@ -16,5 +16,5 @@ class Enrollment:
 
     @property
     def base32(self) -> str:
-        """The secret as people type it (RFC 4648, section 6); its 20 bytes need no padding."""
+        """The secret for manual entry, in base32 (RFC 4648, section 6); its 20 bytes need no padding."""
         return base64.b32encode(self.secret).decode()

@@ -138,9 +138,7 @@ class MfaOperations:
     async def _notify(self, connection: AsyncConnection, principal: Principal, kind: Kind) -> None:
         user = await self._accounts.find_user(connection, principal.user_id)
         if user is not None:
-            await self._mail.enqueue(
-                connection, kind=kind, user_id=user.id, address=user.email, values={"name": user.greeting_name}
-            )
+            await self._mail.notify(connection, kind=kind, user=user)
 
     async def _refuse_without_totp(self, principal: Principal) -> None:
         if not (await self.get_mfa(principal=principal)).totp_enabled:

@@ -1,1 +1,1 @@
-"""Passwords: which are refused, how they are kept, how they are checked."""
+"""Password rules, hashing and verification."""

@@ -1,4 +1,4 @@
-"""Refusing, hashing and checking passwords: bcrypt in its own threads, with no longer a queue than ends in time."""
+"""Password rules, hashing and verification: bcrypt in its own threads, behind a queue bounded by deadlines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 COST_12_SECONDS = 0.3
-"""What one hash of cost 12 takes, about; corrected by what is measured."""
+"""Estimated duration of a hash of cost 12, until measured."""
 MAX_WAIT_SECONDS = 10.0
 MEASURE_WEIGHT = 0.2
 NICENESS = 5

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.auth.links.model import digest, new_token
 from services.auth.mail.model import Kind
 from services.auth.registrations.model import PendingRegistration, SendRegistration
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
+from services.shared.opaque_tokens import new_token, token_digest
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RegistrationOperations:
-    """Registering where it must not tell whether an address has an account.
+    """Registrations that do not reveal whether an address has an account.
 
     The call writes the same rows for every address. Whether it has an account is looked up by a job, which nobody
     waits for.
@@ -68,9 +68,7 @@ class RegistrationOperations:
             owner = await self._accounts.find_recipient(connection, email=address)
             token = new_token()
             if owner is not None:
-                await self._mail.enqueue(
-                    connection, kind=Kind.ADDRESS_IN_USE, user_id=owner.id, address=owner.email, values={}
-                )
+                await self._mail.notify(connection, kind=Kind.ADDRESS_IN_USE, user=owner)
             elif await self._mail.enqueue(
                 connection,
                 kind=Kind.REGISTRATION,
@@ -79,7 +77,7 @@ class RegistrationOperations:
                 values={"link": self._links.url(token=token)},
             ):
                 await self._store.update_digest(
-                    connection, registration.id, digest=digest(token), lifetime=self._lifetime
+                    connection, registration.id, digest=token_digest(token), lifetime=self._lifetime
                 )
                 return
             await self._store.delete_registration(connection, registration.id)
@@ -91,7 +89,7 @@ class RegistrationOperations:
 
         All other registrations of the address are void. Raises EmailTaken.
         """
-        registration = await self._store.claim_registration(connection, digest(token))
+        registration = await self._store.claim_registration(connection, token_digest(token))
         if registration is None:
             return None
         user = await self._accounts.add_user(connection, new=registration.new)

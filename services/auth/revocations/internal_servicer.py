@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
-    """What the other services need to know of Auth."""
+    """Revocations of access tokens, for other services."""
 
     def __init__(self, revocations: RevocationOperations) -> None:
         self._revocations = revocations

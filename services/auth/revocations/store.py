@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import (
@@ -22,16 +21,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.revocations.model import Cause, Revocation
+from services.auth.revocations.model import Revocation
 from services.shared.db import Id, Time
-from services.shared.retention import Retention
-from services.shared.tokens import TOKEN_LIFE
+from services.shared.revocations import Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.revocations.model import Cause
 
 revocations = Table(
     "revocations",
@@ -76,11 +76,6 @@ LIST = (
     .limit(bindparam("page_limit"))
 )
 NOW = select(func.clock_timestamp())
-
-
-def retention() -> Retention:
-    """Return the retention of revocations: a little longer than the first answer to a service reaches back."""
-    return Retention("revocations", "create_time", TOKEN_LIFE + timedelta(minutes=5))
 
 
 class RevocationStore:
@@ -135,14 +130,15 @@ class RevocationStore:
         values = {"after_time": after_time, "after_id": after_id, "page_limit": limit}
         return [
             Revocation(
-                id=row.id,
-                cause=Cause(row.cause),
-                create_time=row.create_time,
-                session_id=row.session_id,
-                user_id=row.user_id,
-                before_epoch=row.before_epoch or 0,
-                except_session_id=row.except_session_id,
-                key_id=row.key_id,
+                row.id,
+                row.create_time,
+                Revoked(
+                    session_id=row.session_id or "",
+                    user_id=row.user_id or "",
+                    before_epoch=row.before_epoch or 0,
+                    except_session_id=row.except_session_id or "",
+                    key_id=row.key_id or "",
+                ),
             )
             for row in await connection.execute(LIST, values)
         ]

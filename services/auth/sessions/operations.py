@@ -13,6 +13,7 @@ from services.auth.revocations.model import Cause
 from services.auth.sessions.model import EpochChanged, IssuedSession, OpenSession, Session
 from services.shared.db import ID_MAX
 from services.shared.ids import new_id
+from services.shared.opaque_tokens import new_token, token_digest
 from services.shared.principal import current_request
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class SessionOperations:
 
     async def list_sessions(self, *, principal: Principal, page_size: int, page_token: str) -> Page[OpenSession]:
         """Return a page of the caller's sessions that have not ended, the newest first. Raises PageTokenInvalid."""
-        bound_to = {"list": "sessions", "caller": principal.id}
+        bound_to = {"method": "ListSessions", "caller": principal.id}
         request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
         (before,) = request.cursor or (ID_MAX,)
         async with self._database.reading() as connection:
@@ -103,7 +104,7 @@ class SessionOperations:
             address=_address(),
             lifetime=self._lifetime,
         )
-        first = _text(secrets.token_bytes(SECRET_BYTES))
+        first = new_token()
         await self._insert_token(connection, session_id, first, parent_digest=None)
         return IssuedSession(session_id, user_id, epoch, first)
 
@@ -113,7 +114,7 @@ class SessionOperations:
         For 30 s the parent of the newest token gets that one again. Any older token is in two hands, one of them a
         thief's perhaps: that ends the session, and the caller must commit it (OWASP ASVS 10.4.5).
         """
-        digest = _digest(refresh_token)
+        digest = token_digest(refresh_token)
         session = await self._store.update_use_time(connection, digest)
         if session is not None:
             successor = self._successor(session, refresh_token)
@@ -130,7 +131,7 @@ class SessionOperations:
 
     async def find_session_id(self, connection: AsyncConnection, *, refresh_token: str) -> str | None:
         """Return the id of the session that a refresh token belongs to, used or not; None if it is unknown."""
-        return await self._store.find_session_id(connection, _digest(refresh_token))
+        return await self._store.find_session_id(connection, token_digest(refresh_token))
 
     async def _end_sessions(self, principal: Principal, *, except_session_id: str | None) -> None:
         async def work(connection: AsyncConnection) -> None:
@@ -147,12 +148,13 @@ class SessionOperations:
         self, connection: AsyncConnection, session_id: str, token: str, *, parent_digest: bytes | None
     ) -> None:
         await self._store.insert_token(
-            connection, session_id=session_id, digest=_digest(token), parent_digest=parent_digest, idle=self._idle
+            connection, session_id=session_id, digest=token_digest(token), parent_digest=parent_digest, idle=self._idle
         )
 
     def _successor(self, session: Session, refresh_token: str) -> str:
         secret = self._encryption.decrypt(session.family_secret_sealed, row_id=session.id)
-        return _text(hmac.digest(secret, refresh_token.encode(), hashlib.sha256))
+        successor = hmac.digest(secret, refresh_token.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(successor).rstrip(b"=").decode()
 
 
 def _address() -> str:
@@ -162,12 +164,3 @@ def _address() -> str:
 
 def _issued(session: Session, refresh_token: str) -> IssuedSession:
     return IssuedSession(session.id, session.user_id, session.epoch, refresh_token)
-
-
-def _text(token: bytes) -> str:
-    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
-
-
-def _digest(token: str) -> bytes:
-    # 256 random bits need no slow hash.
-    return hashlib.sha256(token.encode()).digest()

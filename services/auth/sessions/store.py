@@ -24,7 +24,6 @@ from sqlalchemy import (
 from services.auth.revocations.store import users
 from services.auth.sessions.model import OpenSession, Session, UsedToken
 from services.shared.db import Id, Time
-from services.shared.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,17 +125,7 @@ UPDATE_LAST_USE = (
 )
 LOCK_EPOCH = select(users.c.epoch).where(users.c.id == bindparam("of_user")).with_for_update(read=True)
 DELETE_EXPIRED = delete(sessions).where(sessions.c.user_id == bindparam("of_user"), sessions.c.expire_time < func.now())
-
-
 FIND_SESSION_ID = select(refresh_tokens.c.session_id).where(refresh_tokens.c.digest == bindparam("token_digest"))
-
-
-def retentions() -> tuple[Retention, ...]:
-    """Return the retentions of refresh tokens that have expired, used ones included, and of sessions past their end.
-
-    Tokens first: with a session that has many of them, all would be deleted at once.
-    """
-    return tuple(Retention(table.name, "expire_time", timedelta()) for table in (refresh_tokens, sessions))
 
 
 class SessionStore:

@@ -1,4 +1,4 @@
-"""What a person has after signing in."""
+"""Result of signing in."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class SignedIn:
     refresh_token: str
     expires_in_seconds: int
     device_token: str = ""
-    """Token of the device, which became known just now; empty for one that was known, and at a refresh."""
+    """Token of a new device; empty for a known one, and after a refresh."""

@@ -59,7 +59,7 @@ class SignInOperations:
         challenges: ChallengeOperations,
         registrations: RegistrationOperations | None,
     ) -> None:
-        """With `registrations`, accounts are created when their address was verified."""
+        """`registrations`: None where accounts are created without verifying their address first."""
         self._database = database
         self._store = store
         self._accounts = accounts

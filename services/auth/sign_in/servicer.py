@@ -8,15 +8,15 @@ from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import auth_service_pb2_grpc
 
 from services.auth.accounts import convert as accounts_convert
-from services.auth.emails import convert as emails_convert
+from services.auth.email_addresses import convert as email_addresses_convert
 from services.auth.sign_in import convert
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
     from interceptors.base import Context
     from services.auth.accounts.operations import AccountOperations
-    from services.auth.emails.operations import EmailOperations
-    from services.auth.recovery.operations import RecoveryOperations
+    from services.auth.email_addresses.operations import EmailAddressOperations
+    from services.auth.password_changes.operations import PasswordChangeOperations
     from services.auth.sign_in.operations import SignInOperations
 
 
@@ -27,13 +27,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self,
         operations: SignInOperations,
         accounts: AccountOperations,
-        recovery: RecoveryOperations,
-        emails: EmailOperations,
+        password_changes: PasswordChangeOperations,
+        email_addresses: EmailAddressOperations,
     ) -> None:
         self._operations = operations
         self._accounts = accounts
-        self._recovery = recovery
-        self._emails = emails
+        self._password_changes = password_changes
+        self._email_addresses = email_addresses
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         return convert.register_response(
@@ -74,7 +74,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Context) -> pb.ChangePasswordResponse:
-        await self._recovery.change_password(
+        await self._password_changes.change_password(
             principal=current_principal(),
             current_password=request.current_password,
             new_password=request.new_password,
@@ -85,24 +85,26 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     async def RequestPasswordReset(
         self, request: pb.RequestPasswordResetRequest, context: Context
     ) -> pb.RequestPasswordResetResponse:
-        await self._recovery.request_password_reset(email=request.email)
+        await self._password_changes.request_password_reset(email=request.email)
         return pb.RequestPasswordResetResponse()
 
     async def ResetPassword(self, request: pb.ResetPasswordRequest, context: Context) -> pb.ResetPasswordResponse:
-        await self._recovery.reset_password(token=request.token, new_password=request.new_password)
+        await self._password_changes.reset_password(token=request.token, new_password=request.new_password)
         return pb.ResetPasswordResponse()
 
     async def RequestEmailVerification(
         self, request: pb.RequestEmailVerificationRequest, context: Context
     ) -> pb.RequestEmailVerificationResponse:
-        await self._emails.request_email_verification(principal=current_principal())
+        await self._email_addresses.request_email_verification(principal=current_principal())
         return pb.RequestEmailVerificationResponse()
 
     async def VerifyEmail(self, request: pb.VerifyEmailRequest, context: Context) -> pb.VerifyEmailResponse:
-        return emails_convert.verify_email_response(await self._emails.verify_email(token=request.token))
+        return email_addresses_convert.verify_email_response(
+            await self._email_addresses.verify_email(token=request.token)
+        )
 
     async def ChangeEmail(self, request: pb.ChangeEmailRequest, context: Context) -> pb.ChangeEmailResponse:
-        await self._emails.change_email(
+        await self._email_addresses.change_email(
             principal=current_principal(), email=request.email, password=request.password, code=request.code
         )
         return pb.ChangeEmailResponse()

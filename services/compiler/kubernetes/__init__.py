@@ -1,4 +1,4 @@
-"""Compiles the contract into a kustomize base: every service, the gateway, Envoy, and what they keep things in.
+"""Compiles the contract into a kustomize base: services, gateway, Envoy, databases, counters, certificates.
 
 for name, resources in kubernetes_files(load_contract()).items():
     ...
@@ -22,7 +22,7 @@ __all__ = ["kubernetes_files"]
 
 
 def kubernetes_files(contract: Contract) -> Mapping[str, Sequence[Json]]:
-    """Return the resources of each file of the base by its name, its kustomization included."""
+    """Return the resources of each file of the base by file name, including kustomization.yaml."""
     identities = (*contract.owners, GATEWAY, ENVOY)
     files = {
         "certificates.yaml": certificates.resources(identities),

@@ -1,4 +1,4 @@
-"""The mesh's authority and identities, by cert-manager: short-lived, renewed in the Secrets that pods have mounted."""
+"""The mesh's certificate authority and identities, issued and renewed by cert-manager."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = {"algorithm": "ECDSA", "size": 256}
 
 
 def resources(identities: Sequence[str]) -> list[Json]:
-    """Return the authority, and a certificate for each of these members of the mesh."""
+    """Return the authority and a Certificate for each identity."""
     domain = TRUST_DOMAIN.partition("/ns/")[0]
     return [
         resource(API, "Issuer", AUTHORITY, spec={"selfSigned": {}}),
@@ -32,7 +32,7 @@ def resources(identities: Sequence[str]) -> list[Json]:
             usages=["cert sign", "crl sign"],
             duration="87600h",
             renewBefore="720h",
-            # The same key goes on, so that what it has issued stays valid.
+            # A renewed authority keeps its key: certificates that it issued stay valid.
             privateKey={**KEY, "rotationPolicy": "Never"},
         ),
         resource(API, "Issuer", ISSUER, spec={"ca": {"secretName": AUTHORITY}}),

@@ -1,10 +1,19 @@
-"""The counters' server, which all replicas share. Without it they count by themselves: it needs no second one."""
+"""Valkey, which holds the rate-limit counters of all replicas. One replica: services fall back to local counters."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.compiler.kubernetes.resources import Json, Pod, account, deployment, from_, memory, network, service
+from services.compiler.kubernetes.resources import (
+    Json,
+    Pod,
+    compute_resources,
+    deployment,
+    from_,
+    network_policy,
+    service,
+    service_account,
+)
 from services.compiler.kubernetes.settings import COUNTERS_PORT
 
 if TYPE_CHECKING:
@@ -14,12 +23,12 @@ COUNTERS = "valkey"
 IMAGE = "valkey/valkey:9.1.1-alpine"
 USER = 999
 FOLDER = "/run/valkey"
-SAVED = {"save": "", "maxmemory": "96mb", "maxmemory-policy": "volatile-ttl"}
+OPTIONS = {"save": "", "maxmemory": "96mb", "maxmemory-policy": "volatile-ttl"}
 
 
 def resources(services: Sequence[str]) -> list[Json]:
-    """Return the counters' server, for these services."""
-    options = [word for name, value in SAVED.items() for word in (f"--{name}", value)]
+    """Return Valkey, reachable from these services."""
+    options = [word for name, value in OPTIONS.items() for word in (f"--{name}", value)]
     ping = {"exec": {"command": ["sh", "-c", "valkey-cli ping 2>&1 | grep -qE 'PONG|NOAUTH'"]}}
     pod = Pod(
         COUNTERS,
@@ -30,7 +39,7 @@ def resources(services: Sequence[str]) -> list[Json]:
             "ports": [{"name": "valkey", "containerPort": COUNTERS_PORT}],
             "readinessProbe": {**ping, "periodSeconds": 5, "timeoutSeconds": 3},
             "livenessProbe": {**ping, "periodSeconds": 10, "timeoutSeconds": 5},
-            "resources": memory("64Mi", "128Mi", "50m", "500m"),
+            "resources": compute_resources("64Mi", "128Mi", "50m", "500m"),
             "volumeMounts": [
                 {"name": "settings", "mountPath": FOLDER, "readOnly": True},
                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
@@ -40,8 +49,8 @@ def resources(services: Sequence[str]) -> list[Json]:
         user=USER,
     )
     return [
-        account(COUNTERS),
+        service_account(COUNTERS),
         service(COUNTERS, {"valkey": (COUNTERS_PORT, COUNTERS_PORT)}),
         deployment(pod, replicas=1, strategy={"type": "Recreate"}),
-        network(COUNTERS, ingress=[from_(*services, ports=[COUNTERS_PORT])], egress=[]),
+        network_policy(COUNTERS, ingress=[from_(*services, ports=[COUNTERS_PORT])], egress=[]),
     ]

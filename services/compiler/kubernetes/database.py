@@ -1,14 +1,14 @@
-"""A service's PostgreSQL, run by CloudNativePG: a cluster for each, as services share nothing."""
+"""A PostgreSQL cluster for each service, run by CloudNativePG."""
 
 from __future__ import annotations
 
-from services.compiler.kubernetes.resources import DATABASE, Json, from_, network, resource, tcp, to
+from services.compiler.kubernetes.resources import DATABASE, Json, from_, network_policy, resource, tcp, to
 from services.compiler.kubernetes.settings import DATABASE_PORT
 from services.deployment.database_roles import app_role, grants, owner_role
 
 INSTANCES = 3
 STATUS_PORT = 8000
-"""Where CloudNativePG's operator and the other instances ask an instance for its state."""
+"""Port on which the operator and other instances ask an instance for its status."""
 OPERATOR = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "cnpg-system"}}}
 
 
@@ -18,18 +18,18 @@ def cluster(service: str) -> str:
 
 
 def authority(service: str) -> Json:
-    """Return the volume of the authority that issued the certificate of a service's database."""
+    """Return the volume with the CA certificate of a service's database."""
     items = [{"key": "ca.crt", "path": "ca.crt"}]
     return {"name": "database-authority", "secret": {"secretName": f"{cluster(service)}-ca", "items": items}}
 
 
-def reached(service: str) -> Json:
-    """Return the rule of egress to a service's database."""
+def egress(service: str) -> Json:
+    """Return the egress rule to a service's database."""
     return to(cluster(service), label=DATABASE, ports=[DATABASE_PORT])
 
 
 def resources(service: str) -> list[Json]:
-    """Return a service's cluster and who may reach it."""
+    """Return a service's Cluster and its NetworkPolicy."""
     name = cluster(service)
     spec = {
         "instances": INSTANCES,
@@ -44,7 +44,7 @@ def resources(service: str) -> list[Json]:
                 "shared_buffers": "256MB",
                 "log_error_verbosity": "terse",  # Or a failed statement's values are logged.
             },
-            # What was acknowledged is on a second machine before it is: the loss of the first loses nothing.
+            # A commit is acknowledged once a second instance has it: losing the primary loses nothing.
             "synchronous": {"method": "any", "number": 1, "dataDurability": "required"},
         },
         "bootstrap": {
@@ -74,7 +74,7 @@ def resources(service: str) -> list[Json]:
     }
     return [
         resource("postgresql.cnpg.io/v1", "Cluster", name, spec=spec),
-        network(
+        network_policy(
             name,
             label=DATABASE,
             ingress=[

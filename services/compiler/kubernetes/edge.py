@@ -1,4 +1,4 @@
-"""Envoy, for whatever Gateway, Ingress or load balancer stands before it, and for calls between services."""
+"""Envoy, behind any Gateway, Ingress or load balancer, and between services."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from services.compiler.kubernetes.resources import (
     TMP,
     Json,
     Pod,
-    account,
+    autoscaling,
+    compute_resources,
     deployment,
     identity,
-    memory,
-    network,
-    scaled,
+    network_policy,
     service,
+    service_account,
     tcp,
 )
 
@@ -24,20 +24,20 @@ ENVOY_IMAGE = "envoyproxy/envoy:v1.40.0"
 USER = 101
 WORKERS = 2
 DRAIN_SECONDS = 10
-"""Time in which clients, told to leave, finish their calls, and no new ones are sent here any more."""
+"""Time for clients to finish calls and leave, and for load balancers to stop sending new ones."""
 DRAIN = (
     f"exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT}\n"
     r"printf 'POST /drain_listeners?graceful&skip_exit HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n' >&3"
     f"\ncat <&3 >/dev/null\nsleep {DRAIN_SECONDS}\n"
 )
-"""What happens before SIGTERM, at which Envoy ends at once. The image has bash and no HTTP client."""
+"""preStop command: Envoy exits at once on SIGTERM. The image has bash but no HTTP client."""
 
 
 def resources() -> list[Json]:
-    """Return Envoy. Its bootstrap is compiled as it starts: by the image of the services, and with its settings."""
+    """Return Envoy's resources. An init container with the services' image compiles its bootstrap."""
     volume, mount = identity(ENVOY)
     configuration = {"name": "configuration", "mountPath": CONFIGURATION}
-    listening = {"tcpSocket": {"port": PUBLIC_PORT}}
+    port_open = {"tcpSocket": {"port": PUBLIC_PORT}}
     pod = Pod(
         ENVOY,
         {
@@ -49,20 +49,20 @@ def resources() -> list[Json]:
             ],
             "ports": [{"name": "public", "containerPort": PUBLIC_PORT}, {"name": "mesh", "containerPort": MESH_PORT}],
             # It listens as soon as it knows its upstreams; how they are is for the gateway to say, not for a restart.
-            "startupProbe": {**listening, "periodSeconds": 1, "failureThreshold": 60},
-            "readinessProbe": {**listening, "periodSeconds": 5},
-            "livenessProbe": {**listening, "periodSeconds": 10, "timeoutSeconds": 5},
+            "startupProbe": {**port_open, "periodSeconds": 1, "failureThreshold": 60},
+            "readinessProbe": {**port_open, "periodSeconds": 5},
+            "livenessProbe": {**port_open, "periodSeconds": 10, "timeoutSeconds": 5},
             "lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", DRAIN]}}},
-            "resources": memory("256Mi", "512Mi", "250m", str(WORKERS)),
+            "resources": compute_resources("256Mi", "512Mi", "250m", str(WORKERS)),
             "volumeMounts": [configuration | {"readOnly": True}, mount, TMP],
         },
-        before=[
+        init_containers=[
             {
                 "name": "configuration",
                 "image": IMAGE,
                 "command": ["python", "-m", "services.compiler.envoy", CONFIGURATION, "--profile", "kubernetes"],
                 "envFrom": [{"configMapRef": {"name": "azora"}}],
-                "resources": memory("128Mi", "256Mi", "100m", "1"),
+                "resources": compute_resources("128Mi", "256Mi", "100m", "1"),
                 "volumeMounts": [configuration, TMP],
             }
         ],
@@ -72,11 +72,11 @@ def resources() -> list[Json]:
     )
     members = {"podSelector": {"matchLabels": {PART_OF: "azora"}}}
     return [
-        account(ENVOY),
+        service_account(ENVOY),
         service(ENVOY, {"http": (80, PUBLIC_PORT), "mesh": (MESH_PORT, MESH_PORT)}),
         deployment(pod),
-        *scaled(ENVOY),
-        network(
+        *autoscaling(ENVOY),
+        network_policy(
             ENVOY,
             ingress=[
                 {"ports": tcp(PUBLIC_PORT)},

@@ -12,17 +12,17 @@ from services.compiler.kubernetes.resources import (
     TMP,
     Json,
     Pod,
-    account,
+    compute_resources,
     deployment,
+    disruption_budget,
     from_,
     identity,
-    memory,
-    network,
+    network_policy,
     probes,
     service,
+    service_account,
     tcp,
     to,
-    undisturbed,
 )
 from services.compiler.kubernetes.settings import METRICS_PORT, MIN_REPLICAS, PROBE_PORT
 
@@ -50,7 +50,7 @@ def resources(services: Sequence[str]) -> list[Json]:
             "env": [{"name": name, "value": value} for name, value in environment.items()],
             "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
             **_probes(),
-            "resources": memory("128Mi", "256Mi", "100m", "1"),
+            "resources": compute_resources("128Mi", "256Mi", "100m", "1"),
             "volumeMounts": [mount, TMP],
         },
         volumes=[volume],
@@ -58,7 +58,7 @@ def resources(services: Sequence[str]) -> list[Json]:
     scraped = service(METRICS, {"metrics": (METRICS_PORT, METRICS_PORT)}, sessionAffinity="ClientIP")
     scraped["spec"]["selector"] = pod.selector  # Each shows all processes: a scraper is to stay with one of them.
     return [
-        account(GATEWAY),
+        service_account(GATEWAY),
         service(
             GATEWAY,
             {"grpc": (GRPC_PORT, GRPC_PORT), "pages": (PAGES_PORT, PAGES_PORT)},
@@ -67,8 +67,8 @@ def resources(services: Sequence[str]) -> list[Json]:
         ),
         scraped,
         deployment(pod, replicas=MIN_REPLICAS),
-        undisturbed(GATEWAY),
-        network(
+        disruption_budget(GATEWAY),
+        network_policy(
             GATEWAY,
             ingress=[
                 from_(ENVOY, ports=[GRPC_PORT, PAGES_PORT]),

@@ -1,4 +1,4 @@
-"""Kubernetes' resources as the parts of the base have them, within the Pod Security Standard "restricted"."""
+"""Kubernetes resources of the base, within the Pod Security Standard "restricted"."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ Json = dict[str, Any]
 
 NAME, COMPONENT, PART_OF = (f"app.kubernetes.io/{label}" for label in ("name", "component", "part-of"))
 DATABASE = "cnpg.io/cluster"
-"""The label of the instances of a database, as CloudNativePG sets it."""
+"""Label of a database's instances, set by CloudNativePG."""
 IMAGE = "azora"
 USER = 10001
-CLOSED = {
+RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
 MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-"""Where Prometheus and the OpenTelemetry collector are."""
-NAMES = {"ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]}
-"""DNS, wherever a cluster has its servers."""
+"""Namespace of Prometheus and the OpenTelemetry collector."""
+DNS = {"ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]}
+"""Egress to DNS servers, wherever the cluster has them."""
 TRACES = {"to": [MONITORING], "ports": [{"port": OTLP_PORT, "protocol": "TCP"}]}
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What runs in a pod: one container, and those before it."""
+    """A pod: one container and its init containers."""
 
     name: str
     container: Json
-    before: Sequence[Json] = ()
+    init_containers: Sequence[Json] = ()
     volumes: Sequence[Json] = ()
     user: int = USER
     grace_seconds: int = 30
-    account: str = ""
-    """Its service account; that of its name unless given."""
-    restarts: str = ""
-    """The restart policy of a job."""
+    service_account: str = ""
+    """Defaults to `name`."""
+    restart_policy: str = ""
+    """Of a Job; empty for a Deployment."""
 
     def template(self) -> Json:
         """Return the pod template."""
         spec: Json = {
-            "serviceAccountName": self.account or self.name,
+            "serviceAccountName": self.service_account or self.name,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": self.grace_seconds,
@@ -62,8 +62,8 @@ class Pod:
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
         }
-        if self.restarts:
-            spec["restartPolicy"] = self.restarts
+        if self.restart_policy:
+            spec["restartPolicy"] = self.restart_policy
         else:
             spec["topologySpreadConstraints"] = [
                 {
@@ -74,15 +74,15 @@ class Pod:
                 }
                 for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ]
-        if self.before:
-            spec["initContainers"] = [{**each, "securityContext": CLOSED} for each in self.before]
-        spec["containers"] = [{"name": self.name, **self.container, "securityContext": CLOSED}]
+        if self.init_containers:
+            spec["initContainers"] = [{**each, "securityContext": RESTRICTED} for each in self.init_containers]
+        spec["containers"] = [{"name": self.name, **self.container, "securityContext": RESTRICTED}]
         spec["volumes"] = [*self.volumes, {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}]
         return {"metadata": {"labels": self.selector}, "spec": spec}
 
     @property
     def selector(self) -> dict[str, str]:
-        """The labels that tell these pods from all others."""
+        """Labels that select these pods only."""
         return {NAME: self.name}
 
 
@@ -95,7 +95,7 @@ def resource(api: str, kind: str, name: str, **content: Any) -> Json:
 
 
 def deployment(pod: Pod, **spec: Any) -> Json:
-    """Return a deployment of a pod, which always has as many as it is to have."""
+    """Return a Deployment of a pod, rolled out without ever having fewer replicas than desired."""
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     content = {
         "strategy": rolling,
@@ -107,68 +107,68 @@ def deployment(pod: Pod, **spec: Any) -> Json:
     return resource("apps/v1", "Deployment", pod.name, spec=content)
 
 
-def account(name: str) -> Json:
-    """Return a service account, which may do nothing with the cluster."""
+def service_account(name: str) -> Json:
+    """Return a ServiceAccount without access to the Kubernetes API."""
     return resource("v1", "ServiceAccount", name) | {"automountServiceAccountToken": False}
 
 
 def service(name: str, ports: Mapping[str, tuple[int, int]], **spec: Any) -> Json:
-    """Return a Service: names of ports with theirs and those of its pods."""
+    """Return a Service; `ports` are name to (port, target port)."""
     listed = [
         {"name": port, "port": at, "targetPort": target, "protocol": "TCP"} for port, (at, target) in ports.items()
     ]
     return resource("v1", "Service", name, spec={**spec, "selector": {NAME: name}, "ports": listed})
 
 
-def scaled(name: str) -> list[Json]:
-    """Return what scales a deployment with its load, and keeps it up while nodes are drained."""
+def autoscaling(name: str) -> list[Json]:
+    """Return the HorizontalPodAutoscaler and the PodDisruptionBudget of a Deployment."""
     target = {"type": "Utilization", "averageUtilization": 70}
-    autoscaling = {
+    scaling = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicas": MIN_REPLICAS,
         "maxReplicas": MAX_REPLICAS,
         "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
     }
-    return [resource("autoscaling/v2", "HorizontalPodAutoscaler", name, spec=autoscaling), undisturbed(name)]
+    return [resource("autoscaling/v2", "HorizontalPodAutoscaler", name, spec=scaling), disruption_budget(name)]
 
 
-def undisturbed(name: str) -> Json:
-    """Return what keeps all but one pod of a deployment up while nodes are drained."""
+def disruption_budget(name: str) -> Json:
+    """Return a PodDisruptionBudget by which a drained node evicts one pod of a Deployment at a time."""
     budget = {"maxUnavailable": 1, "selector": {"matchLabels": {NAME: name}}}
     return resource("policy/v1", "PodDisruptionBudget", name, spec=budget)
 
 
-def network(name: str, *, ingress: Sequence[Json], egress: Sequence[Json] | None, label: str = NAME) -> Json:
-    """Return what may reach the pods of a name, and what they may reach, names and traces included; None: anything."""
+def network_policy(name: str, *, ingress: Sequence[Json], egress: Sequence[Json] | None, label: str = NAME) -> Json:
+    """Return a NetworkPolicy; DNS and traces are added to `egress`, and None allows all egress."""
     policy: Json = {"podSelector": {"matchLabels": {label: name}}, "policyTypes": ["Ingress"], "ingress": list(ingress)}
     if egress is not None:
         policy["policyTypes"] = ["Ingress", "Egress"]
-        policy["egress"] = [*egress, NAMES, TRACES]
+        policy["egress"] = [*egress, DNS, TRACES]
     return resource("networking.k8s.io/v1", "NetworkPolicy", name, spec=policy)
 
 
 def peers(*names: str, label: str = NAME) -> list[Json]:
-    """Return the pods of these names, for a network policy."""
+    """Return the pod selectors of a NetworkPolicy."""
     return [{"podSelector": {"matchExpressions": [{"key": label, "operator": "In", "values": list(names)}]}}]
 
 
 def to(*names: str, ports: Sequence[int], label: str = NAME) -> Json:
-    """Return a rule of egress to the pods of these names."""
+    """Return an egress rule to the pods of these names."""
     return {"to": peers(*names, label=label), "ports": tcp(*ports)}
 
 
 def from_(*names: str, ports: Sequence[int], label: str = NAME) -> Json:
-    """Return a rule of ingress from the pods of these names."""
+    """Return an ingress rule from the pods of these names."""
     return {"from": peers(*names, label=label), "ports": tcp(*ports)}
 
 
 def tcp(*ports: int) -> list[Json]:
-    """Return ports for a network policy."""
+    """Return the TCP ports of a NetworkPolicy."""
     return [{"port": port, "protocol": "TCP"} for port in ports]
 
 
 def probes() -> Json:
-    """Return Kubernetes' own gRPC probes: ready is who can work, alive is who answers at all."""
+    """Return gRPC probes: readiness asks for the server's health, liveness whether the process answers."""
     process = {"grpc": {"port": PROBE_PORT, "service": "grpc.health.v1.Health"}}
     return {
         "startupProbe": {**process, "periodSeconds": 1, "failureThreshold": 60},
@@ -188,6 +188,6 @@ def identity_secret(name: str) -> str:
     return f"{name}-identity"
 
 
-def memory(requested: str, limit: str, cpu: str, cpu_limit: str) -> Json:
-    """Return what a container is given of a node."""
-    return {"requests": {"cpu": cpu, "memory": requested}, "limits": {"cpu": cpu_limit, "memory": limit}}
+def compute_resources(memory: str, memory_limit: str, cpu: str, cpu_limit: str) -> Json:
+    """Return the requests and limits of a container's memory and CPU."""
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu_limit, "memory": memory_limit}}

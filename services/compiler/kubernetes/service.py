@@ -1,4 +1,4 @@
-"""A service: its deployment, the job that migrates its database, and who may reach it."""
+"""A service: its Deployment, Service, NetworkPolicies, and the Job that migrates its database."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from services.compiler.kubernetes.resources import (
     TMP,
     Json,
     Pod,
-    account,
+    autoscaling,
+    compute_resources,
     deployment,
     from_,
     identity,
-    memory,
-    network,
+    network_policy,
     probes,
     resource,
-    scaled,
     service,
+    service_account,
     tcp,
     to,
 )
@@ -37,40 +37,38 @@ PUBLIC_NETWORKS = [
     {"ipBlock": {"cidr": "0.0.0.0/0", "except": NOT_PUBLIC.split()}},
     {"ipBlock": {"cidr": "2000::/3"}},
 ]
+PUBLIC_PORTS = {"WebhookService": (443,), "MailService": (465, 587)}
+"""Ports outside the cluster that the owner of a gRPC service calls: webhooks over HTTPS, SMTP with TLS."""
 FINISHED_SECONDS = 600
-"""Time after which a finished migration is removed, so that that of the next release can be applied."""
+"""Time after which a finished migration Job is deleted, so that the next release can create its own."""
 
 
 def resources(contract: Contract, name: str) -> list[Json]:
-    """Return all resources of a service but its database."""
+    """Return the resources of a service, except for its database."""
     pod = _pod(name)
     egress = [
         to(ENVOY, ports=[MESH_PORT]),
-        database.reached(name),
+        database.egress(name),
         to(COUNTERS, ports=[COUNTERS_PORT]),
     ]
-    if _sends_webhooks(contract, name):
-        egress.append({"to": PUBLIC_NETWORKS, "ports": tcp(443)})
+    served = {declared.name for declared in contract.declared if contract.owner(declared) == name}
+    for grpc_service in sorted(served & PUBLIC_PORTS.keys()):
+        egress += [{"to": PUBLIC_NETWORKS, "ports": tcp(*PUBLIC_PORTS[grpc_service])}]
     return [
-        account(name),
+        service_account(name),
         # All pods by name, ready or not: Envoy asks each for its health, and learns sooner than Kubernetes does.
         service(name, {"grpc": (GRPC_PORT, GRPC_PORT)}, clusterIP="None", publishNotReadyAddresses=True),
         deployment(pod),
-        *scaled(name),
-        network(name, ingress=[from_(ENVOY, GATEWAY, ports=[GRPC_PORT])], egress=egress),
+        *autoscaling(name),
+        network_policy(name, ingress=[from_(ENVOY, GATEWAY, ports=[GRPC_PORT])], egress=egress),
         _migration(name),
-        network(migration(name), ingress=[], egress=[database.reached(name)]),
+        network_policy(migration(name), ingress=[], egress=[database.egress(name)]),
     ]
 
 
 def migration(service: str) -> str:
-    """Return the name of the job that migrates a service's database."""
+    """Return the name of the migration Job of a service."""
     return f"migrate-{service}"
-
-
-def _sends_webhooks(contract: Contract, name: str) -> bool:
-    """Whether a service calls addresses outside: it serves webhooks."""
-    return any(contract.owner(each) == name and each.name == "WebhookService" for each in contract.declared)
 
 
 def _pod(name: str) -> Pod:
@@ -85,15 +83,15 @@ def _pod(name: str) -> Pod:
             "args": ["serve", name],
             "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "probes", "containerPort": PROBE_PORT}],
             **probes(),
-            "resources": memory("256Mi", "384Mi", "250m", "1"),
+            "resources": compute_resources("256Mi", "384Mi", "250m", "1"),
             "volumeMounts": [*mounts, mount],
         },
-        before=[
+        init_containers=[
             {
                 **environment,
-                "name": "migrated",  # What the job has to do first; the release before serves meanwhile.
+                "name": "migrated",  # Waits for the migration Job; pods of the previous release serve meanwhile.
                 "args": ["migrate", name, "--wait"],
-                "resources": memory("128Mi", "256Mi", "50m", "1"),
+                "resources": compute_resources("128Mi", "256Mi", "50m", "1"),
                 "volumeMounts": mounts,
             }
         ],
@@ -102,7 +100,7 @@ def _pod(name: str) -> Pod:
 
 
 def _migration(name: str) -> Json:
-    """Return the job that migrates the service's database as its owner."""
+    """Return the Job that migrates the database with the owner role."""
     sources = [{"secret": {"name": secret}} for secret in (f"{name}-settings", f"{name}-migration")]
     settings = {"name": "settings", "projected": {"sources": sources, "defaultMode": 0o440}}
     environment = _environment()
@@ -111,12 +109,12 @@ def _migration(name: str) -> Json:
         {
             **environment,
             "args": ["migrate", name],
-            "resources": memory("128Mi", "256Mi", "50m", "1"),
+            "resources": compute_resources("128Mi", "256Mi", "50m", "1"),
             "volumeMounts": [*environment["volumeMounts"], TMP],
         },
         volumes=[settings, database.authority(name)],
-        account=name,
-        restarts="OnFailure",
+        service_account=name,
+        restart_policy="OnFailure",
     )
     spec = {"backoffLimit": 20, "ttlSecondsAfterFinished": FINISHED_SECONDS, "template": pod.template()}
     job = resource("batch/v1", "Job", migration(name), spec=spec)

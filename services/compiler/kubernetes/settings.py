@@ -1,4 +1,4 @@
-"""What the parts of the base have in common: ports, paths and settings."""
+"""Ports, paths and settings that resources of the base share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from services.compiler.contract import ENVOY
 from services.compiler.envoy.profiles import GRPC_PORT, IDENTITY, MESH_PORT
 
 PROBE_PORT = 50052
-"""Health checks alone, for probes, which speak no TLS."""
+"""Health checks only, in plain text: kubelet probes speak no TLS."""
 METRICS_PORT = 9464
 DATABASE_PORT = 5432
 COUNTERS_PORT = 6379
@@ -15,11 +15,11 @@ SECRETS = "/run/secrets/azora"
 DATABASE_AUTHORITY = "/run/database"
 MIN_REPLICAS = 2
 MAX_REPLICAS = 6
-"""Of a service and of Envoy. Envoy's circuit breakers are compiled for so many."""
+"""Maximum replicas of a service and of Envoy. Envoy's circuit breakers are compiled for it."""
 
 
 def settings() -> dict[str, str]:
-    """Return the settings that all containers of our image are given."""
+    """Return the ConfigMap of all containers with our image."""
     return {
         "AZORA_ENV": "production",
         "AZORA_LISTEN": f"0.0.0.0:{GRPC_PORT}",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.auth import RunningAuth, running_auth
+from tests.support.auth import LIMITED, RunningAuth, running_auth
+from tests.support.second_factors import Client, client_of
 from tests.support.smtp import Mailbox, smtp_server
 
 if TYPE_CHECKING:
@@ -25,3 +26,22 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 async def auth(auth_database: Clone) -> AsyncIterator[RunningAuth]:
     async with running_auth(auth_database.owner_url, auth_database.app_url) as auth:
         yield auth
+
+
+@pytest.fixture
+async def limited(auth_database: Clone) -> AsyncIterator[RunningAuth]:
+    """Give an Auth with a production system's limits of failed attempts."""
+    async with running_auth(auth_database.owner_url, auth_database.app_url, **LIMITED) as auth:
+        yield auth
+
+
+@pytest.fixture
+async def client(auth: RunningAuth) -> AsyncIterator[Client]:
+    async with client_of(auth) as client:
+        yield client
+
+
+@pytest.fixture
+async def limited_client(limited: RunningAuth) -> AsyncIterator[Client]:
+    async with client_of(limited) as client:
+        yield client

@@ -11,14 +11,11 @@ from azora.auth.v1 import device_pb2
 from azora.auth.v1 import device_service_pb2 as pb
 from azora.client import bearer
 
-from tests.support.auth import PASSWORD, RunningAuth, running_auth
+from tests.support.auth import PASSWORD, RunningAuth
 from tests.support.refusals import refusal
-from tests.support.second_factors import Client, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.postgres import Clone
+    from tests.support.second_factors import Client
 
 EMAIL, OTHER = "thandi@example.com", "sipho@example.com"
 WRONG = "a wrong password"
@@ -26,21 +23,8 @@ REFUSED = "TOO_MANY_FAILED_ATTEMPTS"
 
 
 @pytest.fixture
-async def auth(auth_database: Clone) -> AsyncIterator[RunningAuth]:
-    """Give an Auth with the limits of failures of a production system."""
-    async with running_auth(
-        auth_database.owner_url,
-        auth_database.app_url,
-        rate_limit_scale=1,
-        rate_limits="CREDENTIALS.per_address=100000",
-    ) as auth:
-        yield auth
-
-
-@pytest.fixture
-async def client(auth: RunningAuth) -> AsyncIterator[Client]:
-    async with client_of(auth) as client:
-        yield client
+def auth(limited: RunningAuth) -> RunningAuth:
+    return limited
 
 
 async def test_five_wrong_guesses_a_minute_from_everywhere_do_not_keep_a_person_on_a_known_device_out(

@@ -11,7 +11,7 @@ from azora.auth.v1 import auth_service_pb2 as pb
 from azora.client import bearer
 
 from services.auth.app import assemble
-from services.auth.emails.model import SendEmailChange
+from services.auth.email_addresses.model import SendEmailChange
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import outcome, refusal
 from tests.support.smtp import text_of
@@ -190,7 +190,7 @@ async def test_a_change_ends_with_the_session_that_asked_for_it(
     await auth.sql("UPDATE sessions SET revoke_time = now()")
     container = assemble(auth.settings)
     address = container.mail.seal_address(address=NEW)
-    await container.emails.send_email_change(SendEmailChange(thief.user.id, session_id, address))
+    await container.email_addresses.send_email_change(SendEmailChange(thief.user.id, session_id, address))
     await container.close()
     assert await auth.sql("SELECT FROM mails") == await auth.sql("SELECT FROM email_links") == []
 

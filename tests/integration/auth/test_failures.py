@@ -11,35 +11,23 @@ import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
 from grpc import aio
 
-from tests.support.auth import RunningAuth, running_auth
+from tests.support.auth import LIMITED, RunningAuth, running_auth
 from tests.support.refusals import described, refusal
 from tests.support.second_factors import Client, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable
 
     from tests.support.postgres import Clone
 
 EMAIL = "thandi@example.com"
 WRONG = "a wrong password"
 REFUSED = "TOO_MANY_FAILED_ATTEMPTS"
-TIERS = "CREDENTIALS.per_address=100000"
-"""The address limit of the interceptor, which these tests are not about."""
 
 
 @pytest.fixture
-async def limited(auth_database: Clone) -> AsyncIterator[RunningAuth]:
-    """Give an Auth with the limits of a production system."""
-    async with running_auth(
-        auth_database.owner_url, auth_database.app_url, rate_limit_scale=1, rate_limits=TIERS
-    ) as auth:
-        yield auth
-
-
-@pytest.fixture
-async def client(limited: RunningAuth) -> AsyncIterator[Client]:
-    async with client_of(limited) as client:
-        yield client
+def client(limited_client: Client) -> Client:
+    return limited_client
 
 
 async def test_five_failures_of_an_account_begin_a_wait_however_it_is_spelled(
@@ -126,12 +114,11 @@ async def test_of_guesses_at_once_no_more_are_looked_at_than_one_after_another(
 
 
 async def test_guesses_at_once_at_two_replicas_are_counted_together(auth_database: Clone) -> None:
-    settings = {"rate_limit_scale": 1, "rate_limits": TIERS}
     async with AsyncExitStack() as stack:
         clients = []
         for _ in range(2):
             replica = await stack.enter_async_context(
-                running_auth(auth_database.owner_url, auth_database.app_url, **settings)
+                running_auth(auth_database.owner_url, auth_database.app_url, **LIMITED)
             )
             clients.append(await stack.enter_async_context(client_of(replica)))
         guesses = [client.login(EMAIL, WRONG) for client in clients for _ in range(10)]
@@ -173,9 +160,7 @@ async def test_the_addresses_of_one_ipv6_network_are_counted_together(limited: R
 
 async def test_an_attempt_that_is_not_looked_at_is_not_counted(auth_database: Clone) -> None:
     async with (
-        running_auth(
-            auth_database.owner_url, auth_database.app_url, rate_limit_scale=1, rate_limits=TIERS, bcrypt_cost=13
-        ) as auth,
+        running_auth(auth_database.owner_url, auth_database.app_url, bcrypt_cost=13, **LIMITED) as auth,
         client_of(auth) as client,
     ):
         requests = [

@@ -13,18 +13,13 @@ from azora.client import bearer
 
 from tests.support.auth import PASSWORD, RunningAuth
 from tests.support.refusals import refusal
-from tests.support.second_factors import Client, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
+
+    from tests.support.second_factors import Client
 
 EMAIL = "thandi@example.com"
-
-
-@pytest.fixture
-async def client(auth: RunningAuth) -> AsyncIterator[Client]:
-    async with client_of(auth) as client:
-        yield client
 
 
 async def test_a_secret_is_given_for_people_and_for_authenticators(auth: RunningAuth, client: Client) -> None:

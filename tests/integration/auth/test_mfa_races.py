@@ -6,44 +6,19 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
 from grpc import aio
 
-from tests.support.auth import PASSWORD, RunningAuth, running_auth
+from tests.support.auth import PASSWORD, RunningAuth
 from tests.support.refusals import described, refusal
-from tests.support.second_factors import Client, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable
 
-    from tests.support.postgres import Clone
+    from tests.support.second_factors import Client
+
 
 EMAIL = "thandi@example.com"
 REFUSED = "TOO_MANY_FAILED_ATTEMPTS"
-
-
-@pytest.fixture
-async def limited(auth_database: Clone) -> AsyncIterator[RunningAuth]:
-    """Give an Auth with the limits of failures of a production system."""
-    async with running_auth(
-        auth_database.owner_url,
-        auth_database.app_url,
-        rate_limit_scale=1,
-        rate_limits="CREDENTIALS.per_address=100000",
-    ) as auth:
-        yield auth
-
-
-@pytest.fixture
-async def client(auth: RunningAuth) -> AsyncIterator[Client]:
-    async with client_of(auth) as client:
-        yield client
-
-
-@pytest.fixture
-async def limited_client(limited: RunningAuth) -> AsyncIterator[Client]:
-    async with client_of(limited) as client:
-        yield client
 
 
 async def test_one_code_of_an_authenticator_at_20_challenges_at_once_signs_in_once(

@@ -10,12 +10,12 @@ from azora.client import bearer
 
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import refusal
-from tests.support.second_factors import Client, client_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.postgres import Clone
+    from tests.support.second_factors import Client
     from tests.support.smtp import Mailbox
 
 EMAIL = "thandi@example.com"
@@ -26,12 +26,6 @@ NEW_PASSWORD = "a quite different battery"
 async def auth(auth_database: Clone, mailbox: Mailbox) -> AsyncIterator[RunningAuth]:
     async with running_auth(auth_database.owner_url, auth_database.app_url, smtp_url=mailbox.url) as auth:
         yield auth
-
-
-@pytest.fixture
-async def client(auth: RunningAuth) -> AsyncIterator[Client]:
-    async with client_of(auth) as client:
-        yield client
 
 
 async def test_every_change_of_a_factor_is_told_by_mail(auth: RunningAuth, client: Client, mailbox: Mailbox) -> None:

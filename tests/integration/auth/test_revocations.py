@@ -13,10 +13,8 @@ from azora.auth.v1 import internal_service_pb2 as pb
 from azora.client import bearer
 from grpc import aio
 
-from services.auth.app import assemble
+from services.auth.app import assemble, retentions
 from services.auth.revocations.model import Cause
-from services.auth.revocations.store import retention
-from services.auth.sessions.store import retentions
 from services.shared.ids import new_id
 from services.shared.retention import expire
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
@@ -237,8 +235,12 @@ async def test_rows_go_when_no_token_can_be_left(auth: RunningAuth) -> None:
     """)
     async with container(auth) as other:
         database = other.infrastructure.database
-        assert await expire(database, retention()) == 1
-        assert [await expire(database, each) for each in retentions()] == [1, 1]
+        expired = {kept.table: await expire(database, kept) for kept in retentions(auth.settings)}
+    assert {table: count for table, count in expired.items() if count} == {
+        "refresh_tokens": 1,
+        "sessions": 1,
+        "revocations": 1,
+    }
     (left,) = await auth.sql("SELECT count(*) FROM sessions JOIN refresh_tokens ON session_id = sessions.id")
     assert left["count"] == 1
 

@@ -192,7 +192,7 @@ def test_epochs_and_exceptions_say_the_same_in_any_order() -> None:
             revoked = RevokedEpochs()
             for epoch, kept in (*order, *order):
                 revoked = revoked.with_revocation(epoch, kept)
-            assert [revoked.cover(one) for one in tokens] == expected, order
+            assert [revoked.covers(one) for one in tokens] == expected, order
 
 
 def test_memory_is_bounded_by_what_is_revoked_within_a_tokens_life(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ class _EmailLinkEffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Email
     """The account has its former address again. Reset the password if someone else changed the address."""
 
 class EmailLinkEffect(_EmailLinkEffect, metaclass=_EmailLinkEffectEnumTypeWrapper):
-    """What a link did."""
+    """Effect of a link that was sent by mail."""
 
 EMAIL_LINK_EFFECT_UNSPECIFIED: EmailLinkEffect.ValueType  # 0
 """Default value. Never returned."""
@@ -73,7 +73,9 @@ class RegisterRequest(_message.Message):
     leading and trailing white space; line breaks, control and invisible formatting characters are rejected.
     """
     device_name: _builtins.str
-    """Name of the device, at most 100 characters, for the list of sessions. Derived from the User-Agent if unset."""
+    """Name of the device, at most 100 characters, for the lists of sessions and devices. Derived from the
+    User-Agent if unset.
+    """
     def __init__(
         self,
         *,
@@ -161,10 +163,12 @@ class LoginRequest(_message.Message):
     """Password, at most 128 characters."""
     device_token: _builtins.str
     """Device token of an earlier sign-in from this device, at most 128 characters. Failed attempts with a valid one are
-    counted for the device alone, and those of others do not delay it. An invalid one is ignored.
+    counted for the device only, and those of others do not delay it. An invalid one is ignored.
     """
     device_name: _builtins.str
-    """Name of the device, at most 100 characters, for the list of sessions. Derived from the User-Agent if unset."""
+    """Name of the device, at most 100 characters, for the lists of sessions and devices. Derived from the
+    User-Agent if unset.
+    """
     def __init__(
         self,
         *,
@@ -452,7 +456,9 @@ class ChangePasswordRequest(_message.Message):
     new_password: _builtins.str
     """The new password, 8 to 128 characters. Rejected as in Register."""
     code: _builtins.str
-    """Code of the authenticator or recovery code. Required if multi-factor authentication is enabled."""
+    """Current code of the authenticator, or a recovery code, at most 32 characters. Required if multi-factor
+    authentication is enabled.
+    """
     def __init__(
         self,
         *,
@@ -633,7 +639,7 @@ class VerifyEmailResponse(_message.Message):
 
     EFFECT_FIELD_NUMBER: _builtins.int
     effect: Global___EmailLinkEffect.ValueType
-    """What the link did."""
+    """Effect of the link."""
     def __init__(
         self,
         *,
@@ -661,7 +667,9 @@ class ChangeEmailRequest(_message.Message):
     password: _builtins.str
     """The current password, at most 128 characters."""
     code: _builtins.str
-    """Code of the authenticator or recovery code. Required if multi-factor authentication is enabled."""
+    """Current code of the authenticator, or a recovery code, at most 32 characters. Required if multi-factor
+    authentication is enabled.
+    """
     def __init__(
         self,
         *,

@@ -114,8 +114,8 @@ class AuthServiceServicer:
 
     def Login(self, request, context):
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-        A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
-        several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+        A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
+        after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
         Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -184,7 +184,7 @@ class AuthServiceServicer:
 
     def RequestEmailVerification(self, request, context):
         """Sends a link that verifies the caller's e-mail address to it.
-        Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED.
+        Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED; NOT_FOUND USER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,7 +201,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangeEmail(self, request, context):
-        """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
+        """Requests a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
         used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
         reveal whether the new address has an account: its owner is sent a notice.
         Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT

@@ -42,8 +42,8 @@ class AuthServiceStub:
     """
     Login: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-    A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
-    several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+    A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
+    after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
     Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
@@ -80,7 +80,7 @@ class AuthServiceStub:
     """
     RequestEmailVerification: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]
     """Sends a link that verifies the caller's e-mail address to it.
-    Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED.
+    Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED; NOT_FOUND USER_NOT_FOUND.
     """
     VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
     """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
@@ -89,7 +89,7 @@ class AuthServiceStub:
     Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
     """
     ChangeEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]
-    """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
+    """Requests a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
     used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
     reveal whether the new address has an account: its owner is sent a notice.
     Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
@@ -110,8 +110,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     Login: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginRequest, _auth_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-    A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
-    several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+    A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
+    after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
     Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]  # type: ignore[assignment]
@@ -148,7 +148,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     RequestEmailVerification: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]  # type: ignore[assignment]
     """Sends a link that verifies the caller's e-mail address to it.
-    Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED.
+    Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED; NOT_FOUND USER_NOT_FOUND.
     """
     VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
     """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
@@ -157,7 +157,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
     """
     ChangeEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]  # type: ignore[assignment]
-    """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
+    """Requests a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
     used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
     reveal whether the new address has an account: its owner is sent a notice.
     Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
@@ -185,8 +185,8 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LoginResponse, _abc.Awaitable[_auth_service_pb2.LoginResponse]]:
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
-        A user with a second factor receives a challenge. Failed attempts are counted per account and per address; after
-        several, further ones are rejected for 30 seconds and more, up to 15 minutes, whether or not the account exists.
+        A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
+        after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
         Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
@@ -263,7 +263,7 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RequestEmailVerificationResponse, _abc.Awaitable[_auth_service_pb2.RequestEmailVerificationResponse]]:
         """Sends a link that verifies the caller's e-mail address to it.
-        Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED.
+        Errors: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED; NOT_FOUND USER_NOT_FOUND.
         """
 
     def VerifyEmail(
@@ -282,7 +282,7 @@ class AuthServiceServicer:
         request: _auth_service_pb2.ChangeEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ChangeEmailResponse, _abc.Awaitable[_auth_service_pb2.ChangeEmailResponse]]:
-        """Asks for a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
+        """Requests a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
         used with VerifyEmail, and can be undone by a link that is then sent to the former one. The response does not
         reveal whether the new address has an account: its owner is sent a notice.
         Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT

@@ -31,7 +31,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REFRESH_TOKEN_INVALID: _ErrorReason.ValueType  # 3
     """UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked; sign in again."""
     ERROR_REASON_PASSWORD_REFUSED: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT: the password is too common, or contains the e-mail address or the name. Metadata: rule."""
+    """INVALID_ARGUMENT: the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`,
+    `contains_name`, `contains_product`, `blank` or `repeated`.
+    """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 5
     """NOT_FOUND: the account no longer exists."""
     ERROR_REASON_PASSWORD_CHECKS_BUSY: _ErrorReason.ValueType  # 6
@@ -43,9 +45,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_LINK_INVALID: _ErrorReason.ValueType  # 30
     """INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
     ERROR_REASON_EMAIL_ALREADY_VERIFIED: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION: the e-mail address is verified already."""
+    """FAILED_PRECONDITION: the e-mail address is already verified."""
     ERROR_REASON_MAIL_LIMIT_REACHED: _ErrorReason.ValueType  # 32
-    """RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
+    """RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before
+    the next attempt.
+    """
     ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
     the delay before the next attempt. Attempts before that are neither evaluated nor counted.
@@ -57,7 +61,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     in again.
     """
     ERROR_REASON_MFA_CODE_INVALID: _ErrorReason.ValueType  # 43
-    """UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft."""
+    """UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes
+    that the challenge still accepts.
+    """
     ERROR_REASON_CONFIRMATION_INVALID: _ErrorReason.ValueType  # 44
     """PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
     ERROR_REASON_CONFIRMATION_REQUIRED: _ErrorReason.ValueType  # 45
@@ -85,7 +91,9 @@ ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 2
 ERROR_REASON_REFRESH_TOKEN_INVALID: ErrorReason.ValueType  # 3
 """UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked; sign in again."""
 ERROR_REASON_PASSWORD_REFUSED: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT: the password is too common, or contains the e-mail address or the name. Metadata: rule."""
+"""INVALID_ARGUMENT: the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`,
+`contains_name`, `contains_product`, `blank` or `repeated`.
+"""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 5
 """NOT_FOUND: the account no longer exists."""
 ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
@@ -97,9 +105,11 @@ ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 20
 ERROR_REASON_LINK_INVALID: ErrorReason.ValueType  # 30
 """INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
 ERROR_REASON_EMAIL_ALREADY_VERIFIED: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION: the e-mail address is verified already."""
+"""FAILED_PRECONDITION: the e-mail address is already verified."""
 ERROR_REASON_MAIL_LIMIT_REACHED: ErrorReason.ValueType  # 32
-"""RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour."""
+"""RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before
+the next attempt.
+"""
 ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
 the delay before the next attempt. Attempts before that are neither evaluated nor counted.
@@ -111,7 +121,9 @@ ERROR_REASON_MFA_CHALLENGE_INVALID: ErrorReason.ValueType  # 42
 in again.
 """
 ERROR_REASON_MFA_CODE_INVALID: ErrorReason.ValueType  # 43
-"""UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft."""
+"""UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes
+that the challenge still accepts.
+"""
 ERROR_REASON_CONFIRMATION_INVALID: ErrorReason.ValueType  # 44
 """PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
 ERROR_REASON_CONFIRMATION_REQUIRED: ErrorReason.ValueType  # 45

@@ -28,10 +28,12 @@ class ListRevocationsRequest(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_token: _builtins.str
-    """`next_page_token` of the previous page, which must have been requested with the same `since`."""
+    """Page token from the `next_page_token` of a previous ListRevocations response with the same `since`; empty for the
+    first page.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """`database_time` of the last complete answer. Revocations from 10 s before it are listed: they become visible when
+        """`database_time` of the last complete poll. Revocations from 10 s before it are listed: they become visible when
         their transaction commits, up to that much later. Unset: all revocations of tokens that may not have expired.
         """
 
@@ -59,10 +61,10 @@ class ListRevocationsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DATABASE_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty on the last page."""
+    """Token for the next page. Empty on the last page."""
     @_builtins.property
     def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
-        """Revocations, at most 1,000. Repeated in later answers; repetitions change nothing."""
+        """Revocations, at most 1,000. May be repeated in later responses; applying one is idempotent."""
 
     @_builtins.property
     def database_time(self) -> _timestamp_pb2.Timestamp:

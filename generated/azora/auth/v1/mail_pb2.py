@@ -22,18 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61zora/auth/v1/mail.proto\x12\razora.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n\x0bMailMessage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x0c\n\x04html\x18\x06 \x01(\t\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.azora.auth.v1.MailState\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x98\x01\n\tMailState\x12\x1a\n\x16MAIL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MAIL_STATE_QUEUED\x10\x01\x12\x13\n\x0fMAIL_STATE_SENT\x10\x02\x12\x13\n\x0fMAIL_STATE_KEPT\x10\x03\x12\x16\n\x12MAIL_STATE_REFUSED\x10\x04\x12\x16\n\x12MAIL_STATE_EXPIRED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61zora/auth/v1/mail.proto\x12\razora.auth.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n\x0bMailMessage\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04kind\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61\x64\x64ress\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07subject\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04text\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04html\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12-\n\x05state\x18\x07 \x01(\x0e\x32\x18.azora.auth.v1.MailStateB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03*\x98\x01\n\tMailState\x12\x1a\n\x16MAIL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MAIL_STATE_QUEUED\x10\x01\x12\x13\n\x0fMAIL_STATE_SENT\x10\x02\x12\x13\n\x0fMAIL_STATE_KEPT\x10\x03\x12\x16\n\x12MAIL_STATE_REFUSED\x10\x04\x12\x16\n\x12MAIL_STATE_EXPIRED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.auth.v1.mail_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MAILSTATE']._serialized_start=271
-  _globals['_MAILSTATE']._serialized_end=423
-  _globals['_MAILMESSAGE']._serialized_start=77
-  _globals['_MAILMESSAGE']._serialized_end=268
+  _globals['_MAILMESSAGE'].fields_by_name['id']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['id']._serialized_options = b'\342A\001\003'
+  _globals['_MAILMESSAGE'].fields_by_name['kind']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['kind']._serialized_options = b'\342A\001\003'
+  _globals['_MAILMESSAGE'].fields_by_name['address']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['address']._serialized_options = b'\342A\001\003'
+  _globals['_MAILMESSAGE'].fields_by_name['subject']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['subject']._serialized_options = b'\342A\001\003'
+  _globals['_MAILMESSAGE'].fields_by_name['text']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['text']._serialized_options = b'\342A\001\003'
+  _globals['_MAILMESSAGE'].fields_by_name['html']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['html']._serialized_options = b'\342A\001\003'
+  _globals['_MAILMESSAGE'].fields_by_name['state']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_MAILMESSAGE'].fields_by_name['create_time']._loaded_options = None
+  _globals['_MAILMESSAGE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_MAILSTATE']._serialized_start=352
+  _globals['_MAILSTATE']._serialized_end=504
+  _globals['_MAILMESSAGE']._serialized_start=110
+  _globals['_MAILMESSAGE']._serialized_end=349
 # @@protoc_insertion_point(module_scope)

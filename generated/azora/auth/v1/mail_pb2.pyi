@@ -31,9 +31,9 @@ class _MailStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MailState.V
     MAIL_STATE_SENT: _MailState.ValueType  # 2
     """The SMTP server accepted it."""
     MAIL_STATE_KEPT: _MailState.ValueType  # 3
-    """Was not sent, because there is no SMTP server (AZORA_SMTP_URL)."""
+    """Not sent: no SMTP server is configured (AZORA_SMTP_URL)."""
     MAIL_STATE_REFUSED: _MailState.ValueType  # 4
-    """The SMTP server rejected it for good."""
+    """The SMTP server rejected it permanently."""
     MAIL_STATE_EXPIRED: _MailState.ValueType  # 5
     """Could not be delivered in time."""
 
@@ -47,9 +47,9 @@ MAIL_STATE_QUEUED: MailState.ValueType  # 1
 MAIL_STATE_SENT: MailState.ValueType  # 2
 """The SMTP server accepted it."""
 MAIL_STATE_KEPT: MailState.ValueType  # 3
-"""Was not sent, because there is no SMTP server (AZORA_SMTP_URL)."""
+"""Not sent: no SMTP server is configured (AZORA_SMTP_URL)."""
 MAIL_STATE_REFUSED: MailState.ValueType  # 4
-"""The SMTP server rejected it for good."""
+"""The SMTP server rejected it permanently."""
 MAIL_STATE_EXPIRED: MailState.ValueType  # 5
 """Could not be delivered in time."""
 Global___MailState: _TypeAlias = MailState  # noqa: Y015

@@ -28,9 +28,11 @@ class ListMessagesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Maximum number of messages to return. Defaults to 20; values above 100 are coerced to 100."""
+    """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
     page_token: _builtins.str
-    """Page token from the previous response. Empty for the first page."""
+    """Page token from the `next_page_token` of a previous ListMessages response; empty for the first page. All other
+    fields except `page_size` must be unchanged.
+    """
     def __init__(
         self,
         *,
@@ -54,10 +56,10 @@ class ListMessagesResponse(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page. Empty on the last page."""
+    """Token for the next page. Empty on the last page."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_mail_pb2.MailMessage]:
-        """Messages of the page."""
+        """Mails, newest first."""
 
     def __init__(
         self,

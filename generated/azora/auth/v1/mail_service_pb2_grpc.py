@@ -48,6 +48,7 @@ class MailServiceServicer:
 
     def ListMessages(self, request, context):
         """Lists the last 100 mails, newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class MailServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MailServiceAsyncStub: ...
     ListMessages: _grpc.UnaryUnaryMultiCallable[_mail_service_pb2.ListMessagesRequest, _mail_service_pb2.ListMessagesResponse]
-    """Lists the last 100 mails, newest first."""
+    """Lists the last 100 mails, newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
 
 @_typing.type_check_only
 class MailServiceAsyncStub(MailServiceStub):
@@ -42,7 +44,9 @@ class MailServiceAsyncStub(MailServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMessages: _aio.UnaryUnaryMultiCallable[_mail_service_pb2.ListMessagesRequest, _mail_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
-    """Lists the last 100 mails, newest first."""
+    """Lists the last 100 mails, newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
 
 class MailServiceServicer:
     """Mails of a development system. Not served in production."""
@@ -52,6 +56,8 @@ class MailServiceServicer:
         request: _mail_service_pb2.ListMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mail_service_pb2.ListMessagesResponse, _abc.Awaitable[_mail_service_pb2.ListMessagesResponse]]:
-        """Lists the last 100 mails, newest first."""
+        """Lists the last 100 mails, newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
 
 def add_MailServiceServicer_to_server(servicer: MailServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

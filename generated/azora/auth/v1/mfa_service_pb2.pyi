@@ -166,7 +166,7 @@ class DisableTotpRequest(_message.Message):
     password: _builtins.str
     """Password of the account, at most 128 characters."""
     code: _builtins.str
-    """Current code of the authenticator, or a recovery code."""
+    """Current code of the authenticator, or a recovery code, at most 32 characters."""
     def __init__(
         self,
         *,
@@ -209,7 +209,7 @@ class VerifyChallengeRequest(_message.Message):
     challenge_id: _builtins.str
     """ID of the challenge, from the `mfa_challenge` of a Login response."""
     code: _builtins.str
-    """Current code of the authenticator, or a recovery code."""
+    """Current code of the authenticator, or a recovery code, at most 32 characters."""
     def __init__(
         self,
         *,
@@ -277,7 +277,7 @@ class RegenerateRecoveryCodesRequest(_message.Message):
     password: _builtins.str
     """Password of the account, at most 128 characters."""
     code: _builtins.str
-    """Current code of the authenticator, or a recovery code."""
+    """Current code of the authenticator, or a recovery code, at most 32 characters."""
     def __init__(
         self,
         *,

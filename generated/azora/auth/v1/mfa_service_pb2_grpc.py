@@ -84,7 +84,7 @@ class MfaServiceServicer:
         """Creates a TOTP secret for an authenticator. It takes effect when ConfirmTotp receives a code within 15 minutes;
         until then, another EnrollTotp replaces it.
         Errors: FAILED_PRECONDITION TOTP_ALREADY_ENABLED, CONFIRMATION_REQUIRED; PERMISSION_DENIED CONFIRMATION_INVALID;
-        RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+        RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +93,7 @@ class MfaServiceServicer:
     def ConfirmTotp(self, request, context):
         """Enables the enrolled authenticator and returns recovery codes. Ends the user's other sessions.
         Errors: FAILED_PRECONDITION TOTP_NOT_ENROLLED; INVALID_ARGUMENT TOTP_CODE_INVALID; RESOURCE_EXHAUSTED
-        TOO_MANY_FAILED_ATTEMPTS; NOT_FOUND USER_NOT_FOUND.
+        TOO_MANY_FAILED_ATTEMPTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +102,7 @@ class MfaServiceServicer:
     def DisableTotp(self, request, context):
         """Disables the authenticator and deletes the recovery codes. Ends the user's other sessions.
         Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +120,7 @@ class MfaServiceServicer:
     def RegenerateRecoveryCodes(self, request, context):
         """Replaces all recovery codes. Ends the user's other sessions.
         Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,17 +41,17 @@ class MfaServiceStub:
     """Creates a TOTP secret for an authenticator. It takes effect when ConfirmTotp receives a code within 15 minutes;
     until then, another EnrollTotp replaces it.
     Errors: FAILED_PRECONDITION TOTP_ALREADY_ENABLED, CONFIRMATION_REQUIRED; PERMISSION_DENIED CONFIRMATION_INVALID;
-    RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+    RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     ConfirmTotp: _grpc.UnaryUnaryMultiCallable[_mfa_service_pb2.ConfirmTotpRequest, _mfa_service_pb2.ConfirmTotpResponse]
     """Enables the enrolled authenticator and returns recovery codes. Ends the user's other sessions.
     Errors: FAILED_PRECONDITION TOTP_NOT_ENROLLED; INVALID_ARGUMENT TOTP_CODE_INVALID; RESOURCE_EXHAUSTED
-    TOO_MANY_FAILED_ATTEMPTS; NOT_FOUND USER_NOT_FOUND.
+    TOO_MANY_FAILED_ATTEMPTS.
     """
     DisableTotp: _grpc.UnaryUnaryMultiCallable[_mfa_service_pb2.DisableTotpRequest, _mfa_service_pb2.DisableTotpResponse]
     """Disables the authenticator and deletes the recovery codes. Ends the user's other sessions.
     Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     VerifyChallenge: _grpc.UnaryUnaryMultiCallable[_mfa_service_pb2.VerifyChallengeRequest, _mfa_service_pb2.VerifyChallengeResponse]
     """Completes a sign-in that Login answered with a challenge. A challenge accepts 5 codes; incorrect codes are also
@@ -61,7 +61,7 @@ class MfaServiceStub:
     RegenerateRecoveryCodes: _grpc.UnaryUnaryMultiCallable[_mfa_service_pb2.RegenerateRecoveryCodesRequest, _mfa_service_pb2.RegenerateRecoveryCodesResponse]
     """Replaces all recovery codes. Ends the user's other sessions.
     Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
 
 @_typing.type_check_only
@@ -77,17 +77,17 @@ class MfaServiceAsyncStub(MfaServiceStub):
     """Creates a TOTP secret for an authenticator. It takes effect when ConfirmTotp receives a code within 15 minutes;
     until then, another EnrollTotp replaces it.
     Errors: FAILED_PRECONDITION TOTP_ALREADY_ENABLED, CONFIRMATION_REQUIRED; PERMISSION_DENIED CONFIRMATION_INVALID;
-    RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+    RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     ConfirmTotp: _aio.UnaryUnaryMultiCallable[_mfa_service_pb2.ConfirmTotpRequest, _mfa_service_pb2.ConfirmTotpResponse]  # type: ignore[assignment]
     """Enables the enrolled authenticator and returns recovery codes. Ends the user's other sessions.
     Errors: FAILED_PRECONDITION TOTP_NOT_ENROLLED; INVALID_ARGUMENT TOTP_CODE_INVALID; RESOURCE_EXHAUSTED
-    TOO_MANY_FAILED_ATTEMPTS; NOT_FOUND USER_NOT_FOUND.
+    TOO_MANY_FAILED_ATTEMPTS.
     """
     DisableTotp: _aio.UnaryUnaryMultiCallable[_mfa_service_pb2.DisableTotpRequest, _mfa_service_pb2.DisableTotpResponse]  # type: ignore[assignment]
     """Disables the authenticator and deletes the recovery codes. Ends the user's other sessions.
     Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     VerifyChallenge: _aio.UnaryUnaryMultiCallable[_mfa_service_pb2.VerifyChallengeRequest, _mfa_service_pb2.VerifyChallengeResponse]  # type: ignore[assignment]
     """Completes a sign-in that Login answered with a challenge. A challenge accepts 5 codes; incorrect codes are also
@@ -97,7 +97,7 @@ class MfaServiceAsyncStub(MfaServiceStub):
     RegenerateRecoveryCodes: _aio.UnaryUnaryMultiCallable[_mfa_service_pb2.RegenerateRecoveryCodesRequest, _mfa_service_pb2.RegenerateRecoveryCodesResponse]  # type: ignore[assignment]
     """Replaces all recovery codes. Ends the user's other sessions.
     Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+    TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
 
 class MfaServiceServicer:
@@ -120,7 +120,7 @@ class MfaServiceServicer:
         """Creates a TOTP secret for an authenticator. It takes effect when ConfirmTotp receives a code within 15 minutes;
         until then, another EnrollTotp replaces it.
         Errors: FAILED_PRECONDITION TOTP_ALREADY_ENABLED, CONFIRMATION_REQUIRED; PERMISSION_DENIED CONFIRMATION_INVALID;
-        RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+        RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
     def ConfirmTotp(
@@ -130,7 +130,7 @@ class MfaServiceServicer:
     ) -> _typing.Union[_mfa_service_pb2.ConfirmTotpResponse, _abc.Awaitable[_mfa_service_pb2.ConfirmTotpResponse]]:
         """Enables the enrolled authenticator and returns recovery codes. Ends the user's other sessions.
         Errors: FAILED_PRECONDITION TOTP_NOT_ENROLLED; INVALID_ARGUMENT TOTP_CODE_INVALID; RESOURCE_EXHAUSTED
-        TOO_MANY_FAILED_ATTEMPTS; NOT_FOUND USER_NOT_FOUND.
+        TOO_MANY_FAILED_ATTEMPTS.
         """
 
     def DisableTotp(
@@ -140,7 +140,7 @@ class MfaServiceServicer:
     ) -> _typing.Union[_mfa_service_pb2.DisableTotpResponse, _abc.Awaitable[_mfa_service_pb2.DisableTotpResponse]]:
         """Disables the authenticator and deletes the recovery codes. Ends the user's other sessions.
         Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
     def VerifyChallenge(
@@ -160,7 +160,7 @@ class MfaServiceServicer:
     ) -> _typing.Union[_mfa_service_pb2.RegenerateRecoveryCodesResponse, _abc.Awaitable[_mfa_service_pb2.RegenerateRecoveryCodesResponse]]:
         """Replaces all recovery codes. Ends the user's other sessions.
         Errors: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
-        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; NOT_FOUND USER_NOT_FOUND.
+        TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
 def add_MfaServiceServicer_to_server(servicer: MfaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -39,7 +39,7 @@ class Session(_message.Message):
     on Windows"; empty if neither is known.
     """
     address: _builtins.str
-    """Network address at the last use, as the edge saw it."""
+    """IP address of the client at the last use."""
     current: _builtins.bool
     """Whether it is the session of the access token that the request was made with."""
     @_builtins.property

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SessionServiceStub:
-    """The caller's own sessions. Access tokens of an ended session are rejected by all services within 5 s.
+    """Sessions of the caller. Access tokens of an ended session are rejected by all services within 5 s.
     """
 
     def __init__(self, channel):
@@ -58,11 +58,11 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """The caller's own sessions. Access tokens of an ended session are rejected by all services within 5 s.
+    """Sessions of the caller. Access tokens of an ended session are rejected by all services within 5 s.
     """
 
     def ListSessions(self, request, context):
-        """Lists the sessions that have not ended, the newest sign-in first.
+        """Lists the caller's open sessions, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -123,7 +123,7 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """The caller's own sessions. Access tokens of an ended session are rejected by all services within 5 s.
+    """Sessions of the caller. Access tokens of an ended session are rejected by all services within 5 s.
     """
 
     @staticmethod

@@ -27,14 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SessionServiceStub:
-    """The caller's own sessions. Access tokens of an ended session are rejected by all services within 5 s."""
+    """Sessions of the caller. Access tokens of an ended session are rejected by all services within 5 s."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
-    """Lists the sessions that have not ended, the newest sign-in first.
+    """Lists the caller's open sessions, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RevokeSessionRequest, _session_service_pb2.RevokeSessionResponse]
@@ -48,11 +48,11 @@ class SessionServiceStub:
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
-    """The caller's own sessions. Access tokens of an ended session are rejected by all services within 5 s."""
+    """Sessions of the caller. Access tokens of an ended session are rejected by all services within 5 s."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists the sessions that have not ended, the newest sign-in first.
+    """Lists the caller's open sessions, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
     RevokeSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RevokeSessionRequest, _session_service_pb2.RevokeSessionResponse]  # type: ignore[assignment]
@@ -65,14 +65,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Ends all sessions, that of the access token included."""
 
 class SessionServiceServicer:
-    """The caller's own sessions. Access tokens of an ended session are rejected by all services within 5 s."""
+    """Sessions of the caller. Access tokens of an ended session are rejected by all services within 5 s."""
 
     def ListSessions(
         self,
         request: _session_service_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ListSessionsResponse, _abc.Awaitable[_session_service_pb2.ListSessionsResponse]]:
-        """Lists the sessions that have not ended, the newest sign-in first.
+        """Lists the caller's open sessions, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 

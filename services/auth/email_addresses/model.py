@@ -9,7 +9,7 @@ from services.auth.mail.model import SealedAddress  # noqa: TC001 - payloads are
 
 
 class Effect(StrEnum):
-    """What a link did, named as in azora.auth.v1.EmailLinkEffect."""
+    """Effect of a link, named as in azora.auth.v1.EmailLinkEffect."""
 
     REGISTERED = "EMAIL_LINK_EFFECT_REGISTERED"
     VERIFIED = "EMAIL_LINK_EFFECT_VERIFIED"

@@ -1,4 +1,4 @@
-"""Recovery of an account."""
+"""Password resets."""
 
 from __future__ import annotations
 

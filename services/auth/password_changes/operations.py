@@ -1,4 +1,4 @@
-"""Changing a password, and setting a new one by mail."""
+"""Changing a password, and resetting it by mail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.auth.errors import LinkInvalid
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import Kind
-from services.auth.recovery.model import SendPasswordReset
+from services.auth.password_changes.model import SendPasswordReset
 from services.auth.revocations.model import Cause
 from services.shared.jobs import enqueue
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RESET = frozenset({Purpose.PASSWORD_RESET})
 
 
-class RecoveryOperations:
+class PasswordChangeOperations:
     """New passwords. Each ends sessions, revokes links by mail and sends a notice."""
 
     def __init__(
@@ -80,7 +80,7 @@ class RecoveryOperations:
         await self._database.transaction(work)
 
     async def request_password_reset(self, *, email: str) -> None:
-        """Have a link mailed, if the address has an account: a job looks it up, so that the call takes alike.
+        """Mail a link, by a job, if the address has an account. The call takes the same time in either case.
 
         Raises EmailInvalid.
         """
@@ -146,10 +146,4 @@ class RecoveryOperations:
         await self._devices.forget_all(connection, user_id=user.id)
         await self._failures.clear(connection, subject=Subject(SubjectKind.ACCOUNT, EmailAddress(user.email).folded))
         await self._links.revoke(connection, user_id=user.id)
-        await self._mail.enqueue(
-            connection,
-            kind=Kind.PASSWORD_CHANGED,
-            user_id=user.id,
-            address=user.email,
-            values={"name": user.greeting_name},
-        )
+        await self._mail.notify(connection, kind=Kind.PASSWORD_CHANGED, user=user)

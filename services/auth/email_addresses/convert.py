@@ -1,4 +1,4 @@
-"""Conversion between addresses and their messages."""
+"""Conversion between e-mail addresses and their messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from azora.auth.v1 import auth_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from services.auth.emails.model import Effect
+    from services.auth.email_addresses.model import Effect
 
 
 def verify_email_response(effect: Effect) -> pb.VerifyEmailResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.auth.accounts.operations import deliverable
-from services.auth.emails.model import Effect, SendEmailChange
+from services.auth.email_addresses.model import Effect, SendEmailChange
 from services.auth.errors import EmailAlreadyVerified, EmailInvalid, LinkInvalid, MailLimitReached
 from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import LIMIT_WINDOW, Kind
@@ -32,8 +32,8 @@ PURPOSES = frozenset({Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE, Purpose.
 SECONDS_AN_HOUR = 3600
 
 
-class EmailOperations:
-    """What links by mail do to addresses."""
+class EmailAddressOperations:
+    """Verification and change of e-mail addresses, by links that are mailed."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class EmailOperations:
             raise MailLimitReached(retry_after_seconds=LIMIT_WINDOW.total_seconds())
 
     async def change_email(self, *, principal: Principal, email: str, password: str, code: str) -> None:
-        """Have a link mailed to a new address. Whether that has an account is looked up by a job, as for registering.
+        """Mail a link to a new address, by a job, which also looks up whether that has an account.
 
-        Raises ConfirmationInvalid, EmailInvalid, PasswordChecksBusy, UserNotFound, TokenInvalid.
+        Raises EmailInvalid; as ConfirmationOperations.check.
         """
         new = deliverable(email)
         confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
@@ -101,9 +101,7 @@ class EmailOperations:
                 return  # Ended meanwhile, and with it what it began.
             owner = await self._accounts.find_recipient(connection, email=email)
             if owner is not None:
-                await self._mail.enqueue(
-                    connection, kind=Kind.ADDRESS_IN_USE, user_id=owner.id, address=owner.email, values={}
-                )
+                await self._mail.notify(connection, kind=Kind.ADDRESS_IN_USE, user=owner)
             else:
                 link = Link(Purpose.EMAIL_CHANGE, job.user_id, email, job.session_id)
                 await self._links.send(connection, link=link, kind=Kind.EMAIL_CHANGE)

@@ -1,0 +1,1 @@
+"""Changing a password, and resetting it by mail."""

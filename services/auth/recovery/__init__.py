@@ -1,1 +1,0 @@
-"""Changing a password, and setting a new one by mail."""
