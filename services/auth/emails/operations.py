@@ -13,7 +13,7 @@ from services.auth.revocations.model import Cause
 from services.shared.jobs import enqueue
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -114,18 +114,20 @@ class EmailOperations:
         """Do what a link is for. Raises LinkInvalid, EmailTaken."""
 
         async def work(connection: AsyncConnection) -> Effect:
-            claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
-            if claimed is not None:
-                return await self._use(connection, *claimed)
+            link = await self._links.find(connection, token=token, purposes=PURPOSES)
+            if link is not None:
+                return await self._use(connection, link, token)
             if await self._registrations.confirm(connection, token=token) is None:
                 raise LinkInvalid
             return Effect.REGISTERED
 
         return await self._database.transaction(work)
 
-    async def _use(self, connection: AsyncConnection, link: Link, create_time: datetime) -> Effect:
+    async def _use(self, connection: AsyncConnection, link: Link, token: str) -> Effect:
+        # The account before its link, as in every transaction that revokes links.
         account = await self._store.lock_account(connection, link.user_id)
-        if account is None:
+        claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
+        if account is None or claimed is None:
             raise LinkInvalid
         if link.purpose is Purpose.EMAIL_VERIFICATION:
             await self._accounts.verify_email(connection, user_id=link.user_id)
@@ -135,6 +137,7 @@ class EmailOperations:
         )
         await self._accounts.set_email(connection, user_id=link.user_id, email=link.email)
         if link.purpose is Purpose.EMAIL_UNDO:
+            _, create_time = claimed
             await self._links.revoke(connection, user_id=link.user_id, since=create_time)
             return Effect.RESTORED
         await self._links.revoke(connection, user_id=link.user_id)

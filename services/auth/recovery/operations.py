@@ -112,13 +112,14 @@ class RecoveryOperations:
         """
         async with self._database.reading() as connection:
             found = await self._links.find(connection, token=token, purposes=RESET)
-            credentials = await self._store.find_credentials_of(connection, found.user_id)
+            credentials = await self._store.find_credentials_of(connection, found.user_id) if found else None
         if credentials is None:
             raise LinkInvalid
+        user_id = credentials.user.id
         new_hash = await self._hashed(credentials.user, new_password)
 
         async def work(connection: AsyncConnection) -> None:
-            account = await self._store.lock_account(connection, found.user_id)
+            account = await self._store.lock_account(connection, user_id)
             claimed = await self._links.claim(connection, token=token, purposes=RESET)
             if account is None or claimed is None:
                 raise LinkInvalid

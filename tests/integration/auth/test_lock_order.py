@@ -1,0 +1,103 @@
+"""Transactions of one account that run at once wait in one order. PostgreSQL would end a circle after a second only."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from services.auth.app import assemble
+from services.auth.errors import LinkInvalid
+from services.auth.links.model import Link, Purpose, new_token
+from services.auth.links.store import LinkStore
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.app import Container
+    from tests.support.auth import RunningAuth
+
+OLD, NEW = "thandi@example.com", "nkosi@example.com"
+WAITING = """
+    SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE NOT granted AND datname = current_database()
+"""
+
+
+@pytest.fixture
+async def container(auth: RunningAuth, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Container]:
+    """Give a replica whose victims of deadlocks do not run again."""
+    monkeypatch.setattr("services.shared.db.TRANSIENT", set())
+    container = assemble(auth.settings)
+    try:
+        yield container
+    finally:
+        await container.close()
+
+
+@asynccontextmanager
+async def locked_account(auth: RunningAuth) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(auth.owner_url.replace("+asyncpg", ""))
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM users FOR UPDATE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def one_after_another(auth: RunningAuth, *calls: Coroutine[None, None, object]) -> list[object]:
+    """Run calls at once which begin, in this order, to wait for the account; return what each returned or raised."""
+    tasks = []
+    async with locked_account(auth):
+        for number, call in enumerate(calls, start=1):
+            tasks.append(asyncio.create_task(call))
+
+            async def waits(number: int = number) -> bool:
+                return len(await auth.sql(WAITING)) == number
+
+            await eventually(waits)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def link_of(container: Container, user_id: str, purpose: Purpose, email: str = OLD) -> str:
+    token = new_token()
+
+    async def work(connection: AsyncConnection) -> None:
+        link = Link(purpose, user_id, email)
+        await LinkStore().insert_link(connection, token=token, link=link, lifetime=timedelta(minutes=10))
+
+    await container.infrastructure.database.transaction(work)
+    return token
+
+
+async def test_a_link_used_during_a_reset_of_the_password(auth: RunningAuth, container: Container) -> None:
+    user_id = (await auth.register(OLD)).user.id
+    reset, verification = [
+        await link_of(container, user_id, purpose) for purpose in (Purpose.PASSWORD_RESET, Purpose.EMAIL_VERIFICATION)
+    ]
+    outcomes = await one_after_another(
+        auth,
+        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
+        container.emails.verify_email(token=verification),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], LinkInvalid)
+
+
+async def test_two_links_of_one_account_used_at_once(auth: RunningAuth, container: Container) -> None:
+    user_id = (await auth.register(OLD)).user.id
+    first = await link_of(container, user_id, Purpose.EMAIL_CHANGE, NEW)
+    second = await link_of(container, user_id, Purpose.EMAIL_CHANGE, "other@example.com")
+    outcomes = await one_after_another(
+        auth, container.emails.verify_email(token=first), container.emails.verify_email(token=second)
+    )
+    assert outcomes[0] == "EMAIL_LINK_EFFECT_CHANGED"
+    assert isinstance(outcomes[1], LinkInvalid)
