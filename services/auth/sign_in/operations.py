@@ -119,10 +119,12 @@ class SignInOperations:
                 return await self._challenges.issue(
                     connection, user_id=user.id, device_id=known_id, epoch=credentials.epoch
                 )
-            await self._failures.succeed(connection, attempt=attempt)
-            return await self._begin(
+            # The account is locked before its failures, as a new password locks them.
+            begun = await self._begin(
                 connection, user.id, epoch=credentials.epoch, known_id=known_id, device_name=device_name
             )
+            await self._failures.succeed(connection, attempt=attempt)
+            return begun
 
         try:
             outcome = await self._database.transaction(work)

@@ -11,9 +11,11 @@ import asyncpg
 import pytest
 
 from services.auth.app import assemble
-from services.auth.errors import LinkInvalid
+from services.auth.errors import CredentialsInvalid, LinkInvalid
 from services.auth.links.model import Link, Purpose, new_token
 from services.auth.links.store import LinkStore
+from services.shared.principal import Principal
+from tests.support.auth import PASSWORD, RunningAuth
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.app import Container
-    from tests.support.auth import RunningAuth
 
 OLD, NEW = "thandi@example.com", "nkosi@example.com"
 WAITING = """
@@ -101,3 +102,15 @@ async def test_two_links_of_one_account_used_at_once(auth: RunningAuth, containe
     )
     assert outcomes[0] == "EMAIL_LINK_EFFECT_CHANGED"
     assert isinstance(outcomes[1], LinkInvalid)
+
+
+async def test_a_sign_in_during_a_reset_of_the_password(auth: RunningAuth, container: Container) -> None:
+    user_id = (await auth.register(OLD)).user.id
+    reset = await link_of(container, user_id, Purpose.PASSWORD_RESET)
+    outcomes = await one_after_another(
+        auth,
+        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
+        container.sign_in.login(principal=Principal(), email=OLD, password=PASSWORD),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], CredentialsInvalid)
