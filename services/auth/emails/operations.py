@@ -96,6 +96,8 @@ class EmailOperations:
         email = self._mail.open_address(address=job.address)
 
         async def work(connection: AsyncConnection) -> None:
+            # Whoever ends the session revokes its links: before the session is looked at, or after the commit.
+            await self._store.lock_user(connection, job.user_id)
             session = await self._store.find_session_status(connection, user_id=job.user_id, session_id=job.session_id)
             if session is None or not session.session_open:
                 return  # Ended meanwhile, and with it what it began.
@@ -130,6 +132,8 @@ class EmailOperations:
         if account is None or claimed is None:
             raise LinkInvalid
         if link.purpose is Purpose.EMAIL_VERIFICATION:
+            if link.email != account.user.email:
+                raise LinkInvalid
             await self._accounts.verify_email(connection, user_id=link.user_id)
             return Effect.VERIFIED
         await self._revocations.end_user(
