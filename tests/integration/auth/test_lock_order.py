@@ -17,6 +17,7 @@ from services.auth.errors import CredentialsInvalid, LinkInvalid
 from services.auth.links.model import Link, Purpose, new_token
 from services.auth.links.store import LinkStore
 from services.auth.recovery.model import SendPasswordReset
+from services.shared.errors import TokenInvalid
 from services.shared.principal import Principal
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.waiting import eventually
@@ -166,3 +167,21 @@ async def test_a_change_of_the_address_mailed_while_the_password_is_reset(
     token = await mailbox.token(NEW, "Confirm your new e-mail address")
     with pytest.raises(LinkInvalid):
         await container.emails.verify_email(token=token)
+
+
+async def test_a_change_confirmed_by_a_session_that_has_ended_meanwhile(
+    auth: RunningAuth, container: Container
+) -> None:
+    """The check of the password may have waited for its turn for longer than tokens go on."""
+    session = await auth.register(OLD)
+    session_id = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+    principal = Principal(user_id=session.user.id, session_id=session_id)
+    outcomes = await one_after_another(
+        auth,
+        container.sessions.revoke_all_sessions(principal=principal),
+        container.recovery.change_password(
+            principal=principal, current_password=PASSWORD, new_password="a quite different battery", code=""
+        ),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], TokenInvalid)
