@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.errors import SessionNotFound
 from services.auth.revocations.model import Cause
-from services.auth.sessions.model import EpochChanged, IssuedSession, OpenSession, Session, device_of
+from services.auth.sessions.model import EpochChanged, IssuedSession, OpenSession, Session
 from services.shared.db import ID_MAX
 from services.shared.ids import new_id
 from services.shared.principal import current_request
@@ -85,25 +85,21 @@ class SessionOperations:
         """End all sessions of the caller's."""
         await self._end_sessions(principal, except_session_id=None)
 
-    async def create(
-        self, connection: AsyncConnection, *, user_id: str, epoch: int, device_name: str = ""
-    ) -> IssuedSession:
+    async def create(self, connection: AsyncConnection, *, user_id: str, epoch: int, device: str) -> IssuedSession:
         """Return a new session of the user, whose expired sessions are deleted.
 
-        The session is of the named device, or of the one that the call's User-Agent tells. `epoch` is the user's when
-        the password was checked. Raises EpochChanged if it is another now: the password may have been changed, and all
-        sessions ended, in between.
+        `epoch` is the user's when the password was checked. Raises EpochChanged if it is another now: the password may
+        have been changed, and all sessions ended, in between.
         """
         if await self._store.lock_epoch(connection, user_id) != epoch:
             raise EpochChanged
         await self._store.delete_expired_sessions(connection, user_id)
         session_id = new_id()
         secret = self._encryption.encrypt(secrets.token_bytes(SECRET_BYTES), row_id=session_id)
-        request = current_request()
         await self._store.insert_session(
             connection,
             Session(session_id, user_id, secret, epoch),
-            device=device_name or device_of(request.user_agent if request else ""),
+            device=device,
             address=_address(),
             lifetime=self._lifetime,
         )

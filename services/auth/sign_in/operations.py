@@ -16,9 +16,10 @@ from services.auth.errors import (
 from services.auth.factors.model import MAX_CHALLENGE_TRIES, IssuedChallenge
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.revocations.model import Cause
-from services.auth.sessions.model import EpochChanged
+from services.auth.sessions.model import EpochChanged, device_of
 from services.auth.sign_in.model import SignedIn
 from services.shared.errors import TokenMissing
+from services.shared.principal import current_request
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -117,7 +118,11 @@ class SignInOperations:
             if (await self._factors.find_status(connection, user_id=user.id)).totp_enabled:
                 await self._failures.succeed(connection, attempt=attempt, fully=False)
                 return await self._challenges.issue(
-                    connection, user_id=user.id, device_id=known_id, epoch=credentials.epoch
+                    connection,
+                    user_id=user.id,
+                    device_id=known_id,
+                    device_name=device_name,
+                    epoch=credentials.epoch,
                 )
             # The account is locked before its failures, as a new password locks them.
             begun = await self._begin(
@@ -158,7 +163,9 @@ class SignInOperations:
                 return MfaCodeInvalid(tries_left=MAX_CHALLENGE_TRIES - tries)
             await self._challenges.end(connection, challenge_id=challenge_id)
             await self._failures.succeed(connection, attempt=attempt)
-            return user, *await self._begin(connection, user.id, epoch=challenge.epoch, known_id=known_id)
+            return user, *await self._begin(
+                connection, user.id, epoch=challenge.epoch, known_id=known_id, device_name=challenge.device_name
+            )
 
         # A wrong code stays counted: it is raised after the commit.
         try:
@@ -212,9 +219,14 @@ class SignInOperations:
     async def _begin(
         self, connection: AsyncConnection, user_id: str, *, epoch: int, known_id: str | None, device_name: str = ""
     ) -> tuple[IssuedSession, str]:
-        """Return a new session of a user who has signed in fully, and the token of a device that was not known."""
-        session = await self._sessions.create(connection, user_id=user_id, epoch=epoch, device_name=device_name)
-        return session, await self._devices.remember(connection, user_id=user_id, known_id=known_id, name=device_name)
+        """Return a new session of a user who has signed in fully, and the token of a device that was not known.
+
+        The device has the name given, or the one that the call's User-Agent tells.
+        """
+        request = current_request()
+        device = device_name or device_of(request.user_agent if request else "")
+        session = await self._sessions.create(connection, user_id=user_id, epoch=epoch, device=device)
+        return session, await self._devices.remember(connection, user_id=user_id, known_id=known_id, name=device)
 
     async def _signed_in(self, user: User, session: IssuedSession, device_token: str = "") -> SignedIn:
         token = await self._tokens.issue(

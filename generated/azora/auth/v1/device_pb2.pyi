@@ -32,7 +32,7 @@ class Device(_message.Message):
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     name: _builtins.str
-    """Browser and operating system of the last sign-in, for display, for example "Firefox on Linux". May be empty."""
+    """Name given at the last sign-in, or else its browser and operating system: "Firefox on Linux". May be empty."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the first sign-in."""
