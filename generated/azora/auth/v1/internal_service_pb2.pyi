@@ -31,7 +31,7 @@ class ListRevocationsRequest(_message.Message):
     """`next_page_token` of the previous page, which must have been requested with the same `since`."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """`database_time` of the last complete answer. Revocations from 10 s before it are listed: they become visible when
+        """`database_time` of the last complete answer. Revocations from 12 s before it are listed: they become visible when
         their transaction commits, up to that much later. Unset: all revocations of tokens that may not have expired.
         """
 
