@@ -15,6 +15,7 @@ class Confirmation:
     """A confirmation whose password was right; its code is used in the transaction of the change."""
 
     user: User
+    session_id: str
     password_hash: str
     """Against which the password was checked."""
     code: str

@@ -66,7 +66,8 @@ class ConfirmationOperations:
             raise
         if not matches:
             raise ConfirmationInvalid
-        return Confirmation(credentials.user, credentials.password_hash, code if status.totp_enabled else "", attempt)
+        used = code if status.totp_enabled else ""
+        return Confirmation(credentials.user, principal.session_id, credentials.password_hash, used, attempt)
 
     async def check_recent(self, *, principal: Principal, password: str) -> Confirmation:
         """Check the caller's password, unless the session has just begun. Raises as `check`."""
@@ -76,17 +77,23 @@ class ConfirmationOperations:
             credentials = await self._credentials(connection, principal)
         if credentials.session_age > RECENT:
             raise ConfirmationRequired(field="password")
-        return Confirmation(credentials.user, credentials.password_hash, "", None)
+        return Confirmation(credentials.user, principal.session_id, credentials.password_hash, "", None)
 
     async def finish(self, connection: AsyncConnection, *, confirmation: Confirmation) -> None:
         """Lock the account for the change, use the code, and take back the counted attempt.
 
-        Raises ConfirmationInvalid for a wrong or used code, and if the password has changed meanwhile.
+        Raises ConfirmationInvalid for a wrong or used code, and if the password has changed meanwhile; TokenInvalid if
+        the session has ended meanwhile.
         """
         user_id = confirmation.user.id
         credentials = await self._accounts.lock_account(connection, user_id)
         if credentials is None or credentials.password_hash != confirmation.password_hash:
             raise ConfirmationInvalid
+        session = await self._accounts.find_session_status(
+            connection, user_id=user_id, session_id=confirmation.session_id
+        )
+        if session is None or not session.session_open:
+            raise TokenInvalid
         if confirmation.code and not await self._factors.claim(connection, user_id=user_id, code=confirmation.code):
             raise ConfirmationInvalid
         if confirmation.attempt is not None:

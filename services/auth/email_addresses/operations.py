@@ -13,7 +13,7 @@ from services.auth.revocations.model import Cause
 from services.shared.jobs import enqueue
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -96,6 +96,8 @@ class EmailAddressOperations:
         email = self._mail.open_address(address=job.address)
 
         async def work(connection: AsyncConnection) -> None:
+            # Whoever ends the session revokes its links: before the session is looked at, or after the commit.
+            await self._store.lock_user(connection, job.user_id)
             session = await self._store.find_session_status(connection, user_id=job.user_id, session_id=job.session_id)
             if session is None or not session.session_open:
                 return  # Ended meanwhile, and with it what it began.
@@ -112,20 +114,24 @@ class EmailAddressOperations:
         """Do what a link is for. Raises LinkInvalid, EmailTaken."""
 
         async def work(connection: AsyncConnection) -> Effect:
-            claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
-            if claimed is not None:
-                return await self._use(connection, *claimed)
+            link = await self._links.find(connection, token=token, purposes=PURPOSES)
+            if link is not None:
+                return await self._use(connection, link, token)
             if await self._registrations.confirm(connection, token=token) is None:
                 raise LinkInvalid
             return Effect.REGISTERED
 
         return await self._database.transaction(work)
 
-    async def _use(self, connection: AsyncConnection, link: Link, create_time: datetime) -> Effect:
+    async def _use(self, connection: AsyncConnection, link: Link, token: str) -> Effect:
+        # The account before its link, as in every transaction that revokes links.
         account = await self._store.lock_account(connection, link.user_id)
-        if account is None:
+        claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
+        if account is None or claimed is None:
             raise LinkInvalid
         if link.purpose is Purpose.EMAIL_VERIFICATION:
+            if link.email != account.user.email:
+                raise LinkInvalid
             await self._accounts.verify_email(connection, user_id=link.user_id)
             return Effect.VERIFIED
         await self._revocations.end_user(
@@ -133,6 +139,7 @@ class EmailAddressOperations:
         )
         await self._accounts.set_email(connection, user_id=link.user_id, email=link.email)
         if link.purpose is Purpose.EMAIL_UNDO:
+            _, create_time = claimed
             await self._links.revoke(connection, user_id=link.user_id, since=create_time)
             return Effect.RESTORED
         await self._links.revoke(connection, user_id=link.user_id)

@@ -65,6 +65,8 @@ class Challenge:
     user_id: str
     device_id: str | None
     """The known device that it came from."""
+    device_name: str
+    """What the client calls the device; empty without a name."""
     epoch: int
     """The user's when the password was checked: a new password, which raises it, ends the challenge."""
 

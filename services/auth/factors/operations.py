@@ -125,11 +125,11 @@ class ChallengeOperations:
         self._store = store
 
     async def issue(
-        self, connection: AsyncConnection, *, user_id: str, device_id: str | None, epoch: int
+        self, connection: AsyncConnection, *, user_id: str, device_id: str | None, device_name: str, epoch: int
     ) -> IssuedChallenge:
         """Return a challenge for the user whose password was right while this was the user's epoch."""
         challenge_id = new_token()
-        challenge = Challenge(user_id, device_id, epoch)
+        challenge = Challenge(user_id, device_id, device_name, epoch)
         return IssuedChallenge(
             challenge_id, await self._store.insert_challenge(connection, token_digest(challenge_id), challenge)
         )

@@ -13,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Table,
+    Text,
     and_,
     bindparam,
     delete,
@@ -61,6 +62,7 @@ mfa_challenges = Table(
     Column("digest", LargeBinary, primary_key=True),
     Column("user_id", Id, nullable=False),
     Column("device_id", Id),
+    Column("device_name", Text, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("tries", SmallInteger, nullable=False),
     Column("expire_time", Time, nullable=False),
@@ -126,7 +128,12 @@ _open = and_(
     mfa_challenges.c.tries < MAX_CHALLENGE_TRIES,
     mfa_challenges.c.expire_time > func.now(),
 )
-CHALLENGE = (mfa_challenges.c.user_id, mfa_challenges.c.device_id, mfa_challenges.c.epoch)
+CHALLENGE = (
+    mfa_challenges.c.user_id,
+    mfa_challenges.c.device_id,
+    mfa_challenges.c.device_name,
+    mfa_challenges.c.epoch,
+)
 FIND_CHALLENGE = select(*CHALLENGE).where(_open)
 CLAIM_TRY = (
     update(mfa_challenges).values(tries=mfa_challenges.c.tries + 1).where(_open).returning(mfa_challenges.c.tries)
@@ -196,6 +203,7 @@ class ChallengeStore:
             "digest": digest,
             "user_id": challenge.user_id,
             "device_id": challenge.device_id,
+            "device_name": challenge.device_name,
             "epoch": challenge.epoch,
         }
         expire_time: datetime = (await connection.execute(INSERT_CHALLENGE, values)).scalar_one()

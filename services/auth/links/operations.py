@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.auth.errors import LinkInvalid
 from services.auth.links.model import Purpose
 from services.shared.opaque_tokens import new_token
 
@@ -53,17 +52,17 @@ class LinkOperations:
             await self._store.insert_link(connection, token=token, link=link, lifetime=lifetime)
         return sent
 
-    async def find(self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]) -> Link:
-        """Return the link of this token, which stays valid. Raises LinkInvalid."""
-        link = await self._store.find_link(connection, token=token, purposes=purposes)
-        if link is None:
-            raise LinkInvalid
-        return link
+    async def find(self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]) -> Link | None:
+        """Return the link of this token, which stays valid; None if it is not valid."""
+        return await self._store.find_link(connection, token=token, purposes=purposes)
 
     async def claim(
         self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]
     ) -> tuple[Link, datetime] | None:
-        """Use the link of this token and return it with the time at which it was made; None if it is not valid."""
+        """Use the link of this token and return it with the time at which it was made; None if it is not valid.
+
+        The caller has locked the account, as whoever revokes its links has.
+        """
         return await self._store.claim_link(connection, token=token, purposes=purposes)
 
     async def revoke(self, connection: AsyncConnection, *, user_id: str, since: datetime | None = None) -> None:

@@ -112,16 +112,17 @@ class PasswordChangeOperations:
         """
         async with self._database.reading() as connection:
             found = await self._links.find(connection, token=token, purposes=RESET)
-            credentials = await self._store.find_credentials_of(connection, found.user_id)
+            credentials = await self._store.find_credentials_of(connection, found.user_id) if found else None
         if credentials is None:
             raise LinkInvalid
+        user_id = credentials.user.id
         new_hash = await self._hashed(credentials.user, new_password)
 
         async def work(connection: AsyncConnection) -> None:
-            account = await self._store.lock_account(connection, found.user_id)
+            account = await self._store.lock_account(connection, user_id)
             claimed = await self._links.claim(connection, token=token, purposes=RESET)
-            if account is None or claimed is None:
-                raise LinkInvalid
+            if account is None or claimed is None or claimed[0].email != account.user.email:
+                raise LinkInvalid  # It may have been mailed to the former address while that was changed.
             await self._set_password(connection, account.user, new_hash, Cause.PASSWORD_RESET)
             await self._accounts.verify_email(connection, user_id=account.user.id)
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from services.shared.db import Database
     from services.shared.pagination import PageTokens
 
-COMMIT_WINDOW = timedelta(seconds=10)
+COMMIT_WINDOW = timedelta(seconds=12)
 """Rows become visible when they commit, after their create_time: a poll goes back behind the one before by this much.
-No transaction that revokes lasts as long: every RPC's timeout is below it."""
+No transaction that revokes lasts as long: PostgreSQL ends it half a second after its RPC's timeout, of 10 s at most."""
 LIST_PAGE_SIZE = 1000
 NO_ID = "00000000-0000-0000-0000-000000000000"
 

@@ -86,7 +86,7 @@ class SessionOperations:
         """End all sessions of the caller's."""
         await self._end_sessions(principal, except_session_id=None)
 
-    async def create(self, connection: AsyncConnection, *, user_id: str, epoch: int, device: str = "") -> IssuedSession:
+    async def create(self, connection: AsyncConnection, *, user_id: str, epoch: int, device: str) -> IssuedSession:
         """Return a new session of the user, whose expired sessions are deleted.
 
         `device` is its name; `epoch` the user's when the password was checked. Raises EpochChanged if it is another

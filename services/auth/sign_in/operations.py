@@ -118,12 +118,18 @@ class SignInOperations:
             if (await self._factors.find_status(connection, user_id=user.id)).totp_enabled:
                 await self._failures.succeed(connection, attempt=attempt, fully=False)
                 return await self._challenges.issue(
-                    connection, user_id=user.id, device_id=known_id, epoch=credentials.epoch
+                    connection,
+                    user_id=user.id,
+                    device_id=known_id,
+                    device_name=device_name,
+                    epoch=credentials.epoch,
                 )
-            await self._failures.succeed(connection, attempt=attempt)
-            return await self._begin(
+            # The account is locked before its failures, as a new password locks them.
+            begun = await self._begin(
                 connection, user.id, epoch=credentials.epoch, known_id=known_id, device_name=device_name
             )
+            await self._failures.succeed(connection, attempt=attempt)
+            return begun
 
         try:
             outcome = await self._database.transaction(work)
@@ -157,7 +163,9 @@ class SignInOperations:
                 return MfaCodeInvalid(tries_left=MAX_CHALLENGE_TRIES - tries)
             await self._challenges.end(connection, challenge_id=challenge_id)
             await self._failures.succeed(connection, attempt=attempt)
-            return user, *await self._begin(connection, user.id, epoch=challenge.epoch, known_id=known_id)
+            return user, *await self._begin(
+                connection, user.id, epoch=challenge.epoch, known_id=known_id, device_name=challenge.device_name
+            )
 
         # A wrong code stays counted: it is raised after the commit.
         try:

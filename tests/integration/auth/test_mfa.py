@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from azora.auth.v1 import auth_service_pb2
 from azora.auth.v1 import mfa_service_pb2 as pb
 from azora.client import bearer
 
@@ -61,6 +62,20 @@ async def test_a_challenge_is_met_by_a_code_and_gives_a_session(auth: RunningAut
     assert session.device_token
     again = await refusal(client.verify(challenge.id, recovery_codes[0]))
     assert (again.code, again.reason) == ("UNAUTHENTICATED", "MFA_CHALLENGE_INVALID")
+
+
+async def test_the_name_of_a_device_is_kept_until_the_code(auth: RunningAuth, client: Client) -> None:
+    authenticator, codes = await client.enable((await auth.register(EMAIL)).access_token)
+    device_token = ""
+    for code, name in ((authenticator.next_code(), "Kitchen tablet"), (codes[0], "Bedroom tablet")):
+        request = auth_service_pb2.LoginRequest(
+            email=EMAIL, password=PASSWORD, device_name=name, device_token=device_token
+        )
+        challenge = (await auth.auth.Login(request)).mfa_challenge
+        device_token = (await client.verify(challenge.id, code)).device_token or device_token
+        for table, column in (("sessions", "device"), ("devices", "name")):
+            [row] = await auth.sql(f"SELECT {column} AS name FROM {table} ORDER BY last_use_time DESC LIMIT 1")  # noqa: S608
+            assert row["name"] == name
 
 
 async def test_no_session_begins_and_no_device_is_known_before_the_code(auth: RunningAuth, client: Client) -> None:

@@ -78,6 +78,12 @@ async def test_sessions_show_device_address_and_last_use(auth: RunningAuth) -> N
     assert 29.9 < (used.expire_time.ToDatetime() - used.last_use_time.ToDatetime()).total_seconds() / 86400 < 30.1
 
 
+async def test_a_known_device_is_named_like_its_session(auth: RunningAuth) -> None:
+    await auth.register(EMAIL)
+    [row] = await auth.sql("SELECT devices.name, sessions.device FROM devices JOIN sessions USING (user_id)")
+    assert row["name"] == row["device"] != ""
+
+
 async def test_a_device_name_stands_on_one_line(auth: RunningAuth) -> None:
     await auth.register(EMAIL)
     for name in ("a\nb", "x" * 101, "nul\0"):

@@ -174,7 +174,7 @@ async def test_one_can_sign_in_and_refresh_with_an_ended_token_attached(auth: Ru
     assert (await auth.auth.Refresh(refresh, metadata=metadata)).access_token
 
 
-async def test_what_commits_late_is_listed_by_the_polls_of_the_next_10_seconds(auth: RunningAuth) -> None:
+async def test_what_commits_late_is_listed_by_the_polls_of_the_next_12_seconds(auth: RunningAuth) -> None:
     late = await asyncpg.connect(auth.owner_url.replace("+asyncpg", ""))
     try:
         transaction = late.transaction()
@@ -186,7 +186,7 @@ async def test_what_commits_late_is_listed_by_the_polls_of_the_next_10_seconds(a
     finally:
         await late.close()
     assert len((await listed(auth, since=before.database_time)).revocations) == 1
-    await auth.sql("UPDATE revocations SET create_time = create_time - interval '9 seconds'")
+    await auth.sql("UPDATE revocations SET create_time = create_time - interval '11 seconds'")
     assert len((await listed(auth, since=before.database_time)).revocations) == 1
     await auth.sql("UPDATE revocations SET create_time = create_time - interval '2 seconds'")
     assert not (await listed(auth, since=before.database_time)).revocations

@@ -33,7 +33,7 @@ class ListRevocationsRequest(_message.Message):
     """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """`database_time` of the last complete poll. Revocations from 10 s before it are listed: they become visible when
+        """`database_time` of the last complete poll. Revocations from 12 s before it are listed: they become visible when
         their transaction commits, up to that much later. Unset: all revocations of tokens that may not have expired.
         """
 

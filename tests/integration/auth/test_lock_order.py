@@ -1,0 +1,187 @@
+"""Transactions of one account that run at once wait in one order, and none slips in behind what revokes its effect."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import jwt
+import pytest
+from services.auth.emails.model import SendEmailChange
+from services.auth.recovery.model import SendPasswordReset
+
+from services.auth.app import assemble
+from services.auth.errors import CredentialsInvalid, LinkInvalid
+from services.auth.links.model import Link, Purpose, new_token
+from services.auth.links.store import LinkStore
+from services.shared.errors import TokenInvalid
+from services.shared.principal import Principal
+from tests.support.auth import PASSWORD, RunningAuth, running_auth
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.app import Container
+    from tests.support.postgres import Clone
+    from tests.support.smtp import Mailbox
+
+ACCOUNT, MAILS = "SELECT FROM users FOR UPDATE", "LOCK TABLE mails IN SHARE MODE"
+OLD, NEW = "thandi@example.com", "nkosi@example.com"
+WAITING = """
+    SELECT DISTINCT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE NOT granted AND datname = current_database()
+"""
+
+
+@pytest.fixture
+async def auth(auth_database: Clone, mailbox: Mailbox) -> AsyncIterator[RunningAuth]:
+    async with running_auth(auth_database.owner_url, auth_database.app_url, smtp_url=mailbox.url) as auth:
+        yield auth
+
+
+@pytest.fixture
+async def container(auth: RunningAuth, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Container]:
+    """Give a replica whose victims of deadlocks do not run again."""
+    monkeypatch.setattr("services.shared.db.TRANSIENT", set())
+    container = assemble(auth.settings)
+    try:
+        yield container
+    finally:
+        await container.close()
+
+
+@asynccontextmanager
+async def locked(auth: RunningAuth, lock: str) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(auth.owner_url.replace("+asyncpg", ""))
+    try:
+        async with connection.transaction():
+            await connection.execute(lock)
+            yield
+    finally:
+        await connection.close()
+
+
+async def one_after_another(
+    auth: RunningAuth, *calls: Coroutine[None, None, object], lock: str = ACCOUNT
+) -> list[object]:
+    """Run calls at once which begin, in this order, to wait for a lock; return what each returned or raised."""
+    tasks = []
+    async with locked(auth, lock):
+        for number, call in enumerate(calls, start=1):
+            tasks.append(asyncio.create_task(call))
+
+            async def waits(number: int = number) -> bool:
+                return len(await auth.sql(WAITING)) == number
+
+            await eventually(waits)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def link_of(container: Container, user_id: str, purpose: Purpose, email: str = OLD) -> str:
+    token = new_token()
+
+    async def work(connection: AsyncConnection) -> None:
+        link = Link(purpose, user_id, email)
+        await LinkStore().insert_link(connection, token=token, link=link, lifetime=timedelta(minutes=10))
+
+    await container.infrastructure.database.transaction(work)
+    return token
+
+
+async def test_a_link_used_during_a_reset_of_the_password(auth: RunningAuth, container: Container) -> None:
+    user_id = (await auth.register(OLD)).user.id
+    reset, verification = [
+        await link_of(container, user_id, purpose) for purpose in (Purpose.PASSWORD_RESET, Purpose.EMAIL_VERIFICATION)
+    ]
+    outcomes = await one_after_another(
+        auth,
+        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
+        container.emails.verify_email(token=verification),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], LinkInvalid)
+
+
+async def test_two_links_of_one_account_used_at_once(auth: RunningAuth, container: Container) -> None:
+    user_id = (await auth.register(OLD)).user.id
+    first = await link_of(container, user_id, Purpose.EMAIL_CHANGE, NEW)
+    second = await link_of(container, user_id, Purpose.EMAIL_CHANGE, "other@example.com")
+    outcomes = await one_after_another(
+        auth, container.emails.verify_email(token=first), container.emails.verify_email(token=second)
+    )
+    assert outcomes[0] == "EMAIL_LINK_EFFECT_CHANGED"
+    assert isinstance(outcomes[1], LinkInvalid)
+
+
+async def test_a_sign_in_during_a_reset_of_the_password(auth: RunningAuth, container: Container) -> None:
+    user_id = (await auth.register(OLD)).user.id
+    reset = await link_of(container, user_id, Purpose.PASSWORD_RESET)
+    outcomes = await one_after_another(
+        auth,
+        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
+        container.sign_in.login(principal=Principal(), email=OLD, password=PASSWORD),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], CredentialsInvalid)
+
+
+async def test_a_reset_of_the_password_mailed_while_the_address_changes(
+    auth: RunningAuth, container: Container, mailbox: Mailbox
+) -> None:
+    """Whoever reads the former address keeps no link."""
+    user_id = (await auth.register(OLD)).user.id
+    change = await link_of(container, user_id, Purpose.EMAIL_CHANGE, NEW)
+    outcomes = await one_after_another(
+        auth,
+        container.recovery.send_password_reset(SendPasswordReset(container.mail.seal_address(address=OLD))),
+        container.emails.verify_email(token=change),
+        lock=MAILS,
+    )
+    assert outcomes == [None, "EMAIL_LINK_EFFECT_CHANGED"]
+    token = await mailbox.token(OLD, "Reset your password")
+    with pytest.raises(LinkInvalid):
+        await container.recovery.reset_password(token=token, new_password="a quite different battery")
+
+
+async def test_a_change_of_the_address_mailed_while_the_password_is_reset(
+    auth: RunningAuth, container: Container, mailbox: Mailbox
+) -> None:
+    """Whoever knew the former password keeps no link."""
+    thief = await auth.register(OLD)
+    session_id = jwt.decode(thief.access_token, options={"verify_signature": False})["sid"]
+    reset = await link_of(container, thief.user.id, Purpose.PASSWORD_RESET)
+    job = SendEmailChange(thief.user.id, session_id, container.mail.seal_address(address=NEW))
+    outcomes = await one_after_another(
+        auth,
+        container.emails.send_email_change(job),
+        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
+        lock=MAILS,
+    )
+    assert outcomes == [None, None]
+    token = await mailbox.token(NEW, "Confirm your new e-mail address")
+    with pytest.raises(LinkInvalid):
+        await container.emails.verify_email(token=token)
+
+
+async def test_a_change_confirmed_by_a_session_that_has_ended_meanwhile(
+    auth: RunningAuth, container: Container
+) -> None:
+    """The check of the password may have waited for its turn for longer than tokens go on."""
+    session = await auth.register(OLD)
+    session_id = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+    principal = Principal(user_id=session.user.id, session_id=session_id)
+    outcomes = await one_after_another(
+        auth,
+        container.sessions.revoke_all_sessions(principal=principal),
+        container.recovery.change_password(
+            principal=principal, current_password=PASSWORD, new_password="a quite different battery", code=""
+        ),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], TokenInvalid)
