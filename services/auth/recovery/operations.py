@@ -120,7 +120,8 @@ class RecoveryOperations:
         async def work(connection: AsyncConnection) -> None:
             account = await self._store.lock_account(connection, found.user_id)
             claimed = await self._links.claim(connection, token=token, purposes=RESET)
-            if account is None or claimed is None:
+            # A link that was made while the address changed was sent to the former one.
+            if account is None or claimed is None or account.user.email != found.email:
                 raise LinkInvalid
             await self._set_password(connection, account.user, new_hash, Cause.PASSWORD_RESET)
             await self._accounts.verify_email(connection, user_id=account.user.id)

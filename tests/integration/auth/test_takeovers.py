@@ -1,0 +1,44 @@
+"""Attempts to take an account over, or to keep it from its owner, by links and addresses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from azora.auth.v1 import auth_service_pb2 as pb
+from azora.client import bearer
+
+from tests.support.auth import PASSWORD, RunningAuth, running_auth
+from tests.support.refusals import outcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.postgres import Clone
+    from tests.support.smtp import Mailbox
+
+OWNER, THIEF = "thandi@example.com", "thief@example.com"
+CONFIRM, CHANGED = "Confirm your new e-mail address", "Your e-mail address was changed"
+
+
+@pytest.fixture
+async def auth(auth_database: Clone, mailbox: Mailbox) -> AsyncIterator[RunningAuth]:
+    async with running_auth(auth_database.owner_url, auth_database.app_url, smtp_url=mailbox.url) as auth:
+        yield auth
+
+
+async def ask_for_change(auth: RunningAuth, access_token: str, email: str) -> None:
+    request = pb.ChangeEmailRequest(email=email, password=PASSWORD)
+    await auth.auth.ChangeEmail(request, metadata=bearer(access_token))
+
+
+async def test_a_link_to_an_address_that_is_not_the_accounts_any_more_sets_no_password(
+    auth: RunningAuth, mailbox: Mailbox
+) -> None:
+    """The link was made by a job that read the account just before the change."""
+    await auth.register(OWNER)
+    await auth.request_reset(OWNER)
+    link = await mailbox.token(OWNER, "Reset your password")
+    await auth.sql("UPDATE users SET email = 'nkosi@example.com', email_folded = 'nkosi@example.com'")
+    request = pb.ResetPasswordRequest(token=link, new_password="a quite different battery")
+    assert await outcome(auth.auth.ResetPassword(request)) == "LINK_INVALID"
