@@ -32,6 +32,25 @@ async def ask_for_change(auth: RunningAuth, access_token: str, email: str) -> No
     await auth.auth.ChangeEmail(request, metadata=bearer(access_token))
 
 
+async def test_nobody_registers_an_address_while_its_owner_can_restore_it(auth: RunningAuth, mailbox: Mailbox) -> None:
+    thief = await auth.register(OWNER)
+    await ask_for_change(auth, thief.access_token, THIEF)
+    await auth.verify_email(await mailbox.token(THIEF, CONFIRM))
+    undo = await mailbox.token(OWNER, CHANGED)
+    assert await outcome(auth.register(OWNER.upper())) == "EMAIL_TAKEN"
+    assert await auth.verify_email(undo) == "RESTORED"
+    assert (await auth.login(OWNER)).user.id == thief.user.id
+
+
+async def test_an_address_is_free_when_it_cannot_be_restored_any_more(auth: RunningAuth, mailbox: Mailbox) -> None:
+    first = await auth.register(OWNER)
+    await ask_for_change(auth, first.access_token, THIEF)
+    await auth.verify_email(await mailbox.token(THIEF, CONFIRM))
+    await mailbox.token(OWNER, CHANGED)
+    await auth.sql("UPDATE email_links SET expire_time = now()")
+    assert (await auth.register(OWNER)).user.id != first.user.id
+
+
 async def test_a_link_to_an_address_that_is_not_the_accounts_any_more_sets_no_password(
     auth: RunningAuth, mailbox: Mailbox
 ) -> None:
