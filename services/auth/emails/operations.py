@@ -111,7 +111,10 @@ class EmailOperations:
         await self._database.transaction(work)
 
     async def verify_email(self, *, token: str) -> Effect:
-        """Do what a link is for. Raises LinkInvalid, EmailTaken."""
+        """Do what a link is for.
+
+        Raises LinkInvalid, EmailTaken; MailLimitReached where a change could not be undone: the link stays valid.
+        """
 
         async def work(connection: AsyncConnection) -> Effect:
             claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
@@ -127,6 +130,8 @@ class EmailOperations:
         account = await self._store.lock_account(connection, link.user_id)
         if account is None:
             raise LinkInvalid
+        if link.purpose is Purpose.EMAIL_CHANGE:
+            await self._refuse_ended_session(connection, link)
         if link.purpose is Purpose.EMAIL_VERIFICATION:
             await self._accounts.verify_email(connection, user_id=link.user_id)
             return Effect.VERIFIED
@@ -138,11 +143,21 @@ class EmailOperations:
             await self._links.revoke(connection, user_id=link.user_id, since=create_time)
             return Effect.RESTORED
         await self._links.revoke(connection, user_id=link.user_id)
-        await self._offer_undo(connection, account.user, link.email)
+        if not await self._offer_undo(connection, account.user, link.email):
+            raise MailLimitReached(retry_after_seconds=LIMIT_WINDOW.total_seconds())
         return Effect.CHANGED
 
-    async def _offer_undo(self, connection: AsyncConnection, before: User, new_email: str) -> None:
-        await self._links.send(
+    async def _refuse_ended_session(self, connection: AsyncConnection, link: Link) -> None:
+        """Raise LinkInvalid if the session that asked for a change has ended: so does what a thief began in it."""
+        session = await self._store.find_session_status(
+            connection, user_id=link.user_id, session_id=link.session_id or ""
+        )
+        if session is None or not session.session_open:
+            raise LinkInvalid
+
+    async def _offer_undo(self, connection: AsyncConnection, before: User, new_email: str) -> bool:
+        """Mail the former address a link that restores it; False beyond the limit of mails."""
+        return await self._links.send(
             connection,
             link=Link(Purpose.EMAIL_UNDO, before.id, before.email),
             kind=Kind.EMAIL_CHANGED,
