@@ -140,6 +140,7 @@ def assemble(settings: AuthSettings) -> Container:
         devices=devices,
         factors=factors,
         challenges=ChallengeOperations(store=ChallengeStore()),
+        links=links,
         registrations=registrations if settings.pending_registrations else None,
     )
     confirmations = ConfirmationOperations(

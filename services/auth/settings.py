@@ -53,7 +53,8 @@ class AuthSettings(ServiceSettings):
     """Whether an account is created only once its e-mail address is verified by a link. Register then does not reveal
     whether the address has an account. Defaults to true in production and false in development."""
     web_url: WebUrl = ""
-    """Base URL of the web pages to which mails link. Defaults to AZORA_PUBLIC_URL."""
+    """Base URL of the web pages to which mails link. Must be https in production unless on localhost. Defaults to
+    AZORA_PUBLIC_URL."""
     smtp_url: SecretStr | None = None
     """URL of the SMTP server: `smtp://USER:PASSWORD@HOST:587` with STARTTLS, `smtps://HOST:465` with implicit TLS, or
     `smtp+plain://127.0.0.1:25` without TLS. Without it, mails are not sent; development keeps the last 100."""
@@ -108,6 +109,9 @@ class AuthSettings(ServiceSettings):
         smtp_url = self.smtp_url.get_secret_value() if self.smtp_url else ""
         if smtp_url.startswith("smtp+plain:") and not _is_loopback(urlsplit(smtp_url).hostname or ""):
             yield "AZORA_SMTP_URL must use TLS in production, or a server on this host"
+        web = urlsplit(self.web_url)
+        if self.web_url and web.scheme != "https" and web.hostname != "localhost":
+            yield "AZORA_WEB_URL must be an https URL in production"
         if self.bcrypt_cost < MIN_BCRYPT_COST:
             yield f"AZORA_BCRYPT_COST must be at least {MIN_BCRYPT_COST} in production"
 

@@ -66,6 +66,7 @@ SETTINGS = {
     "max_connections": MAX_CONNECTIONS,
     "timezone": "UTC",
     "log_timezone": "UTC",
+    "log_error_verbosity": "terse",  # Or a failed statement's values are logged.
 }
 VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """For tests only: a crash of the machine may lose everything."""

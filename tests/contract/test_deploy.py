@@ -14,9 +14,10 @@ import pytest
 from services.compiler.envoy.profiles import IDENTITY
 from services.deployment.compose_secrets import make_secrets
 from services.deployment.pki import identities
-from services.local.postgres import INITDB, MAJOR
+from services.local.postgres import INITDB, MAJOR, SETTINGS
 from services.shared.settings import load
 from tests.support.compose import ROOT, compose, containers, give_secrets, mounted, ours, settings_of, volumes
+from tests.support.kubernetes import of_kind
 from tests.support.services import SERVED, SERVICES
 
 if TYPE_CHECKING:
@@ -147,6 +148,14 @@ def test_the_database_is_the_one_that_runs_locally() -> None:
     assert postgres["image"].startswith(f"postgres:{MAJOR}.")
     local = [flag for flag in INITDB if flag.startswith(("--encoding", "--locale", "--builtin-locale"))]
     assert sorted(postgres["environment"]["POSTGRES_INITDB_ARGS"].split()) == sorted(local)
+
+
+def test_no_database_logs_the_values_of_a_failed_statement() -> None:
+    """PostgreSQL's detail of a broken constraint has the row: an e-mail address, for one."""
+    assert SETTINGS["log_error_verbosity"] == "terse"
+    assert "log_error_verbosity=terse" in containers()["postgres"]["command"]
+    clusters = of_kind("Cluster").values()
+    assert {found["spec"]["postgresql"]["parameters"]["log_error_verbosity"] for found in clusters} == {"terse"}
 
 
 def test_envoy_finds_every_host_port_and_file_that_its_bootstrap_names() -> None:

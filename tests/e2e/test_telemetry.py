@@ -61,6 +61,20 @@ async def test_the_trace_of_a_paid_enrolment_is_one_tree_from_the_edge_to_the_sq
     assert "Bearer" not in kept
 
 
+async def test_no_span_has_what_was_sent_in_a_query(http: httpx.AsyncClient, collector: Collector) -> None:
+    trace_id = os.urandom(16).hex()
+    headers = {"traceparent": f"00-{trace_id}-{os.urandom(8).hex()}-01"}
+    await http.post("/v1/auth/login?email=thandi@example.com&password=a-secret", json={}, headers=headers)
+
+    async def arrived() -> bool:
+        return {"auth", "envoy"} <= {span.service for span in collector.trace(trace_id)}
+
+    await eventually(arrived, within_seconds=30)
+    kept = json.dumps([[span.name, dict(span.attributes)] for span in collector.trace(trace_id)])
+    assert "/v1/auth/login" in kept
+    assert not any(secret in kept for secret in ("thandi", "a-secret"))
+
+
 def _path(spans: dict[str, KeptSpan], span: KeptSpan) -> Sequence[KeptSpan]:
     """Return a span and those above it."""
     path = [span]

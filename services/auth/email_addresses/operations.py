@@ -111,7 +111,10 @@ class EmailAddressOperations:
         await self._database.transaction(work)
 
     async def verify_email(self, *, token: str) -> Effect:
-        """Do what a link is for. Raises LinkInvalid, EmailTaken."""
+        """Do what a link is for.
+
+        Raises LinkInvalid, EmailTaken; MailLimitReached where a change could not be undone: the link stays valid.
+        """
 
         async def work(connection: AsyncConnection) -> Effect:
             link = await self._links.find(connection, token=token, purposes=PURPOSES)
@@ -129,6 +132,8 @@ class EmailAddressOperations:
         claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
         if account is None or claimed is None:
             raise LinkInvalid
+        if link.purpose is Purpose.EMAIL_CHANGE:
+            await self._refuse_ended_session(connection, link)
         if link.purpose is Purpose.EMAIL_VERIFICATION:
             if link.email != account.user.email:
                 raise LinkInvalid
@@ -143,11 +148,21 @@ class EmailAddressOperations:
             await self._links.revoke(connection, user_id=link.user_id, since=create_time)
             return Effect.RESTORED
         await self._links.revoke(connection, user_id=link.user_id)
-        await self._offer_undo(connection, account.user, link.email)
+        if not await self._offer_undo(connection, account.user, link.email):
+            raise MailLimitReached(retry_after_seconds=LIMIT_WINDOW.total_seconds())
         return Effect.CHANGED
 
-    async def _offer_undo(self, connection: AsyncConnection, before: User, new_email: str) -> None:
-        await self._links.send(
+    async def _refuse_ended_session(self, connection: AsyncConnection, link: Link) -> None:
+        """Raise LinkInvalid if the session that asked for a change has ended: so does what a thief began in it."""
+        session = await self._store.find_session_status(
+            connection, user_id=link.user_id, session_id=link.session_id or ""
+        )
+        if session is None or not session.session_open:
+            raise LinkInvalid
+
+    async def _offer_undo(self, connection: AsyncConnection, before: User, new_email: str) -> bool:
+        """Mail the former address a link that restores it; False beyond the limit of mails."""
+        return await self._links.send(
             connection,
             link=Link(Purpose.EMAIL_UNDO, before.id, before.email),
             kind=Kind.EMAIL_CHANGED,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.auth.accounts.model import EmailAddress
     from services.auth.links.model import Link
     from services.auth.links.store import LinkStore
     from services.auth.mail.model import Kind
@@ -64,6 +65,10 @@ class LinkOperations:
         The caller has locked the account, as whoever revokes its links has.
         """
         return await self._store.claim_link(connection, token=token, purposes=purposes)
+
+    async def is_restorable(self, connection: AsyncConnection, *, email: EmailAddress) -> bool:
+        """Whether a link can still restore this address to an account."""
+        return await self._store.is_restorable(connection, email)
 
     async def revoke(self, connection: AsyncConnection, *, user_id: str, since: datetime | None = None) -> None:
         """Revoke the user's links.

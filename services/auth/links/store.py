@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.auth.accounts.model import EmailAddress
+
 email_links = Table(
     "email_links",
     MetaData(),
@@ -56,6 +58,16 @@ VALID = and_(
     email_links.c.expire_time > func.now(),
 )
 FIND = select(*LINK).where(VALID)
+FIND_UNDO = (
+    select(email_links.c.digest)
+    .where(
+        # Addresses are ASCII.
+        func.lower(email_links.c.email) == bindparam("folded"),
+        email_links.c.purpose == Purpose.EMAIL_UNDO,
+        email_links.c.expire_time > func.now(),
+    )
+    .limit(1)
+)
 CLAIM = delete(email_links).where(VALID).returning(*LINK)
 INSERT = insert(email_links).values(
     create_time=func.clock_timestamp(), expire_time=func.clock_timestamp() + bindparam("lifetime", type_=Interval)
@@ -88,6 +100,10 @@ class LinkStore:
         values = {"token_digest": token_digest(token), "purposes": sorted(purposes)}
         row = (await connection.execute(FIND, values)).one_or_none()
         return _link(row) if row else None
+
+    async def is_restorable(self, connection: AsyncConnection, email: EmailAddress) -> bool:
+        """Whether a valid link can restore this address, however its case."""
+        return (await connection.execute(FIND_UNDO, {"folded": email.folded})).one_or_none() is not None
 
     async def claim_link(
         self, connection: AsyncConnection, *, token: str, purposes: Collection[Purpose]

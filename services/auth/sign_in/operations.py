@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.auth.accounts.model import EmailAddress, Role
 from services.auth.errors import (
     CredentialsInvalid,
+    EmailTaken,
     MfaChallengeInvalid,
     MfaCodeInvalid,
     PasswordChecksBusy,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from services.auth.devices.operations import DeviceOperations
     from services.auth.factors.operations import ChallengeOperations, FactorOperations
     from services.auth.failures.operations import FailureOperations
+    from services.auth.links.operations import LinkOperations
     from services.auth.passwords.operations import PasswordOperations
     from services.auth.registrations.operations import RegistrationOperations
     from services.auth.revocations.operations import RevocationOperations
@@ -57,6 +59,7 @@ class SignInOperations:
         devices: DeviceOperations,
         factors: FactorOperations,
         challenges: ChallengeOperations,
+        links: LinkOperations,
         registrations: RegistrationOperations | None,
     ) -> None:
         """`registrations`: None where accounts are created without verifying their address first."""
@@ -71,6 +74,7 @@ class SignInOperations:
         self._devices = devices
         self._factors = factors
         self._challenges = challenges
+        self._links = links
         self._registrations = registrations
 
     async def register(self, *, email: str, password: str, name: str, device_name: str = "") -> SignedIn | None:
@@ -85,6 +89,9 @@ class SignInOperations:
 
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession, str]:
             user = await self._accounts.add_user(connection, new=new)
+            # Its former owner, from whom someone else took the account, could not have it back.
+            if await self._links.is_restorable(connection, email=new.email):
+                raise EmailTaken
             return user, *await self._begin(connection, user.id, epoch=0, known_id=None, device_name=device_name)
 
         return await self._signed_in(*await self._database.transaction(work))

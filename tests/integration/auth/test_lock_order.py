@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import jwt
 import pytest
-from services.auth.emails.model import SendEmailChange
-from services.auth.recovery.model import SendPasswordReset
 
 from services.auth.app import assemble
+from services.auth.email_addresses.model import SendEmailChange
 from services.auth.errors import CredentialsInvalid, LinkInvalid
 from services.auth.links.model import Link, Purpose, new_token
 from services.auth.links.store import LinkStore
+from services.auth.password_changes.model import SendPasswordReset
 from services.shared.errors import TokenInvalid
 from services.shared.principal import Principal
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
@@ -101,8 +101,8 @@ async def test_a_link_used_during_a_reset_of_the_password(auth: RunningAuth, con
     ]
     outcomes = await one_after_another(
         auth,
-        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
-        container.emails.verify_email(token=verification),
+        container.password_changes.reset_password(token=reset, new_password="a quite different battery"),
+        container.email_addresses.verify_email(token=verification),
     )
     assert outcomes[0] is None
     assert isinstance(outcomes[1], LinkInvalid)
@@ -113,7 +113,7 @@ async def test_two_links_of_one_account_used_at_once(auth: RunningAuth, containe
     first = await link_of(container, user_id, Purpose.EMAIL_CHANGE, NEW)
     second = await link_of(container, user_id, Purpose.EMAIL_CHANGE, "other@example.com")
     outcomes = await one_after_another(
-        auth, container.emails.verify_email(token=first), container.emails.verify_email(token=second)
+        auth, container.email_addresses.verify_email(token=first), container.emails.verify_email(token=second)
     )
     assert outcomes[0] == "EMAIL_LINK_EFFECT_CHANGED"
     assert isinstance(outcomes[1], LinkInvalid)
@@ -124,7 +124,7 @@ async def test_a_sign_in_during_a_reset_of_the_password(auth: RunningAuth, conta
     reset = await link_of(container, user_id, Purpose.PASSWORD_RESET)
     outcomes = await one_after_another(
         auth,
-        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
+        container.password_changes.reset_password(token=reset, new_password="a quite different battery"),
         container.sign_in.login(principal=Principal(), email=OLD, password=PASSWORD),
     )
     assert outcomes[0] is None
@@ -139,14 +139,14 @@ async def test_a_reset_of_the_password_mailed_while_the_address_changes(
     change = await link_of(container, user_id, Purpose.EMAIL_CHANGE, NEW)
     outcomes = await one_after_another(
         auth,
-        container.recovery.send_password_reset(SendPasswordReset(container.mail.seal_address(address=OLD))),
-        container.emails.verify_email(token=change),
+        container.password_changes.send_password_reset(SendPasswordReset(container.mail.seal_address(address=OLD))),
+        container.email_addresses.verify_email(token=change),
         lock=MAILS,
     )
     assert outcomes == [None, "EMAIL_LINK_EFFECT_CHANGED"]
     token = await mailbox.token(OLD, "Reset your password")
     with pytest.raises(LinkInvalid):
-        await container.recovery.reset_password(token=token, new_password="a quite different battery")
+        await container.password_changes.reset_password(token=token, new_password="a quite different battery")
 
 
 async def test_a_change_of_the_address_mailed_while_the_password_is_reset(
@@ -159,14 +159,14 @@ async def test_a_change_of_the_address_mailed_while_the_password_is_reset(
     job = SendEmailChange(thief.user.id, session_id, container.mail.seal_address(address=NEW))
     outcomes = await one_after_another(
         auth,
-        container.emails.send_email_change(job),
-        container.recovery.reset_password(token=reset, new_password="a quite different battery"),
+        container.email_addresses.send_email_change(job),
+        container.password_changes.reset_password(token=reset, new_password="a quite different battery"),
         lock=MAILS,
     )
     assert outcomes == [None, None]
     token = await mailbox.token(NEW, "Confirm your new e-mail address")
     with pytest.raises(LinkInvalid):
-        await container.emails.verify_email(token=token)
+        await container.email_addresses.verify_email(token=token)
 
 
 async def test_a_change_confirmed_by_a_session_that_has_ended_meanwhile(
@@ -179,7 +179,7 @@ async def test_a_change_confirmed_by_a_session_that_has_ended_meanwhile(
     outcomes = await one_after_another(
         auth,
         container.sessions.revoke_all_sessions(principal=principal),
-        container.recovery.change_password(
+        container.password_changes.change_password(
             principal=principal, current_password=PASSWORD, new_password="a quite different battery", code=""
         ),
     )

@@ -283,10 +283,19 @@ def test_no_header_takes_a_second_line(auth_database: Clone) -> None:
         ({"smtp_url": "smtps://mail.example.com", "mail_from": "nobody"}, "mail_from"),
         ({"smtp_url": "smtps://mail.example.com", "mail_from": "a@b.example\r\nBcc: c@d.example"}, "mail_from"),
         ({"smtp_url": "smtps://mail.example.com", "web_url": "javascript:alert(1)"}, "web_url"),
+        (
+            {"smtp_url": "smtps://mail.example.com", "web_url": "http://learn.example.com"},
+            "AZORA_WEB_URL must be an https",
+        ),
     ],
 )
 def test_settings_of_mail_are_checked(changes: dict[str, Any], variable: str) -> None:
-    production = {"env": "production", "rate_limit_scale": 1, "bcrypt_cost": 12}
+    production = {
+        "env": "production",
+        "rate_limit_scale": 1,
+        "bcrypt_cost": 12,
+        "public_url": "https://api.example.com",
+    }
     with pytest.raises(ValueError, match=variable):
         auth_settings("postgresql+asyncpg://x", **production, **changes)
 

@@ -9,6 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+import bcrypt
 import pytest
 
 from services.auth.errors import PasswordChecksBusy, PasswordRefused
@@ -90,6 +91,29 @@ async def test_a_hash_belongs_to_one_password(passwords: PasswordOperations) -> 
     assert not await passwords.matches("anything", None)
     assert not passwords.is_outdated(password_hash)
     assert passwords.is_outdated(password_hash.replace("$04$", "$05$"))
+
+
+@pytest.mark.parametrize("former_cost", [4, 5, 7])
+async def test_a_wrong_password_takes_alike_for_an_account_older_than_the_cost(
+    monkeypatch: pytest.MonkeyPatch, former_cost: int
+) -> None:
+    checked: list[int] = []
+
+    def check(digest: bytes, password_hash: bytes) -> bool:
+        checked.append(int(password_hash.split(b"$")[2]))
+        return False
+
+    former, current = (PasswordOperations(cost, threads=1) for cost in (former_cost, 7))
+    password_hash = await former.hash("correct horse battery staple")
+    monkeypatch.setattr(bcrypt, "checkpw", check)
+    work = []
+    for known in (password_hash, None):
+        checked.clear()
+        assert not await current.matches("a wrong password", known)
+        work.append(sum(2**cost for cost in checked))
+    assert work[0] == work[1] == 2**7
+    for passwords in (former, current):
+        await passwords.close()
 
 
 async def test_a_check_that_cannot_end_before_the_deadline_is_refused_at_once(passwords: PasswordOperations) -> None:

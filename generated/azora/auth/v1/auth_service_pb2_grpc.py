@@ -193,8 +193,9 @@ class AuthServiceServicer:
     def VerifyEmail(self, request, context):
         """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
         restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
-        for the change.
-        Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
+        for the change. The link of a change is invalid once that session has ended.
+        Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED where no
+        mail can be sent to the former address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

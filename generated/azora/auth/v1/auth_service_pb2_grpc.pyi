@@ -85,8 +85,9 @@ class AuthServiceStub:
     VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
     """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
     restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
-    for the change.
-    Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
+    for the change. The link of a change is invalid once that session has ended.
+    Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED where no
+    mail can be sent to the former address.
     """
     ChangeEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]
     """Requests a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
@@ -153,8 +154,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
     """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
     restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
-    for the change.
-    Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
+    for the change. The link of a change is invalid once that session has ended.
+    Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED where no
+    mail can be sent to the former address.
     """
     ChangeEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]  # type: ignore[assignment]
     """Requests a change of the caller's e-mail address. It takes effect when the link that is sent to the new address is
@@ -273,8 +275,9 @@ class AuthServiceServicer:
     ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
         """Uses a link that was sent by mail: completes a registration, verifies an e-mail address, confirms a new one, or
         restores the former one. A new or restored address ends the sessions of the account, except for the one that asked
-        for the change.
-        Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN.
+        for the change. The link of a change is invalid once that session has ended.
+        Errors: INVALID_ARGUMENT LINK_INVALID; ALREADY_EXISTS EMAIL_TAKEN; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED where no
+        mail can be sent to the former address.
         """
 
     def ChangeEmail(
