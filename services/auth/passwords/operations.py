@@ -52,8 +52,6 @@ class PasswordOperations:
         self._started: dict[int, float] = {}
         """When the work that each thread has now began."""
         self._seconds_each = COST_12_SECONDS * 2.0 ** (cost - 12)
-        # No password is known to hash to this; checking one against it takes as long as any other check.
-        self._nobodys = f"$2b${cost:02}${'.' * 53}"
         lines = files(__package__).joinpath("common_passwords.txt").read_text("utf-8").splitlines()
         self._common = frozenset(line for line in lines if not line.startswith("#"))
 
@@ -69,8 +67,7 @@ class PasswordOperations:
 
     async def matches(self, password: str, password_hash: str | None) -> bool:
         """Whether the password has this hash; without one it takes as long and is False. Raises PasswordChecksBusy."""
-        against = (password_hash or self._nobodys).encode()
-        return await self._run(lambda: bcrypt.checkpw(_digest(password), against))
+        return await self._run(lambda: self._check(_digest(password), password_hash or _nobodys(self._cost)))
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -89,11 +86,22 @@ class PasswordOperations:
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether the hash was made at another cost than is asked for now."""
-        return not password_hash.startswith(f"$2b${self._cost:02}$")
+        return _cost(password_hash) != self._cost
 
     async def close(self) -> None:
         """Drop what waits and let the threads end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _check(self, digest: bytes, password_hash: str) -> bool:
+        """Whether the digest has this hash. A wrong one takes as long whatever the cost was when the hash was made.
+
+        Accounts from before the cost was raised would answer sooner than addresses without one.
+        """
+        if bcrypt.checkpw(digest, password_hash.encode()):
+            return True
+        for cost in range(_cost(password_hash), self._cost):  # 2^10 and 2^10 and 2^11 make 2^12.
+            bcrypt.checkpw(digest, _nobodys(cost).encode())
+        return False
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         with nullcontext() if _has_place.get() else self.place():
@@ -129,6 +137,15 @@ def _yield_cpu() -> None:
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
+
+
+def _nobodys(cost: int) -> str:
+    """Return a hash that no password is known to have; checking one against it takes as long as any other check."""
+    return f"$2b${cost:02}${'.' * 53}"
+
+
+def _cost(password_hash: str) -> int:
+    return int(password_hash.split("$")[2])
 
 
 def _digest(password: str) -> bytes:
