@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 COMMIT_WINDOW = timedelta(seconds=10)
 """Rows become visible when they commit, after their create_time: a poll goes back behind the one before by this much.
 No transaction that revokes lasts as long: every RPC's timeout is below it."""
-LIST_PAGE_SIZE = 1000
+LIST_PAGE_SIZE = 250
+"""A page takes some milliseconds of the event loop, in which no other call goes on."""
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -99,7 +100,7 @@ def _revoked(revocation: Revocation) -> Revoked:
     return Revoked(
         session_id=revocation.session_id or "",
         user_id=revocation.user_id or "",
-        before_epoch=revocation.before_epoch,
+        before_epoch=revocation.before_epoch or 0,
         except_session_id=revocation.except_session_id or "",
         key_id=revocation.key_id or "",
     )

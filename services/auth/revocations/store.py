@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.revocations.model import Cause, Revocation
+from services.auth.revocations.model import Revocation
 from services.shared.db import Id, Time
 from services.shared.retention import Retention
 from services.shared.tokens import TOKEN_LIFE
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.revocations.model import Cause
 
 revocations = Table(
     "revocations",
@@ -69,8 +71,17 @@ END_SESSIONS = (
     )
 )
 POSITION = (revocations.c.create_time, revocations.c.id)
+LISTED = (  # In the order of the model's fields.
+    revocations.c.id,
+    revocations.c.create_time,
+    revocations.c.session_id,
+    revocations.c.user_id,
+    revocations.c.before_epoch,
+    revocations.c.except_session_id,
+    revocations.c.key_id,
+)
 LIST = (
-    select(revocations)
+    select(*LISTED)
     .where(tuple_(*POSITION) > tuple_(bindparam("after_time", type_=Time), bindparam("after_id", type_=Id)))
     .order_by(*POSITION)
     .limit(bindparam("page_limit"))
@@ -133,16 +144,4 @@ class RevocationStore:
     ) -> Sequence[Revocation]:
         """Return the revocations after a position, the oldest first."""
         values = {"after_time": after_time, "after_id": after_id, "page_limit": limit}
-        return [
-            Revocation(
-                id=row.id,
-                cause=Cause(row.cause),
-                create_time=row.create_time,
-                session_id=row.session_id,
-                user_id=row.user_id,
-                before_epoch=row.before_epoch or 0,
-                except_session_id=row.except_session_id,
-                key_id=row.key_id,
-            )
-            for row in await connection.execute(LIST, values)
-        ]
+        return [Revocation(*row) for row in await connection.execute(LIST, values)]
