@@ -40,12 +40,14 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
     A call may ask for less time than `max_seconds`, never for more. Outside of a call (in a job) only that bound holds.
     With a tracer the call is a span. Raises Refused for a verdict of the other service, DependencyUnavailable for
     anything else that fails, DeadlinePassed if no time is left to call at all, Overloaded if a call of another service
-    may not wait for a third one now.
+    may not wait for a third one now. Of a method that keeps failing the first failure is logged.
     """
 
     def __init__(self, *, tracer: Tracer | None = None, max_seconds: float = MAX_CALL_SECONDS) -> None:
         self._tracer = tracer
         self._max_seconds = max_seconds
+        self._failing: set[str] = set()
+        """Methods whose last call failed."""
 
     async def intercept_unary_unary(
         self,
@@ -57,12 +59,13 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
         details = self._joined(client_call_details)
         try:
             if self._tracer is None:
-                return await _made(continuation, details, request)
-            return await _recorded(self._tracer, continuation, details, request)
+                call = await _made(continuation, details, request)
+            else:
+                call = await _recorded(self._tracer, continuation, details, request)
         except aio.AioRpcError as error:
-            if error.code() not in VERDICTS:
-                note_failed_dependency()
-            raise _failure(_path(details), error) from error
+            raise self._failure(_path(details), error) from error
+        self._failing.discard(_path(details))
+        return call
 
     def _joined(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:
         served = current_request()
@@ -79,6 +82,18 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
                 metadata["tracestate"] = served.tracestate
             metadata["x-request-id"] = served.id
         return aio.ClientCallDetails(details.method, timeout, metadata, details.credentials, details.wait_for_ready)
+
+    def _failure(self, path: str, error: aio.AioRpcError) -> Refused | DependencyUnavailable:
+        if error.code() in VERDICTS:
+            self._failing.discard(path)
+            info = client.error_info(error)
+            return Refused(info.reason, error.code().name, info.metadata)
+        note_failed_dependency()
+        if path not in self._failing:
+            # What polls it goes on, and so does the load: a log line for each call would fill disks, and say no more.
+            self._failing.add(path)
+            logger.warning("call to another service failed", extra={"called": path, "status": error.code().name})
+        return DependencyUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 async def _made(
@@ -112,11 +127,3 @@ async def _recorded(
 def _path(details: aio.ClientCallDetails) -> str:
     method: str | bytes = details.method
     return method.decode() if isinstance(method, bytes) else method
-
-
-def _failure(path: str, error: aio.AioRpcError) -> Refused | DependencyUnavailable:
-    if error.code() in VERDICTS:
-        info = client.error_info(error)
-        return Refused(info.reason, error.code().name, info.metadata)
-    logger.warning("call to another service failed", extra={"called": path, "status": error.code().name})
-    return DependencyUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)

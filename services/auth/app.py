@@ -48,7 +48,7 @@ from services.auth.sign_in.operations import SignInOperations
 from services.auth.sign_in.servicer import AuthServicer
 from services.auth.signing_keys import jobs
 from services.auth.signing_keys.model import KeyTimes
-from services.auth.signing_keys.operations import SigningKeyOperations
+from services.auth.signing_keys.operations import PUBLISHED_SECONDS, SigningKeyOperations
 from services.auth.signing_keys.store import SigningKeyStore
 from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
@@ -74,7 +74,7 @@ EVENTS: Mapping[type, Callable[[Any], Message]] = {
     UserRenamed: convert.user_renamed,
     EmailVerified: convert.email_verified,
 }
-FETCH_SECONDS = 3.0
+FETCH_SECONDS = 2.0
 """Time by which a fetch of keys may make a cache older than its limit: Envoy's takes two seconds at most."""
 
 
@@ -323,7 +323,7 @@ def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
 def _key_times(settings: AuthSettings) -> KeyTimes:
     return KeyTimes(
         rotation_seconds=timedelta(days=settings.signing_key_days).total_seconds(),
-        publication_seconds=settings.jwks_cache_seconds + FETCH_SECONDS,
+        publication_seconds=settings.jwks_cache_seconds + FETCH_SECONDS + PUBLISHED_SECONDS,
         retirement_seconds=settings.access_token_seconds + settings.signing_key_cache_seconds + LEEWAY_SECONDS,
     )
 

@@ -91,8 +91,9 @@ class RemoteKeys:
             self._keys = {key["kid"]: public_key(key) for key in await self._fetch()}
             self._fetched_at = asked_at  # An answer may be as old as its question.
         except Exception as error:  # noqa: BLE001 - whatever their source raises, the keys that are known stay good
+            if self._failed_at <= self._fetched_at:  # Once, however often it fails.
+                logger.warning("signing keys could not be fetched", extra={"error": type(error).__name__})
             self._failed_at = time.monotonic()
-            logger.warning("signing keys could not be fetched", extra={"error": type(error).__name__})
         finally:
             self._fetching = None
 

@@ -99,6 +99,11 @@ class ConfirmationOperations:
         if confirmation.attempt is not None:
             await self._failures.succeed(connection, attempt=confirmation.attempt)
 
+    async def withdraw(self, *, confirmation: Confirmation) -> None:
+        """Take back the counted attempt of a change that is refused for another reason: the password was right."""
+        if confirmation.attempt is not None:
+            await self._failures.withdraw(attempt=confirmation.attempt)
+
     async def _credentials(self, connection: AsyncConnection, principal: Principal) -> SessionCredentials:
         credentials = await self._accounts.find_session_credentials(
             connection, user_id=principal.user_id, session_id=principal.session_id

@@ -82,6 +82,7 @@ class EmailAddressOperations:
         new = deliverable(email)
         confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
         if new.folded == confirmation.user.email.casefold():
+            await self._confirmations.withdraw(confirmation=confirmation)
             raise EmailInvalid.field("email", "must differ from the current address")
         address = self._mail.seal_address(address=new.text)
 

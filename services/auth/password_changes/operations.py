@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.accounts.model import EmailAddress
 from services.auth.accounts.operations import deliverable
-from services.auth.errors import LinkInvalid
+from services.auth.errors import LinkInvalid, PasswordChecksBusy, PasswordRefused
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import Kind
@@ -69,7 +69,11 @@ class PasswordChangeOperations:
         Raises PasswordRefused; as ConfirmationOperations.check.
         """
         confirmation = await self._confirmations.check(principal=principal, password=current_password, code=code)
-        new_hash = await self._hashed(confirmation.user, new_password)
+        try:
+            new_hash = await self._hashed(confirmation.user, new_password)
+        except (PasswordRefused, PasswordChecksBusy):
+            await self._confirmations.withdraw(confirmation=confirmation)
+            raise
 
         async def work(connection: AsyncConnection) -> None:
             await self._confirmations.finish(connection, confirmation=confirmation)

@@ -69,8 +69,17 @@ END_SESSIONS = (
     )
 )
 POSITION = (revocations.c.create_time, revocations.c.id)
+LISTED = (  # In the order of the model's fields.
+    revocations.c.id,
+    revocations.c.create_time,
+    revocations.c.session_id,
+    revocations.c.user_id,
+    revocations.c.before_epoch,
+    revocations.c.except_session_id,
+    revocations.c.key_id,
+)
 LIST = (
-    select(revocations)
+    select(*LISTED)
     .where(tuple_(*POSITION) > tuple_(bindparam("after_time", type_=Time), bindparam("after_id", type_=Id)))
     .order_by(*POSITION)
     .limit(bindparam("page_limit"))

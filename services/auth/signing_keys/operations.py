@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.auth.signing_keys.model import KeyState, NewKey, PublicKey, Rotation, Signer
+from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COORDINATE_BYTES = 32
+PUBLISHED_SECONDS = 1.0
+"""Maximum age of the published keys that are kept in memory, while the database answers."""
 
 
 class SigningKeyOperations:
@@ -54,6 +57,8 @@ class SigningKeyOperations:
         self._signer_cache_seconds = signer_cache_seconds
         self._signer: Signer | None = None
         self._signer_read_at = 0.0
+        self._published: Sequence[PublicKey] = ()
+        self._published_read_at = float("-inf")
 
     @property
     def has_signer(self) -> bool:
@@ -73,9 +78,24 @@ class SigningKeyOperations:
         return self._signer
 
     async def list_published_keys(self) -> Sequence[PublicKey]:
-        """Return the keys that may have signed a good token, and the next one."""
-        async with self._database.reading() as connection:
-            return await self._store.list_published_keys(connection)
+        """Return the keys that may have signed a good token, and the next one: the same object until they change.
+
+        They are read again when a second is over, and kept while the database does not answer: there are no new keys
+        then. Raises DependencyUnavailable before they were ever read.
+        """
+        asked_at = time.monotonic()
+        if not self._published or asked_at - self._published_read_at > PUBLISHED_SECONDS:
+            try:
+                async with self._database.reading() as connection:
+                    found = await self._store.list_published_keys(connection)
+            except DependencyUnavailable:
+                if not self._published:
+                    raise
+            else:
+                if found != self._published:
+                    self._published = found
+                self._published_read_at = asked_at
+        return self._published
 
     async def list_signing_keys(self) -> Sequence[SigningKey]:
         """Return all keys, the oldest first."""
@@ -178,6 +198,7 @@ class SigningKeyOperations:
         return key.public.id
 
     async def _observe(self) -> None:
+        self._published_read_at = float("-inf")
         await self._database.transaction(self._store.update_observed_keys)
 
     def _new_key(self) -> NewKey:

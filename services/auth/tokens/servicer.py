@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from azora.auth.v1 import token_service_pb2_grpc
 
 from services.auth.tokens import convert
+from services.shared.encoded import Encoded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from azora.auth.v1 import token_service_pb2 as pb
 
     from interceptors.base import Context
+    from services.auth.signing_keys.model import PublicKey
     from services.auth.tokens.operations import TokenOperations
 
 
@@ -20,9 +24,15 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
 
     def __init__(self, operations: TokenOperations) -> None:
         self._operations = operations
+        self._keys: Sequence[PublicKey] = ()
+        self._encoded: Encoded[pb.GetJwksResponse] = Encoded(b"")
+        """The answer with these keys."""
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: Context) -> pb.GetJwksResponse:
-        return convert.get_jwks_response(await self._operations.get_jwks())
+        keys = await self._operations.get_jwks()
+        if keys is not self._keys:
+            self._keys, self._encoded = keys, Encoded(convert.get_jwks_response(keys).SerializeToString())
+        return self._encoded.as_response()
 
     async def GetOpenIdConfiguration(
         self, request: pb.GetOpenIdConfigurationRequest, context: Context

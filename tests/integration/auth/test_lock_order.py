@@ -14,10 +14,11 @@ import pytest
 from services.auth.app import assemble
 from services.auth.email_addresses.model import SendEmailChange
 from services.auth.errors import CredentialsInvalid, LinkInvalid
-from services.auth.links.model import Link, Purpose, new_token
+from services.auth.links.model import Link, Purpose
 from services.auth.links.store import LinkStore
 from services.auth.password_changes.model import SendPasswordReset
 from services.shared.errors import TokenInvalid
+from services.shared.opaque_tokens import new_token
 from services.shared.principal import Principal
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.waiting import eventually
@@ -113,7 +114,7 @@ async def test_two_links_of_one_account_used_at_once(auth: RunningAuth, containe
     first = await link_of(container, user_id, Purpose.EMAIL_CHANGE, NEW)
     second = await link_of(container, user_id, Purpose.EMAIL_CHANGE, "other@example.com")
     outcomes = await one_after_another(
-        auth, container.email_addresses.verify_email(token=first), container.emails.verify_email(token=second)
+        auth, container.email_addresses.verify_email(token=first), container.email_addresses.verify_email(token=second)
     )
     assert outcomes[0] == "EMAIL_LINK_EFFECT_CHANGED"
     assert isinstance(outcomes[1], LinkInvalid)

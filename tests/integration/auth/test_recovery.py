@@ -77,6 +77,18 @@ async def test_a_new_password_keeps_the_rules(auth: RunningAuth, mailbox: Mailbo
     await reset(auth, token)  # The link was not used up.
 
 
+async def test_a_new_password_or_address_that_is_refused_is_no_failed_confirmation(auth_database: Clone) -> None:
+    urls = auth_database.owner_url, auth_database.app_url
+    async with running_auth(*urls, rate_limit_scale=1, rate_limits="CREDENTIALS.per_address=100000") as auth:
+        session = await auth.register(THANDI)
+        same = pb.ChangeEmailRequest(email=THANDI, password=PASSWORD)
+        for _ in range(auth.settings.account_max_failures):
+            assert await outcome(change(auth, session.access_token, new="Password1")) == "PASSWORD_REFUSED"
+            answered = await outcome(auth.auth.ChangeEmail(same, metadata=bearer(session.access_token)))
+            assert answered == "EMAIL_INVALID"
+        await change(auth, session.access_token)
+
+
 async def test_of_two_changes_at_once_one_finds_the_password_changed(auth: RunningAuth) -> None:
     session = await auth.register(THANDI)
     passwords = [f"a quite different battery {number}" for number in range(4)]

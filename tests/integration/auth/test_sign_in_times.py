@@ -8,9 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from azora.auth.v1 import token_service_pb2 as pb
 from grpc import aio
 
-from tests.support.auth import running_auth
+from services.auth.app import assemble
+from services.auth.errors import PasswordChecksBusy
+from services.shared.principal import ANYONE
+from tests.support.auth import PASSWORD, auth_settings, running_auth
 from tests.support.refusals import described, refusal
 
 if TYPE_CHECKING:
@@ -52,6 +56,30 @@ async def test_more_sign_ins_than_can_be_checked_in_time_are_refused_at_once(aut
     # Who is refused does not queue first: most of them know before the last of the others has been checked.
     last_checked_seconds = max(seconds for reason, _, seconds in outcomes if reason == "OK")
     assert statistics.median(seconds for *_, seconds in busy) < last_checked_seconds
+
+
+async def test_a_sign_in_that_is_too_late_is_refused_before_any_work_of_the_database(auth_database: Clone) -> None:
+    container = assemble(auth_settings(auth_database.app_url))
+    container.passwords._seconds_each = 1000
+    container.infrastructure.database._refuse(True)  # What asks it raises DependencyUnavailable.
+    with pytest.raises(PasswordChecksBusy):
+        await container.sign_in.login(principal=ANYONE, email="thandi@example.com", password=PASSWORD)
+    with pytest.raises(PasswordChecksBusy):
+        await container.sign_in.register(email="thandi@example.com", password=PASSWORD, name="Thandi")
+    await container.close()
+
+
+async def test_calls_without_database_stay_quick_while_others_sign_in(auth_database: Clone) -> None:
+    async with running_auth(auth_database.owner_url, auth_database.app_url, bcrypt_cost=10) as auth:
+        await auth.register("thandi@example.com")
+        sign_ins = [asyncio.create_task(_seconds(auth.login("thandi@example.com"))) for _ in range(16)]
+        calls = []
+        while not all(sign_in.done() for sign_in in sign_ins):
+            calls.append(await _seconds(auth.tokens.GetOpenIdConfiguration(pb.GetOpenIdConfigurationRequest())))
+        seconds_for_all = max([await sign_in for sign_in in sign_ins])
+    # All CPUs hash, one password in this time: whoever waited for one would take as long.
+    assert statistics.quantiles(calls, n=10)[-1] < seconds_for_all / 16
+    assert len(calls) > 10 * 16
 
 
 async def test_reading_profiles_stays_quick_while_others_sign_in(auth_database: Clone) -> None:

@@ -71,6 +71,23 @@ async def test_a_retired_key_is_not_published(auth: RunningAuth) -> None:
     assert len((await auth.tokens.GetJwks(pb.GetJwksRequest())).keys) == 3
 
 
+async def test_the_published_keys_are_answered_from_memory(auth: RunningAuth) -> None:
+    answer = await auth.tokens.GetJwks(pb.GetJwksRequest())
+    await auth.sql("ALTER TABLE signing_keys RENAME TO moved")
+    assert await auth.tokens.GetJwks(pb.GetJwksRequest()) == answer
+    await auth.sql("ALTER TABLE moved RENAME TO signing_keys")
+
+
+async def test_the_published_keys_outlive_the_database(auth_database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.auth.signing_keys.operations.PUBLISHED_SECONDS", 0)
+    container = assemble(auth_settings(auth_database.app_url))
+    assert await container.ready()
+    keys = await container.tokens.get_jwks()
+    container.infrastructure.database._refuse(True)
+    assert await container.tokens.get_jwks() is keys
+    await container.close()
+
+
 async def test_each_process_reads_the_signing_key_again_when_its_cache_time_is_over(auth_database: Clone) -> None:
     urls = (auth_database.owner_url, auth_database.app_url)
     async with (

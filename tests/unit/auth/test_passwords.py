@@ -232,3 +232,24 @@ async def test_a_place_in_the_queue_counts_once_and_before_anything_else_is_done
             with pytest.raises(PasswordChecksBusy), passwords.place():
                 raise AssertionError("three checks of 4 s do not end in 10 s")
     assert passwords._pending == 0
+
+
+@pytest.mark.parametrize("cost", [4, 5, 7, None])
+async def test_a_wrong_password_takes_alike_at_whatever_cost_it_was_hashed(
+    cost: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwords, rounds = PasswordOperations(cost=7, threads=1), []
+    made = PasswordOperations(cost=cost, threads=1) if cost else None
+    known = await made.hash("right") if made else None
+
+    def counted(password: bytes, against: bytes) -> bool:
+        rounds.append(2 ** int(against.split(b"$")[2]))
+        return checkpw(password, against)
+
+    checkpw = bcrypt.checkpw
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    assert not await passwords.matches("wrong", known)
+    assert sum(rounds) == 2**7
+    assert known is None or await passwords.matches("right", known)
+    for each in filter(None, (passwords, made)):
+        await each.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,6 +24,7 @@ from services.shared.errors import (
     FailedPrecondition,
     InternalError,
     NotFound,
+    Overloaded,
     Refused,
     ValidationFailed,
 )
@@ -156,3 +157,17 @@ def test_a_failure_without_details_has_an_empty_error_info() -> None:
     for trailers in (aio.Metadata(), aio.Metadata(("grpc-status-details-bin", b"\xff\xff"))):
         error = aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, aio.Metadata(), trailers)
         assert error_info(error).reason == ""
+
+
+async def test_of_a_method_that_keeps_failing_the_first_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    called = Called()
+    async with calling(called) as call:
+        busy = Overloaded(retry_after_seconds=1)
+        for refusal in (busy, busy, NotFound(), busy, None, busy):
+            called.refusal = refusal
+            with suppress(DependencyUnavailable, Refused):
+                await call(StringValue())
+    logged = [record for record in caplog.records if record.name == "interceptors.client"]
+    assert [record.__dict__["status"] for record in logged] == ["RESOURCE_EXHAUSTED"] * 3, (
+        "again after each answer in between"
+    )

@@ -186,6 +186,17 @@ async def test_keys_are_fetched_once_and_outlive_their_source(signer: Signer) ->
     assert published.asked == 3
 
 
+async def test_a_source_that_is_away_is_logged_once(signer: Signer, caplog: pytest.LogCaptureFixture) -> None:
+    published = Published(signer)
+    keys = RemoteKeys(published.fetch, cache_seconds=300)
+    for away in (False, True, True, False, True):
+        published.away = away
+        keys._fetched_at -= 1000
+        keys._failed_at -= 1000
+        await keys.key("unknown")
+    assert len(caplog.records) == 2
+
+
 async def test_a_source_that_hangs_holds_up_no_token_whose_key_is_known(signer: Signer) -> None:
     published = Published(signer)
     keys = RemoteKeys(published.fetch, cache_seconds=300)
