@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.shared.revocations import Revoked
-
 
 class Cause(StrEnum):
     """Why access tokens were revoked."""
@@ -37,8 +35,15 @@ KEEPS_SESSIONS = frozenset({Cause.ROLE_CHANGED})
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Which access tokens were revoked, and its position in the list of revocations."""
+    """The tokens of one session, those of one user below an epoch, or those that one key signed."""
 
     id: str
+    cause: Cause
     create_time: datetime
-    revoked: Revoked
+    session_id: str | None = None
+    user_id: str | None = None
+    before_epoch: int = 0
+    """The user's tokens of a lower epoch are refused."""
+    except_session_id: str | None = None
+    """Session of the user whose tokens are not refused."""
+    key_id: str | None = None

@@ -21,17 +21,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.revocations.model import Revocation
+from services.auth.revocations.model import Cause, Revocation
 from services.shared.db import Id, Time
-from services.shared.revocations import Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from services.auth.revocations.model import Cause
 
 revocations = Table(
     "revocations",
@@ -139,15 +136,14 @@ class RevocationStore:
         values = {"after_time": after_time, "after_id": after_id, "page_limit": limit}
         return [
             Revocation(
-                row.id,
-                row.create_time,
-                Revoked(
-                    session_id=row.session_id or "",
-                    user_id=row.user_id or "",
-                    before_epoch=row.before_epoch or 0,
-                    except_session_id=row.except_session_id or "",
-                    key_id=row.key_id or "",
-                ),
+                id=row.id,
+                cause=Cause(row.cause),
+                create_time=row.create_time,
+                session_id=row.session_id,
+                user_id=row.user_id,
+                before_epoch=row.before_epoch or 0,
+                except_session_id=row.except_session_id,
+                key_id=row.key_id,
             )
             for row in await connection.execute(LIST, values)
         ]
