@@ -38,12 +38,11 @@ class Revocation:
     """The tokens of one session, those of one user below an epoch, or those that one key signed."""
 
     id: str
-    cause: Cause
     create_time: datetime
-    session_id: str | None = None
-    user_id: str | None = None
-    before_epoch: int = 0
+    session_id: str | None
+    user_id: str | None
+    before_epoch: int | None
     """The user's tokens of a lower epoch are refused."""
-    except_session_id: str | None = None
+    except_session_id: str | None
     """Session of the user whose tokens are not refused."""
-    key_id: str | None = None
+    key_id: str | None

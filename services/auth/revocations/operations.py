@@ -100,7 +100,7 @@ def _revoked(revocation: Revocation) -> Revoked:
     return Revoked(
         session_id=revocation.session_id or "",
         user_id=revocation.user_id or "",
-        before_epoch=revocation.before_epoch,
+        before_epoch=revocation.before_epoch or 0,
         except_session_id=revocation.except_session_id or "",
         key_id=revocation.key_id or "",
     )

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.revocations.model import Cause, Revocation
+from services.auth.revocations.model import Revocation
 from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.revocations.model import Cause
 
 revocations = Table(
     "revocations",
@@ -134,16 +136,4 @@ class RevocationStore:
     ) -> Sequence[Revocation]:
         """Return the revocations after a position, the oldest first."""
         values = {"after_time": after_time, "after_id": after_id, "page_limit": limit}
-        return [
-            Revocation(
-                id=row.id,
-                cause=Cause(row.cause),
-                create_time=row.create_time,
-                session_id=row.session_id,
-                user_id=row.user_id,
-                before_epoch=row.before_epoch or 0,
-                except_session_id=row.except_session_id,
-                key_id=row.key_id,
-            )
-            for row in await connection.execute(LIST, values)
-        ]
+        return [Revocation(*row) for row in await connection.execute(LIST, values)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import jwt
 import pytest
+from sqlalchemy import text
 
 from services.auth.app import assemble
 from services.auth.email_addresses.model import SendEmailChange
@@ -88,7 +89,9 @@ async def link_of(container: Container, user_id: str, purpose: Purpose, email: s
     token = new_token()
 
     async def work(connection: AsyncConnection) -> None:
-        link = Link(purpose, user_id, email)
+        asked_in = text("SELECT id::text FROM sessions WHERE user_id::text = :user_id LIMIT 1")
+        session_id: str = (await connection.execute(asked_in, {"user_id": user_id})).scalar_one()
+        link = Link(purpose, user_id, email, session_id)
         await LinkStore().insert_link(connection, token=token, link=link, lifetime=timedelta(minutes=10))
 
     await container.infrastructure.database.transaction(work)

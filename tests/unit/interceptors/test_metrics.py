@@ -69,7 +69,7 @@ async def test_calls_are_counted_by_code_and_timed(channel: aio.Channel) -> None
 
 
 async def test_the_limits_decisions_are_counted_by_tier(channel: aio.Channel) -> None:
-    for _ in range(8):
+    for _ in range(13):
         try:
             await login(channel, "x")
         except aio.AioRpcError:
