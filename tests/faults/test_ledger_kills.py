@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from azora.auth.v1 import token_service_pb2_grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -75,9 +74,9 @@ async def supervised(process: SupervisedProcess) -> AsyncIterator[SupervisedProc
 
 @asynccontextmanager
 async def mesh(folder: Path, signer: Signer) -> AsyncIterator[str]:
-    """Serve Auth's keys."""
+    """Serve what Payment asks Auth for."""
     server = aio.server()
-    token_service_pb2_grpc.add_TokenServiceServicer_to_server(Auth(signer), server)
+    Auth(signer).register(server)
     server.add_insecure_port(f"unix:{folder}/mesh.sock")
     await server.start()
     try:
