@@ -103,7 +103,7 @@ def late(outcomes: Outcomes) -> list[str]:
     return [
         f"{outcome.call}: {outcome.seconds:.2f} s, {outcome.error or 'OK'}"
         for outcome in outcomes.all
-        if outcome.seconds > DEADLINES[outcome.call] + SLACK_SECONDS
+        if outcome.seconds - outcomes.stalled(outcome) > DEADLINES[outcome.call] + SLACK_SECONDS
     ]
 
 

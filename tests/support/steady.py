@@ -45,6 +45,8 @@ PAYERS = 20
 CHANNELS = 4
 FUNDS_MINOR = 1000_00
 DEADLINE_SECONDS = 10.0
+STALLS_PER_SECOND = 20
+"""How often the load looks how late it is itself."""
 ATTEMPTS_PER_SECOND = 4
 """Of a caller who repeats a failed call."""
 RATES = (300, 200, 100, 50)
@@ -70,6 +72,13 @@ class Outcomes:
 
     began: float = field(default_factory=time.monotonic)
     all: list[Outcome] = field(default_factory=list)
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """When the load's own event loop came to something later than it was due, and how much later."""
+
+    def stalled(self, outcome: Outcome) -> float:
+        """Return how late the load itself was while a call lasted: that is not the system's time."""
+        end = outcome.began + outcome.seconds
+        return max((late for at, late in self.stalls if outcome.began <= at <= end), default=0.0)
 
     @property
     def failed(self) -> list[Outcome]:
@@ -153,12 +162,18 @@ class SteadyLoad:
                 calls.add(task)
                 task.add_done_callback(calls.discard)
 
-        calling = asyncio.create_task(call())
+        async def watch() -> None:
+            async for number in paced(STALLS_PER_SECOND, math.inf):
+                now = time.monotonic()
+                outcomes.stalls.append((now, now - outcomes.began - number / STALLS_PER_SECOND))
+
+        running = [asyncio.create_task(each()) for each in (call, watch)]
         try:
             yield outcomes
         finally:
-            calling.cancel()
-            await asyncio.gather(*calls, calling, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*calls, *running, return_exceptions=True)
 
     async def paid_once(self) -> bool:
         """Whether each payer's balance is what their payments left: none was lost, none was made twice.
