@@ -97,7 +97,7 @@ async def test_what_a_service_is_given_at_once_follows_its_replicas_while_envoy_
 
         await eventually(is_asked)
         edge.forget()
-        async with filled(edge, WALLET, 2 * MAX_CALLS + 1):
+        async with filled(edge, WALLET, 3 * MAX_CALLS):  # Both get enough, however they are chosen.
 
             async def is_full() -> bool:
                 return [len(replica.received) for replica in edge.replicas["payment"]] == [MAX_CALLS, MAX_CALLS]

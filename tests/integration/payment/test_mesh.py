@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from azora.auth.v1 import token_service_pb2_grpc
 from azora.client import bearer
 from azora.education.v1 import internal_service_pb2, internal_service_pb2_grpc
 from azora.event.v1 import event_pb2
@@ -54,7 +53,7 @@ class Education(internal_service_pb2_grpc.InternalServiceServicer):
 async def _mesh(auth: Auth, education: Education) -> AsyncIterator[str]:
     async with short_folder() as folder:
         server = aio.server()
-        token_service_pb2_grpc.add_TokenServiceServicer_to_server(auth, server)
+        auth.register(server)
         internal_service_pb2_grpc.add_InternalServiceServicer_to_server(education, server)
         server.add_insecure_port(f"unix:{folder}/mesh.sock")
         await server.start()

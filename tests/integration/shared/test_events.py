@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azora.auth.v1 import events_pb2 as auth_events_pb2
 from azora.event.v1 import event_pb2
 from azora.payment.v1 import events_pb2
 from google.protobuf.wrappers_pb2 import StringValue
@@ -256,7 +257,8 @@ async def handler() -> Handler:
 @pytest.fixture
 async def inbox(education_database: Clone, handler: Handler) -> AsyncIterator[Inbox]:
     database = Database(education_database.app_url)
-    yield Inbox("education", database, [Subscription(events_pb2.PaymentRefunded, lambda message: message, handler)])
+    subscribed = (events_pb2.PaymentRefunded, auth_events_pb2.UserRenamed)  # By the contract.
+    yield Inbox("education", database, [Subscription(kind, lambda message: message, handler) for kind in subscribed])
     await database.close()
 
 
