@@ -58,7 +58,9 @@ class PageTokens:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def request(self, *, page_size: int, page_token: str, bound_to: Mapping[str, Any]) -> PageRequest:
+    def request(
+        self, *, page_size: int, page_token: str, bound_to: Mapping[str, Any], max_page_size: int = MAX_PAGE_SIZE
+    ) -> PageRequest:
         """Return the page asked for; a size of 0 means the default, one above the maximum is coerced to it.
 
         `bound_to` names everything that the token must belong to: method, filter, order, and the caller where the list
@@ -66,7 +68,7 @@ class PageTokens:
         """
         bound = json.dumps(bound_to, sort_keys=True, separators=(",", ":")).encode()
         return PageRequest(
-            size=min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE),
+            size=min(page_size or DEFAULT_PAGE_SIZE, max_page_size),
             cursor=self._read(page_token, bound) if page_token else None,
             token=lambda cursor: self._write(cursor, bound),
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from services.shared.revocations import Revoked
+
 
 class Cause(StrEnum):
     """Why access tokens were revoked."""
@@ -35,14 +37,8 @@ KEEPS_SESSIONS = frozenset({Cause.ROLE_CHANGED})
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """The tokens of one session, those of one user below an epoch, or those that one key signed."""
+    """What was revoked, and when."""
 
     id: str
     create_time: datetime
-    session_id: str | None
-    user_id: str | None
-    before_epoch: int | None
-    """The user's tokens of a lower epoch are refused."""
-    except_session_id: str | None
-    """Session of the user whose tokens are not refused."""
-    key_id: str | None
+    revoked: Revoked

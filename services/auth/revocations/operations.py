@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from services.auth.revocations.model import KEEPS_SESSIONS, Cause
 from services.shared.ids import new_id
-from services.shared.revocations import Revoked, RevokedPage
+from services.shared.revocations import RevokedPage
 from services.shared.tokens import TOKEN_LIFE
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.revocations.model import Revocation
     from services.auth.revocations.store import RevocationStore
     from services.shared.db import Database
     from services.shared.pagination import PageTokens
@@ -77,7 +76,9 @@ class RevocationOperations:
         Raises PageTokenInvalid, DependencyUnavailable.
         """
         bound_to = {"method": "ListRevocations", "since": since and since.isoformat()}
-        request = self._pages.request(page_size=0, page_token=page_token, bound_to=bound_to)
+        request = self._pages.request(
+            page_size=LIST_PAGE_SIZE, page_token=page_token, bound_to=bound_to, max_page_size=LIST_PAGE_SIZE
+        )
         async with self._database.reading() as connection:
             # Read first: what commits between the two statements is listed now or, by its time, next.
             now = await self._store.find_time(connection)
@@ -87,20 +88,7 @@ class RevocationOperations:
                 time, after_id = request.cursor
                 after_time = datetime.fromisoformat(time)
             found = await self._store.list_revocations(
-                connection, after_time=after_time, after_id=after_id, limit=LIST_PAGE_SIZE + 1
+                connection, after_time=after_time, after_id=after_id, limit=request.limit
             )
-        items = found[:LIST_PAGE_SIZE]
-        more = len(found) > LIST_PAGE_SIZE
-        last = items[-1] if items else None
-        token = request.token([last.create_time.isoformat(), last.id]) if more and last else ""
-        return RevokedPage([_revoked(item) for item in items], token, now)
-
-
-def _revoked(revocation: Revocation) -> Revoked:
-    return Revoked(
-        session_id=revocation.session_id or "",
-        user_id=revocation.user_id or "",
-        before_epoch=revocation.before_epoch or 0,
-        except_session_id=revocation.except_session_id or "",
-        key_id=revocation.key_id or "",
-    )
+        page = request.page(found, lambda revocation: [revocation.create_time.isoformat(), revocation.id])
+        return RevokedPage([revocation.revoked for revocation in page.items], page.next_page_token, now)

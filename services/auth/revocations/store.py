@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.auth.revocations.model import Revocation
 from services.shared.db import Id, Time
+from services.shared.revocations import Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ END_SESSIONS = (
     )
 )
 POSITION = (revocations.c.create_time, revocations.c.id)
-LISTED = (  # In the order of the model's fields.
+LISTED = (
     revocations.c.id,
     revocations.c.create_time,
     revocations.c.session_id,
@@ -136,4 +137,17 @@ class RevocationStore:
     ) -> Sequence[Revocation]:
         """Return the revocations after a position, the oldest first."""
         values = {"after_time": after_time, "after_id": after_id, "page_limit": limit}
-        return [Revocation(*row) for row in await connection.execute(LIST, values)]
+        return [
+            Revocation(
+                row.id,
+                row.create_time,
+                Revoked(
+                    session_id=row.session_id or "",
+                    user_id=row.user_id or "",
+                    before_epoch=row.before_epoch or 0,
+                    except_session_id=row.except_session_id or "",
+                    key_id=row.key_id or "",
+                ),
+            )
+            for row in await connection.execute(LIST, values)
+        ]

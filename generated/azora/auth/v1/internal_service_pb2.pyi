@@ -64,7 +64,7 @@ class ListRevocationsResponse(_message.Message):
     """Token for the next page. Empty on the last page."""
     @_builtins.property
     def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
-        """Revocations, at most 1,000. May be repeated in later responses; applying one is idempotent."""
+        """Revocations, at most 250. May be repeated in later responses; applying one is idempotent."""
 
     @_builtins.property
     def database_time(self) -> _timestamp_pb2.Timestamp:
