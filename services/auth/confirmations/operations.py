@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.auth.confirmations.model import Confirmation
-from services.auth.errors import ConfirmationInvalid, ConfirmationRequired, PasswordChecksBusy
+from services.auth.errors import ConfirmationInvalid, ConfirmationRequired
 from services.auth.failures.model import Subject, SubjectKind
 from services.shared.errors import TokenInvalid
 
@@ -58,12 +58,9 @@ class ConfirmationOperations:
             status = await self._factors.find_status(connection, user_id=principal.user_id)
         if status.totp_enabled and not code:
             raise ConfirmationRequired(field="code")
-        attempt = await self._failures.begin(subjects=[Subject(SubjectKind.SESSION, principal.session_id)])
-        try:
+        with self._passwords.place():
+            attempt = await self._failures.begin(subjects=[Subject(SubjectKind.SESSION, principal.session_id)])
             matches = await self._passwords.matches(password, credentials.password_hash)
-        except PasswordChecksBusy:
-            await self._failures.withdraw(attempt=attempt)
-            raise
         if not matches:
             raise ConfirmationInvalid
         used = code if status.totp_enabled else ""
@@ -89,10 +86,7 @@ class ConfirmationOperations:
         credentials = await self._accounts.lock_account(connection, user_id)
         if credentials is None or credentials.password_hash != confirmation.password_hash:
             raise ConfirmationInvalid
-        session = await self._accounts.find_session_status(
-            connection, user_id=user_id, session_id=confirmation.session_id
-        )
-        if session is None or not session.session_open:
+        if not await self._accounts.is_session_open(connection, user_id=user_id, session_id=confirmation.session_id):
             raise TokenInvalid
         if confirmation.code and not await self._factors.claim(connection, user_id=user_id, code=confirmation.code):
             raise ConfirmationInvalid

@@ -99,8 +99,7 @@ class EmailAddressOperations:
         async def work(connection: AsyncConnection) -> None:
             # Whoever ends the session revokes its links: before the session is looked at, or after the commit.
             await self._store.lock_user(connection, job.user_id)
-            session = await self._store.find_session_status(connection, user_id=job.user_id, session_id=job.session_id)
-            if session is None or not session.session_open:
+            if not await self._store.is_session_open(connection, user_id=job.user_id, session_id=job.session_id):
                 return  # Ended meanwhile, and with it what it began.
             owner = await self._accounts.find_recipient(connection, email=email)
             if owner is not None:
@@ -133,8 +132,11 @@ class EmailAddressOperations:
         claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
         if account is None or claimed is None:
             raise LinkInvalid
-        if link.purpose is Purpose.EMAIL_CHANGE:
-            await self._refuse_ended_session(connection, link)
+        # A change ends with the session that asked for it: so does what a thief began in it.
+        if link.purpose is Purpose.EMAIL_CHANGE and not await self._store.is_session_open(
+            connection, user_id=link.user_id, session_id=link.session_id or ""
+        ):
+            raise LinkInvalid
         if link.purpose is Purpose.EMAIL_VERIFICATION:
             if link.email != account.user.email:
                 raise LinkInvalid
@@ -152,14 +154,6 @@ class EmailAddressOperations:
         if not await self._offer_undo(connection, account.user, link.email):
             raise MailLimitReached(retry_after_seconds=LIMIT_WINDOW.total_seconds())
         return Effect.CHANGED
-
-    async def _refuse_ended_session(self, connection: AsyncConnection, link: Link) -> None:
-        """Raise LinkInvalid if the session that asked for a change has ended: so does what a thief began in it."""
-        session = await self._store.find_session_status(
-            connection, user_id=link.user_id, session_id=link.session_id or ""
-        )
-        if session is None or not session.session_open:
-            raise LinkInvalid
 
     async def _offer_undo(self, connection: AsyncConnection, before: User, new_email: str) -> bool:
         """Mail the former address a link that restores it; False beyond the limit of mails."""
