@@ -70,7 +70,7 @@ class Limiter:
         if self._shared is not None:
             await self._shared.close()
 
-    def tier(self, policy: MethodPolicy) -> Tier | None:
+    def _tier(self, policy: MethodPolicy) -> Tier | None:
         """Return the limits of a method's tier; None for a method without one."""
         if policy.tier is None:
             return None
@@ -80,22 +80,23 @@ class Limiter:
         return tier
 
     async def count_caller(self, call: Call, *, cost: int | None = None) -> None:
-        """Count the call per address and user, as its tier says; services of the mesh are not counted. As `count`."""
-        tier, principal = self.tier(call.policy), call.served.principal
+        """Count the call per address and user, as its tier says; services of the mesh are not counted.
+
+        A `cost` counts as so many calls beside the call itself: at most as many as the limit ever has room for. Raises
+        RateLimited.
+        """
+        tier, principal = self._tier(call.policy), call.served.principal
         if tier is None or principal.service:
             return
         if tier.per_address:
-            await self.count(call, tier, "address", principal.network, tier.per_address, cost=cost)
+            await self._count(call, tier, "address", principal.network, tier.per_address, cost=cost)
         if tier.per_user:
-            await self.count(call, tier, "user", principal.id, tier.per_user, cost=cost)
+            await self._count(call, tier, "user", principal.id, tier.per_user, cost=cost)
 
-    async def count(
+    async def _count(
         self, call: Call, tier: Tier, dimension: str, identity: str, limit: int, *, cost: int | None = None
     ) -> None:
-        """Count the call; note the limit in the answer's headers. Raises RateLimited above it.
-
-        A `cost` counts as so many calls beside the call itself: at most as many as the limit ever has room for.
-        """
+        """Count the call; note the limit in the answer's headers. Raises RateLimited above it."""
         hits = 1 if cost is None else min(cost, limit - 1)
         if not hits:
             return

@@ -14,7 +14,7 @@ from services.shared.validation import validate
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.auth.accounts.operations import AccountOperations
+    from services.auth.app import Container
     from services.auth.settings import AuthSettings
     from services.auth.signing_keys.operations import SigningKeyOperations
 
@@ -26,8 +26,8 @@ async def create_administrator(settings: AuthSettings, *, email: str, password: 
     DependencyUnavailable.
     """
     validate(auth_service_pb2.RegisterRequest(email=email, password=password, name=name))
-    async with _accounts(settings) as accounts:
-        return await accounts.create_administrator(email=email, password=password, name=name)
+    async with _assembled(settings) as container:
+        return await container.accounts.create_administrator(email=email, password=password, name=name)
 
 
 async def ensure_account(settings: AuthSettings, *, email: str, password: str, name: str, role: str) -> str:
@@ -36,24 +36,21 @@ async def ensure_account(settings: AuthSettings, *, email: str, password: str, n
     `role` is named as in azora.policy.v1.Role. Raises EmailInvalid, ValidationFailed, DependencyUnavailable; ValueError
     for an unknown role.
     """
-    async with _accounts(settings) as accounts:
-        return await accounts.ensure_account(email=email, password=password, name=name, role=Role(role))
+    async with _assembled(settings) as container:
+        return await container.accounts.ensure_account(email=email, password=password, name=name, role=Role(role))
 
 
 @asynccontextmanager
 async def open_signing_keys(settings: AuthSettings) -> AsyncIterator[SigningKeyOperations]:
     """Give the operations of signing keys, over a connection of their own."""
-    container = assemble(settings)
-    try:
+    async with _assembled(settings) as container:
         yield container.keys
-    finally:
-        await container.close()
 
 
 @asynccontextmanager
-async def _accounts(settings: AuthSettings) -> AsyncIterator[AccountOperations]:
+async def _assembled(settings: AuthSettings) -> AsyncIterator[Container]:
     container = assemble(settings)
     try:
-        yield container.accounts
+        yield container
     finally:
         await container.close()

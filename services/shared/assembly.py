@@ -109,9 +109,8 @@ class Infrastructure(Generic[Settings]):
         `background` to the tasks that run for as long as the server does.
         The events of `outbox` are delivered over the mesh, or by `send`. `keys` verify access tokens, and `revocations`
         end them; Auth's, over the mesh, unless given. `ready` says whether the service can work; its database answers,
-        unless given. `watchers`
-        run beside the calls and end when the server drains. `close` is awaited after the last call and before the
-        infrastructure is closed.
+        unless given. `watchers` run beside the calls and end when the server drains. `close` is awaited after the last
+        call and before the infrastructure is closed.
         """
         registrations = [Registration.of(servicer) for servicer in servicers]
         revoked = Revocations(TOKEN_LIFE.total_seconds())
