@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,8 @@ from services.compiler.envoy import (
 )
 from services.compiler.envoy.settings import EnvoySettings
 from services.deployment.pki import ensure_pki
-from services.local.envoy import installed_envoy
 from services.shared.policy import INFRASTRUCTURE
-from tests.support.edge import write_discovery
+from tests.support.edge import check_envoy_takes, write_discovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,14 +61,7 @@ def profile(request: pytest.FixtureRequest, tmp_path: Path) -> Profile:
 def test_envoy_takes_it_and_finds_nothing_deprecated(profile: Profile, tmp_path: Path) -> None:
     write_discovery(profile)
     write_bootstrap(profile, tmp_path / "envoy.json")
-    verdict = subprocess.run(  # noqa: S603
-        [installed_envoy(), "--mode", "validate", "--config-path", tmp_path / "envoy.json", "--log-level", "warning"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert verdict.returncode == 0, verdict.stderr
-    assert "Deprecated" not in verdict.stderr
+    check_envoy_takes(tmp_path / "envoy.json")
 
 
 def test_every_cluster_and_requirement_that_is_named_exists(profile: Profile) -> None:

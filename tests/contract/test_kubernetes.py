@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,10 @@ from services.compiler.envoy.tls import identity
 from services.compiler.kubernetes import kubernetes_files
 from services.deployment.kubernetes_secrets import make_secrets
 from services.deployment.pki import ensure_pki, identities, identity_names
-from services.local.envoy import installed_envoy
 from services.shared.settings import load
 from tests.support.compose import containers as composed
 from tests.support.compose import settings_class
+from tests.support.edge import check_envoy_takes
 from tests.support.kubernetes import (
     BASE,
     VERSIONS,
@@ -232,14 +231,7 @@ def test_envoy_takes_what_its_pod_compiles(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / "pki" / name).write_bytes((tmp_path / "pki" / name.replace("tls", ENVOY)).read_bytes())
     for path in (tmp_path / "envoy.json", *(tmp_path / "discovery").iterdir()):
         path.write_text(path.read_text().replace(folder, str(tmp_path)).replace("/run/pki", f"{tmp_path}/pki"))
-    verdict = subprocess.run(  # noqa: S603
-        [installed_envoy(), "--mode", "validate", "--config-path", tmp_path / "envoy.json", "--log-level", "warning"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert verdict.returncode == 0, verdict.stderr
-    assert "Deprecated" not in verdict.stderr
+    check_envoy_takes(tmp_path / "envoy.json")
     command = container_of(ENVOY, ENVOY)["command"]
     assert command[command.index("--config-path") + 1] == f"{folder}/envoy.json"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -241,6 +242,18 @@ def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def check_envoy_takes(bootstrap: Path) -> None:
+    """Check that Envoy accepts a bootstrap and finds nothing deprecated in it."""
+    verdict = subprocess.run(  # noqa: S603
+        [installed_envoy(), "--mode", "validate", "--config-path", bootstrap, "--log-level", "warning"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert verdict.returncode == 0, verdict.stderr
+    assert "Deprecated" not in verdict.stderr
 
 
 def write_discovery(profile: Profile) -> None:
