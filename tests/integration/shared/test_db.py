@@ -200,16 +200,20 @@ async def test_a_transaction_whose_connection_is_cut_ends_as_unavailable(
     """Wherever it is cut: the driver may notice in the middle of the statement after."""
 
     async def rounds() -> list[object]:
-        begun = asyncio.Event()
+        began = [asyncio.Event() for _ in range(4)]
 
-        async def work(connection: AsyncConnection) -> None:
-            async with connection.begin_nested():
-                while True:
-                    await connection.execute(text("SELECT 1"))
-                    begun.set()
+        async def transaction(begun: asyncio.Event) -> None:
+            async def work(connection: AsyncConnection) -> None:
+                async with connection.begin_nested():
+                    while True:
+                        await connection.execute(text("SELECT 1"))
+                        begun.set()
 
-        tasks = [asyncio.create_task(database.transaction(work)) for _ in range(4)]
-        await begun.wait()
+            await database.transaction(work)
+
+        tasks = [asyncio.create_task(transaction(begun)) for begun in began]
+        for begun in began:  # One that began after the cut would go on for good.
+            await begun.wait()
         async with payment_database.server.connection("postgres") as connection:
             await connection.execute(CUT, payment_database.name)
         await asyncio.wait(tasks)
