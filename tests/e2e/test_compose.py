@@ -19,6 +19,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from services.deployment.certificates import DATA
 from services.deployment.compose_secrets import make_secrets
 from services.deployment.pki import ensure_pki, identities
 from services.local.postgres import running
@@ -220,7 +221,8 @@ async def served_serial_number(composed: Processes, name: str, port: int) -> int
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(composed.identity("envoy") / "tls.crt", composed.identity("envoy") / "tls.key")
+    pair = (composed.identity("envoy") / DATA).resolve()  # Both of one version, whenever they are renewed.
+    context.load_cert_chain(pair / "tls.crt", pair / "tls.key")
     _, writer = await asyncio.open_connection("127.0.0.1", composed.port(name, port), ssl=context)
     shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()

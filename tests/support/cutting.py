@@ -80,4 +80,9 @@ async def cutting(target: str, cuts: int = 1) -> AsyncIterator[tuple[str, Cuttin
         yield f"unix:{path}", proxy
     finally:
         server.close()
+        # What asyncio has accepted, and not yet told of: it would close nobody's socket.
+        late = [
+            task for task in asyncio.all_tasks() if "_accept_connection" in getattr(task.get_coro(), "__name__", "")
+        ]
+        await asyncio.gather(*late, return_exceptions=True)
         await proxy.close()
