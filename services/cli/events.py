@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from services.cli.databases import database_urls
-from services.cli.output import failed, say, say_table
+from services.cli.output import Column, Output
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
 from services.shared.errors import DomainError
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from services.shared.dead_letters import Backlog, DeadLetter
 
-HEADER = ("SERVICE", "KIND", "ID", "NAME", "SUBSCRIBER", "ATTEMPTS", "REASON", "FAILED")
+COLUMNS = (
+    *map(Column, ("SERVICE", "KIND", "ID", "NAME", "SUBSCRIBER", "ATTEMPTS", "REASON")),
+    Column("FAILED", lambda time: time.isoformat(timespec="seconds"), "failTime"),
+)
 
 
 class Work(NamedTuple):
@@ -30,34 +33,40 @@ class Work(NamedTuple):
     dead_letters: Sequence[DeadLetter]
 
 
-def list_events() -> int:
+def list_events(out: Output) -> int:
     """Print the dead letters and the backlog of each service. Returns 1 if a database does not answer."""
     try:
         found = asyncio.run(_list())
     except (DomainError, SettingsError) as error:
-        return failed("events list", error)
+        return out.failed("events list", error)
     rows = [
         (
             service,
             dead.kind,
             dead.id,
             dead.name,
-            dead.target or "-",
-            str(dead.attempts),
-            dead.reason or "-",
-            dead.failed_time.isoformat(timespec="seconds"),
+            dead.target,
+            dead.attempts,
+            dead.reason,
+            dead.failed_time,
         )
         for service, _backlog, letters in found
         for dead in letters
     ]
-    say_table(HEADER, rows)
+    out.table(COLUMNS, rows)
     for service, counts, _letters in found:
         dead, waiting = counts.dead_events + counts.failed_jobs, counts.jobs + counts.deferred_jobs
-        say(f"{service}: {dead} dead letters; {counts.events} events and {waiting} jobs waiting")
+        out.say(
+            f"{service}: {dead} dead letters; {counts.events} events and {waiting} jobs waiting",
+            service=service,
+            deadLetters=dead,
+            waitingEvents=counts.events,
+            waitingJobs=waiting,
+        )
     return 0
 
 
-def retry_events(ids: Sequence[str] | None) -> int:
+def retry_events(ids: Sequence[str] | None, out: Output) -> int:
     """Make dead letters due again, those of `ids` or all.
 
     Returns 1 if one of the ids is not there, or a database does not answer.
@@ -65,11 +74,11 @@ def retry_events(ids: Sequence[str] | None) -> int:
     try:
         retried = asyncio.run(_retry(ids))
     except (DomainError, SettingsError) as error:
-        return failed("events retry", error)
-    say(f"retrying {len(retried)}")
+        return out.failed("events retry", error)
+    out.say(f"retrying {len(retried)}", retried=retried)
     unknown = sorted(set(ids or ()) - set(retried))
     if unknown:
-        return failed("events retry", f"no dead letter has the id {', '.join(unknown)}")
+        return out.failed("events retry", f"no dead letter has the id {', '.join(unknown)}")
     return 0
 
 

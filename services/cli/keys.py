@@ -10,7 +10,7 @@ from uuid import UUID
 from services.auth.admin import open_signing_keys
 from services.auth.settings import AuthSettings
 from services.cli.databases import DatabaseSettings, running_system
-from services.cli.output import failed, say, say_table
+from services.cli.output import Column, Output, yes
 from services.demo.seed import auth_settings
 from services.shared.encryption import SecretKeyChanged
 from services.shared.errors import DomainError
@@ -21,47 +21,47 @@ if TYPE_CHECKING:
 
     from services.auth.signing_keys.model import Rotation, SigningKey
 
-HEADER = ("KID", "STATE", "AGE", "PUBLISHED", "SIGNING SINCE", "REPLACED", "REVOKED")
 UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
-def list_keys() -> int:
+def list_keys(out: Output) -> int:
     """Print all keys, the oldest first. Returns 1 if the database does not answer."""
     try:
         keys = asyncio.run(_list())
     except (DomainError, SettingsError) as error:
-        return failed("keys list", error)
-    say_table(HEADER, map(_row, keys))
+        return out.failed("keys list", error)
+    out.table(COLUMNS, map(_row, keys))
     return 0
 
 
-def rotate_key() -> int:
+def rotate_key(out: Output) -> int:
     """Replace the active key. Waits, and says so, until the next key was published for longer than the longest cache.
 
     Returns 1 if the database does not answer.
     """
     try:
-        rotation = asyncio.run(_rotate())
+        rotation = asyncio.run(_rotate(out))
     except (DomainError, SettingsError, SecretKeyChanged) as error:
-        return failed("keys rotate", error)
-    say(f"{rotation.active_key_id} signs; {rotation.next_key_id} is next")
+        return out.failed("keys rotate", error)
+    _say_keys(rotation, out)
     return 0
 
 
-def revoke_key(key_id: str) -> int:
+def revoke_key(key_id: str, out: Output) -> int:
     """Revoke a key and its tokens. Returns 1 if there is no such key, or the database does not answer."""
     try:
         rotation = asyncio.run(_revoke(str(UUID(key_id))))
     except ValueError:
         rotation = None
     except (DomainError, SettingsError, SecretKeyChanged) as error:
-        return failed("keys revoke", error)
+        return out.failed("keys revoke", error)
     if rotation is None:
-        return failed("keys revoke", f"no signing key has the id {key_id}")
-    say(f"revoked {key_id}: its tokens are refused everywhere within 5 seconds")
-    say(f"{rotation.active_key_id} signs; {rotation.next_key_id} is next")
+        return out.failed("keys revoke", f"no signing key has the id {key_id}")
+    out.say(f"revoked {key_id}: its tokens are refused everywhere within 5 seconds", revokedKeyId=key_id)
+    _say_keys(rotation, out)
     if rotation.wait_seconds:
-        say(f"the key that signs is new: Envoy may refuse its tokens for {math.ceil(rotation.wait_seconds)} s")
+        seconds = math.ceil(rotation.wait_seconds)
+        out.say(f"the key that signs is new: Envoy may refuse its tokens for {seconds} s", waitSeconds=seconds)
     return 0
 
 
@@ -70,7 +70,7 @@ async def _list() -> Sequence[SigningKey]:
         return await keys.list_signing_keys()
 
 
-async def _rotate() -> Rotation:
+async def _rotate(out: Output) -> Rotation:
     async with open_signing_keys(_settings()) as keys:
         replaced = (await keys.find_signer()).key_id
         while True:
@@ -78,7 +78,11 @@ async def _rotate() -> Rotation:
             if not rotation.wait_seconds:
                 return rotation
             seconds = math.ceil(rotation.wait_seconds)
-            say(f"{rotation.next_key_id} is next; waiting {seconds} s until no cache of public keys lacks it")
+            out.say(
+                f"{rotation.next_key_id} is next; waiting {seconds} s until no cache of public keys lacks it",
+                nextKeyId=rotation.next_key_id,
+                waitSeconds=seconds,
+            )
             await asyncio.sleep(rotation.wait_seconds)
 
 
@@ -94,9 +98,14 @@ def _settings() -> AuthSettings:
     return auth_settings(running_system())
 
 
-def _row(key: SigningKey) -> tuple[str, ...]:
+def _say_keys(rotation: Rotation, out: Output) -> None:
+    active, following = rotation.active_key_id, rotation.next_key_id
+    out.say(f"{active} signs; {following} is next", activeKeyId=active, nextKeyId=following)
+
+
+def _row(key: SigningKey) -> tuple[object, ...]:
     ages = (key.age_seconds, key.published_seconds, key.signing_seconds, key.retiring_seconds)
-    return key.id, key.state, *map(_age, ages), "yes" if key.revoked else "-"
+    return key.id, key.state, *ages, key.revoked
 
 
 def _age(seconds: float | None) -> str:
@@ -104,3 +113,14 @@ def _age(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return next((f"{int(seconds // size)}{unit}" for unit, size in UNITS if seconds >= size), "0s")
+
+
+COLUMNS = (
+    Column("KID"),
+    Column("STATE"),
+    Column("AGE", _age, "ageSeconds"),
+    Column("PUBLISHED", _age, "publishedSeconds"),
+    Column("SIGNING SINCE", _age, "signingSeconds"),
+    Column("REPLACED", _age, "replacedSeconds"),
+    Column("REVOKED", yes),
+)

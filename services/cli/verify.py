@@ -11,7 +11,6 @@ from azora import client
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.cli.databases import database_urls
-from services.cli.output import failed, say
 from services.payment.admin import stored_notes, verify_ledger
 from services.payment.proofs.publication import CheckpointFile, published_findings
 from services.shared.db import StatementFailed
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from services.cli.output import Output
     from services.payment.proofs.model import Finding
 
 PAGE_SIZE = 5_000
@@ -39,7 +39,7 @@ class Page(NamedTuple):
     checkpoint_number: int
 
 
-def verify(*, checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
+def verify(out: Output, *, checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
     """Verify the ledger and print what is wrong. Returns 1 if something is, or if it could not be verified.
 
     With a `target` ("localhost:8080") the ledger is verified over the API, by the access token of an administrator that
@@ -47,35 +47,47 @@ def verify(*, checkpoints: Path | None = None, target: str = "", tls: bool = Fal
     """
     try:
         token = _access_token() if target else ""
-        return asyncio.run(_verify(checkpoints, target, token, tls=tls))
+        return asyncio.run(_verify(out, checkpoints, target, token, tls=tls))
     except client.CallError as error:
-        return failed("verify", error)
+        return out.failed("verify", error)
     except (DomainError, SettingsError, StatementFailed, OSError) as error:
-        return failed("verify", error)
+        return out.failed("verify", error)
 
 
-async def _verify(checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
+async def _verify(out: Output, checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
     findings = entries = accounts = checkpoint = 0
     (url,) = [""] if target else database_urls("payment")
-    async for page in _over_api(target, token, tls=tls) if target else _offline(url):
-        for kind, resource, description in page.findings:
-            say(f"{kind} {resource}: {description}")
-        if page.finding_count > len(page.findings):
-            say(f"... and {page.finding_count - len(page.findings)} more")
-        findings += page.finding_count
-        accounts, entries = accounts + page.account_count, entries + page.entry_count
-        checkpoint = max(checkpoint, page.checkpoint_number)
-    say(f"verified {accounts} accounts and {entries} entries, checkpoint {checkpoint or 'none'}")
+    with out.progress("verifying the ledger") as progress:
+        async for page in _over_api(target, token, tls=tls) if target else _offline(url):
+            for finding in page.findings:
+                _say_finding(out, *finding)
+            if page.finding_count > len(page.findings):
+                more = page.finding_count - len(page.findings)
+                out.say(f"... and {more} more", moreFindings=more)
+            findings += page.finding_count
+            accounts, entries = accounts + page.account_count, entries + page.entry_count
+            checkpoint = max(checkpoint, page.checkpoint_number)
+            progress(f"verified {accounts} accounts and {entries} entries")
+    out.say(
+        f"verified {accounts} accounts and {entries} entries, checkpoint {checkpoint or 'none'}",
+        accounts=accounts,
+        entries=entries,
+        checkpoint=checkpoint or None,
+    )
     if checkpoints is not None:
         published = CheckpointFile(checkpoints).read()
         stored = await (_notes_over_api(target, token, tls=tls) if target else stored_notes(url))
         wrong = published_findings(published, stored)
-        for finding in wrong:
-            say(" ".join(_named(finding)[:2]) + f": {finding.description}")
-        say(f"compared {len(published)} checkpoints of {checkpoints}")
+        for differing in wrong:
+            _say_finding(out, *_named(differing))
+        out.say(f"compared {len(published)} checkpoints of {checkpoints}", comparedCheckpoints=len(published))
         findings += len(wrong)
-    say(f"{findings} findings" if findings else "the ledger is intact")
+    out.say(f"{findings} findings" if findings else "the ledger is intact", findings=findings)
     return 1 if findings else 0
+
+
+def _say_finding(out: Output, kind: str, resource: str, description: str) -> None:
+    out.say(f"{kind} {resource}: {description}", type=kind, resource=resource, description=description)
 
 
 async def _offline(url: str) -> AsyncIterator[Page]:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from services.cli.databases import database_urls
-from services.cli.output import failed, say, say_table
+from services.cli.output import Column, Output
 from services.payment.webhooks.store import DeliveryStore
 from services.shared.db import Database
 from services.shared.errors import DomainError
@@ -22,22 +22,27 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 MAX_LISTED = 1000
-HEADER = ("ID", "WEBHOOK", "TYPE", "ATTEMPTS", "LAST", "TIME")
+COLUMNS = (
+    *map(Column, ("ID", "WEBHOOK", "TYPE", "ATTEMPTS")),
+    Column("LAST", name="lastOutcome"),
+    Column("TIME", lambda time: time.isoformat(timespec="seconds"), "occurTime"),
+)
 
 
-def list_deliveries() -> int:
+def list_deliveries(out: Output) -> int:
     """Print failed deliveries, oldest first, at most 1000. Returns 1 if the database does not answer."""
     store = DeliveryStore()
     try:
         found = asyncio.run(_run(lambda connection: store.list_failed_deliveries(connection, limit=MAX_LISTED)))
     except (DomainError, SettingsError) as error:
-        return failed("webhooks list", error)
-    say_table(HEADER, map(_row, found))
-    say(f"{len(found)} failed deliveries")
+        return out.failed("webhooks list", error)
+    out.table(COLUMNS, map(_row, found))
+    if not out.as_json:
+        out.say(f"{len(found)} failed deliveries")
     return 0
 
 
-def redeliver(ids: Sequence[str] | None) -> int:
+def redeliver(ids: Sequence[str] | None, out: Output) -> int:
     """Make failed deliveries of enabled webhooks due again, those of `ids` or all.
 
     Returns 1 if one of the ids is not there, or the database does not answer.
@@ -46,11 +51,13 @@ def redeliver(ids: Sequence[str] | None) -> int:
     try:
         due = asyncio.run(_run(lambda connection: store.update_failed_deliveries(connection, ids)))
     except (DomainError, SettingsError) as error:
-        return failed("webhooks redeliver", error)
-    say(f"redelivering {len(due)}")
+        return out.failed("webhooks redeliver", error)
+    out.say(f"redelivering {len(due)}", redelivered=due)
     unknown = sorted(set(ids or ()) - set(due))
     if unknown:
-        return failed("webhooks redeliver", f"no failed delivery of an enabled webhook has the id {', '.join(unknown)}")
+        return out.failed(
+            "webhooks redeliver", f"no failed delivery of an enabled webhook has the id {', '.join(unknown)}"
+        )
     return 0
 
 
@@ -63,8 +70,7 @@ async def _run(work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         await database.close()
 
 
-def _row(delivery: Delivery) -> tuple[str, ...]:
+def _row(delivery: Delivery) -> tuple[object, ...]:
     last = delivery.attempts[-1] if delivery.attempts else None
-    outcome = (last.error or f"HTTP {last.response_status}") if last else "-"
-    time = delivery.occur_time.isoformat(timespec="seconds")
-    return delivery.id, delivery.webhook_id, delivery.event_type, str(delivery.failures), outcome, time
+    outcome = (last.error or f"HTTP {last.response_status}") if last else None
+    return delivery.id, delivery.webhook_id, delivery.event_type, delivery.failures, outcome, delivery.occur_time

@@ -56,17 +56,21 @@ def rotate(log: Path) -> None:
             file.truncate()
 
 
-def show(logs: Sequence[Path], write: Callable[[Text], None], *, follow: bool) -> None:
-    """Write the last lines of the logs in order of time, and with `follow` every new line until interrupted."""
+def show(logs: Sequence[Path], write: Callable[[str, str], None], *, follow: bool, request_id: str = "") -> None:
+    """Write process and text of the logs' last lines in order of time; with `follow`, of new ones until interrupted.
+
+    With a `request_id` they are all lines of that request.
+    """
     offsets = {log: log.stat().st_size for log in logs}
-    for _, process, line in sorted((entry for log in logs for entry in _recent(log)), key=itemgetter(0)):
-        write(readable(line, process))
+    for _, process, line in sorted((entry for log in logs for entry in _recent(log, request_id)), key=itemgetter(0)):
+        write(process, line)
     while follow:
         time.sleep(FOLLOW_SECONDS)
         for log, offset in offsets.items():
             lines, offsets[log] = new_lines(log, offset)
             for line in lines:
-                write(readable(line, log.stem))
+                if _is_of(line, request_id):
+                    write(log.stem, line)
 
 
 def new_lines(log: Path, offset: int) -> tuple[Sequence[str], int]:
@@ -80,13 +84,30 @@ def new_lines(log: Path, offset: int) -> tuple[Sequence[str], int]:
     return whole.decode(errors="replace").splitlines(), offset + len(whole)
 
 
-def _recent(log: Path) -> Iterator[tuple[str, str, str]]:
+def _recent(log: Path, request_id: str) -> Iterator[tuple[str, str, str]]:
     """Give the time, process and text of the log's last lines; a line without a time has that of the line before."""
     when = ""
-    for line in last_lines(log, LINES).splitlines():
+    for line in _lines(log) if request_id else last_lines(log, LINES).splitlines():
+        if not _is_of(line, request_id):
+            continue
         text = str((_fields(line) or {}).get("time") or line.lstrip("["))[:MILLISECONDS_END].replace(" ", "T")
         when = text if text[:2].isdecimal() else when
         yield when, log.stem, line
+
+
+def _lines(log: Path) -> Iterator[str]:
+    for file in (log.with_suffix(".log.old"), log):
+        with suppress(FileNotFoundError), file.open(errors="replace") as lines:
+            yield from map(str.rstrip, lines)
+
+
+def _is_of(line: str, request_id: str) -> bool:
+    return not request_id or (request_id in line and (_fields(line) or {}).get("request_id") == request_id)
+
+
+def as_object(line: str, process: str) -> Mapping[str, object]:
+    """Return a line of a log as a JSON object with its process; one that is text is its message."""
+    return {"process": process} | dict(_fields(line) or {"message": line})
 
 
 def readable(line: str, process: str) -> Text:

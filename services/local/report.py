@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -25,15 +26,19 @@ AUTHORITY = "CA.crt"
 
 
 class Report:
-    """Prints to a terminal in colour, to anything else in plain text, and goes on when nobody reads any more."""
+    """Prints to a terminal in colour, to anything else in plain text, and goes on when nobody reads any more.
 
-    def __init__(self) -> None:
+    `as_json` prints JSON, one object per line.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._as_json = as_json
         self._out = Console(highlight=False, markup=False, soft_wrap=True)
         self._errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line of progress."""
-        self._print(self._out, Text.assemble(("azora ", "bold cyan"), text))
+        self._print(self._out, Text.assemble(("azora ", "bold cyan"), text), progress=text)
 
     def line(self, text: Text) -> None:
         """Print a line as it is."""
@@ -41,6 +46,10 @@ class Report:
 
     def welcome(self, system: System, *, seconds: float, seeded: bool) -> None:
         """Print where everything is and how to call it first."""
+        if self._as_json:
+            rows = {subject: text for subject, text in _welcome(system, seeded=seeded) if text}
+            self._print(self._out, Text(), seconds=seconds, **rows)
+            return
         self._print(self._out, Text.assemble("\n", ("Azora Mesh is up", "bold green"), f" after {seconds:.1f} s\n"))
         for subject, text in _welcome(system, seeded=seeded):
             self._print(self._out, Text.assemble((f"  {subject:<12}", "cyan"), text) if text else Text())
@@ -51,20 +60,24 @@ class Report:
         well = True
         for finding in findings:
             mark = ("ok  ", "green") if finding.well else ("BAD ", "bold red")
-            self._print(self._out, Text.assemble(mark, (f"{finding.subject:<12} ", "cyan"), finding.text))
+            line = Text.assemble(mark, (f"{finding.subject:<12} ", "cyan"), finding.text)
+            self._print(self._out, line, subject=finding.subject, well=finding.well, text=finding.text)
             well = well and finding.well
         return well
 
     def failure(self, error: LocalError) -> None:
         """Print what went wrong and what to do, and the end of the log that says why."""
-        self._print(self._errors, Text.assemble(("azora ", "bold red"), str(error)))
-        if isinstance(error, WithLog) and error.last_lines:
-            indented = "\n".join(f"  | {line}" for line in error.last_lines.splitlines())
+        last_lines = error.last_lines if isinstance(error, WithLog) else ""
+        self._print(
+            self._errors, Text.assemble(("azora ", "bold red"), str(error)), error=str(error), lastLines=last_lines
+        )
+        if last_lines and not self._as_json:
+            indented = "\n".join(f"  | {line}" for line in last_lines.splitlines())
             self._print(self._errors, Text(indented, style="dim"))
 
-    def _print(self, console: Console, text: Text) -> None:
+    def _print(self, console: Console, line: Text, /, **fields: object) -> None:
         with suppress(OSError):  # The terminal was closed, or the pipe: stopping in order matters more.
-            console.print(text)
+            console.print(json.dumps(fields) if self._as_json else line)
 
 
 def _welcome(system: System, *, seeded: bool) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.cli import policy as policy_command
+from services.cli.output import Output
 from services.compiler.contract import ENVOY, GATEWAY
 from services.compiler.envoy import compile_bootstrap
 from services.compiler.policy_table import policy_table
@@ -61,14 +62,14 @@ class Row(NamedTuple):
 def printed() -> list[list[str]]:
     """Return the cells of the lines that `azora policy` prints."""
     with redirect_stdout(io.StringIO()) as out:
-        policy_command.show_policy()
+        policy_command.show_policy(Output())
     return [re.split(r" {2,}", line) for line in out.getvalue().splitlines()]
 
 
 def rows() -> list[Row]:
     """Read the printed table as people do."""
     header, *lines = PRINTED[: PRINTED.index([""])]
-    assert tuple(header) == policy_command.HEADER
+    assert header == [column.title for column in policy_command.COLUMNS]
     return [
         Row(f"/azora.{rpc}", BINDINGS[f"/azora.{rpc}"], frozenset(callers.split(", ")), priority, timeout, retries)
         for rpc, callers, _rate, priority, timeout, retries, _key in lines

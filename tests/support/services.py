@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.cli.__main__ import served
+from services.cli.options import served
 from services.compiler.contract import load_contract
 
 SERVICES = load_contract().owners

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -121,6 +122,44 @@ def test_logs_are_shown_in_order_and_by_name(home: Path, capsys: pytest.CaptureF
     ]
     assert _run("logs", "envoy") == 1
     assert "No log of envoy" in capsys.readouterr().err
+
+
+def test_logs_of_one_request_over_all_processes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "logs").mkdir(parents=True)
+    line = '{"time":"2026-11-25T23:00:0%d.000+00:00","message":"rpc","request_id":"%s"}\n'
+    (home / "logs" / "auth.log").write_text(line % (2, "wanted") + "no JSON: wanted\n" + line % (3, "other") * 50)
+    (home / "logs" / "envoy.log.old").write_text(line % (1, "wanted"))
+    (home / "logs" / "envoy.log").write_text("")
+    assert _run("logs", "--request", "wanted", "--json") == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["process"], each["request_id"]) for each in shown] == [("envoy", "wanted"), ("auth", "wanted")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["Nope"], "'Nope' is no RPC of the contract"),
+        (["ReceiveEvents"], "is one of azora.education.v1"),
+        (["GetWallet", '{"nope": 1}'], "not a GetWalletRequest"),
+        (["GetWallet", "--as", "root"], "--as is one of student, educator, admin"),
+        (["GetWallet", "--as", "admin", "--target", "localhost:1"], "of the local system alone"),
+    ],
+)
+def test_calls_that_make_no_sense(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("call", *arguments) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_call_that_nobody_answers(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("call", "ListCourses", "--target", f"127.0.0.1:{free_port()}") == 1
+    assert json.loads(capsys.readouterr().err)["message"].startswith("UNAVAILABLE")
+    assert _run("call", "ListCourses") == 1
+    assert "Start it with `make run`" in capsys.readouterr().err
+
+
+def test_failures_in_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("status", "--json") == 1
+    assert "Start it with `make run`" in json.loads(capsys.readouterr().err)["error"]
 
 
 def test_reset_removes_what_is_ours_and_nothing_else(home: Path) -> None:

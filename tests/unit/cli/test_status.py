@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from services.cli import status
+from services.cli.output import Output
 from services.cli.sample import STATS, Rates, Sample, _add_envoy, _add_metrics, rates
 from services.local.orphans import Registered
 from services.local.processes import Identity, identify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from services.cli.output import Column
 
 PAGE = """
 azora_up{{service="payment",replica="0"}} 1.0
@@ -77,8 +85,12 @@ def samples() -> tuple[Sample, Sample]:
     )
 
 
+def _shown(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> list[tuple[str, ...]]:
+    return [tuple(column.show(cell) for column, cell in zip(columns, row, strict=True)) for row in rows]
+
+
 def test_processes_have_health_rates_and_quantiles(samples: tuple[Sample, Sample]) -> None:
-    rows = {row[0]: row[2:] for row in status._processes(*samples)}
+    rows = {row[0]: row[2:] for row in _shown(status.PROCESSES, status._processes(*samples))}
     assert rows["payment"] == ("healthy", "1.2.3", "1h00m", "100.0", "2.0", "100.0 ms", "982.0 ms")
     assert rows["payment-1"][:2] == ("unhealthy", "-")
     assert rows["envoy"][0] == "not running"
@@ -87,7 +99,7 @@ def test_processes_have_health_rates_and_quantiles(samples: tuple[Sample, Sample
 
 
 def test_upstreams_have_open_circuits_and_retries(samples: tuple[Sample, Sample]) -> None:
-    rows = {row[0]: row[1:] for row in status._upstreams(*samples)}
+    rows = {row[0]: row[1:] for row in _shown(status.UPSTREAMS, status._upstreams(*samples))}
     assert rows["payment"] == ("1/2", "3", "5.0", "default rq")
     assert rows["auth"] == ("-", "-", "-", "-"), "Envoy does not know it"
 
@@ -100,8 +112,23 @@ def test_a_connection_that_all_calls_share_is_no_open_circuit(circuit: str, aske
         assert bool(re.search(STATS, f"cluster.payment-mesh.circuit_breakers.{priority}.{circuit}_open")) is asked
 
 
-def test_dead_letters_are_counted_once_over_replicas(samples: tuple[Sample, Sample]) -> None:
-    assert list(status._dead_letters(samples[1])) == ["payment: 3 dead letters; list them with `azora events list`"]
+def test_dead_letters_are_counted_once_over_replicas(
+    samples: tuple[Sample, Sample], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in (Output(), Output(as_json=True)):
+        status._say_dead_letters(out, samples[1])
+    assert capsys.readouterr().out.splitlines() == [
+        "payment: 3 dead letters; list them with `azora events list`",
+        '{"service":"payment","deadLetters":3}',
+    ]
+
+
+def test_numbers_stay_numbers_in_json(samples: tuple[Sample, Sample], capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=True).table(status.PROCESSES, status._processes(*samples))
+    payment = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (
+        payment | {"process": "payment", "callsPerSecond": 100.0, "p50Seconds": 0.1, "uptimeSeconds": 3600} == payment
+    )
 
 
 def test_a_replica_that_was_restarted_has_no_rates(samples: tuple[Sample, Sample]) -> None:

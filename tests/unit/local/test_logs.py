@@ -12,8 +12,6 @@ from services.local import logs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.text import Text
-
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -59,8 +57,8 @@ def test_following_shows_what_comes(log: Path, monkeypatch: pytest.MonkeyPatch) 
         with log.open("a") as file:
             file.write('{"time":"2026-11-25T23:00:02.372+00:00","level":"ERROR","message":"lost"}\n[]\n')
 
-    def write(text: Text) -> None:
-        shown.append(text.plain)
+    def write(process: str, line: str) -> None:
+        shown.append(logs.readable(line, process).plain)
 
     monkeypatch.setattr("time.sleep", wait)
     with pytest.raises(KeyboardInterrupt):

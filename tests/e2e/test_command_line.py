@@ -1,0 +1,79 @@
+"""`azora` against the running system, as developers and scripts use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from services.cli import __main__ as cli
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.support.people import People
+    from tests.support.system import LocalSystem
+
+    Azora = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+def azora(system: LocalSystem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Azora:
+    """Give the command on the running system: its exit code, and what it printed and complained of."""
+    monkeypatch.setenv("AZORA_HOME", str(system.home))
+    monkeypatch.setenv("AZORA_PORT", str(system.port))
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            await asyncio.to_thread(cli.main, arguments)
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+async def _answer(azora: Azora, *arguments: str) -> Any:
+    code, out, err = await azora("call", *arguments)
+    assert code == 0, err
+    return json.loads(out)
+
+
+async def test_a_call_signs_in_by_itself_on_a_development_system(azora: Azora) -> None:
+    for account, role in (("", "ROLE_STUDENT"), ("educator", "ROLE_EDUCATOR"), ("admin", "ROLE_ADMIN")):
+        answer = await _answer(azora, "GetProfile", *(["--as", account] if account else []))
+        assert answer["user"]["role"] == role
+    answer = await _answer(azora, "azora.education.v1.CourseService/ListCourses", '{"pageSize": 1}')
+    assert answer["nextPageToken"]
+
+
+async def test_a_call_with_a_key_has_one_effect(azora: Azora, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZORA_TOKEN", (await people.student())["authorization"].removeprefix("Bearer "))
+    user_id = (await _answer(azora, "GetProfile"))["user"]["id"]
+    earn = {"userId": user_id, "amount": {"minorUnits": "5", "currency": "AZR"}, "reference": user_id}
+    first, second = [await _answer(azora, "Earn", json.dumps(earn), "--as", "admin", "--key", user_id) for _ in "ab"]
+    assert first == second
+    wallet = await _answer(azora, "WalletService/GetWallet")
+    assert wallet["wallet"]["balances"][0]["posted"] == "5"
+
+
+async def test_a_refused_call_prints_its_status(azora: Azora) -> None:
+    code, out, err = await azora("call", "GetCourse", '{"courseId": "nope"}')
+    assert (code, out) == (1, "")
+    assert [detail["reason"] for detail in json.loads(err)["details"] if "reason" in detail] == ["VALIDATION_FAILED"]
+
+
+async def test_one_request_is_followed_over_all_processes(azora: Azora, people: People) -> None:
+    answer = await people.http.get("/v1/courses")
+    _, out, _ = await azora("logs", "--request", answer.headers["x-request-id"], "--json")
+    assert "education" in {json.loads(line)["process"] for line in out.splitlines()}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status", "--interval", "0.2"], ["doctor"], ["events", "list"], ["keys", "list"], ["verify"]]
+)
+async def test_all_that_is_printed_is_json_when_asked_for(azora: Azora, arguments: list[str]) -> None:
+    _, out, _ = await azora(*arguments, "--json")
+    assert out
+    assert all(isinstance(json.loads(line), dict) for line in out.splitlines())
