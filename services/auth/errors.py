@@ -36,12 +36,20 @@ class AccountDisabled(PermissionDenied):
     """The account is disabled; contact an administrator."""
 
 
+class LastAdministrator(FailedPrecondition):
+    """The user is the only active administrator; make another user an administrator first."""
+
+
+class UserDeleting(FailedPrecondition):
+    """The account is being deleted."""
+
+
 class RefreshTokenInvalid(Unauthenticated):
     """Invalid or expired refresh token; sign in again."""
 
 
 class UserNotFound(NotFound):
-    """The account no longer exists."""
+    """The account does not exist."""
 
 
 class SessionNotFound(NotFound):
