@@ -32,12 +32,24 @@ class CredentialsInvalid(Unauthenticated):
     """Invalid e-mail or password."""
 
 
+class AccountDisabled(PermissionDenied):
+    """The account is disabled; contact an administrator."""
+
+
+class LastAdministrator(FailedPrecondition):
+    """The user is the only active administrator; make another user an administrator first."""
+
+
+class UserDeleting(FailedPrecondition):
+    """The account is being deleted."""
+
+
 class RefreshTokenInvalid(Unauthenticated):
     """Invalid or expired refresh token; sign in again."""
 
 
 class UserNotFound(NotFound):
-    """The account no longer exists."""
+    """The account does not exist."""
 
 
 class SessionNotFound(NotFound):

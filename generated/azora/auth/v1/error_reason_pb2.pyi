@@ -35,7 +35,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `contains_name`, `contains_product`, `blank` or `repeated`.
     """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: the account no longer exists."""
+    """NOT_FOUND: the account does not exist."""
     ERROR_REASON_PASSWORD_CHECKS_BUSY: _ErrorReason.ValueType  # 6
     """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
     ERROR_REASON_EMAIL_INVALID: _ErrorReason.ValueType  # 7
@@ -78,6 +78,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: no authenticator is enabled."""
     ERROR_REASON_TOTP_CODE_INVALID: _ErrorReason.ValueType  # 49
     """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
+    ERROR_REASON_ACCOUNT_DISABLED: _ErrorReason.ValueType  # 70
+    """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+    ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 71
+    """FAILED_PRECONDITION: the user is the only active administrator."""
+    ERROR_REASON_USER_DELETING: _ErrorReason.ValueType  # 72
+    """FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -95,7 +101,7 @@ ERROR_REASON_PASSWORD_REFUSED: ErrorReason.ValueType  # 4
 `contains_name`, `contains_product`, `blank` or `repeated`.
 """
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: the account no longer exists."""
+"""NOT_FOUND: the account does not exist."""
 ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
 ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
@@ -138,4 +144,10 @@ ERROR_REASON_TOTP_NOT_ENABLED: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION: no authenticator is enabled."""
 ERROR_REASON_TOTP_CODE_INVALID: ErrorReason.ValueType  # 49
 """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
+ERROR_REASON_ACCOUNT_DISABLED: ErrorReason.ValueType  # 70
+"""PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 71
+"""FAILED_PRECONDITION: the user is the only active administrator."""
+ERROR_REASON_USER_DELETING: ErrorReason.ValueType  # 72
+"""FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
