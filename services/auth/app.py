@@ -172,7 +172,7 @@ def assemble(settings: AuthSettings) -> Container:
         links=links,
         mail=mail,
     )
-    mfa = _mfa(infrastructure, factors, confirmations, failures, revocations, mail)
+    mfa = _mfa(infrastructure, factors, confirmations, failures, revocations, mail=mail)
     api_keys = _api_keys(infrastructure, confirmations, revocations, tokens, mail)
     introspection = _introspection(infrastructure, tokens, revocations, sessions, api_keys)
     credentials = (passwords, keys, tokens, accounts, revocations, sessions, sign_in, devices, mfa, mail)
@@ -268,6 +268,7 @@ def _mfa(
     confirmations: ConfirmationOperations,
     failures: FailureOperations,
     revocations: RevocationOperations,
+    *,
     mail: MailOperations,
 ) -> MfaOperations:
     return MfaOperations(
