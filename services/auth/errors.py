@@ -32,6 +32,10 @@ class CredentialsInvalid(Unauthenticated):
     """Invalid e-mail or password."""
 
 
+class AccountDisabled(PermissionDenied):
+    """The account is disabled; contact an administrator."""
+
+
 class RefreshTokenInvalid(Unauthenticated):
     """Invalid or expired refresh token; sign in again."""
 
@@ -57,7 +61,7 @@ class ApiKeyNotFound(NotFound):
 
 
 class ApiKeyInvalid(Unauthenticated):
-    """Invalid, expired or revoked API key; create a new one."""
+    """Invalid, expired or revoked API key."""
 
 
 class TooManyApiKeys(FailedPrecondition):

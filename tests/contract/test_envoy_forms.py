@@ -1,4 +1,4 @@
-"""What the real Envoy makes of form bodies, which the contract declares, and of API keys where they are never admitted."""
+"""What the real Envoy makes of form bodies, which the contract declares, and of API keys on interactive methods."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from services.auth.accounts.model import UserState
 from services.auth.accounts.store import users
 from services.auth.api_keys.model import ApiKey, UsedApiKey
 from services.shared.db import ID_MAX, Id, Time
@@ -54,11 +55,20 @@ LIST = (
     .order_by(api_keys.c.id.desc())
     .limit(bindparam("count"))
 )
-FIND_ACTIVE = select(*API_KEY).where(api_keys.c.key_digest == bindparam("digest"), ACTIVE)
+FIND_ACTIVE = (
+    select(*API_KEY)
+    .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
+    .where(api_keys.c.key_digest == bindparam("digest"), ACTIVE, users.c.state == UserState.ACTIVE)
+)
 UPDATE_LAST_USE = (
     update(api_keys)
     .values(last_use_time=func.now())
-    .where(api_keys.c.key_digest == bindparam("digest"), ACTIVE, users.c.id == api_keys.c.user_id)
+    .where(
+        api_keys.c.key_digest == bindparam("digest"),
+        ACTIVE,
+        users.c.id == api_keys.c.user_id,
+        users.c.state == UserState.ACTIVE,
+    )
     .returning(
         api_keys.c.id,
         api_keys.c.scopes,
@@ -114,12 +124,12 @@ class ApiKeyStore:
         return [ApiKey(*row) for row in rows]
 
     async def find_active_api_key(self, connection: AsyncConnection, key_digest: bytes) -> ApiKey | None:
-        """Return the key with this digest; None if it is unknown, expired or revoked."""
+        """Return the key with this digest; None if it cannot be used: it is unknown or has ended, or its owner has."""
         row = (await connection.execute(FIND_ACTIVE, {"digest": key_digest})).one_or_none()
         return ApiKey(*row) if row else None
 
     async def update_last_use(self, connection: AsyncConnection, key_digest: bytes) -> UsedApiKey | None:
-        """Note that a key is used, and return it with its owner; None if it is unknown, expired or revoked."""
+        """Note that a key is used, and return it with its owner; None if it cannot be used."""
         row = (await connection.execute(UPDATE_LAST_USE, {"digest": key_digest})).one_or_none()
         return UsedApiKey(*row) if row else None
 

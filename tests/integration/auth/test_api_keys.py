@@ -1,30 +1,27 @@
-"""API keys: shown once, limited to their scopes, and ended everywhere with all their tokens."""
+"""API keys: shown once, made by their owner alone, limited to their scopes."""
 
 from __future__ import annotations
 
-import time
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from azora.auth.v1 import api_key_service_pb2 as pb
-from azora.auth.v1 import auth_service_pb2, internal_service_pb2, session_service_pb2
+from azora.auth.v1 import auth_service_pb2, session_service_pb2
 from azora.client import bearer
 
-from services.auth.api_keys.model import KEPT_EXPIRED, MAX_API_KEYS
-from services.auth.app import assemble, retentions
-from services.auth.revocations.model import Cause
+from services.auth.api_keys.model import MAX_API_KEYS
+from services.auth.api_keys.store import LIST
+from services.shared.db import ID_MAX
 from services.shared.ids import new_id
-from services.shared.retention import expire
 from tests.support.api_keys import KeyClient, claims_of, key_client_of
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
+from tests.support.plans import explain
 from tests.support.refusals import outcome, refusal
-from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from tests.support.postgres import Clone
     from tests.support.second_factors import Client
@@ -53,15 +50,6 @@ async def list_sessions(auth: RunningAuth, token: str) -> str:
 async def rename(auth: RunningAuth, token: str) -> str:
     request = auth_service_pb2.UpdateProfileRequest(user={"name": "Thandi M."})  # type: ignore[arg-type]
     return await outcome(auth.auth.UpdateProfile(request, metadata=bearer(token)))
-
-
-async def refused(auth: RunningAuth, token: str) -> None:
-    """Wait, at most as long as a revocation takes, until a token is refused."""
-
-    async def probe() -> bool:
-        return await read_profile(auth, token) == "TOKEN_INVALID"
-
-    await eventually(probe, within_seconds=SEEN_SECONDS)
 
 
 async def test_a_key_is_exchanged_for_a_token_of_15_minutes_with_its_scopes_and_its_id_as_sid(
@@ -156,37 +144,6 @@ async def test_a_key_is_exchanged_again_while_the_former_token_is_still_sent_alo
     assert again.access_token
 
 
-async def test_a_revoked_key_ends_with_all_its_tokens_on_both_replicas_and_no_other_does(auth_database: Clone) -> None:
-    urls = auth_database.owner_url, auth_database.app_url
-    async with running_auth(*urls) as one, running_auth(*urls) as two, key_client_of(one) as keys:
-        session = await one.register(EMAIL)
-        created, kept = [await keys.create(session.access_token) for _ in range(2)]
-        tokens = [(await keys.exchange(created.key)).access_token for _ in range(2)]
-        other = (await keys.exchange(kept.key)).access_token
-        await keys.revoke(session.access_token, created.api_key.id)
-        began = time.monotonic()
-        for auth in (one, two):
-            for token in tokens:
-                await refused(auth, token)
-            assert await read_profile(auth, other) == "OK"
-        assert time.monotonic() - began < SEEN_SECONDS
-        found = await refusal(keys.exchange(created.key))
-        assert (found.code, found.reason) == ("UNAUTHENTICATED", "API_KEY_INVALID")
-        assert await read_profile(one, session.access_token) == "OK"
-        assert [key.id for key in (await keys.list(session.access_token)).api_keys] == [kept.api_key.id]
-
-
-async def test_every_service_is_told_of_a_revoked_key_once(auth: RunningAuth, keys: KeyClient) -> None:
-    token = (await auth.register(EMAIL)).access_token
-    created = await keys.create(token)
-    for _ in range(2):
-        await keys.revoke(token, created.api_key.id)
-    payment = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/payment"),)
-    request = internal_service_pb2.ListRevocationsRequest()
-    (row,) = (await auth.internal.ListRevocations(request, metadata=payment)).revocations
-    assert row == internal_service_pb2.Revocation(session_id=created.api_key.id)
-
-
 async def test_keys_of_others_are_not_found(auth: RunningAuth, keys: KeyClient) -> None:
     owner, other = await auth.register(EMAIL), await auth.register(OTHER)
     created = await keys.create(owner.access_token)
@@ -255,32 +212,6 @@ async def test_an_unknown_key_is_refused(auth: RunningAuth, keys: KeyClient, key
     assert (await refusal(keys.exchange(key))).reason == "API_KEY_INVALID"
 
 
-async def test_a_key_and_its_tokens_expire(auth: RunningAuth, keys: KeyClient) -> None:
-    token = (await auth.register(EMAIL)).access_token
-    created = await keys.create(token, expire_time=datetime.now(UTC) + timedelta(minutes=1))
-    exchanged = await keys.exchange(created.key)
-    assert 55 <= exchanged.expires_in <= 60, "no longer than the key"
-    await auth.sql("UPDATE api_keys SET expire_time = now()")
-    assert (await refusal(keys.exchange(created.key))).reason == "API_KEY_INVALID"
-    assert len((await keys.list(token)).api_keys) == 1, "so that one sees why it fails"
-
-
-async def test_expired_keys_are_deleted_after_30_days(auth: RunningAuth, keys: KeyClient) -> None:
-    token = (await auth.register(EMAIL)).access_token
-    for days in (0, KEPT_EXPIRED.days + 1):
-        created = await keys.create(token)
-        await auth.sql(
-            "UPDATE api_keys SET expire_time = now() - $1::interval WHERE id = $2",
-            timedelta(days=days),
-            created.api_key.id,
-        )
-    container = assemble(auth.settings)
-    (retention,) = (each for each in retentions(auth.settings) if each.table == "api_keys")
-    assert await expire(container.infrastructure.database, retention) == 1
-    await container.close()
-    assert len((await keys.list(token)).api_keys) == 1
-
-
 async def test_a_user_has_50_keys_at_most_and_the_password_check_is_not_counted_as_failed(
     auth: RunningAuth, keys: KeyClient
 ) -> None:
@@ -321,28 +252,25 @@ async def test_keys_come_in_pages_newest_first(auth: RunningAuth, keys: KeyClien
     assert (await refusal(foreign)).reason == "PAGE_TOKEN_INVALID"
 
 
-@pytest.mark.parametrize("cause", [Cause.ROLE_CHANGED, Cause.PASSWORD_RESET])
-async def test_what_ends_a_users_tokens_ends_those_of_keys_and_the_next_has_the_role_of_then(
-    auth: RunningAuth, keys: KeyClient, cause: Cause
+async def test_of_two_keys_at_once_only_one_takes_the_last_place(
+    auth: RunningAuth, keys: KeyClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = await auth.register(EMAIL)
-    key = (await keys.create(session.access_token)).key
-    token = (await keys.exchange(key)).access_token
-    container = assemble(auth.settings)
-
-    async def work(connection: AsyncConnection) -> None:
-        await container.revocations.end_user(connection, user_id=session.user.id, cause=cause)
-        await connection.exec_driver_sql("UPDATE users SET role = 'ROLE_EDUCATOR'")
-
-    await container.infrastructure.database.transaction(work)
-    await container.close()
-    await refused(auth, token)
-    again = (await keys.exchange(key)).access_token
-    assert claims_of(again)["roles"] == ["ROLE_EDUCATOR"]
-    assert await read_profile(auth, again) == "OK"
+    monkeypatch.setattr("services.auth.api_keys.operations.MAX_API_KEYS", 3)
+    token = (await auth.register(EMAIL)).access_token
+    outcomes = await asyncio.gather(*(outcome(keys.create(token)) for _ in range(5)))
+    assert sorted(outcomes) == ["OK"] * 3 + ["TOO_MANY_API_KEYS"] * 2
 
 
-async def test_a_key_of_a_deleted_user_is_gone(auth: RunningAuth, keys: KeyClient) -> None:
-    key = (await keys.create((await auth.register(EMAIL)).access_token)).key
-    await auth.sql("DELETE FROM users")
-    assert (await refusal(keys.exchange(key))).reason == "API_KEY_INVALID"
+async def test_a_page_of_keys_reads_no_more_than_the_page(auth: RunningAuth) -> None:
+    user_id = (await auth.register(EMAIL)).user.id
+    await auth.sql(
+        """
+        INSERT INTO api_keys (id, user_id, name, prefix, key_digest, scopes, expire_time)
+        SELECT gen_random_uuid(), $1, 'name', 'azk_', sha256(n::text::bytea), '{auth.read}', now()
+        FROM generate_series(1, 5000) AS n
+        """,
+        user_id,
+    )
+    plan = await explain(auth.owner_url, LIST, {"of_user": user_id, "before": ID_MAX, "count": 21})
+    assert not plan.sorts
+    assert plan.rows_read <= 21

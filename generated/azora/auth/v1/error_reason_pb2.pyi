@@ -81,9 +81,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 60
     """NOT_FOUND: the caller has no API key with this ID."""
     ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 61
-    """UNAUTHENTICATED: the API key is unknown, expired or revoked."""
+    """UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled."""
     ERROR_REASON_TOO_MANY_API_KEYS: _ErrorReason.ValueType  # 62
     """FAILED_PRECONDITION: the user has the maximum number of API keys; revoke one first. Metadata: limit."""
+    ERROR_REASON_ACCOUNT_DISABLED: _ErrorReason.ValueType  # 70
+    """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -147,7 +149,9 @@ ERROR_REASON_TOTP_CODE_INVALID: ErrorReason.ValueType  # 49
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 60
 """NOT_FOUND: the caller has no API key with this ID."""
 ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 61
-"""UNAUTHENTICATED: the API key is unknown, expired or revoked."""
+"""UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled."""
 ERROR_REASON_TOO_MANY_API_KEYS: ErrorReason.ValueType  # 62
 """FAILED_PRECONDITION: the user has the maximum number of API keys; revoke one first. Metadata: limit."""
+ERROR_REASON_ACCOUNT_DISABLED: ErrorReason.ValueType  # 70
+"""PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
