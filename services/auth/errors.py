@@ -64,6 +64,21 @@ class TooManyFailedAttempts(ResourceExhausted):
     """Too many failed attempts; retry after the delay in Retry-After."""
 
 
+class ApiKeyNotFound(NotFound):
+    """The API key does not exist."""
+
+
+class ApiKeyInvalid(Unauthenticated):
+    """Invalid, expired or revoked API key."""
+
+
+class TooManyApiKeys(FailedPrecondition):
+    """The maximum number of API keys is reached; revoke one first."""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(metadata={"limit": str(limit)})
+
+
 class DeviceNotFound(NotFound):
     """The device does not exist."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.cli.output import Column, Output, yes
 from services.compiler.contract import load_contract
-from services.compiler.policy_table import summary
+from services.compiler.policy_table import api_key_scope, summary
 from services.local.settings import read_settings
 from services.shared.rate_limits import effective_tiers
 
@@ -18,7 +18,7 @@ def _per_minute(limit: int) -> str:
     return f"{limit}/min" if limit else "-"
 
 
-COLUMNS = (*map(Column, ("RPC", "CALLERS", "RATE", "PRIORITY", "TIMEOUT", "RETRIES")), Column("KEY", yes))
+COLUMNS = (*map(Column, ("RPC", "CALLERS", "RATE", "PRIORITY", "TIMEOUT", "RETRIES", "API KEY")), Column("KEY", yes))
 TIERS = (
     Column("RATE"),
     Column("PER ADDRESS", _per_minute, "perAddressPerMinute"),
@@ -47,7 +47,7 @@ def _row(policy: MethodPolicy) -> tuple[object, ...]:
     callers, rate, timeout = summary(policy)
     name = policy.path.removeprefix("/azora.")
     shown = (name, callers, rate.replace("`", ""), policy.priority.name, timeout, _retries(policy))
-    return (*shown, policy.takes_idempotency_key)
+    return (*shown, api_key_scope(policy), policy.takes_idempotency_key)
 
 
 def _retries(policy: MethodPolicy) -> str:

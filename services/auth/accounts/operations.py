@@ -144,7 +144,12 @@ class AccountOperations:
         return await self._database.transaction(work)
 
     async def _user_of_open_session(self, connection: AsyncConnection, principal: Principal) -> User:
-        """Return the user of an access token whose session goes on."""
+        """Return the user of an access token whose session goes on; an API key's is known by its access token alone."""
+        if principal.scopes is not None:
+            user = await self._store.find_user(connection, principal.user_id)
+            if user is None:
+                raise UserNotFound
+            return user
         status = await self._store.find_session_status(
             connection, user_id=principal.user_id, session_id=principal.session_id
         )

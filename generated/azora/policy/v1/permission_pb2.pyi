@@ -75,6 +75,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Read the mails of a development system."""
     PERMISSION_USERS_MANAGE: _Permission.ValueType  # 41
     """List and read users; assign roles; disable, enable, unlock and delete accounts."""
+    PERMISSION_TOKENS_INTROSPECT: _Permission.ValueType  # 40
+    """Introspect access tokens, refresh tokens and API keys."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -99,6 +101,8 @@ PERMISSION_MAIL_READ: Permission.ValueType  # 30
 """Read the mails of a development system."""
 PERMISSION_USERS_MANAGE: Permission.ValueType  # 41
 """List and read users; assign roles; disable, enable, unlock and delete accounts."""
+PERMISSION_TOKENS_INTROSPECT: Permission.ValueType  # 40
+"""Introspect access tokens, refresh tokens and API keys."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 USERS = """
 ALTER TABLE users
