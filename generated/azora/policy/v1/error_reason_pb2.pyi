@@ -76,6 +76,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 61
     """RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
+    ERROR_REASON_ANSWER_ERASED: _ErrorReason.ValueType  # 80
+    """FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the data
+    of a person whom it named.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons that any RPC can return, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain
@@ -136,4 +140,8 @@ ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 60
 """UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 61
 """RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
+ERROR_REASON_ANSWER_ERASED: ErrorReason.ValueType  # 80
+"""FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the data
+of a person whom it named.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
