@@ -32,6 +32,10 @@ class CredentialsInvalid(Unauthenticated):
     """Invalid e-mail or password."""
 
 
+class AccountDisabled(PermissionDenied):
+    """The account is disabled; contact an administrator."""
+
+
 class RefreshTokenInvalid(Unauthenticated):
     """Invalid or expired refresh token; sign in again."""
 
