@@ -99,7 +99,7 @@ def build(
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
-        InternalServicer(container.settlements, container.inbox),
+        InternalServicer(container.settlements, container.inbox, container.persons),
         jobs=jobs.jobs(container.settlements),
         periodic=jobs.periodic(container.settlements),
         retentions=[retention(timedelta(days=settings.event_retention_days))],

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 ERASE_SECONDS = 3.0
 """Time after which one call leaves the rest to the next: less than what a call between services may take."""
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 32 * 1024
+"""Maximum size of a part: Envoy fails on messages that do not fit into its buffer of 64 KiB."""
 
 
 class ErasurePending(Exception):

@@ -23,6 +23,8 @@ RESOURCES = {
         "factors",
         "failures",
         "email_addresses",
+        "erasures",
+        "exports",
         "links",
         "mail",
         "mfa",
@@ -37,7 +39,17 @@ RESOURCES = {
         "users",
     },
     "education": {"people", "courses", "enrollments", "quizzes", "certificates"},
-    "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
+    "payment": {
+        "erasures",
+        "holds",
+        "ledger",
+        "payments",
+        "proofs",
+        "transactions",
+        "transfers",
+        "wallets",
+        "webhooks",
+    },
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
 RESOURCE_FILES.add("commands")  # What a resource has the ledger's writer do.
