@@ -18,6 +18,7 @@ from services.auth.devices.servicer import DeviceServicer
 from services.auth.devices.store import DeviceStore
 from services.auth.email_addresses import jobs as email_addresses_jobs
 from services.auth.email_addresses.operations import EmailAddressOperations
+from services.auth.erasures import jobs as erasures_jobs
 from services.auth.errors import CredentialsInvalid, EmailTaken
 from services.auth.factors.operations import ChallengeOperations, FactorOperations
 from services.auth.factors.store import ChallengeStore, FactorStore
@@ -35,6 +36,7 @@ from services.auth.mfa.servicer import MfaServicer
 from services.auth.password_changes import jobs as password_changes_jobs
 from services.auth.password_changes.operations import PasswordChangeOperations
 from services.auth.passwords.operations import PasswordOperations
+from services.auth.personal_data import OtherServices, PersonalData
 from services.auth.registrations import jobs as registrations_jobs
 from services.auth.registrations.operations import RegistrationOperations
 from services.auth.registrations.store import RegistrationStore
@@ -96,6 +98,7 @@ class Container:
     registrations: RegistrationOperations
     password_changes: PasswordChangeOperations
     email_addresses: EmailAddressOperations
+    personal_data: PersonalData
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -108,8 +111,8 @@ class Container:
         await self.infrastructure.close()
 
 
-def assemble(settings: AuthSettings) -> Container:
-    """Return the operations."""
+def assemble(settings: AuthSettings, *, others: OtherServices | None = None) -> Container:
+    """Return the operations. Tests give the other services."""
     # A session's foreign key: the account was deleted between the check of its password and the beginning of it.
     infrastructure = Infrastructure.of(
         settings, constraints={"sessions_user_id_fkey": CredentialsInvalid, "users_email_folded_key": EmailTaken}
@@ -175,7 +178,16 @@ def assemble(settings: AuthSettings) -> Container:
         revocations=revocations,
         mail=mail,
     )
-    flows = (sessions, sign_in, devices, mfa, mail, registrations, password_changes, email_addresses)
+    personal_data = PersonalData.of(
+        infrastructure,
+        others or OtherServices.over(infrastructure),
+        accounts=accounts,
+        confirmations=confirmations,
+        revocations=revocations,
+        failures=failures,
+        mail=mail,
+    )
+    flows = (sessions, sign_in, devices, mfa, mail, registrations, password_changes, email_addresses, personal_data)
     return Container(infrastructure, passwords, keys, tokens, accounts, revocations, *flows, outbox)
 
 
@@ -342,11 +354,21 @@ def retentions(settings: AuthSettings) -> Sequence[Retention]:
     ]
 
 
-def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
-    """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
-    container = assemble(settings)
+def build(settings: AuthSettings, *, send: Send | None = None, others: OtherServices | None = None) -> Server:
+    """Return Auth's server. It verifies access tokens by the same keys that it publishes.
+
+    Tests take the events, and give the other services.
+    """
+    container = assemble(settings, others=others)
     return container.infrastructure.server(
-        AuthServicer(container.sign_in, container.accounts, container.password_changes, container.email_addresses),
+        AuthServicer(
+            container.sign_in,
+            accounts=container.accounts,
+            password_changes=container.password_changes,
+            email_addresses=container.email_addresses,
+            exports=container.personal_data.exports,
+            erasures=container.personal_data.erasures,
+        ),
         TokenServicer(container.tokens),
         SessionServicer(container.sessions),
         DeviceServicer(container.devices),
@@ -358,8 +380,9 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
             *registrations_jobs.jobs(container.registrations),
             *password_changes_jobs.jobs(container.password_changes),
             *email_addresses_jobs.jobs(container.email_addresses),
+            *erasures_jobs.jobs(container.personal_data.erasures),
         ],
-        periodic=jobs.periodic(container.keys),
+        periodic=[*jobs.periodic(container.keys), *erasures_jobs.periodic(container.personal_data.erasures)],
         retentions=retentions(settings),
         outbox=container.outbox,
         send=send,

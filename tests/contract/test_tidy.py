@@ -58,6 +58,7 @@ LEDGER_FILES = {"book", "chain", "debits", "group", "loading", "pending", "rows"
 PROOF_FILES = {"comparisons", "merkle", "note", "publication", "verification"}
 """How the ledger is verified, and what is kept of it elsewhere."""
 SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "admin"}
+SERVICE_FILES.add("personal_data")  # What keeps data of persons, put together.
 MOST_LINES, MOST_FUNCTION_LINES = 400, 70
 
 

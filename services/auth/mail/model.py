@@ -43,6 +43,8 @@ class Kind(StrEnum):
     """Notice of disabled multi-factor authentication. Value: name."""
     RECOVERY_CODES_REPLACED = "recovery_codes_replaced"
     """Notice of new recovery codes. Value: name."""
+    ACCOUNT_DELETED = "account_deleted"
+    """Notice that the account is being deleted. Value: name."""
 
     @property
     def expires_with_link(self) -> bool:

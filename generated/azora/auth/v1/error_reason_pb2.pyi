@@ -80,6 +80,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
     ERROR_REASON_ACCOUNT_DISABLED: _ErrorReason.ValueType  # 70
     """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+    ERROR_REASON_BALANCE_NOT_FORFEITED: _ErrorReason.ValueType  # 80
+    """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
+    balance in minor units, by currency.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -142,4 +146,8 @@ ERROR_REASON_TOTP_CODE_INVALID: ErrorReason.ValueType  # 49
 """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
 ERROR_REASON_ACCOUNT_DISABLED: ErrorReason.ValueType  # 70
 """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+ERROR_REASON_BALANCE_NOT_FORFEITED: ErrorReason.ValueType  # 80
+"""FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
+balance in minor units, by currency.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

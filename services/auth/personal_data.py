@@ -1,0 +1,94 @@
+"""What keeps data of persons: Auth's own resources, and the other services. Put together for `app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from services.auth.accounts.store import AccountStore
+from services.auth.clients import EducationClient, PaymentClient
+from services.auth.devices.store import DeviceStore
+from services.auth.erasures.model import EraseAccount
+from services.auth.erasures.operations import ErasureOperations
+from services.auth.erasures.store import ErasureStore
+from services.auth.exports.operations import ExportOperations
+from services.auth.factors.store import FactorStore
+from services.auth.links.store import LinkStore
+from services.auth.registrations.store import RegistrationStore
+from services.auth.sessions.store import SessionStore
+from services.shared.jobs import job_name
+from services.shared.personal_data import PersonOperations, UndeliveredEvents, UnfinishedJobs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.auth.accounts.operations import AccountOperations
+    from services.auth.confirmations.operations import ConfirmationOperations
+    from services.auth.failures.operations import FailureOperations
+    from services.auth.mail.operations import MailOperations
+    from services.auth.ports import Balances, PersonalDataService
+    from services.auth.revocations.operations import RevocationOperations
+    from services.auth.settings import AuthSettings
+    from services.shared.assembly import Infrastructure
+
+
+@dataclass(frozen=True, slots=True)
+class OtherServices:
+    """The other services, as Auth calls them."""
+
+    keepers: Sequence[PersonalDataService]
+    """In the order in which a person is erased: Education first ends what it holds in Payment."""
+    balances: Balances
+
+    @classmethod
+    def over(cls, infrastructure: Infrastructure[AuthSettings]) -> OtherServices:
+        """Return the services over the mesh."""
+        payment = PaymentClient(infrastructure.mesh)
+        return cls([EducationClient(infrastructure.mesh), payment], payment)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalData:
+    """Export of a person's data, and its erasure."""
+
+    exports: ExportOperations
+    erasures: ErasureOperations
+
+    @classmethod
+    def of(
+        cls,
+        infrastructure: Infrastructure[AuthSettings],
+        others: OtherServices,
+        *,
+        accounts: AccountOperations,
+        confirmations: ConfirmationOperations,
+        revocations: RevocationOperations,
+        failures: FailureOperations,
+        mail: MailOperations,
+    ) -> PersonalData:
+        """Return the operations."""
+        database = infrastructure.database
+        # The account is the last, by which the others are found.
+        stores = (RegistrationStore(), LinkStore(), FactorStore(), DeviceStore(), SessionStore(), AccountStore())
+        persons = PersonOperations(
+            database=database,
+            resources=[UnfinishedJobs(own=[job_name(EraseAccount)]), UndeliveredEvents(), mail, *stores],
+        )
+        return cls(
+            ExportOperations(accounts=accounts, persons=persons, services=others.keepers),
+            ErasureOperations(
+                database=database,
+                store=ErasureStore(),
+                account_store=AccountStore(),
+                accounts=accounts,
+                confirmations=confirmations,
+                revocations=revocations,
+                failures=failures,
+                mail=mail,
+                persons=persons,
+                services=others.keepers,
+                balances=others.balances,
+                delay=timedelta(seconds=infrastructure.settings.erasure_delay_seconds),
+            ),
+        )
