@@ -54,9 +54,13 @@ from services.auth.signing_keys.operations import PUBLISHED_SECONDS, SigningKeyO
 from services.auth.signing_keys.store import SigningKeyStore
 from services.auth.tokens.operations import TokenOperations
 from services.auth.tokens.servicer import TokenServicer
+from services.auth.users.operations import UserOperations
+from services.auth.users.servicer import UserServicer
+from services.auth.users.store import UserStore
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
+from services.shared.policy import role_permissions
 from services.shared.retention import Retention
 from services.shared.tokens import LEEWAY_SECONDS, TOKEN_LIFE, RemoteKeys
 
@@ -340,6 +344,23 @@ def _key_times(settings: AuthSettings) -> KeyTimes:
     )
 
 
+def _users(container: Container) -> UserOperations:
+    infrastructure = container.infrastructure
+    return UserOperations(
+        database=infrastructure.database,
+        store=UserStore(),
+        account_store=AccountStore(),
+        accounts=container.accounts,
+        devices=container.devices,
+        failures=_failures(infrastructure),
+        links=_links(infrastructure.settings, container.mail),
+        mail=container.mail,
+        pages=infrastructure.pages,
+        revocations=container.revocations,
+        permissions=role_permissions(),
+    )
+
+
 def retentions(settings: AuthSettings) -> Sequence[Retention]:
     """Return how long the rows of each table are kept. Refresh tokens go before their sessions, whose end takes all."""
     at_expiry = ("refresh_tokens", "sessions", "pending_registrations", "email_links", "mfa_challenges")
@@ -373,6 +394,7 @@ def build(settings: AuthSettings, *, send: Send | None = None, others: OtherServ
         SessionServicer(container.sessions),
         DeviceServicer(container.devices),
         MfaServicer(container.mfa, container.sign_in),
+        UserServicer(_users(container)),
         InternalServicer(container.revocations),
         *([] if settings.production else [MailServicer(container.mail)]),
         jobs=[

@@ -41,6 +41,14 @@ class AccountDisabled(PermissionDenied):
     """The account is disabled; contact an administrator."""
 
 
+class LastAdministrator(FailedPrecondition):
+    """The user is the only active administrator; make another user an administrator first."""
+
+
+class UserDeleting(FailedPrecondition):
+    """The account is being deleted."""
+
+
 class BalanceNotForfeited(FailedPrecondition):
     """The wallet has a balance, which deleting the account forfeits; confirm it with forfeitBalance."""
 
@@ -53,7 +61,7 @@ class RefreshTokenInvalid(Unauthenticated):
 
 
 class UserNotFound(NotFound):
-    """The account no longer exists."""
+    """The account does not exist."""
 
 
 class SessionNotFound(NotFound):

@@ -15,7 +15,7 @@ from services.auth.accounts.model import (
     UserRenamed,
     UserState,
 )
-from services.auth.errors import EmailInvalid, EmailTaken, UserNotFound
+from services.auth.errors import EmailInvalid, EmailTaken, LastAdministrator, UserNotFound
 from services.shared.errors import TokenInvalid, ValidationFailed
 from services.shared.ids import new_id
 
@@ -85,6 +85,16 @@ class AccountOperations:
         """Mark the user's address as verified, in the caller's transaction."""
         if await self._store.update_email_verified(connection, user_id):
             await self._outbox.publish(connection, EmailVerified(user_id))
+
+    async def keep_administrator(self, connection: AsyncConnection, *, user_id: str) -> None:
+        """Make sure that an active administrator remains without this user. Raises LastAdministrator if none would.
+
+        Call it before anything else in each transaction that may take an administrator's role or state: they run one
+        after another, so that two administrators cannot do it to each other.
+        """
+        await self._store.lock_administrators(connection)
+        if [*await self._store.list_administrator_ids(connection, limit=2)] == [user_id]:
+            raise LastAdministrator
 
     async def create_administrator(self, *, email: str, password: str, name: str) -> str:
         """Create an administrator's account, for operators; return its id.

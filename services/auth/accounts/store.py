@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -37,7 +38,7 @@ from services.shared.db import Id, Time
 from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -146,6 +147,18 @@ UPDATE_EMAIL_VERIFIED = (
     .values(email_verify_time=func.now())
     .where(users.c.id == bindparam("user_id"), users.c.email_verify_time.is_(None))
 )
+LOCK_ADMINISTRATORS = text("SELECT pg_advisory_xact_lock(hashtextextended('administrators', 0))")
+LIST_ADMINISTRATORS = (
+    select(users.c.id)
+    .where(users.c.role == Role.ADMIN, users.c.state == UserState.ACTIVE)
+    .limit(bindparam("row_limit"))
+)
+UPDATE_ROLE = (
+    update(users).values(role=bindparam("new_role")).where(users.c.id == bindparam("user_id")).returning(*USER)
+)
+UPDATE_STATE = (
+    update(users).values(state=bindparam("new_state")).where(users.c.id == bindparam("user_id")).returning(*USER)
+)
 
 
 EXPORT = select(
@@ -169,17 +182,17 @@ class AccountStore:
     async def find_user(self, connection: AsyncConnection, user_id: str) -> User | None:
         """Return the user of this id."""
         row = (await connection.execute(FIND, {"user_id": user_id})).one_or_none()
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def lock_user(self, connection: AsyncConnection, user_id: str) -> User | None:
         """Return the user of this id under a shared row lock."""
         row = (await connection.execute(LOCK, {"user_id": user_id})).one_or_none()
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def find_credentials(self, connection: AsyncConnection, email: EmailAddress) -> Credentials | None:
         """Return the user of this address, regardless of case, with the password hash and epoch."""
         row = (await connection.execute(FIND_CREDENTIALS, {"folded": email.folded})).one_or_none()
-        return Credentials(_user(row), row.password_hash, row.epoch) if row else None
+        return Credentials(user_of(row), row.password_hash, row.epoch) if row else None
 
     async def find_session_credentials(
         self, connection: AsyncConnection, *, user_id: str, session_id: str
@@ -187,17 +200,17 @@ class AccountStore:
         """Return the user of a session with the password hash; None if it is not the user's."""
         values = {"user_id": user_id, "session_id": session_id}
         row = (await connection.execute(FIND_SESSION_CREDENTIALS, values)).one_or_none()
-        return SessionCredentials(_user(row), row.password_hash, row.open, row.age) if row else None
+        return SessionCredentials(user_of(row), row.password_hash, row.open, row.age) if row else None
 
     async def find_credentials_of(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
         """Return the user of this id, with the password hash and epoch."""
         row = (await connection.execute(FIND_CREDENTIALS_OF, {"user_id": user_id})).one_or_none()
-        return Credentials(_user(row), row.password_hash, row.epoch) if row else None
+        return Credentials(user_of(row), row.password_hash, row.epoch) if row else None
 
     async def lock_account(self, connection: AsyncConnection, user_id: str) -> Credentials | None:
         """Return the same under a row lock, which excludes every other change of the account."""
         row = (await connection.execute(LOCK_ACCOUNT, {"user_id": user_id})).one_or_none()
-        return Credentials(_user(row), row.password_hash, row.epoch) if row else None
+        return Credentials(user_of(row), row.password_hash, row.epoch) if row else None
 
     async def find_session_status(
         self, connection: AsyncConnection, *, user_id: str, session_id: str
@@ -206,7 +219,7 @@ class AccountStore:
         row = (
             await connection.execute(FIND_SESSION_STATUS, {"user_id": user_id, "session_id": session_id})
         ).one_or_none()
-        return SessionStatus(_user(row), row.session_open) if row else None
+        return SessionStatus(user_of(row), row.session_open) if row else None
 
     async def is_session_open(self, connection: AsyncConnection, *, user_id: str, session_id: str) -> bool:
         """Whether the session is this user's and open."""
@@ -225,7 +238,7 @@ class AccountStore:
             "is_verified": user.email_verified,
         }
         row = (await connection.execute(INSERT, values)).one_or_none()
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def update_profile(
         self, connection: AsyncConnection, user_id: str, changes: ProfileChanges
@@ -233,7 +246,7 @@ class AccountStore:
         """Update the profile of a user who exists; return it, and the version of its name."""
         values = {f"new_{name}": value for name, value in asdict(changes).items()}
         row = (await connection.execute(UPDATE_PROFILE, {"user_id": user_id, **values})).one()
-        return _user(row), row.name_version
+        return user_of(row), row.name_version
 
     async def update_password_hash(
         self, connection: AsyncConnection, user_id: str, *, old_hash: str, new_hash: str
@@ -254,7 +267,24 @@ class AccountStore:
         """Mark the user's address as verified; return whether it was not."""
         return (await connection.execute(UPDATE_EMAIL_VERIFIED, {"user_id": user_id})).rowcount > 0
 
+    async def lock_administrators(self, connection: AsyncConnection) -> None:
+        """Wait until nobody else takes an administrator's role or state."""
+        await connection.execute(LOCK_ADMINISTRATORS)
 
-def _user(row: Row[*tuple[Any, ...]]) -> User:
+    async def list_administrator_ids(self, connection: AsyncConnection, *, limit: int) -> Sequence[str]:
+        """Return the ids of active administrators."""
+        return (await connection.execute(LIST_ADMINISTRATORS, {"row_limit": limit})).scalars().all()
+
+    async def update_role(self, connection: AsyncConnection, user_id: str, role: Role) -> User:
+        """Assign a role to a user who exists; return the user."""
+        return user_of((await connection.execute(UPDATE_ROLE, {"user_id": user_id, "new_role": role})).one())
+
+    async def update_state(self, connection: AsyncConnection, user_id: str, state: UserState) -> User:
+        """Set the state of a user who exists; return the user."""
+        return user_of((await connection.execute(UPDATE_STATE, {"user_id": user_id, "new_state": state})).one())
+
+
+def user_of(row: Row[*tuple[Any, ...]]) -> User:
+    """Return the user of a row that begins with `USER`."""
     user_id, email, role, *profile, state = row[: len(USER)]
     return User(user_id, email, Role(role), *profile, state=UserState(state))

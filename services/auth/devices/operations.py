@@ -9,6 +9,8 @@ from services.shared.ids import new_id
 from services.shared.opaque_tokens import new_token, token_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.devices.model import Device
@@ -57,6 +59,10 @@ class DeviceOperations:
             connection, device_id=new_id(), user_id=user_id, token_digest=token_digest(token), name=name
         )
         return token
+
+    async def list_ids(self, connection: AsyncConnection, *, user_id: str) -> Sequence[str]:
+        """Return the ids of all devices of a user."""
+        return await self._store.list_device_ids(connection, user_id)
 
     async def forget_all(self, connection: AsyncConnection, *, user_id: str) -> None:
         """End all device tokens of a user, as a new password does."""

@@ -43,6 +43,7 @@ LIST = (
     .order_by(devices.c.id.desc())
     .limit(bindparam("count"))
 )
+LIST_IDS = select(devices.c.id).where(_of_user)
 UPDATE_LAST_USE = (
     update(devices)
     .values(last_use_time=func.now(), name=bindparam("new_name"))
@@ -84,6 +85,10 @@ class DeviceStore:
         before = page.cursor[0] if page.cursor else ID_MAX
         rows = await connection.execute(LIST, {"of_user": user_id, "before": before, "count": page.limit})
         return [Device(*row) for row in rows]
+
+    async def list_device_ids(self, connection: AsyncConnection, user_id: str) -> Sequence[str]:
+        """Return the ids of all devices of a user, who has MAX_DEVICES at most."""
+        return (await connection.execute(LIST_IDS, {"of_user": user_id})).scalars().all()
 
     async def insert_device(
         self, connection: AsyncConnection, *, device_id: str, user_id: str, token_digest: bytes, name: str

@@ -11,6 +11,7 @@ from services.auth.failures.model import Attempt, SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -82,9 +83,14 @@ class FailureOperations:
             else:
                 await self._store.delete_failures(connection, digest)
 
-    async def clear(self, connection: AsyncConnection, *, subject: Subject) -> None:
-        """Forget the failures of a subject."""
-        await self._store.delete_failures(connection, self._digest(subject))
+    async def clear(self, connection: AsyncConnection, *, subjects: Sequence[Subject]) -> None:
+        """Forget the failures of each subject."""
+        for digest in sorted(map(self._digest, subjects)):
+            await self._store.delete_failures(connection, digest)
+
+    async def find_wait_end(self, connection: AsyncConnection, *, subjects: Sequence[Subject]) -> datetime | None:
+        """Return the end of the longest wait of the subjects; None if none has to wait."""
+        return await self._store.find_wait_end(connection, [*map(self._digest, subjects)])
 
     def _sorted(self, attempt: Attempt) -> list[tuple[bytes, CountedFailure]]:
         return sorted(

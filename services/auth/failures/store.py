@@ -10,6 +10,9 @@ from services.auth.failures.model import FIRST_WAIT_SECONDS, CountedFailure
 from services.shared.db import Time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.failures.model import FailureLimit, Subject
@@ -45,6 +48,10 @@ RETURNING new.wait_end_time, old.wait_end_time AS previous_wait_end_time
 FIND_WAIT = select(
     func.extract("epoch", failed_attempts.c.wait_end_time - func.clock_timestamp()).label("seconds")
 ).where(failed_attempts.c.subject_digest == bindparam("digest"))
+FIND_WAIT_END = select(func.max(failed_attempts.c.wait_end_time)).where(
+    failed_attempts.c.subject_digest.in_(bindparam("digests", expanding=True)),
+    failed_attempts.c.wait_end_time > func.clock_timestamp(),
+)
 # The wait that this failure began ends with it, and one that a later failure began goes on.
 UNDO = text("""
 UPDATE failed_attempts SET failures = greatest(failures - 1, 0),
@@ -78,6 +85,11 @@ class FailureStore:
         """Return how long a subject has to wait; not above 0 if it need not."""
         seconds = (await connection.execute(FIND_WAIT, {"digest": digest})).scalar_one_or_none()
         return float(seconds or 0)
+
+    async def find_wait_end(self, connection: AsyncConnection, digests: Sequence[bytes]) -> datetime | None:
+        """Return the end of the longest wait of several subjects; None if none has to wait."""
+        end: datetime | None = (await connection.execute(FIND_WAIT_END, {"digests": digests})).scalar_one()
+        return end
 
     async def update_undone(self, connection: AsyncConnection, digest: bytes, counted: CountedFailure) -> None:
         """Take a counted failure back."""

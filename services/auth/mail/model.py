@@ -46,6 +46,13 @@ class Kind(StrEnum):
     ACCOUNT_DELETED = "account_deleted"
     """Notice that the account is being deleted. Value: name."""
 
+    ROLE_CHANGED = "role_changed"
+    """Notice of another role. Value: name."""
+    ACCOUNT_DISABLED = "account_disabled"
+    """Notice that an administrator disabled the account. Value: name."""
+    ACCOUNT_ENABLED = "account_enabled"
+    """Notice that an administrator enabled the account. Value: name."""
+
     @property
     def expires_with_link(self) -> bool:
         """Whether the mail is useless once its link has expired."""

@@ -151,6 +151,7 @@ class PasswordChangeOperations:
         await self._revocations.end_user(connection, user_id=user.id, cause=cause, except_session_id=except_session_id)
         await self._accounts.set_password(connection, user_id=user.id, new_hash=new_hash)
         await self._devices.forget_all(connection, user_id=user.id)
-        await self._failures.clear(connection, subject=Subject(SubjectKind.ACCOUNT, EmailAddress(user.email).folded))
+        account = Subject(SubjectKind.ACCOUNT, EmailAddress(user.email).folded)
+        await self._failures.clear(connection, subjects=[account])
         await self._links.revoke(connection, user_id=user.id)
         await self._mail.notify(connection, kind=Kind.PASSWORD_CHANGED, user=user)

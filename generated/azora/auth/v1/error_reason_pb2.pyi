@@ -35,7 +35,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `contains_name`, `contains_product`, `blank` or `repeated`.
     """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: the account no longer exists."""
+    """NOT_FOUND: the account does not exist."""
     ERROR_REASON_PASSWORD_CHECKS_BUSY: _ErrorReason.ValueType  # 6
     """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
     ERROR_REASON_EMAIL_INVALID: _ErrorReason.ValueType  # 7
@@ -80,6 +80,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
     ERROR_REASON_ACCOUNT_DISABLED: _ErrorReason.ValueType  # 70
     """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+    ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 71
+    """FAILED_PRECONDITION: the user is the only active administrator."""
+    ERROR_REASON_USER_DELETING: _ErrorReason.ValueType  # 72
+    """FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
     ERROR_REASON_BALANCE_NOT_FORFEITED: _ErrorReason.ValueType  # 80
     """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
     balance in minor units, by currency.
@@ -101,7 +105,7 @@ ERROR_REASON_PASSWORD_REFUSED: ErrorReason.ValueType  # 4
 `contains_name`, `contains_product`, `blank` or `repeated`.
 """
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: the account no longer exists."""
+"""NOT_FOUND: the account does not exist."""
 ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
 ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
@@ -146,6 +150,10 @@ ERROR_REASON_TOTP_CODE_INVALID: ErrorReason.ValueType  # 49
 """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
 ERROR_REASON_ACCOUNT_DISABLED: ErrorReason.ValueType  # 70
 """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 71
+"""FAILED_PRECONDITION: the user is the only active administrator."""
+ERROR_REASON_USER_DELETING: ErrorReason.ValueType  # 72
+"""FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
 ERROR_REASON_BALANCE_NOT_FORFEITED: ErrorReason.ValueType  # 80
 """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
 balance in minor units, by currency.
