@@ -18,7 +18,6 @@ from services.auth.devices.servicer import DeviceServicer
 from services.auth.devices.store import DeviceStore
 from services.auth.email_addresses import jobs as email_addresses_jobs
 from services.auth.email_addresses.operations import EmailAddressOperations
-from services.auth.erasures import jobs as erasures_jobs
 from services.auth.errors import CredentialsInvalid, EmailTaken
 from services.auth.factors.operations import ChallengeOperations, FactorOperations
 from services.auth.factors.store import ChallengeStore, FactorStore
@@ -102,7 +101,8 @@ class Container:
     registrations: RegistrationOperations
     password_changes: PasswordChangeOperations
     email_addresses: EmailAddressOperations
-    personal_data: PersonalData
+    confirmations: ConfirmationOperations
+    failures: FailureOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -115,8 +115,8 @@ class Container:
         await self.infrastructure.close()
 
 
-def assemble(settings: AuthSettings, *, others: OtherServices | None = None) -> Container:
-    """Return the operations. Tests give the other services."""
+def assemble(settings: AuthSettings) -> Container:
+    """Return the operations."""
     # A session's foreign key: the account was deleted between the check of its password and the beginning of it.
     infrastructure = Infrastructure.of(
         settings, constraints={"sessions_user_id_fkey": CredentialsInvalid, "users_email_folded_key": EmailTaken}
@@ -182,17 +182,8 @@ def assemble(settings: AuthSettings, *, others: OtherServices | None = None) -> 
         revocations=revocations,
         mail=mail,
     )
-    personal_data = PersonalData.of(
-        infrastructure,
-        others or OtherServices.over(infrastructure),
-        accounts=accounts,
-        confirmations=confirmations,
-        revocations=revocations,
-        failures=failures,
-        mail=mail,
-    )
-    flows = (sessions, sign_in, devices, mfa, mail, registrations, password_changes, email_addresses, personal_data)
-    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, *flows, outbox)
+    flows = (sessions, sign_in, devices, mfa, mail, registrations, password_changes, email_addresses, confirmations)
+    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, *flows, failures, outbox)
 
 
 def _keys(infrastructure: Infrastructure[AuthSettings], revocations: RevocationOperations) -> SigningKeyOperations:
@@ -352,7 +343,7 @@ def _users(container: Container) -> UserOperations:
         account_store=AccountStore(),
         accounts=container.accounts,
         devices=container.devices,
-        failures=_failures(infrastructure),
+        failures=container.failures,
         links=_links(infrastructure.settings, container.mail),
         mail=container.mail,
         pages=infrastructure.pages,
@@ -376,25 +367,18 @@ def retentions(settings: AuthSettings) -> Sequence[Retention]:
 
 
 def build(settings: AuthSettings, *, send: Send | None = None, others: OtherServices | None = None) -> Server:
-    """Return Auth's server. It verifies access tokens by the same keys that it publishes.
-
-    Tests take the events, and give the other services.
-    """
-    container = assemble(settings, others=others)
+    """Return Auth's server, which verifies tokens by the keys that it publishes. Tests give the other services."""
+    container = assemble(settings)
+    personal_data = PersonalData.of(container, others)
     return container.infrastructure.server(
         AuthServicer(
-            container.sign_in,
-            accounts=container.accounts,
-            password_changes=container.password_changes,
-            email_addresses=container.email_addresses,
-            exports=container.personal_data.exports,
-            erasures=container.personal_data.erasures,
+            container.sign_in, container.accounts, container.password_changes, container.email_addresses, personal_data
         ),
         TokenServicer(container.tokens),
         SessionServicer(container.sessions),
         DeviceServicer(container.devices),
         MfaServicer(container.mfa, container.sign_in),
-        UserServicer(_users(container)),
+        UserServicer(_users(container), personal_data.erasures),
         InternalServicer(container.revocations),
         *([] if settings.production else [MailServicer(container.mail)]),
         jobs=[
@@ -402,9 +386,9 @@ def build(settings: AuthSettings, *, send: Send | None = None, others: OtherServ
             *registrations_jobs.jobs(container.registrations),
             *password_changes_jobs.jobs(container.password_changes),
             *email_addresses_jobs.jobs(container.email_addresses),
-            *erasures_jobs.jobs(container.personal_data.erasures),
+            *personal_data.jobs,
         ],
-        periodic=[*jobs.periodic(container.keys), *erasures_jobs.periodic(container.personal_data.erasures)],
+        periodic=[*jobs.periodic(container.keys), *personal_data.periodic],
         retentions=retentions(settings),
         outbox=container.outbox,
         send=send,

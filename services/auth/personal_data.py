@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.auth.accounts.store import AccountStore
 from services.auth.clients import EducationClient, PaymentClient
 from services.auth.devices.store import DeviceStore
+from services.auth.erasures import jobs
 from services.auth.erasures.model import EraseAccount
 from services.auth.erasures.operations import ErasureOperations
 from services.auth.erasures.store import ErasureStore
@@ -23,14 +24,11 @@ from services.shared.personal_data import PersonOperations, UndeliveredEvents, U
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.auth.accounts.operations import AccountOperations
-    from services.auth.confirmations.operations import ConfirmationOperations
-    from services.auth.failures.operations import FailureOperations
-    from services.auth.mail.operations import MailOperations
+    from services.auth.app import Container
     from services.auth.ports import Balances, PersonalDataService
-    from services.auth.revocations.operations import RevocationOperations
     from services.auth.settings import AuthSettings
     from services.shared.assembly import Infrastructure
+    from services.shared.jobs import Job, Periodic
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +54,15 @@ class PersonalData:
     erasures: ErasureOperations
 
     @classmethod
-    def of(
-        cls,
-        infrastructure: Infrastructure[AuthSettings],
-        others: OtherServices,
-        *,
-        accounts: AccountOperations,
-        confirmations: ConfirmationOperations,
-        revocations: RevocationOperations,
-        failures: FailureOperations,
-        mail: MailOperations,
-    ) -> PersonalData:
-        """Return the operations."""
-        database = infrastructure.database
+    def of(cls, container: Container, others: OtherServices | None = None) -> PersonalData:
+        """Return the operations. Tests give the other services."""
+        infrastructure, accounts = container.infrastructure, container.accounts
+        others, database = others or OtherServices.over(infrastructure), infrastructure.database
         # The account is the last, by which the others are found.
         stores = (RegistrationStore(), LinkStore(), FactorStore(), DeviceStore(), SessionStore(), AccountStore())
         persons = PersonOperations(
             database=database,
-            resources=[UnfinishedJobs(own=[job_name(EraseAccount)]), UndeliveredEvents(), mail, *stores],
+            resources=[UnfinishedJobs(own=[job_name(EraseAccount)]), UndeliveredEvents(), container.mail, *stores],
         )
         return cls(
             ExportOperations(accounts=accounts, persons=persons, services=others.keepers),
@@ -82,13 +71,23 @@ class PersonalData:
                 store=ErasureStore(),
                 account_store=AccountStore(),
                 accounts=accounts,
-                confirmations=confirmations,
-                revocations=revocations,
-                failures=failures,
-                mail=mail,
+                confirmations=container.confirmations,
+                revocations=container.revocations,
+                failures=container.failures,
+                mail=container.mail,
                 persons=persons,
                 services=others.keepers,
                 balances=others.balances,
                 delay=timedelta(seconds=infrastructure.settings.erasure_delay_seconds),
             ),
         )
+
+    @property
+    def jobs(self) -> Sequence[Job[Any]]:
+        """The jobs of erasures."""
+        return jobs.jobs(self.erasures)
+
+    @property
+    def periodic(self) -> Sequence[Periodic]:
+        """What runs on a schedule."""
+        return jobs.periodic(self.erasures)

@@ -129,18 +129,19 @@ class RunningAuth:
 
 
 @asynccontextmanager
-async def running_auth(
-    owner_url: str,
-    app_url: str,
-    *,
-    others: OtherServices | None = None,
-    subscribers: FakeSubscribers | None = None,
-    **changes: Any,
+async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIterator[RunningAuth]:
+    """Serve Auth on a database, without other services; give its stubs. `changes` are of its settings."""
+    async with auth_beside(None, FakeSubscribers(), owner_url, app_url, **changes) as running:
+        yield running
+
+
+@asynccontextmanager
+async def auth_beside(
+    others: OtherServices | None, subscribers: FakeSubscribers, owner_url: str, app_url: str, **changes: Any
 ) -> AsyncIterator[RunningAuth]:
-    """Serve Auth on a database; give its stubs. `changes` are of its settings."""
+    """Serve Auth beside other services."""
     async with short_folder() as folder:
         settings = auth_settings(app_url, **{"listen": f"unix:{folder}/auth.sock"} | changes)
-        subscribers = subscribers or FakeSubscribers()
         server = build(settings, send=subscribers.send, others=others)
         await server.start()
         try:

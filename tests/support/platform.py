@@ -18,11 +18,11 @@ from grpc import aio
 from interceptors.client import OutgoingCalls, OutgoingStreams
 from services.auth.app import assemble
 from services.auth.clients import EducationClient, PaymentClient
-from services.auth.personal_data import OtherServices
+from services.auth.personal_data import OtherServices, PersonalData
 from services.shared.errors import DependencyUnavailable
 from tests.support import education as education_support
 from tests.support import payment as payment_support
-from tests.support.auth import PASSWORD, FakeSubscribers, RunningAuth, running_auth
+from tests.support.auth import PASSWORD, FakeSubscribers, RunningAuth, auth_beside
 from tests.support.economy import Economy, Learner, Road, running_economy
 from tests.support.serving import channel_to
 from tests.support.waiting import eventually
@@ -140,8 +140,8 @@ class Platform:
 
     async def sweep(self) -> None:
         """Do what the periodic job does."""
-        container = assemble(self.auth.settings, others=self.others)
-        await container.personal_data.erasures.sweep_erasures()
+        container = assemble(self.auth.settings)
+        await PersonalData.of(container, self.others).erasures.sweep_erasures()
         await container.close()
 
     async def pending(self, user_id: str, service: str) -> str:
@@ -205,7 +205,7 @@ async def running_platform(auth: Clone, education: Clone, payment: Clone, **chan
         others = OtherServices([EducationClient(educations), client], client)
         settings: dict[str, Any] = {"erasure_delay_seconds": 0} | changes
         async with (
-            running_auth(auth.owner_url, auth.app_url, others=others, subscribers=subscribers, **settings) as running,
+            auth_beside(others, subscribers, auth.owner_url, auth.app_url, **settings) as running,
             channel_to(running.target) as channel,
         ):
             clones = {"auth": auth, "education": education, "payment": payment}

@@ -87,7 +87,13 @@ class ErasureStore:
         if row is None:
             return None
         services = await connection.execute(LIST_SERVICES, {"user_id": user_id})
-        return Erasure(*row, tuple(ServiceErasure(*service) for service in services))
+        return Erasure(
+            user_id=row.user_id,
+            requester_id=row.requester_id,
+            request_time=row.request_time,
+            complete_time=row.complete_time,
+            services=tuple(ServiceErasure(*service) for service in services),
+        )
 
     async def list_incomplete(
         self, connection: AsyncConnection, *, age: timedelta, limit: int

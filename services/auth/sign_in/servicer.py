@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from interceptors.base import Context
     from services.auth.accounts.operations import AccountOperations
     from services.auth.email_addresses.operations import EmailAddressOperations
-    from services.auth.erasures.operations import ErasureOperations
-    from services.auth.exports.operations import ExportOperations
     from services.auth.password_changes.operations import PasswordChangeOperations
+    from services.auth.personal_data import PersonalData
     from services.auth.sign_in.operations import SignInOperations
 
 
@@ -33,19 +32,16 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     def __init__(
         self,
         operations: SignInOperations,
-        *,
         accounts: AccountOperations,
         password_changes: PasswordChangeOperations,
         email_addresses: EmailAddressOperations,
-        exports: ExportOperations,
-        erasures: ErasureOperations,
+        personal_data: PersonalData,
     ) -> None:
         self._operations = operations
         self._accounts = accounts
         self._password_changes = password_changes
         self._email_addresses = email_addresses
-        self._exports = exports
-        self._erasures = erasures
+        self._personal_data = personal_data
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         return convert.register_response(
@@ -122,10 +118,10 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         return pb.ChangeEmailResponse()
 
     def ExportMyData(self, request: pb.ExportMyDataRequest, context: Context) -> AsyncIterator[HttpBody]:
-        return exports_convert.export_chunks(self._exports.export_my_data(principal=current_principal()))
+        return exports_convert.export_chunks(self._personal_data.exports.export_my_data(principal=current_principal()))
 
     async def DeleteMyAccount(self, request: pb.DeleteMyAccountRequest, context: Context) -> pb.DeleteMyAccountResponse:
-        await self._erasures.delete_my_account(
+        await self._personal_data.erasures.delete_my_account(
             principal=current_principal(),
             password=request.password,
             code=request.code,

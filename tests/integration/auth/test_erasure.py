@@ -11,7 +11,10 @@ from azora.payment.v1 import payment_pb2, wallet_pb2, wallet_service_pb2
 from azora.payment.v1 import payment_service_pb2 as pb
 
 from services.payment.admin import verify_ledger
+from services.payment.payments.commands import Earn
+from services.payment.payments.model import Earning
 from services.shared.ids import new_id
+from services.shared.money import Money
 from tests.support.education import lesson_ids
 from tests.support.payment import azr
 from tests.support.platform import Account, Platform, running_platform
@@ -78,7 +81,7 @@ async def spread(platform: Platform, person: Account, friend: Account) -> None:
         pb.CreateHoldRequest(amount=azr(75), description=f"Held for {NAME}"), metadata=purse.metadata
     )
     await purse.transfer(friend.learner.purse, 25, description=f"With love, {NAME}")
-    await friend.learner.purse.transfer(purse, 10, key="to-zanele", description=f"Thank you, {NAME}!")
+    await friend.learner.purse.transfer(purse, 10, key="thanks", description=f"Thank you, {NAME}!")
     await hook(payment, purse, f"https://{MARK}.example.com/hook", description=f"{NAME}'s shop")
     await freeze(platform, purse, f"{NAME} asked for it")
     unfreeze = wallet_service_pb2.UnfreezeWalletRequest(wallet_id=(await purse.wallet()).id, reason=f"{NAME} is back")
@@ -154,7 +157,7 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
     assert not await platform.auth.sql("SELECT 1 FROM mails WHERE user_id = $1", person.id)
     assert await findings(platform) == []
     assert (await platform.economy.payment.trial_balance()).balanced
-    assert await forfeited(platform, person.id) == balance == 860
+    assert await forfeited(platform, person.id) == balance == 935
     shown = await friend.learner.study.read(course.id)
     assert (shown.title, shown.educator_name) == (course.title, "")
 
@@ -329,10 +332,8 @@ async def test_a_frozen_wallet_is_forfeited_too(platform: Platform) -> None:
 async def test_every_currency_is_forfeited(platform: Platform) -> None:
     person = await platform.register(EMAIL, minor_units=500)
     payment = platform.economy.payment
-    earn = pb.EarnRequest(
-        user_id=person.id, amount={"minor_units": 700, "currency": "ZAR"}, reference=new_id(), request_id=new_id()
-    )
-    await payment.payments.Earn(earn, metadata=payment.admin().metadata)
+    earning = Earning(person.id, Money(700, "ZAR"), reference=new_id(), description="")
+    await payment.replica.earnings._writer.run(Earn(earning, reference_owner="education"))
     assert (await refusal(platform.delete(person, forfeit=False))).metadata == {"AZR": "500", "ZAR": "700"}
     await platform.delete(person)
     await platform.erased(person.id)
