@@ -34,7 +34,7 @@ from bench.processes import cpu_seconds
 from bench.report import print_report
 from bench.statistics import Round, cpu_ratio, median_of, throughput_ratio
 from bench.system import running_system
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.auth.settings import AuthSettings
 from services.payment.app import EVENTS, KINDS
 from services.payment.holds.model import Order, PaymentType

@@ -15,7 +15,7 @@ from services.shared.errors import DeadlinePassed, DependencyUnavailable, Refuse
 from services.shared.principal import current_request, note_failed_dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from opentelemetry.trace import Tracer
 
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_CALL_SECONDS = 4.0
 """Two calls, one after the other, fit into the longest timeout of a method that makes any."""
+MAX_STREAM_SECONDS = 30.0
+"""A stream, for whoever reads all of it before answering."""
 RETRY_AFTER_SECONDS = 1.0
 VERDICTS = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -56,18 +58,19 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
         request: Any,
     ) -> Any:
         """Make the call and await its response."""
-        details = self._joined(client_call_details)
+        details = self.joined(client_call_details)
         try:
             if self._tracer is None:
                 call = await _made(continuation, details, request)
             else:
                 call = await _recorded(self._tracer, continuation, details, request)
         except aio.AioRpcError as error:
-            raise self._failure(_path(details), error) from error
-        self._failing.discard(_path(details))
+            raise self.failure(_path(details), error) from error
+        self.succeeded(_path(details))
         return call
 
-    def _joined(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:
+    def joined(self, details: aio.ClientCallDetails) -> aio.ClientCallDetails:
+        """Return the details of a call with what the call being served gives it. Raises DeadlinePassed, Overloaded."""
         served = current_request()
         timeout = self._max_seconds if details.timeout is None else min(details.timeout, self._max_seconds)
         metadata = aio.Metadata(*(details.metadata or ()))
@@ -83,7 +86,12 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
             metadata["x-request-id"] = served.id
         return aio.ClientCallDetails(details.method, timeout, metadata, details.credentials, details.wait_for_ready)
 
-    def _failure(self, path: str, error: aio.AioRpcError) -> Refused | DependencyUnavailable:
+    def succeeded(self, path: str) -> None:
+        """Note that a method answers: its next failure is logged."""
+        self._failing.discard(path)
+
+    def failure(self, path: str, error: aio.AioRpcError) -> Refused | DependencyUnavailable:
+        """Return what a failed call is raised as."""
         if error.code() in VERDICTS:
             self._failing.discard(path)
             info = client.error_info(error)
@@ -94,6 +102,31 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
             self._failing.add(path)
             logger.warning("call to another service failed", extra={"called": path, "status": error.code().name})
         return DependencyUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
+class OutgoingStreams(aio.UnaryStreamClientInterceptor):
+    """Makes a call with a stream of responses part of the one being served, as OutgoingCalls does; it is no span."""
+
+    def __init__(self, *, max_seconds: float = MAX_STREAM_SECONDS) -> None:
+        self._calls = OutgoingCalls(max_seconds=max_seconds)
+
+    async def intercept_unary_stream(
+        self,
+        continuation: Callable[[aio.ClientCallDetails, Any], Any],
+        client_call_details: aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        """Make the call. Iterating over its responses raises what OutgoingCalls does."""
+        details = self._calls.joined(client_call_details)
+        return self._responses(_path(details), await continuation(details, request))
+
+    async def _responses(self, path: str, call: Any) -> AsyncIterator[Any]:
+        try:
+            async for response in call:
+                yield response
+        except aio.AioRpcError as error:
+            raise self._calls.failure(path, error) from error
+        self._calls.succeeded(path)
 
 
 async def _made(

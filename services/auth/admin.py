@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from azora.auth.v1 import auth_service_pb2
 
 from services.auth.accounts.model import Role
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.shared.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.auth.app import Container
+    from services.auth.container import Container
     from services.auth.settings import AuthSettings
     from services.auth.signing_keys.operations import SigningKeyOperations
 

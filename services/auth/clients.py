@@ -1,4 +1,4 @@
-"""Implementation of the ports: SMTP."""
+"""Implementation of the ports: SMTP, and the typed stubs of the other services."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
+from azora.education.v1 import internal_service_pb2 as education_pb
+from azora.education.v1 import internal_service_pb2_grpc as education_grpc
+from azora.payment.v1 import internal_service_pb2 as payment_pb
+from azora.payment.v1 import internal_service_pb2_grpc as payment_grpc
 
+from services.shared.convert import to_money
 from services.shared.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
     from email.message import EmailMessage
+
+    from grpc import aio
+
+    from services.shared.money import Money
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +68,47 @@ class SmtpTransport:
                 return False
             raise DependencyUnavailable from None
         return True
+
+
+class EducationClient:
+    """Education over the mesh, on a channel that raises Refused and DependencyUnavailable."""
+
+    name = "education"
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = education_grpc.InternalServiceStub(channel)
+
+    async def erase_person(self, *, user_id: str) -> str:
+        """Erase a user; return what has to end first."""
+        return (await self._stub.ErasePerson(education_pb.ErasePersonRequest(user_id=user_id))).pending
+
+    async def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
+        """Yield what Education keeps of a user."""
+        async for response in self._stub.ExportPerson(education_pb.ExportPersonRequest(user_id=user_id)):
+            yield response.part
+
+
+class PaymentClient:
+    """Payment over the mesh, on a channel that raises Refused and DependencyUnavailable."""
+
+    name = "payment"
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._stub = payment_grpc.InternalServiceStub(channel)
+
+    async def erase_person(self, *, user_id: str) -> str:
+        """Erase a user; return what has to end first."""
+        return (await self._stub.ErasePerson(payment_pb.ErasePersonRequest(user_id=user_id))).pending
+
+    async def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
+        """Yield what Payment keeps of a user."""
+        async for response in self._stub.ExportPerson(payment_pb.ExportPersonRequest(user_id=user_id)):
+            yield response.part
+
+    async def list_balances(self, *, user_id: str) -> Sequence[Money]:
+        """Return a user's balances that are not zero."""
+        response = await self._stub.ListBalances(payment_pb.ListBalancesRequest(user_id=user_id))
+        return [to_money(balance) for balance in response.balances]
 
 
 def _concerns_mail(error: Exception) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.shared.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -11,6 +13,9 @@ from services.shared.errors import (
     ResourceExhausted,
     Unauthenticated,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class EmailInvalid(InvalidArgument):
@@ -42,6 +47,13 @@ class LastAdministrator(FailedPrecondition):
 
 class UserDeleting(FailedPrecondition):
     """The account is being deleted."""
+
+
+class BalanceNotForfeited(FailedPrecondition):
+    """The wallet has a balance, which deleting the account forfeits; confirm it with forfeitBalance."""
+
+    def __init__(self, *, balances: Mapping[str, int]) -> None:
+        super().__init__(metadata={currency: str(minor) for currency, minor in balances.items()})
 
 
 class RefreshTokenInvalid(Unauthenticated):

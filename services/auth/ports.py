@@ -1,11 +1,14 @@
-"""Ports of Auth: what it needs beside its database."""
+"""Ports of Auth: what it needs beside its database, and the other services that it calls."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
     from email.message import EmailMessage
+
+    from services.shared.money import Money
 
 
 class MailTransport(Protocol):
@@ -13,4 +16,29 @@ class MailTransport(Protocol):
 
     async def send(self, message: EmailMessage) -> bool:
         """Send a mail; return False if it was rejected permanently. Raises DependencyUnavailable."""
+        ...
+
+
+class PersonalDataService(Protocol):
+    """A service that keeps data of users. Methods raise DependencyUnavailable when it does not answer."""
+
+    @property
+    def name(self) -> str:
+        """Name of the service."""
+        ...
+
+    async def erase_person(self, *, user_id: str) -> str:
+        """Erase a user; return what has to end first, or is left for the next call. Empty: all is erased."""
+        ...
+
+    def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
+        """Yield what it keeps of a user, as the parts of one JSON object."""
+        ...
+
+
+class Balances(Protocol):
+    """Payment, as the deletion of an account asks it."""
+
+    async def list_balances(self, *, user_id: str) -> Sequence[Money]:
+        """Return a user's balances that are not zero. Raises DependencyUnavailable."""
         ...

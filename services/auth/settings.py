@@ -65,6 +65,10 @@ class AuthSettings(ServiceSettings):
     mail_link_minutes: Annotated[int, Field(ge=1, le=60)] = 10
     """Lifetime in minutes of all other links in mails."""
 
+    erasure_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 15
+    """Delay in seconds between the deletion of an account and the erasure of its data, which outlasts calls in progress
+    and the time until access tokens are rejected everywhere."""
+
     def failure_limits(self) -> Mapping[SubjectKind, FailureLimit]:
         """Return the limits of failed attempts; AZORA_RATE_LIMIT_SCALE multiplies their number."""
         scale = self.rate_limit_scale

@@ -20,6 +20,7 @@ from services.education.people.store import PeopleStore
 from services.shared.assembly import Infrastructure
 from services.shared.cache import EncodedAnswers
 from services.shared.inbox import Inbox
+from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
 
 if TYPE_CHECKING:
     from services.education.ports import Payments
@@ -37,6 +38,7 @@ class Container:
     courses: CourseOperations
     enrollments: EnrollmentOperations
     settlements: SettlementOperations
+    persons: PersonOperations
     inbox: Inbox
 
 
@@ -76,6 +78,11 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
             settle_after=timedelta(seconds=settings.settle_after_seconds),
         ),
         settlements=settlements,
+        persons=PersonOperations(
+            database=database,
+            endings=[settlements.end_person],
+            resources=[UnfinishedJobs(), UndeliveredEvents(), enrollment_store, courses, KeyedAnswers()],
+        ),
         inbox=Inbox("education", database, subscriptions),
     )
 
@@ -92,7 +99,7 @@ def build(
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
-        InternalServicer(container.settlements, container.inbox),
+        InternalServicer(container.settlements, container.inbox, container.persons),
         jobs=jobs.jobs(container.settlements),
         periodic=jobs.periodic(container.settlements),
         retentions=[retention(timedelta(days=settings.event_retention_days))],

@@ -85,3 +85,9 @@ class OtherEducatorNotAllowed(PermissionDenied):
 
 class EtagMismatch(Aborted):
     """The course was modified concurrently; read it again and retry."""
+
+
+REFUSALS = {
+    kind.reason: kind for kind in (InsufficientFunds, WalletFrozen, WalletClosed, CourseFull, EnrollmentCancelled)
+}
+"""What an attempt to enrol is refused with, by reason."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from services.payment.clients import EducationClient
+from services.payment.erasures.operations import ErasureOperations
+from services.payment.erasures.store import WebhookErasureStore
 from services.payment.holds.operations import HoldOperations
-from services.payment.holds.store import HOLDS
+from services.payment.holds.store import HOLDS, HoldStore
 from services.payment.ledger.debits import VelocityLimits
 from services.payment.ledger.operations import LedgerOperations
 from services.payment.ledger.store import LedgerStore
@@ -48,6 +50,7 @@ from services.shared.encryption import Encryption
 from services.shared.inbox import Inbox
 from services.shared.outbound_http import AddressPolicy, OutboundHttp
 from services.shared.outbox import Outbox
+from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 
     from services.payment.ports import Education
     from services.payment.settings import PaymentSettings
+    from services.shared.db import Database
     from services.shared.outbox import Send
     from services.shared.revocations import RevocationSource
     from services.shared.server import Server
@@ -101,6 +105,7 @@ class Container:
     verification: VerificationOperations
     checkpoints: CheckpointOperations
     webhooks: Webhooks
+    persons: PersonOperations
 
 
 def assemble(settings: PaymentSettings, *, education: Education | None = None) -> Container:
@@ -113,6 +118,13 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
     payment_store, proof_store = PaymentStore(), ProofStore()
     writer = Writer(database, KINDS, outbox)
     wallets = WalletOperations(database=database, store=WalletStore(), writer=writer, refunds=Refund)
+    refunds = RefundOperations(
+        database=database,
+        store=payment_store,
+        writer=writer,
+        education=education or EducationClient(infrastructure.mesh),
+        settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
+    )
     infrastructure.metrics.gauge(
         "azora_ledger_waiting", "Commands waiting for the ledger's writer.", lambda: writer.waiting
     )
@@ -146,13 +158,7 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             limits=limits,
             require_verified_email=settings.requires_verified_email,
         ),
-        refunds=RefundOperations(
-            database=database,
-            store=payment_store,
-            writer=writer,
-            education=education or EducationClient(infrastructure.mesh),
-            settle_after=timedelta(seconds=settings.refund_settle_after_seconds),
-        ),
+        refunds=refunds,
         outbox=outbox,
         inbox=Inbox("payment", database, wallet_jobs.subscriptions(wallets)),
         holds=HoldOperations(writer=writer, limits=limits.limits),
@@ -169,6 +175,20 @@ def assemble(settings: PaymentSettings, *, education: Education | None = None) -
             file=CheckpointFile(settings.checkpoint_file) if settings.checkpoint_file else None,
         ),
         webhooks=webhooks,
+        persons=_persons(database, writer, payment_store, refunds),
+    )
+
+
+def _persons(database: Database, writer: Writer, payments: PaymentStore, refunds: RefundOperations) -> PersonOperations:
+    wallets, holds = WalletStore(), HoldStore()
+    erasures = ErasureOperations(
+        database=database, writer=writer, wallets=wallets, holds=holds, payments=payments, refunds=refunds, kind=Refund
+    )
+    kept = (wallets, payments, holds, TransactionStore(), WebhookErasureStore())
+    return PersonOperations(
+        database=database,
+        endings=[erasures.end_person],
+        resources=[UnfinishedJobs(), UndeliveredEvents(), *kept, KeyedAnswers()],
     )
 
 
@@ -233,7 +253,7 @@ def build(
             earnings=container.earnings,
         ),
         LedgerServicer(ledger=container.ledger, verification=container.verification, checkpoints=container.checkpoints),
-        InternalServicer(container.inbox),
+        InternalServicer(container.inbox, container.persons, container.wallets),
         WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),
         periodic=[

@@ -11,7 +11,7 @@ from azora import client
 from prometheus_client import Counter
 
 from interceptors import chain
-from interceptors.client import OutgoingCalls
+from interceptors.client import OutgoingCalls, OutgoingStreams
 from interceptors.rate_limit import Limiter
 from services.shared import idempotency, inbox, retention
 from services.shared.db import Database
@@ -62,7 +62,7 @@ class Infrastructure(Generic[Settings]):
     @cached_property
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
-        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer)])
+        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer), OutgoingStreams()])
 
     @classmethod
     def of(

@@ -6,7 +6,7 @@
     ├── PermissionDenied ── AccessDenied · ScopeInsufficient · InteractiveSignInRequired
     ├── NotFound ── ServiceUnknown
     ├── AlreadyExists
-    ├── FailedPrecondition
+    ├── FailedPrecondition ── AnswerErased
     ├── Aborted
     ├── ResourceExhausted ── RateLimited · Overloaded · TooManyStreams
     ├── DeadlineExceeded ── DeadlinePassed
@@ -206,6 +206,10 @@ class IdempotencyKeyReused(InvalidArgument):
 
 class IdempotencyKeyConflict(InvalidArgument):
     """request_id and the Idempotency-Key header have different values."""
+
+
+class AnswerErased(FailedPrecondition):
+    """The call took effect; its answer was erased together with the data of a person whom it named."""
 
 
 class IdempotencyKeyInvalid(InvalidArgument):

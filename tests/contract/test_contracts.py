@@ -168,7 +168,8 @@ def test_methods_on_credentials_and_users_are_interactive(policies: dict[str, Me
     for method in methods():
         service = method.containing_service.name
         policy = policies[f"/{method.containing_service.full_name}/{method.name}"]
-        expected = (service in WHOLLY_INTERACTIVE and method.name not in FOR_KEYS) or method.name in INTERACTIVE.get(service, set())
+        wholly = service in WHOLLY_INTERACTIVE and method.name not in FOR_KEYS
+        expected = wholly or method.name in INTERACTIVE.get(service, set())
         assert policy.interactive is expected, policy.path
 
 

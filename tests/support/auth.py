@@ -28,6 +28,8 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from services.auth.personal_data import OtherServices
+
 PASSWORD = "correct horse battery staple"
 SECRET_KEY = base64.b64encode(os.urandom(32)).decode()
 LIMITED = {"rate_limit_scale": 1, "rate_limits": "CREDENTIALS.per_address=100000"}
@@ -128,11 +130,19 @@ class RunningAuth:
 
 @asynccontextmanager
 async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIterator[RunningAuth]:
-    """Serve Auth on a database; give its stubs."""
+    """Serve Auth on a database, without other services; give its stubs. `changes` are of its settings."""
+    async with auth_beside(None, FakeSubscribers(), owner_url, app_url, **changes) as running:
+        yield running
+
+
+@asynccontextmanager
+async def auth_beside(
+    others: OtherServices | None, subscribers: FakeSubscribers, owner_url: str, app_url: str, **changes: Any
+) -> AsyncIterator[RunningAuth]:
+    """Serve Auth beside other services."""
     async with short_folder() as folder:
         settings = auth_settings(app_url, **{"listen": f"unix:{folder}/auth.sock"} | changes)
-        subscribers = FakeSubscribers()
-        server = build(settings, send=subscribers.send)
+        server = build(settings, send=subscribers.send, others=others)
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:

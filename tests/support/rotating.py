@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from azora import client
 
-from services.auth.app import assemble, build
+from services.auth.app import build
+from services.auth.container import assemble
 from services.compiler.envoy import LocalSettings, local, socket_path
 from services.deployment.pki import ensure_pki
 from services.shared.policy import role_permissions

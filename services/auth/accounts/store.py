@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     func,
     select,
     text,
@@ -34,9 +35,10 @@ from services.auth.accounts.model import (
 )
 from services.auth.sessions.store import OPEN, TABLES, sessions
 from services.shared.db import Id, Time
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -159,8 +161,23 @@ UPDATE_STATE = (
 )
 
 
+EXPORT = select(
+    *(users.c.id, users.c.email, users.c.role, users.c.name, users.c.bio, users.c.avatar_url, users.c.location),
+    *(users.c.timezone, users.c.preferences, users.c.email_verify_time, users.c.create_time, users.c.update_time),
+).where(users.c.id == bindparam("user_id"))
+DELETE = delete(users).where(users.c.id == bindparam("user_id"))
+
+
 class AccountStore:
     """Reads and writes accounts."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's profile."""
+        return {"users": await list_rows(connection, EXPORT, user_id=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's account, and with it sessions, devices, links and second factors."""
+        return (await connection.execute(DELETE, {"user_id": user_id})).rowcount
 
     async def find_user(self, connection: AsyncConnection, user_id: str) -> User | None:
         """Return the user of this id."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, and_, bindparam, func, insert, select, update
+from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.auth.accounts.model import UserState
 from services.auth.accounts.store import users
 from services.auth.api_keys.model import ApiKey, UsedApiKey
 from services.shared.db import ID_MAX, Id, Time
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -86,9 +87,20 @@ UPDATE_REVOKED = (
     .returning(api_keys.c.id)
 )
 
+EXPORT = select(*API_KEY, api_keys.c.revoke_time).where(_of_user).order_by(api_keys.c.id)
+DELETE_OF = delete(api_keys).where(_of_user)
+
 
 class ApiKeyStore:
     """Reads and writes API keys."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's API keys, without what is secret of them."""
+        return {"apiKeys": await list_rows(connection, EXPORT, of_user=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's API keys. The erasure has revoked their tokens."""
+        return (await connection.execute(DELETE_OF, {"of_user": user_id})).rowcount
 
     async def insert_api_key(
         self,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, bindparam, delete, func, insert, select, text, update
 
 from services.auth.devices.model import MAX_DEVICES, Device
 from services.shared.db import ID_MAX, Id, Time
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -56,8 +57,23 @@ DELETE = delete(devices).where(_of_user, devices.c.id == bindparam("device_id"))
 DELETE_ALL = delete(devices).where(_of_user)
 
 
+EXPORT = (
+    select(devices.c.id, devices.c.name, devices.c.create_time, devices.c.last_use_time)
+    .where(_of_user)
+    .order_by(devices.c.id)
+)
+
+
 class DeviceStore:
     """Reads and writes known devices."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's known devices."""
+        return {"devices": await list_rows(connection, EXPORT, of_user=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's known devices."""
+        return (await connection.execute(DELETE_ALL, {"of_user": user_id})).rowcount
 
     async def find_device(self, connection: AsyncConnection, token_digest: bytes) -> Device | None:
         """Return the device of a token."""

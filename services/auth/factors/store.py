@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -32,9 +32,10 @@ from services.auth.factors.model import (
     Totp,
 )
 from services.shared.db import Id, Time
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -144,8 +145,23 @@ DELETE_EXPIRED = delete(mfa_challenges).where(
 )
 
 
+EXPORT = select(totp_secrets.c.create_time, totp_secrets.c.confirm_time).where(_of_user)
+DELETE_ALL = [
+    delete(kept).where(kept.c.user_id == bindparam("of_user"))
+    for kept in (totp_secrets, recovery_codes, mfa_challenges)
+]
+
+
 class FactorStore:
     """Reads and writes TOTP secrets and recovery codes."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return when a person enabled an authenticator, without its secret."""
+        return {"authenticators": await list_rows(connection, EXPORT, of_user=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's factors, and the challenges of their sign-ins."""
+        return sum([(await connection.execute(each, {"of_user": user_id})).rowcount for each in DELETE_ALL])
 
     async def find_totp(self, connection: AsyncConnection, user_id: str) -> Totp | None:
         """Return the user's TOTP secret, confirmed or not."""

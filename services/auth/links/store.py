@@ -23,9 +23,10 @@ from sqlalchemy import (
 from services.auth.links.model import Link, Purpose
 from services.shared.db import Id, Time
 from services.shared.opaque_tokens import token_digest
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from datetime import datetime, timedelta
 
     from sqlalchemy import Row
@@ -81,8 +82,24 @@ DELETE_SINCE = delete(email_links).where(
 )
 
 
+EXPORT = (
+    select(email_links.c.purpose, email_links.c.email, email_links.c.create_time, email_links.c.expire_time)
+    .where(email_links.c.user_id == bindparam("of_user"))
+    .order_by(email_links.c.create_time)
+)
+DELETE_ALL = delete(email_links).where(email_links.c.user_id == bindparam("of_user"))
+
+
 class LinkStore:
     """Reads and writes links."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return the links that were mailed to a person, without their tokens."""
+        return {"emailLinks": await list_rows(connection, EXPORT, of_user=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete all links of a person."""
+        return (await connection.execute(DELETE_ALL, {"of_user": user_id})).rowcount
 
     async def insert_link(self, connection: AsyncConnection, *, token: str, link: Link, lifetime: timedelta) -> None:
         """Insert a link of this token."""

@@ -45,6 +45,8 @@ class Kind(StrEnum):
     """Notice of a new API key. Value: name."""
     RECOVERY_CODES_REPLACED = "recovery_codes_replaced"
     """Notice of new recovery codes. Value: name."""
+    ACCOUNT_DELETED = "account_deleted"
+    """Notice that the account is being deleted. Value: name."""
 
     ROLE_CHANGED = "role_changed"
     """Notice of another role. Value: name."""

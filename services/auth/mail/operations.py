@@ -8,7 +8,7 @@ import hmac
 import json
 import logging
 from email.message import EmailMessage
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,6 +18,7 @@ from services.auth.mail.model import (
     MAX_MAILS,
     NOTICE_LIFETIME,
     DeliverMail,
+    Kind,
     MailMessage,
     MailState,
     NewMail,
@@ -30,6 +31,7 @@ from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
 from services.shared.pagination import Page
+from services.shared.personal_data import ErasurePending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.accounts.model import User
-    from services.auth.mail.model import Kind, Mail
+    from services.auth.mail.model import Mail
     from services.auth.mail.store import MailStore
     from services.auth.ports import MailTransport
     from services.shared.db import Database
@@ -109,7 +111,7 @@ class MailOperations:
 
         Returns False, and queues nothing, if the address was sent MAX_MAILS of this kind within LIMIT_WINDOW.
         """
-        digest = hmac.digest(self._digest_key, f"{kind}:{address.casefold()}".encode(), hashlib.sha256)
+        digest = self._digest(kind, address)
         await self._store.lock_limit(connection, int.from_bytes(digest[:LOCK_KEY_BYTES], "big", signed=True))
         if await self._store.count_recent_mails(connection, address_digest=digest, kind=kind) >= self._max_mails:
             logger.info("mail not queued: limit per address and kind", extra={"kind": kind})
@@ -173,6 +175,25 @@ class MailOperations:
             found = await self._store.list_kept_mails(connection, before_id=before_id, count=request.limit)
         page = request.page(found, lambda mail: [mail.id])
         return Page([self._message(mail) for mail in page.items], page.next_page_token)
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return which mails a person was sent, and when; their texts are erased at delivery."""
+        digests = await self._digests(connection, user_id)
+        return {"mails": await self._store.list_mails_of(connection, user_id, digests=digests)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete the mails to a person. Raises ErasurePending while one is to be delivered."""
+        digests = await self._digests(connection, user_id)
+        if await self._store.count_queued_mails_of(connection, user_id, digests=digests):
+            raise ErasurePending("mails to the user are still to be delivered")
+        return await self._store.delete_mails_of(connection, user_id, digests=digests)
+
+    async def _digests(self, connection: AsyncConnection, user_id: str) -> list[bytes]:
+        address = await self._store.find_address(connection, user_id)
+        return [self._digest(kind, address) for kind in Kind] if address else []
+
+    def _digest(self, kind: Kind, address: str) -> bytes:
+        return hmac.digest(self._digest_key, f"{kind}:{address.casefold()}".encode(), hashlib.sha256)
 
     async def _send(self, mail: Mail) -> MailState:
         if self._transport is None:

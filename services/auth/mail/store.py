@@ -13,18 +13,24 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    any_,
     bindparam,
+    delete,
     func,
     insert,
+    or_,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
+from services.auth.accounts.store import users
 from services.auth.mail.model import LIMIT_WINDOW, Kind, Mail, MailState
 from services.shared.db import Id, Time
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -89,8 +95,40 @@ ERASE_OLD = (
 )
 
 
+# Of the user, or to the address: mails that were sent before there was an account name no user.
+_to_address = mails.c.address_digest == any_(bindparam("digests", type_=ARRAY(LargeBinary)))
+_of_person = or_(mails.c.user_id == bindparam("of_user"), _to_address)
+COUNT_QUEUED_OF = select(func.count()).where(_of_person, mails.c.state == MailState.QUEUED)
+EXPORT = select(mails.c.kind, mails.c.state, mails.c.create_time).where(_of_person).order_by(mails.c.create_time)
+DELETE_OF = delete(mails).where(_of_person)
+FIND_ADDRESS = select(users.c.email).where(users.c.id == bindparam("user_id"))
+
+
 class MailStore:
     """Reads and writes mails."""
+
+    async def find_address(self, connection: AsyncConnection, user_id: str) -> str | None:
+        """Return a user's address."""
+        address: str | None = (await connection.execute(FIND_ADDRESS, {"user_id": user_id})).scalar_one_or_none()
+        return address
+
+    async def count_queued_mails_of(
+        self, connection: AsyncConnection, user_id: str, *, digests: Sequence[bytes]
+    ) -> int:
+        """Return how many mails to a user are not delivered yet."""
+        values = {"of_user": user_id, "digests": list(digests)}
+        return int((await connection.execute(COUNT_QUEUED_OF, values)).scalar_one())
+
+    async def list_mails_of(
+        self, connection: AsyncConnection, user_id: str, *, digests: Sequence[bytes]
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return kind, state and time of the mails to a user, as JSON values."""
+        return await list_rows(connection, EXPORT, of_user=user_id, digests=list(digests))
+
+    async def delete_mails_of(self, connection: AsyncConnection, user_id: str, *, digests: Sequence[bytes]) -> int:
+        """Delete the mails to a user; return how many they were."""
+        values = {"of_user": user_id, "digests": list(digests)}
+        return (await connection.execute(DELETE_OF, values)).rowcount
 
     async def lock_limit(self, connection: AsyncConnection, key: int) -> None:
         """Wait until no other transaction counts the mails of this key."""

@@ -20,11 +20,14 @@ from sqlalchemy import (
 )
 
 from services.auth.accounts.model import EmailAddress, NewUser, PersonName, Role
+from services.auth.accounts.store import users
 from services.auth.registrations.model import PendingRegistration
 from services.shared.db import Id, Time
 from services.shared.ids import new_id
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from sqlalchemy import Row
@@ -83,8 +86,25 @@ DELETE = delete(pending_registrations).where(pending_registrations.c.id == bindp
 DELETE_ALL_OF = delete(pending_registrations).where(pending_registrations.c.email_folded == bindparam("folded"))
 
 
+_of_person = pending_registrations.c.email_folded == (
+    select(users.c.email_folded).where(users.c.id == bindparam("user_id")).scalar_subquery()
+)
+EXPORT = select(pending_registrations.c.email, pending_registrations.c.name, pending_registrations.c.expire_time).where(
+    _of_person
+)
+DELETE_OF_PERSON = delete(pending_registrations).where(_of_person)
+
+
 class RegistrationStore:
     """Reads and writes pending registrations."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return the attempts to register a person's address."""
+        return {"pendingRegistrations": await list_rows(connection, EXPORT, user_id=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete the attempts to register a person's address."""
+        return (await connection.execute(DELETE_OF_PERSON, {"user_id": user_id})).rowcount
 
     async def insert_registration(
         self, connection: AsyncConnection, registration: PendingRegistration, *, lifetime: timedelta

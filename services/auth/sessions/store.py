@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Column,
@@ -24,9 +24,10 @@ from sqlalchemy import (
 from services.auth.revocations.store import users
 from services.auth.sessions.model import OpenSession, RefreshToken, Session, UsedToken
 from services.shared.db import Id, Time
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -138,8 +139,25 @@ DELETE_EXPIRED = delete(sessions).where(sessions.c.user_id == bindparam("of_user
 FIND_SESSION_ID = select(refresh_tokens.c.session_id).where(refresh_tokens.c.digest == bindparam("token_digest"))
 
 
+EXPORT = (
+    select(sessions.c.id, sessions.c.device, sessions.c.address, sessions.c.create_time, sessions.c.last_use_time)
+    .add_columns(sessions.c.revoke_time)
+    .where(sessions.c.user_id == bindparam("of_user"))
+    .order_by(sessions.c.id)
+)
+DELETE_OF = delete(sessions).where(sessions.c.user_id == bindparam("of_user"))
+
+
 class SessionStore:
     """Reads and writes sessions."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's sessions."""
+        return {"sessions": await list_rows(connection, EXPORT, of_user=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's sessions with their tokens."""
+        return (await connection.execute(DELETE_OF, {"of_user": user_id})).rowcount
 
     async def insert_session(
         self, connection: AsyncConnection, session: Session, *, device: str, address: str, lifetime: timedelta

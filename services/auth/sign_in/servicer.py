@@ -9,14 +9,20 @@ from azora.auth.v1 import auth_service_pb2_grpc
 
 from services.auth.accounts import convert as accounts_convert
 from services.auth.email_addresses import convert as email_addresses_convert
+from services.auth.exports import convert as exports_convert
 from services.auth.sign_in import convert
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.api.httpbody_pb2 import HttpBody
+
     from interceptors.base import Context
     from services.auth.accounts.operations import AccountOperations
     from services.auth.email_addresses.operations import EmailAddressOperations
     from services.auth.password_changes.operations import PasswordChangeOperations
+    from services.auth.personal_data import PersonalData
     from services.auth.sign_in.operations import SignInOperations
 
 
@@ -29,11 +35,13 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         accounts: AccountOperations,
         password_changes: PasswordChangeOperations,
         email_addresses: EmailAddressOperations,
+        personal_data: PersonalData,
     ) -> None:
         self._operations = operations
         self._accounts = accounts
         self._password_changes = password_changes
         self._email_addresses = email_addresses
+        self._personal_data = personal_data
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         return convert.register_response(
@@ -108,3 +116,15 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             principal=current_principal(), email=request.email, password=request.password, code=request.code
         )
         return pb.ChangeEmailResponse()
+
+    def ExportMyData(self, request: pb.ExportMyDataRequest, context: Context) -> AsyncIterator[HttpBody]:
+        return exports_convert.export_chunks(self._personal_data.exports.export_my_data(principal=current_principal()))
+
+    async def DeleteMyAccount(self, request: pb.DeleteMyAccountRequest, context: Context) -> pb.DeleteMyAccountResponse:
+        await self._personal_data.erasures.delete_my_account(
+            principal=current_principal(),
+            password=request.password,
+            code=request.code,
+            forfeit_balance=request.forfeit_balance,
+        )
+        return pb.DeleteMyAccountResponse()

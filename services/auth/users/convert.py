@@ -10,6 +10,7 @@ from azora.policy.v1 import permission_pb2
 
 from services.auth.accounts.convert import user
 from services.auth.accounts.model import Role, UserState, single_line
+from services.auth.erasures.convert import erasure
 from services.auth.users.model import UserFilter
 from services.shared.convert import timestamp, to_time
 from services.shared.errors import ValidationFailed
@@ -48,7 +49,11 @@ def list_users_response(page: Page[User]) -> pb.ListUsersResponse:
 
 def get_user_response(details: UserDetails) -> pb.GetUserResponse:
     """Return a user."""
-    return pb.GetUserResponse(user=user(details.user), unlock_time=timestamp(details.unlock_time))
+    return pb.GetUserResponse(
+        user=user(details.user),
+        unlock_time=timestamp(details.unlock_time),
+        erasure=erasure(details.erasure) if details.erasure else None,
+    )
 
 
 def set_user_role_response(model: User) -> pb.SetUserRoleResponse:

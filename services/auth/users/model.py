@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.auth.accounts.model import Role, User, UserState
+    from services.auth.erasures.model import Erasure
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class UserDetails:
     user: User
     unlock_time: datetime | None
     """End of the wait after failed attempts to sign in; None if the user need not wait."""
+    erasure: Erasure | None
+    """How far the deletion has come; None for an account that is not being deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,8 @@ class UserOperations:
             if user is None:
                 raise UserNotFound
             subjects = await self._subjects(connection, user)
-            return UserDetails(user, await self._failures.find_wait_end(connection, subjects=subjects))
+            wait_end = await self._failures.find_wait_end(connection, subjects=subjects)
+            return UserDetails(user, wait_end, await self._store.find_erasure(connection, user_id))
 
     async def set_user_role(self, *, user_id: str, role: Role) -> User:
         """Assign a role, and end the access tokens with the former one.

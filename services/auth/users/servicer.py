@@ -12,14 +12,16 @@ from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
     from interceptors.base import Context
+    from services.auth.erasures.operations import ErasureOperations
     from services.auth.users.operations import UserOperations
 
 
 class UserServicer(user_service_pb2_grpc.UserServiceServicer):
     """Administration of user accounts."""
 
-    def __init__(self, operations: UserOperations) -> None:
+    def __init__(self, operations: UserOperations, erasures: ErasureOperations) -> None:
         self._operations = operations
+        self._erasures = erasures
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         page = await self._operations.list_users(
@@ -46,6 +48,12 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
 
     async def UnlockUser(self, request: pb.UnlockUserRequest, context: Context) -> pb.UnlockUserResponse:
         return convert.unlock_user_response(await self._operations.unlock_user(user_id=request.user_id))
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
+        await self._erasures.delete_user(
+            principal=current_principal(), user_id=request.user_id, forfeit_balance=request.forfeit_balance
+        )
+        return pb.DeleteUserResponse()
 
     async def ListRoles(self, request: pb.ListRolesRequest, context: Context) -> pb.ListRolesResponse:
         return convert.list_roles_response(self._operations.list_roles())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from services.education.courses.model import CourseState, ReadCourse
 from services.education.errors import (
@@ -14,19 +14,19 @@ from services.education.errors import (
     EtagMismatch,
     OtherEducatorNotAllowed,
 )
+from services.education.people.model import ERASED_VERSION, UserRenamed
 from services.shared.encoded import Encoded
 from services.shared.errors import TokenMissing
 from services.shared.ids import new_id
 from services.shared.money import check_currency
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course, CourseContent, NewCourse, Reader
     from services.education.courses.store import CourseStore
-    from services.education.people.model import UserRenamed
     from services.education.people.store import PeopleStore
     from services.shared.cache import EncodedAnswers
     from services.shared.db import Database
@@ -184,6 +184,18 @@ class CourseOperations:
             connection, event.user_id
         ):
             await self._store.update_generation(connection)
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return the name and the authored courses of a person, with their content as it stands."""
+        name = await self._people.find_name(connection, user_id)
+        return {"name": name, **await self._store.export_person(connection, user_id=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Erase a person's name. The courses that they own stay, and are shown without it."""
+        forgotten = await self._people.update_name(connection, UserRenamed(user_id, "", ERASED_VERSION))
+        if forgotten and await self._store.is_educator(connection, user_id):
+            await self._store.update_generation(connection)
+        return int(forgotten)
 
     async def _read(
         self, load: Callable[[AsyncConnection], Awaitable[Shown]], encode: Callable[[Shown], Response]

@@ -37,6 +37,7 @@ from services.education.courses.model import (
 from services.education.people.store import people
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.money import Money
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,6 +161,18 @@ PUBLISH = (
         publish_time=func.coalesce(c.publish_time, func.now()),
     )
 )
+EXPORT_COURSES = (
+    select(c.id, c.state, *(c[name] for name in WRITTEN if name != "lesson_count"), c.create_time, c.update_time)
+    .where(c.educator_id == bindparam("user_id"))
+    .order_by(c.id)
+)
+EXPORT_LESSONS = (
+    select(modules.c.course_id, modules.c.title.label("module_title"), lessons.c.title, lessons.c.kind)
+    .add_columns(lessons.c.required, lessons.c.content)
+    .select_from(courses.join(modules, modules.c.course_id == c.id).join(lessons, lessons.c.module_id == modules.c.id))
+    .where(c.educator_id == bindparam("user_id"))
+    .order_by(modules.c.course_id, modules.c.position, lessons.c.position)
+)
 IS_EDUCATOR = select(exists().where(c.educator_id == bindparam("user_id")))
 GENERATION = select(catalogue.c.generation)
 UPDATE_GENERATION = update(catalogue).values(generation=catalogue.c.generation + 1).returning(catalogue.c.generation)
@@ -231,6 +244,13 @@ class CourseStore:
         if row.modules is None:
             return _course(row), await self.find_draft_content(connection, course_id)
         return _course(row), _content(row.modules)
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return the courses that a person owns, as they stand, and their lessons."""
+        return {
+            "authoredCourses": await list_rows(connection, EXPORT_COURSES, user_id=user_id),
+            "authoredLessons": await list_rows(connection, EXPORT_LESSONS, user_id=user_id),
+        }
 
     async def is_educator(self, connection: AsyncConnection, user_id: str) -> bool:
         """Whether a user owns a course."""

@@ -12,17 +12,21 @@ from services.shared.keyed import idempotent
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from interceptors.base import Context
     from services.education.enrollments.operations import SettlementOperations
     from services.shared.inbox import Inbox
+    from services.shared.personal_data import PersonOperations
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
-    """Enrolment closing and event delivery, for other services."""
+    """Enrolment closing, event delivery and the data of persons, for other services."""
 
-    def __init__(self, settlements: SettlementOperations, inbox: Inbox) -> None:
+    def __init__(self, settlements: SettlementOperations, inbox: Inbox, persons: PersonOperations) -> None:
         self._settlements = settlements
         self._inbox = inbox
+        self._persons = persons
 
     async def CloseEnrollment(self, request: pb.CloseEnrollmentRequest, context: Context) -> pb.CloseEnrollmentResponse:
         return await self._settlements.close_enrollment(
@@ -36,3 +40,12 @@ class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
     async def ReceiveEvents(self, request: pb.ReceiveEventsRequest, context: Context) -> pb.ReceiveEventsResponse:
         results = await self._inbox.receive(current_principal().service, request.events)
         return pb.ReceiveEventsResponse(results=results)
+
+    async def ErasePerson(self, request: pb.ErasePersonRequest, context: Context) -> pb.ErasePersonResponse:
+        return pb.ErasePersonResponse(pending=await self._persons.erase_person(user_id=request.user_id))
+
+    async def ExportPerson(
+        self, request: pb.ExportPersonRequest, context: Context
+    ) -> AsyncIterator[pb.ExportPersonResponse]:
+        async for part in self._persons.export_person(user_id=request.user_id):
+            yield pb.ExportPersonResponse(part=part)

@@ -41,13 +41,6 @@ if TYPE_CHECKING:
 
 SETTLEMENTS_PER_CALL = 3
 SWEEP_LIMIT = 1000
-REFUSALS = {
-    kind.reason: kind
-    for kind in (
-        *(errors.InsufficientFunds, errors.WalletFrozen, errors.WalletClosed),
-        *(errors.CourseFull, errors.EnrollmentCancelled),
-    )
-}
 
 
 class EnrollmentOperations:
@@ -170,7 +163,7 @@ class EnrollmentOperations:
         """Enrol, or return what this key made of it before."""
         found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
         if found is not None and (refusal := found.refusal_of(key, again=again)):
-            raise REFUSALS[refusal]
+            raise errors.REFUSALS[refusal]
         if found is None or found.state is EnrollmentState.CANCELLED:
             if opened := await self._open(connection, principal, course_id, key):
                 return opened
@@ -257,6 +250,13 @@ class SettlementOperations:
                 await enqueue(connection, job, once=job.once)
 
         await self._database.transaction(work)
+
+    async def end_person(self, *, user_id: str) -> None:
+        """Cancel or settle what the person is about to pay for. Raises DependencyUnavailable."""
+        async with self._database.reading() as connection:
+            unsettled = await self._store.list_unsettled_of(connection, user_id)
+        for enrollment in unsettled:
+            await self.settle(enrollment=await self._change(enrollment, Enrollment.given_up))
 
     async def release_hold(self, job: ReleaseHold) -> None:
         """Release what is held for a cancelled attempt, if anything is. Raises DependencyUnavailable."""

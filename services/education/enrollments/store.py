@@ -14,6 +14,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    delete,
     func,
     literal_column,
     or_,
@@ -30,6 +31,7 @@ from services.shared.db import ID_MAX, Id, Time
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
 from services.shared.money import Money
+from services.shared.personal_data import ErasurePending, list_rows
 from services.shared.retention import Retention
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ closed_payments = Table(
     Column("close_time", Time, nullable=False),
 )
 
+ERASED_AT_ONCE = 1000
 e, r, done = enrollments.c, course_revisions.c, lesson_completions.c
 CANCELLED = EnrollmentState.CANCELLED.value
 
@@ -143,6 +146,24 @@ UPDATE = (
 )
 INSERT_COMPLETION = insert(lesson_completions).on_conflict_do_nothing().returning(done.lesson_id)
 LIST_COMPLETIONS = select(done.lesson_id, done.complete_time).where(done.enrollment_id == bindparam("id"))
+EXPORT_ENROLLMENTS = (
+    select(e.id, e.course_id, r.title.label("course_title"), e.course_revision, e.state, e.payment_id)
+    .add_columns(e.completed_lessons, e.required_lessons, e.open_time, e.enroll_time, e.complete_time)
+    .join_from(enrollments, course_revisions, and_(r.course_id == e.course_id, r.number == e.course_revision))
+    .where(e.user_id == bindparam("user_id"))
+    .order_by(e.id)
+)
+EXPORT_COMPLETIONS = (
+    select(done.enrollment_id, done.lesson_id, done.complete_time)
+    .join_from(enrollments, lesson_completions, done.enrollment_id == e.id)
+    .where(e.user_id == bindparam("user_id"))
+    .order_by(done.enrollment_id, done.complete_time)
+)
+LIST_UNPAID_OF = SELECT.where(e.user_id == bindparam("user_id"), e.payment_id.is_(None), e.state != CANCELLED)
+# The courses' rows are locked in one order by what counts seats.
+DELETE_OF = delete(enrollments).where(
+    e.id.in_(select(e.id).where(e.user_id == bindparam("user_id")).order_by(e.course_id).limit(bindparam("count")))
+)
 LOCK_PAYMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("payment_id"), 0)))
 INSERT_CLOSED = insert(closed_payments).on_conflict_do_nothing()
 FIND_CLOSED = select(closed_payments.c.payment_id).where(closed_payments.c.payment_id == bindparam("payment_id"))
@@ -221,6 +242,24 @@ class EnrollmentStore:
         """Return the attempts that have been unpaid for longer than `age`, oldest first."""
         rows = await connection.execute(LIST_UNSETTLED, {"age": age, "count": limit})
         return [SettleEnrollment(row.id, row.attempt) for row in rows]
+
+    async def list_unsettled_of(self, connection: AsyncConnection, user_id: str) -> Sequence[Enrollment]:
+        """Return the person's enrolments whose price is still to be paid."""
+        rows = await connection.execute(LIST_UNPAID_OF, {"user_id": user_id})
+        return [enrollment for enrollment in map(_enrollment, rows) if enrollment.unsettled]
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return the person's enrolments and completed lessons."""
+        return {
+            "enrollments": await list_rows(connection, EXPORT_ENROLLMENTS, user_id=user_id),
+            "completedLessons": await list_rows(connection, EXPORT_COMPLETIONS, user_id=user_id),
+        }
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete the person's enrolments with their completed lessons. Raises ErasurePending."""
+        if await self.list_unsettled_of(connection, user_id):
+            raise ErasurePending("enrolments are being paid")
+        return (await connection.execute(DELETE_OF, {"user_id": user_id, "count": ERASED_AT_ONCE})).rowcount
 
     async def update_enrollment(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
         """Write a change of a locked enrolment, and enqueue in the same transaction the work that follows from it."""

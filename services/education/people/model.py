@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ERASED_VERSION = 2**63 - 1
+"""Version of the empty name of an erased person: no event that arrives late restores a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class UserRenamed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.shared.db import Id
@@ -30,8 +30,15 @@ UPDATE_NAME = _new.on_conflict_do_update(
 ).returning(people.c.user_id)
 
 
+FIND_NAME = select(people.c.name).where(people.c.user_id == bindparam("user_id"))
+
+
 class PeopleStore:
     """Reads and writes names."""
+
+    async def find_name(self, connection: AsyncConnection, user_id: str) -> str:
+        """Return a person's name; empty if it is not known."""
+        return (await connection.execute(FIND_NAME, {"user_id": user_id})).scalar_one_or_none() or ""
 
     async def update_name(self, connection: AsyncConnection, event: UserRenamed) -> bool:
         """Keep a name, unless a newer one is known; return whether it was kept."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Text, bindparam, cast, select, text, update
 
 from services.payment.holds.model import Hold, HoldState, Order, PaymentType
 from services.payment.ledger.rows import MAX_EXPIRED, Kind, columns_of
-from services.payment.ledger.store import holds
+from services.payment.ledger.store import accounts, holds
 from services.payment.wallets.model import Payer
+from services.payment.wallets.store import wallets
 from services.shared.money import Money
+from services.shared.personal_data import list_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 SELECT = """
 SELECT holds.id, wallets.user_id, holds.wallet_id, holds.type, holds.amount, holds.currency, holds.description,
@@ -25,6 +34,47 @@ WHERE holds.id IN (
     ) AS expired
 )
 """  # noqa: S608 - of constants
+
+LIST_ACTIVE = text(f"""
+{SELECT} WHERE holds.state = 'ACTIVE' AND holds.account_id IN (
+    SELECT accounts.id FROM wallets JOIN accounts ON accounts.owner_id = wallets.id AND accounts.kind = 'WALLET'
+    WHERE wallets.user_id = CAST(:user_id AS uuid)
+) LIMIT :count
+""")  # noqa: S608 - of constants
+_of_user = holds.c.account_id.in_(
+    select(accounts.c.id)
+    .join_from(wallets, accounts, (accounts.c.owner_id == wallets.c.id) & (accounts.c.kind == "WALLET"))
+    .where(wallets.c.user_id == bindparam("user_id"))
+)
+EXPORT = (
+    select(holds.c.id, holds.c.state, holds.c.type, cast(holds.c.amount, Text).label("amount"), holds.c.currency)
+    .add_columns(cast(holds.c.captured, Text).label("captured_amount"), holds.c.description, holds.c.course_id)
+    .add_columns(holds.c.payment_id, holds.c.create_time, holds.c.expire_time)
+    .where(_of_user)
+    .order_by(holds.c.create_time)
+)
+ERASED_AT_ONCE = 10_000
+ERASE = (
+    update(holds)
+    .values(description="")
+    .where(holds.c.id.in_(select(holds.c.id).where(_of_user, holds.c.description != "").limit(ERASED_AT_ONCE)))
+)
+
+
+class HoldStore:
+    """Holds, as far as they are not read and written by commands."""
+
+    async def list_active_holds(self, connection: AsyncConnection, user_id: str, *, limit: int) -> Sequence[Hold]:
+        """Return holds of a person that are neither captured nor released."""
+        return [_hold(row) for row in await connection.execute(LIST_ACTIVE, {"user_id": user_id, "count": limit})]
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's holds, in minor units."""
+        return {"holds": await list_rows(connection, EXPORT, user_id=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Erase the descriptions of a person's holds."""
+        return (await connection.execute(ERASE, {"user_id": user_id})).rowcount
 
 
 def _hold(row: Any) -> Hold:

@@ -49,6 +49,8 @@ class TransactionType(StrEnum):
     PAYMENT = "PAYMENT"
     REFUND = "REFUND"
     TRANSFER = "TRANSFER"
+    FORFEITURE = "FORFEITURE"
+    """The balance of a deleted user, moved to the treasury."""
 
 
 class SourceKind(StrEnum):

@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    update,
 )
 
 from services.payment.holds.model import Order, PaymentType
@@ -31,9 +32,10 @@ from services.payment.wallets.model import REFUNDS_OF, Payer
 from services.payment.wallets.store import wallets
 from services.shared.db import Id, Time
 from services.shared.money import Money
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -92,6 +94,48 @@ LIST_PENDING_REFUNDS = (
     .limit(bindparam("count"))
 )
 
+LIST_PENDING_REFUNDS_OF = (
+    select(refunds.c.id)
+    .join_from(refunds, payments, payments.c.id == refunds.c.payment_id)
+    .join(wallets, wallets.c.id == payments.c.wallet_id)
+    .where(_pending, wallets.c.user_id == bindparam("user_id"))
+)
+_of_user = (
+    payments.c.wallet_id == select(wallets.c.id).where(wallets.c.user_id == bindparam("user_id")).scalar_subquery()
+)
+EXPORT_PAYMENTS = (
+    select(payments.c.id, payments.c.type, cast(payments.c.amount, Text).label("amount"), payments.c.currency)
+    .add_columns(cast(payments.c.refunded, Text).label("refunded_amount"), payments.c.description)
+    .add_columns(payments.c.course_id, payments.c.create_time)
+    .where(_of_user)
+    .order_by(payments.c.id)
+)
+EXPORT_REFUNDS = (
+    select(refunds.c.id, refunds.c.payment_id, cast(refunds.c.amount, Text).label("amount"), payments.c.currency)
+    .add_columns(refunds.c.reason, refunds.c.state, refunds.c.create_time, refunds.c.decide_time)
+    .join_from(refunds, payments, payments.c.id == refunds.c.payment_id)
+    .where(_of_user)
+    .order_by(refunds.c.id)
+)
+ERASED_AT_ONCE = 10_000
+ERASE_PAYMENTS = (
+    update(payments)
+    .values(description="")
+    .where(payments.c.id.in_(select(payments.c.id).where(_of_user, payments.c.description != "").limit(ERASED_AT_ONCE)))
+)
+ERASE_REFUNDS = (
+    update(refunds)
+    .values(reason="")
+    .where(
+        refunds.c.id.in_(
+            select(refunds.c.id)
+            .join_from(refunds, payments, payments.c.id == refunds.c.payment_id)
+            .where(_of_user, refunds.c.reason != "")
+            .limit(ERASED_AT_ONCE)
+        )
+    )
+)
+
 _payments = """
 SELECT payments.id, payments.wallet_id, wallets.user_id, payments.creator, payments.type, payments.amount,
     payments.currency, payments.refunded, payments.refunding, payments.description, payments.course_id,
@@ -137,6 +181,23 @@ class PaymentStore:
         """Return the refunds that have been pending for longer than `age`, oldest first."""
         rows = await connection.execute(LIST_PENDING_REFUNDS, {"age": age, "count": limit})
         return [SettleRefund(row.id) for row in rows]
+
+    async def list_pending_refunds_of(self, connection: AsyncConnection, user_id: str) -> Sequence[SettleRefund]:
+        """Return the pending refunds of a person's payments."""
+        rows = await connection.execute(LIST_PENDING_REFUNDS_OF, {"user_id": user_id})
+        return [SettleRefund(row.id) for row in rows]
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's payments and their refunds, in minor units."""
+        return {
+            "payments": await list_rows(connection, EXPORT_PAYMENTS, user_id=user_id),
+            "refunds": await list_rows(connection, EXPORT_REFUNDS, user_id=user_id),
+        }
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Erase the descriptions of a person's payments, and the reasons of their refunds."""
+        erased = [await connection.execute(each, {"user_id": user_id}) for each in (ERASE_PAYMENTS, ERASE_REFUNDS)]
+        return sum(result.rowcount for result in erased)
 
 
 def _payment(row: Any) -> Payment:

@@ -15,6 +15,7 @@ from services.payment.ledger.store import last_sequence
 from services.payment.transactions.model import Movement, Position, Scan, Statement
 from services.shared.db import Id, Time
 from services.shared.money import INT64_MAX, Money
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -224,6 +225,35 @@ STATEMENT_PAGE = _select(
     **_COLUMNS,
 )
 
+_OWN_ENTRIES = """
+    wallets JOIN accounts ON accounts.owner_id = wallets.id AND accounts.kind = 'WALLET'
+        JOIN entries entry ON entry.account_id = accounts.id
+"""
+EXPORT = _select(
+    f"""
+    SELECT entry.transaction_id AS id, posted.type, CAST(entry.amount AS text) AS amount, entry.currency,
+        CAST(entry.balance_after AS text) AS balance_after, posted.reference, memos.description, posted.create_time
+    FROM {_OWN_ENTRIES} JOIN transactions posted ON posted.id = entry.transaction_id
+        LEFT JOIN memos ON memos.transaction_id = entry.transaction_id
+    WHERE wallets.user_id = CAST(:user_id AS uuid) ORDER BY entry.currency, entry.sequence
+    """,  # noqa: S608 - of constants
+    id=Id,
+    type=Text,
+    amount=Text,
+    currency=Text,
+    balance_after=Text,
+    reference=Text,
+    description=Text,
+    create_time=Time,
+)
+# Of both sides: what another person wrote to this one names them, too.
+ERASE = text(f"""
+    DELETE FROM memos WHERE transaction_id IN (
+        SELECT entry.transaction_id FROM {_OWN_ENTRIES} JOIN memos ON memos.transaction_id = entry.transaction_id
+        WHERE wallets.user_id = CAST(:user_id AS uuid) LIMIT 20000
+    )
+""")  # noqa: S608 - of constants
+
 
 class TransactionStore:
     """The transactions of wallets."""
@@ -321,6 +351,14 @@ class TransactionStore:
             "count": count,
         }
         return [_movement(row) for row in await connection.execute(STATEMENT_PAGE, values)]
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return the transactions of a person's wallet, in minor units."""
+        return {"transactions": await list_rows(connection, EXPORT, user_id=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Erase the descriptions of a person's transactions. Entries and transactions hold IDs, and stay."""
+        return (await connection.execute(ERASE, {"user_id": user_id})).rowcount
 
 
 def _start(request: PageRequest) -> int:

@@ -14,7 +14,7 @@ from services.payment.errors import (
     WalletRefundPending,
 )
 from services.payment.ledger.book import Command, Needs, Row
-from services.payment.ledger.model import AccountState
+from services.payment.ledger.model import AccountKind, AccountState, Leg, Transaction, TransactionType
 from services.payment.wallets.model import (
     REFUNDS_OF,
     Balance,
@@ -76,15 +76,7 @@ class ChangeWalletState(Command[Wallet]):
         if status.state is AccountState.CLOSED:
             raise WalletClosed
         self.check(book, wallet, status)
-        last_time = status.last_change.change_time if status.last_change else book.now
-        change = StateChange(
-            status.id, status.revision + 1, self.state, self.actor_id, self.reason, max(book.now, last_time)
-        )
-        changed = replace(status, state=self.state, last_change=change)
-        book.set_state(status.id, self.state)
-        book.put(changed)
-        book.put(change)
-        book.publish(WalletStateChanged(status.id, status.user_id, self.state, change.change_time))
+        changed = record_state(book, status, self.state, actor_id=self.actor_id, reason=self.reason)
         return read_wallet(book, changed)
 
     def check(self, book: Book, wallet: Wallet, status: WalletStatus) -> None:
@@ -111,6 +103,60 @@ class CloseWallet(ChangeWalletState):
         for refund in book.rows(self.refunds):
             if refund.pending and refund.payer_id == status.user_id:
                 raise WalletRefundPending(refund_id=refund.id)
+
+
+@dataclass(frozen=True, slots=True)
+class ForfeitWallet(Command[None]):
+    """Move what an erased person's wallet has to the treasury, and close the wallet, a frozen one too.
+
+    Refused with WalletNotEmpty while something is held, WalletRefundPending.
+    """
+
+    wallet_id: str
+    refunds: type[Refunding]
+    """The class of refunds."""
+
+    @property
+    def needs(self) -> Needs:
+        """The wallet, with all its accounts and the pending refunds to it, and the treasury."""
+        return Needs(
+            rows=((WalletStatus, self.wallet_id), (self.refunds, f"{REFUNDS_OF}{self.wallet_id}")),
+            system=(AccountKind.TREASURY,),
+        )
+
+    def decide(self, book: Book) -> None:
+        """Post a forfeiture in each currency with a balance, and record that the wallet is closed."""
+        status = book.find(WalletStatus, self.wallet_id)
+        if status is None or status.state is AccountState.CLOSED:
+            return
+        for refund in book.rows(self.refunds):
+            if refund.pending and refund.payer_id == status.user_id:
+                raise WalletRefundPending(refund_id=refund.id)
+        accounts = book.accounts(status.id)
+        # Whoever froze the wallet kept its balance from being spent; that is now the treasury's.
+        book.set_state(status.id, AccountState.ACTIVE)
+        for account in accounts:
+            if account.held_minor:
+                raise WalletNotEmpty(currency=account.key.currency)
+            if account.posted_minor:
+                book.post(
+                    Transaction(book.new_id(), TransactionType.FORFEITURE),
+                    Leg(account.key, -account.posted_minor),
+                    Leg(book.system(AccountKind.TREASURY, account.key.currency), account.posted_minor),
+                )
+        record_state(book, status, AccountState.CLOSED, actor_id=status.user_id, reason="")
+
+
+def record_state(book: Book, status: WalletStatus, state: AccountState, *, actor_id: str, reason: str) -> WalletStatus:
+    """Put a wallet into another state, and record who did it, when and why. Return its new status."""
+    last_time = status.last_change.change_time if status.last_change else book.now
+    change = StateChange(status.id, status.revision + 1, state, actor_id, reason, max(book.now, last_time))
+    changed = replace(status, state=state, last_change=change)
+    book.set_state(status.id, state)
+    book.put(changed)
+    book.put(change)
+    book.publish(WalletStateChanged(status.id, status.user_id, state, change.change_time))
+    return changed
 
 
 def read_wallet(book: Book, status: WalletStatus) -> Wallet:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.payment.v1 import events_pb2, wallet_pb2, wallet_service_pb2
+from azora.payment.v1 import events_pb2, internal_service_pb2, wallet_pb2, wallet_service_pb2
 
 from services.payment.ledger.model import AccountState
 from services.payment.wallets.model import UserRegistered
-from services.shared.convert import timestamp, to_time
+from services.shared.convert import money, timestamp, to_time
+from services.shared.money import Money
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from azora.auth.v1 import events_pb2 as auth_events_pb2
@@ -83,6 +85,13 @@ def unfreeze_wallet_response(active: Wallet) -> wallet_service_pb2.UnfreezeWalle
 def close_wallet_response(closed: Wallet) -> wallet_service_pb2.CloseWalletResponse:
     """Return the answer of CloseWallet."""
     return wallet_service_pb2.CloseWalletResponse(wallet=wallet(closed, with_changes=True))
+
+
+def list_balances_response(balances: Iterable[Balance]) -> internal_service_pb2.ListBalancesResponse:
+    """Return the answer of ListBalances."""
+    return internal_service_pb2.ListBalancesResponse(
+        balances=[money(Money(balance.posted_minor, balance.currency)) for balance in balances]
+    )
 
 
 def wallet_state_changed(event: WalletStateChanged) -> events_pb2.WalletStateChanged:

@@ -40,7 +40,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A change of a wallet's state by an administrator."""
+    """A change of a wallet's state, by an administrator or by the deletion of its owner's account."""
 
     wallet_id: str
     sequence: int
@@ -48,7 +48,7 @@ class StateChange:
     state: AccountState
     """State after the change."""
     actor_id: str
-    """User ID of the administrator."""
+    """User ID of the administrator; the owner's where the account was deleted."""
     reason: str
     change_time: datetime
 

@@ -13,6 +13,7 @@ from services.shared.ids import new_id
 from services.shared.money import EARNED_TOKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -84,6 +85,12 @@ class WalletOperations:
         """Close an empty wallet for good. Raises WalletNotFound, EtagMismatch, WalletNotEmpty, WalletRefundPending."""
         command = CloseWallet(wallet_id, AccountState.CLOSED, principal.user_id, reason, etag, self._refunds)
         return await self._writer.answer(command, idempotent)
+
+    async def list_balances(self, *, user_id: str) -> Sequence[Balance]:
+        """Return the balances of a user's wallet that are not zero, what is held included."""
+        async with self._database.reading() as connection:
+            wallet = await self._store.find_wallet(connection, user_id=user_id)
+        return [balance for balance in wallet.balances if balance.posted_minor] if wallet else []
 
     async def user_registered(self, connection: AsyncConnection, event: UserRegistered) -> None:
         """Open the user's wallet, unless its first credit has."""

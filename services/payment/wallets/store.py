@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, Table, Text, bindparam, cast, func, select, text
+from sqlalchemy import BigInteger, Column, Table, Text, bindparam, cast, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.payment.ledger.model import AccountKind, AccountState
@@ -12,9 +12,10 @@ from services.payment.ledger.rows import Kind, Label, columns_of
 from services.payment.ledger.store import TABLES, accounts, holds, last_sequence
 from services.payment.wallets.model import Balance, StateChange, Wallet, WalletStatus
 from services.shared.db import Id, Time
+from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Row
@@ -108,6 +109,29 @@ SELECT id FROM accounts WHERE kind = 'WALLET' AND owner_id = (
     SELECT id FROM wallets WHERE id = CAST(:wallet_id AS uuid) OR user_id = CAST(:user_id AS uuid)
 ) FOR SHARE
 """).columns(id=Id)
+_user = wallets.c.user_id == bindparam("user_id")
+EXPORT_WALLET = select(wallets.c.id, wallets.c.state, wallets.c.create_time).where(_user)
+EXPORT_BALANCES = (
+    select(
+        accounts.c.currency, cast(accounts.c.posted, Text).label("posted"), cast(accounts.c.held, Text).label("held")
+    )
+    .join_from(wallets, accounts, _own)
+    .where(_user)
+    .order_by(accounts.c.currency)
+)
+EXPORT_STATE_CHANGES = (
+    select(state_changes.c.state, state_changes.c.reason, state_changes.c.change_time)
+    .join_from(wallets, state_changes, state_changes.c.wallet_id == wallets.c.id)
+    .where(_user)
+    .order_by(state_changes.c.sequence)
+)
+ERASE_REASONS = (
+    update(state_changes)
+    .values(reason="")
+    .where(
+        state_changes.c.wallet_id == select(wallets.c.id).where(_user).scalar_subquery(), state_changes.c.reason != ""
+    )
+)
 INSERT = insert(wallets).on_conflict_do_nothing(index_elements=[wallets.c.user_id])
 
 
@@ -141,6 +165,18 @@ class WalletStore:
         await connection.execute(WAIT, values)
         rows = (await connection.execute(READ_PAST, values)).all()
         return PastWallet(_wallet(rows) if rows[0].id else None, settled=rows[0].settled)
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's wallet, its balances in minor units, and the changes of its state."""
+        return {
+            "wallets": await list_rows(connection, EXPORT_WALLET, user_id=user_id),
+            "balances": await list_rows(connection, EXPORT_BALANCES, user_id=user_id),
+            "walletStateChanges": await list_rows(connection, EXPORT_STATE_CHANGES, user_id=user_id),
+        }
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Erase the reasons of the changes of a person's wallet's state."""
+        return (await connection.execute(ERASE_REASONS, {"user_id": user_id})).rowcount
 
     async def insert_wallet(self, connection: AsyncConnection, *, wallet_id: str, user_id: str) -> None:
         """Open the user's wallet, unless it has been opened."""

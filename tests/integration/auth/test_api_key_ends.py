@@ -12,7 +12,8 @@ from azora.auth.v1 import api_key_service_pb2 as pb
 from azora.auth.v1 import internal_service_pb2
 
 from services.auth.api_keys.model import KEPT_EXPIRED
-from services.auth.app import assemble, retentions
+from services.auth.app import retentions
+from services.auth.container import assemble
 from services.auth.revocations.model import Cause
 from services.shared.retention import expire
 from tests.support.api_keys import KeyClient, claims_of, key_client_of

@@ -10,7 +10,7 @@ import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.client import bearer
 
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.auth.email_addresses.model import SendEmailChange
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import outcome, refusal

@@ -13,7 +13,7 @@ from azora.client import bearer
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToDict
 
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.auth.revocations.model import Cause
 from tests.support.api_keys import KeyClient, claims_of, key_client_of
 from tests.support.refusals import outcome, refusal

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from sqlalchemy import text
 
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.auth.email_addresses.model import SendEmailChange
 from services.auth.errors import CredentialsInvalid, LinkInvalid
 from services.auth.links.model import Link, Purpose
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.app import Container
+    from services.auth.container import Container
     from tests.support.postgres import Clone
     from tests.support.smtp import Mailbox
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.auth.app import Container, assemble
 from services.auth.clients import SmtpTransport
+from services.auth.container import Container, assemble
 from services.auth.mail.model import Kind, Mail, MailMessage, MailState, Text
 from services.auth.mail.operations import Templates
 from services.auth.mail.store import LIST_KEPT

@@ -11,7 +11,8 @@ from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import events_pb2
 
 from services.auth.admin import ensure_account
-from services.auth.app import assemble, retentions
+from services.auth.app import retentions
+from services.auth.container import assemble
 from services.shared.retention import expire
 from tests.support.auth import PASSWORD, RunningAuth, auth_settings, running_auth
 from tests.support.refusals import outcome, refusal

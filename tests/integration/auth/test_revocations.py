@@ -13,7 +13,8 @@ from azora.auth.v1 import internal_service_pb2 as pb
 from azora.client import bearer
 from grpc import aio
 
-from services.auth.app import assemble, retentions
+from services.auth.app import retentions
+from services.auth.container import assemble
 from services.auth.revocations.model import Cause
 from services.shared.ids import new_id
 from services.shared.retention import expire
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.app import Container
+    from services.auth.container import Container
     from tests.support.postgres import Clone
 
 PAYMENT = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/payment"),)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.auth.signing_keys.model import KeyState
 from services.auth.signing_keys.store import SigningKeyStore
 from tests.support.auth import SECRET_KEY, RunningAuth, auth_settings

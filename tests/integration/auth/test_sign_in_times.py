@@ -11,7 +11,7 @@ import pytest
 from azora.auth.v1 import token_service_pb2 as pb
 from grpc import aio
 
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.auth.errors import PasswordChecksBusy
 from services.shared.principal import ANYONE
 from tests.support.auth import PASSWORD, auth_settings, running_auth

@@ -14,7 +14,7 @@ from azora.auth.v1 import token_service_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.auth.app import assemble
+from services.auth.container import assemble
 from services.shared.encryption import Encryption, SecretKeyChanged
 from services.shared.tokens import sign
 from tests.support.auth import RunningAuth, auth_settings, running_auth

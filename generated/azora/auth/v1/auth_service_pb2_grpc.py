@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from azora.auth.v1 import auth_service_pb2 as azora_dot_auth_dot_v1_dot_auth__service__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -94,6 +95,16 @@ class AuthServiceStub:
                 '/azora.auth.v1.AuthService/ChangeEmail',
                 request_serializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.SerializeToString,
                 response_deserializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.FromString,
+                _registered_method=True)
+        self.ExportMyData = channel.unary_stream(
+                '/azora.auth.v1.AuthService/ExportMyData',
+                request_serializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.ExportMyDataRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.DeleteMyAccount = channel.unary_unary(
+                '/azora.auth.v1.AuthService/DeleteMyAccount',
+                request_serializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.DeleteMyAccountRequest.SerializeToString,
+                response_deserializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.DeleteMyAccountResponse.FromString,
                 _registered_method=True)
 
 
@@ -213,6 +224,30 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportMyData(self, request, context):
+        """Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
+        each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
+        Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
+        service does not respond: an export is complete or fails.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMyAccount(self, request, context):
+        """Deletes the caller's account. All sessions end at once; then every service erases the user's data, which cannot be
+        undone. Holds are released and unpaid enrolments cancelled. A balance that is left, and whatever is credited until
+        the data is erased, moves to the treasury by a transaction. Courses of the user remain, without the name. Ledger and
+        audit records remain with opaque IDs only.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED, BALANCE_NOT_FORFEITED,
+        LAST_ADMINISTRATOR; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; UNAVAILABLE
+        DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -275,6 +310,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.ChangeEmail,
                     request_deserializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.FromString,
                     response_serializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.SerializeToString,
+            ),
+            'ExportMyData': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportMyData,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.ExportMyDataRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'DeleteMyAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMyAccount,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.DeleteMyAccountRequest.FromString,
+                    response_serializer=azora_dot_auth_dot_v1_dot_auth__service__pb2.DeleteMyAccountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -602,6 +647,60 @@ class AuthService:
             '/azora.auth.v1.AuthService/ChangeEmail',
             azora_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.SerializeToString,
             azora_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMyData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/azora.auth.v1.AuthService/ExportMyData',
+            azora_dot_auth_dot_v1_dot_auth__service__pb2.ExportMyDataRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMyAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.auth.v1.AuthService/DeleteMyAccount',
+            azora_dot_auth_dot_v1_dot_auth__service__pb2.DeleteMyAccountRequest.SerializeToString,
+            azora_dot_auth_dot_v1_dot_auth__service__pb2.DeleteMyAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from azora.auth.v1 import auth_service_pb2 as _auth_service_pb2
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -97,6 +98,22 @@ class AuthServiceStub:
     Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
     EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
+    ExportMyData: _grpc.UnaryStreamMultiCallable[_auth_service_pb2.ExportMyDataRequest, _httpbody_pb2.HttpBody]
+    """Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
+    each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
+    Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
+    service does not respond: an export is complete or fails.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    """
+    DeleteMyAccount: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.DeleteMyAccountRequest, _auth_service_pb2.DeleteMyAccountResponse]
+    """Deletes the caller's account. All sessions end at once; then every service erases the user's data, which cannot be
+    undone. Holds are released and unpaid enrolments cancelled. A balance that is left, and whatever is credited until
+    the data is erased, moves to the treasury by a transaction. Courses of the user remain, without the name. Ledger and
+    audit records remain with opaque IDs only.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED, BALANCE_NOT_FORFEITED,
+    LAST_ADMINISTRATOR; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; UNAVAILABLE
+    DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -166,6 +183,22 @@ class AuthServiceAsyncStub(AuthServiceStub):
     reveal whether the new address has an account: its owner is sent a notice.
     Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
     EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+    """
+    ExportMyData: _aio.UnaryStreamMultiCallable[_auth_service_pb2.ExportMyDataRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
+    each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
+    Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
+    service does not respond: an export is complete or fails.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    """
+    DeleteMyAccount: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.DeleteMyAccountRequest, _auth_service_pb2.DeleteMyAccountResponse]  # type: ignore[assignment]
+    """Deletes the caller's account. All sessions end at once; then every service erases the user's data, which cannot be
+    undone. Holds are released and unpaid enrolments cancelled. A balance that is left, and whatever is credited until
+    the data is erased, moves to the treasury by a transaction. Courses of the user remain, without the name. Ledger and
+    audit records remain with opaque IDs only.
+    Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED, BALANCE_NOT_FORFEITED,
+    LAST_ADMINISTRATOR; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; UNAVAILABLE
+    DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
     """
 
 class AuthServiceServicer:
@@ -293,6 +326,32 @@ class AuthServiceServicer:
         reveal whether the new address has an account: its owner is sent a notice.
         Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
         EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+        """
+
+    def ExportMyData(
+        self,
+        request: _auth_service_pb2.ExportMyDataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
+        each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
+        Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
+        service does not respond: an export is complete or fails.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        """
+
+    def DeleteMyAccount(
+        self,
+        request: _auth_service_pb2.DeleteMyAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.DeleteMyAccountResponse, _abc.Awaitable[_auth_service_pb2.DeleteMyAccountResponse]]:
+        """Deletes the caller's account. All sessions end at once; then every service erases the user's data, which cannot be
+        undone. Holds are released and unpaid enrolments cancelled. A balance that is left, and whatever is credited until
+        the data is erased, moves to the treasury by a transaction. Courses of the user remain, without the name. Ledger and
+        audit records remain with opaque IDs only.
+        Errors: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED, BALANCE_NOT_FORFEITED,
+        LAST_ADMINISTRATOR; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; UNAVAILABLE
+        DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

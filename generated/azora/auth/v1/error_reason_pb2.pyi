@@ -90,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the user is the only active administrator."""
     ERROR_REASON_USER_DELETING: _ErrorReason.ValueType  # 72
     """FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
+    ERROR_REASON_BALANCE_NOT_FORFEITED: _ErrorReason.ValueType  # 80
+    """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
+    balance in minor units, by currency.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -162,4 +166,8 @@ ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 71
 """FAILED_PRECONDITION: the user is the only active administrator."""
 ERROR_REASON_USER_DELETING: ErrorReason.ValueType  # 72
 """FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
+ERROR_REASON_BALANCE_NOT_FORFEITED: ErrorReason.ValueType  # 80
+"""FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
+balance in minor units, by currency.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from azora.auth.v1 import erasure_pb2 as azora_dot_auth_dot_v1_dot_erasure__pb2
 from azora.auth.v1 import role_pb2 as azora_dot_auth_dot_v1_dot_role__pb2
 from azora.auth.v1 import user_pb2 as azora_dot_auth_dot_v1_dot_user__pb2
 from azora.policy.v1 import permission_pb2 as azora_dot_policy_dot_v1_dot_permission__pb2
@@ -32,7 +33,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/user_service.proto\x12\razora.auth.v1\x1a\x18\x61zora/auth/v1/role.proto\x1a\x18\x61zora/auth/v1/user.proto\x1a azora/policy/v1/permission.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n\x10ListUsersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x16\n\x05query\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12-\n\x04role\x18\x04 \x01(\x0e\x32\x15.azora.policy.v1.RoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\x18.azora.auth.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x11ListUsersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.azora.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x0eGetUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"e\n\x0fGetUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\x12/\n\x0bunlock_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"h\n\x12SetUserRoleRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x33\n\x04role\x18\x02 \x01(\x0e\x32\x15.azora.policy.v1.RoleB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"8\n\x13SetUserRoleResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"3\n\x12\x44isableUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"8\n\x13\x44isableUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"2\n\x11\x45nableUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"7\n\x12\x45nableUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"2\n\x11UnlockUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"7\n\x12UnlockUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"\x12\n\x10ListRolesRequest\"B\n\x11ListRolesResponse\x12-\n\x05roles\x18\x01 \x03(\x0b\x32\x1e.azora.auth.v1.RolePermissions2\xc9\x07\n\x0bUserService\x12x\n\tListUsers\x12\x1f.azora.auth.v1.ListUsersRequest\x1a .azora.auth.v1.ListUsersResponse\"(\x90\x02\x01\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/users\x12|\n\x07GetUser\x12\x1d.azora.auth.v1.GetUserRequest\x1a\x1e.azora.auth.v1.GetUserResponse\"2\x90\x02\x01\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x02\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/users/{user_id}\x12\x93\x01\n\x0bSetUserRole\x12!.azora.auth.v1.SetUserRoleRequest\x1a\".azora.auth.v1.SetUserRoleResponse\"=\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02 \"\x1b/v1/users/{user_id}:setRole:\x01*\x12\x93\x01\n\x0b\x44isableUser\x12!.azora.auth.v1.DisableUserRequest\x1a\".azora.auth.v1.DisableUserResponse\"=\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02 \"\x1b/v1/users/{user_id}:disable:\x01*\x12\x8f\x01\n\nEnableUser\x12 .azora.auth.v1.EnableUserRequest\x1a!.azora.auth.v1.EnableUserResponse\"<\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/users/{user_id}:enable:\x01*\x12\x8f\x01\n\nUnlockUser\x12 .azora.auth.v1.UnlockUserRequest\x1a!.azora.auth.v1.UnlockUserResponse\"<\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/users/{user_id}:unlock:\x01*\x12r\n\tListRoles\x12\x1f.azora.auth.v1.ListRolesRequest\x1a .azora.auth.v1.ListRolesResponse\"\"\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/rolesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/user_service.proto\x12\razora.auth.v1\x1a\x1b\x61zora/auth/v1/erasure.proto\x1a\x18\x61zora/auth/v1/role.proto\x1a\x18\x61zora/auth/v1/user.proto\x1a azora/policy/v1/permission.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n\x10ListUsersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x16\n\x05query\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12-\n\x04role\x18\x04 \x01(\x0e\x32\x15.azora.policy.v1.RoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\x18.azora.auth.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x11ListUsersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.azora.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x0eGetUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x8e\x01\n\x0fGetUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\x12/\n\x0bunlock_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x07\x65rasure\x18\x03 \x01(\x0b\x32\x16.azora.auth.v1.Erasure\"h\n\x12SetUserRoleRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x33\n\x04role\x18\x02 \x01(\x0e\x32\x15.azora.policy.v1.RoleB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"8\n\x13SetUserRoleResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"3\n\x12\x44isableUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"8\n\x13\x44isableUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"2\n\x11\x45nableUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"7\n\x12\x45nableUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"2\n\x11UnlockUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"7\n\x12UnlockUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.azora.auth.v1.User\"K\n\x11\x44\x65leteUserRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x0f\x66orfeit_balance\x18\x02 \x01(\x08\"\x14\n\x12\x44\x65leteUserResponse\"\x12\n\x10ListRolesRequest\"B\n\x11ListRolesResponse\x12-\n\x05roles\x18\x01 \x03(\x0b\x32\x1e.azora.auth.v1.RolePermissions2\xce\x08\n\x0bUserService\x12x\n\tListUsers\x12\x1f.azora.auth.v1.ListUsersRequest\x1a .azora.auth.v1.ListUsersResponse\"(\x90\x02\x01\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/users\x12|\n\x07GetUser\x12\x1d.azora.auth.v1.GetUserRequest\x1a\x1e.azora.auth.v1.GetUserResponse\"2\x90\x02\x01\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x02\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/users/{user_id}\x12\x93\x01\n\x0bSetUserRole\x12!.azora.auth.v1.SetUserRoleRequest\x1a\".azora.auth.v1.SetUserRoleResponse\"=\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02 \"\x1b/v1/users/{user_id}:setRole:\x01*\x12\x93\x01\n\x0b\x44isableUser\x12!.azora.auth.v1.DisableUserRequest\x1a\".azora.auth.v1.DisableUserResponse\"=\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02 \"\x1b/v1/users/{user_id}:disable:\x01*\x12\x8f\x01\n\nEnableUser\x12 .azora.auth.v1.EnableUserRequest\x1a!.azora.auth.v1.EnableUserResponse\"<\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/users/{user_id}:enable:\x01*\x12\x8f\x01\n\nUnlockUser\x12 .azora.auth.v1.UnlockUserRequest\x1a!.azora.auth.v1.UnlockUserResponse\"<\x90\x02\x02\xea\xe1\x18\x10\n\x02\x18)\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/users/{user_id}:unlock:\x01*\x12\x82\x01\n\nDeleteUser\x12 .azora.auth.v1.DeleteUserRequest\x1a!.azora.auth.v1.DeleteUserResponse\"/\x90\x02\x02\xea\xe1\x18\r\n\x02\x18)\x10\x03\"\x02\x08\n\xb0\x01\x01\x82\xd3\xe4\x93\x02\x15*\x13/v1/users/{user_id}\x12r\n\tListRoles\x12\x1f.azora.auth.v1.ListRolesRequest\x1a .azora.auth.v1.ListRolesResponse\"\"\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/rolesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,6 +62,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENABLEUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_UNLOCKUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_UNLOCKUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_DELETEUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_DELETEUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_USERSERVICE'].methods_by_name['ListUsers']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['ListUsers']._serialized_options = b'\220\002\001\352\341\030\020\n\002\030)\020\003\"\002\010\005\260\001\001\270\001\001\202\323\344\223\002\013\022\t/v1/users'
   _globals['_USERSERVICE'].methods_by_name['GetUser']._loaded_options = None
@@ -73,36 +76,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['EnableUser']._serialized_options = b'\220\002\002\352\341\030\020\n\002\030)\020\003\"\002\010\005\260\001\001\270\001\001\202\323\344\223\002\037\"\032/v1/users/{user_id}:enable:\001*'
   _globals['_USERSERVICE'].methods_by_name['UnlockUser']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['UnlockUser']._serialized_options = b'\220\002\002\352\341\030\020\n\002\030)\020\003\"\002\010\005\260\001\001\270\001\001\202\323\344\223\002\037\"\032/v1/users/{user_id}:unlock:\001*'
+  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['DeleteUser']._serialized_options = b'\220\002\002\352\341\030\r\n\002\030)\020\003\"\002\010\n\260\001\001\202\323\344\223\002\025*\023/v1/users/{user_id}'
   _globals['_USERSERVICE'].methods_by_name['ListRoles']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['ListRoles']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002\013\022\t/v1/roles'
-  _globals['_LISTUSERSREQUEST']._serialized_start=293
-  _globals['_LISTUSERSREQUEST']._serialized_end=585
-  _globals['_LISTUSERSRESPONSE']._serialized_start=587
-  _globals['_LISTUSERSRESPONSE']._serialized_end=667
-  _globals['_GETUSERREQUEST']._serialized_start=669
-  _globals['_GETUSERREQUEST']._serialized_end=716
-  _globals['_GETUSERRESPONSE']._serialized_start=718
-  _globals['_GETUSERRESPONSE']._serialized_end=819
-  _globals['_SETUSERROLEREQUEST']._serialized_start=821
-  _globals['_SETUSERROLEREQUEST']._serialized_end=925
-  _globals['_SETUSERROLERESPONSE']._serialized_start=927
-  _globals['_SETUSERROLERESPONSE']._serialized_end=983
-  _globals['_DISABLEUSERREQUEST']._serialized_start=985
-  _globals['_DISABLEUSERREQUEST']._serialized_end=1036
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=1038
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=1094
-  _globals['_ENABLEUSERREQUEST']._serialized_start=1096
-  _globals['_ENABLEUSERREQUEST']._serialized_end=1146
-  _globals['_ENABLEUSERRESPONSE']._serialized_start=1148
-  _globals['_ENABLEUSERRESPONSE']._serialized_end=1203
-  _globals['_UNLOCKUSERREQUEST']._serialized_start=1205
-  _globals['_UNLOCKUSERREQUEST']._serialized_end=1255
-  _globals['_UNLOCKUSERRESPONSE']._serialized_start=1257
-  _globals['_UNLOCKUSERRESPONSE']._serialized_end=1312
-  _globals['_LISTROLESREQUEST']._serialized_start=1314
-  _globals['_LISTROLESREQUEST']._serialized_end=1332
-  _globals['_LISTROLESRESPONSE']._serialized_start=1334
-  _globals['_LISTROLESRESPONSE']._serialized_end=1400
-  _globals['_USERSERVICE']._serialized_start=1403
-  _globals['_USERSERVICE']._serialized_end=2372
+  _globals['_LISTUSERSREQUEST']._serialized_start=322
+  _globals['_LISTUSERSREQUEST']._serialized_end=614
+  _globals['_LISTUSERSRESPONSE']._serialized_start=616
+  _globals['_LISTUSERSRESPONSE']._serialized_end=696
+  _globals['_GETUSERREQUEST']._serialized_start=698
+  _globals['_GETUSERREQUEST']._serialized_end=745
+  _globals['_GETUSERRESPONSE']._serialized_start=748
+  _globals['_GETUSERRESPONSE']._serialized_end=890
+  _globals['_SETUSERROLEREQUEST']._serialized_start=892
+  _globals['_SETUSERROLEREQUEST']._serialized_end=996
+  _globals['_SETUSERROLERESPONSE']._serialized_start=998
+  _globals['_SETUSERROLERESPONSE']._serialized_end=1054
+  _globals['_DISABLEUSERREQUEST']._serialized_start=1056
+  _globals['_DISABLEUSERREQUEST']._serialized_end=1107
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=1109
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=1165
+  _globals['_ENABLEUSERREQUEST']._serialized_start=1167
+  _globals['_ENABLEUSERREQUEST']._serialized_end=1217
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=1219
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=1274
+  _globals['_UNLOCKUSERREQUEST']._serialized_start=1276
+  _globals['_UNLOCKUSERREQUEST']._serialized_end=1326
+  _globals['_UNLOCKUSERRESPONSE']._serialized_start=1328
+  _globals['_UNLOCKUSERRESPONSE']._serialized_end=1383
+  _globals['_DELETEUSERREQUEST']._serialized_start=1385
+  _globals['_DELETEUSERREQUEST']._serialized_end=1460
+  _globals['_DELETEUSERRESPONSE']._serialized_start=1462
+  _globals['_DELETEUSERRESPONSE']._serialized_end=1482
+  _globals['_LISTROLESREQUEST']._serialized_start=1484
+  _globals['_LISTROLESREQUEST']._serialized_end=1502
+  _globals['_LISTROLESRESPONSE']._serialized_start=1504
+  _globals['_LISTROLESRESPONSE']._serialized_end=1570
+  _globals['_USERSERVICE']._serialized_start=1573
+  _globals['_USERSERVICE']._serialized_end=2675
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from azora.auth.v1 import erasure_pb2 as _erasure_pb2
 from azora.auth.v1 import role_pb2 as _role_pb2
 from azora.auth.v1 import user_pb2 as _user_pb2
 from azora.policy.v1 import permission_pb2 as _permission_pb2
@@ -134,6 +135,7 @@ class GetUserResponse(_message.Message):
 
     USER_FIELD_NUMBER: _builtins.int
     UNLOCK_TIME_FIELD_NUMBER: _builtins.int
+    ERASURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _user_pb2.User:
         """The user."""
@@ -142,15 +144,20 @@ class GetUserResponse(_message.Message):
     def unlock_time(self) -> _timestamp_pb2.Timestamp:
         """End of the wait after failed attempts to sign in. Unset if the user need not wait."""
 
+    @_builtins.property
+    def erasure(self) -> _erasure_pb2.Erasure:
+        """Progress of the deletion. Set in state USER_STATE_DELETING only."""
+
     def __init__(
         self,
         *,
         user: _user_pb2.User | None = ...,
         unlock_time: _timestamp_pb2.Timestamp | None = ...,
+        erasure: _erasure_pb2.Erasure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["unlock_time", b"unlock_time", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure", "unlock_time", b"unlock_time", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["unlock_time", b"unlock_time", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure", "unlock_time", b"unlock_time", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,6 +350,49 @@ class UnlockUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnlockUserResponse: _TypeAlias = UnlockUserResponse  # noqa: Y015
+
+@_typing.final
+class DeleteUserRequest(_message.Message):
+    """Request message for UserService.DeleteUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    FORFEIT_BALANCE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """ID of the user."""
+    forfeit_balance: _builtins.bool
+    """Confirms that the balances of the user's wallet are forfeited. Required if there are any."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        forfeit_balance: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forfeit_balance", b"forfeit_balance", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteUserRequest: _TypeAlias = DeleteUserRequest  # noqa: Y015
+
+@_typing.final
+class DeleteUserResponse(_message.Message):
+    """Response message for UserService.DeleteUser. The deletion has begun; it completes in the background."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteUserResponse: _TypeAlias = DeleteUserResponse  # noqa: Y015
 
 @_typing.final
 class ListRolesRequest(_message.Message):

@@ -65,6 +65,11 @@ class UserServiceStub:
                 request_serializer=azora_dot_auth_dot_v1_dot_user__service__pb2.UnlockUserRequest.SerializeToString,
                 response_deserializer=azora_dot_auth_dot_v1_dot_user__service__pb2.UnlockUserResponse.FromString,
                 _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/azora.auth.v1.UserService/DeleteUser',
+                request_serializer=azora_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=azora_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
+                _registered_method=True)
         self.ListRoles = channel.unary_unary(
                 '/azora.auth.v1.UserService/ListRoles',
                 request_serializer=azora_dot_auth_dot_v1_dot_user__service__pb2.ListRolesRequest.SerializeToString,
@@ -129,6 +134,17 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteUser(self, request, context):
+        """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
+        as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
+        effect on an account that is being deleted.
+        Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
+        DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRoles(self, request, context):
         """Lists the roles of the platform with their permissions, as the contract declares them.
         """
@@ -168,6 +184,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.UnlockUser,
                     request_deserializer=azora_dot_auth_dot_v1_dot_user__service__pb2.UnlockUserRequest.FromString,
                     response_serializer=azora_dot_auth_dot_v1_dot_user__service__pb2.UnlockUserResponse.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserRequest.FromString,
+                    response_serializer=azora_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserResponse.SerializeToString,
             ),
             'ListRoles': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRoles,
@@ -338,6 +359,33 @@ class UserService:
             '/azora.auth.v1.UserService/UnlockUser',
             azora_dot_auth_dot_v1_dot_user__service__pb2.UnlockUserRequest.SerializeToString,
             azora_dot_auth_dot_v1_dot_user__service__pb2.UnlockUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.auth.v1.UserService/DeleteUser',
+            azora_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
+            azora_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,13 @@ class UserServiceStub:
     account without failed attempts.
     Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_DELETING.
     """
+    DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
+    """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
+    as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
+    effect on an account that is being deleted.
+    Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
+    DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+    """
     ListRoles: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListRolesRequest, _user_service_pb2.ListRolesResponse]
     """Lists the roles of the platform with their permissions, as the contract declares them."""
 
@@ -98,6 +105,13 @@ class UserServiceAsyncStub(UserServiceStub):
     address, with its known devices and with its second factor. Waits of client addresses continue. Has no effect on an
     account without failed attempts.
     Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_DELETING.
+    """
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
+    """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
+    as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
+    effect on an account that is being deleted.
+    Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
+    DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
     """
     ListRoles: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListRolesRequest, _user_service_pb2.ListRolesResponse]  # type: ignore[assignment]
     """Lists the roles of the platform with their permissions, as the contract declares them."""
@@ -162,6 +176,18 @@ class UserServiceServicer:
         address, with its known devices and with its second factor. Waits of client addresses continue. Has no effect on an
         account without failed attempts.
         Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_DELETING.
+        """
+
+    def DeleteUser(
+        self,
+        request: _user_service_pb2.DeleteUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.DeleteUserResponse, _abc.Awaitable[_user_service_pb2.DeleteUserResponse]]:
+        """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
+        as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
+        effect on an account that is being deleted.
+        Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
+        DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
         """
 
     def ListRoles(

@@ -28,7 +28,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)azora/education/v1/internal_service.proto\x12\x12\x61zora.education.v1\x1a\x1a\x61zora/event/v1/event.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"m\n\x16\x43loseEnrollmentRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\trefund_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x62y_payer\x18\x03 \x01(\x08\"\x19\n\x17\x43loseEnrollmentResponse\"I\n\x14ReceiveEventsRequest\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.azora.event.v1.EventB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"@\n\x15ReceiveEventsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.azora.event.v1.Result2\x91\x02\n\x0fInternalService\x12\x84\x01\n\x0f\x43loseEnrollment\x12*.azora.education.v1.CloseEnrollmentRequest\x1a+.azora.education.v1.CloseEnrollmentResponse\"\x18\x90\x02\x02\xea\xe1\x18\x11\n\t\"\x07payment\x10\x03\"\x02\x08\x05\x12w\n\rReceiveEvents\x12(.azora.education.v1.ReceiveEventsRequest\x1a).azora.education.v1.ReceiveEventsResponse\"\x11\x90\x02\x02\xea\xe1\x18\n\n\x02(\x01\x10\x03\"\x02\x08\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)azora/education/v1/internal_service.proto\x12\x12\x61zora.education.v1\x1a\x1a\x61zora/event/v1/event.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"m\n\x16\x43loseEnrollmentRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\trefund_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x62y_payer\x18\x03 \x01(\x08\"\x19\n\x17\x43loseEnrollmentResponse\"I\n\x14ReceiveEventsRequest\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.azora.event.v1.EventB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"@\n\x15ReceiveEventsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.azora.event.v1.Result\"3\n\x12\x45rasePersonRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"&\n\x13\x45rasePersonResponse\x12\x0f\n\x07pending\x18\x01 \x01(\t\"4\n\x13\x45xportPersonRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"$\n\x14\x45xportPersonResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x32\x84\x04\n\x0fInternalService\x12\x84\x01\n\x0f\x43loseEnrollment\x12*.azora.education.v1.CloseEnrollmentRequest\x1a+.azora.education.v1.CloseEnrollmentResponse\"\x18\x90\x02\x02\xea\xe1\x18\x11\n\t\"\x07payment\x10\x03\"\x02\x08\x05\x12w\n\rReceiveEvents\x12(.azora.education.v1.ReceiveEventsRequest\x1a).azora.education.v1.ReceiveEventsResponse\"\x11\x90\x02\x02\xea\xe1\x18\n\n\x02(\x01\x10\x03\"\x02\x08\x05\x12u\n\x0b\x45rasePerson\x12&.azora.education.v1.ErasePersonRequest\x1a\'.azora.education.v1.ErasePersonResponse\"\x15\x90\x02\x02\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08\x05\x12z\n\x0c\x45xportPerson\x12\'.azora.education.v1.ExportPersonRequest\x1a(.azora.education.v1.ExportPersonResponse\"\x15\x90\x02\x01\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08<0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,10 +41,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLOSEENROLLMENTREQUEST'].fields_by_name['refund_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_RECEIVEEVENTSREQUEST'].fields_by_name['events']._loaded_options = None
   _globals['_RECEIVEEVENTSREQUEST'].fields_by_name['events']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
+  _globals['_ERASEPERSONREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_ERASEPERSONREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_EXPORTPERSONREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_EXPORTPERSONREQUEST'].fields_by_name['user_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_INTERNALSERVICE'].methods_by_name['CloseEnrollment']._loaded_options = None
   _globals['_INTERNALSERVICE'].methods_by_name['CloseEnrollment']._serialized_options = b'\220\002\002\352\341\030\021\n\t\"\007payment\020\003\"\002\010\005'
   _globals['_INTERNALSERVICE'].methods_by_name['ReceiveEvents']._loaded_options = None
   _globals['_INTERNALSERVICE'].methods_by_name['ReceiveEvents']._serialized_options = b'\220\002\002\352\341\030\n\n\002(\001\020\003\"\002\010\005'
+  _globals['_INTERNALSERVICE'].methods_by_name['ErasePerson']._loaded_options = None
+  _globals['_INTERNALSERVICE'].methods_by_name['ErasePerson']._serialized_options = b'\220\002\002\352\341\030\016\n\006\"\004auth\020\003\"\002\010\005'
+  _globals['_INTERNALSERVICE'].methods_by_name['ExportPerson']._loaded_options = None
+  _globals['_INTERNALSERVICE'].methods_by_name['ExportPerson']._serialized_options = b'\220\002\001\352\341\030\016\n\006\"\004auth\020\003\"\002\010<'
   _globals['_CLOSEENROLLMENTREQUEST']._serialized_start=185
   _globals['_CLOSEENROLLMENTREQUEST']._serialized_end=294
   _globals['_CLOSEENROLLMENTRESPONSE']._serialized_start=296
@@ -53,6 +61,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECEIVEEVENTSREQUEST']._serialized_end=396
   _globals['_RECEIVEEVENTSRESPONSE']._serialized_start=398
   _globals['_RECEIVEEVENTSRESPONSE']._serialized_end=462
-  _globals['_INTERNALSERVICE']._serialized_start=465
-  _globals['_INTERNALSERVICE']._serialized_end=738
+  _globals['_ERASEPERSONREQUEST']._serialized_start=464
+  _globals['_ERASEPERSONREQUEST']._serialized_end=515
+  _globals['_ERASEPERSONRESPONSE']._serialized_start=517
+  _globals['_ERASEPERSONRESPONSE']._serialized_end=555
+  _globals['_EXPORTPERSONREQUEST']._serialized_start=557
+  _globals['_EXPORTPERSONREQUEST']._serialized_end=609
+  _globals['_EXPORTPERSONRESPONSE']._serialized_start=611
+  _globals['_EXPORTPERSONRESPONSE']._serialized_end=647
+  _globals['_INTERNALSERVICE']._serialized_start=650
+  _globals['_INTERNALSERVICE']._serialized_end=1166
 # @@protoc_insertion_point(module_scope)

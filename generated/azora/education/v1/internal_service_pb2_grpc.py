@@ -45,6 +45,16 @@ class InternalServiceStub:
                 request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsRequest.SerializeToString,
                 response_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsResponse.FromString,
                 _registered_method=True)
+        self.ErasePerson = channel.unary_unary(
+                '/azora.education.v1.InternalService/ErasePerson',
+                request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ErasePersonRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ErasePersonResponse.FromString,
+                _registered_method=True)
+        self.ExportPerson = channel.unary_stream(
+                '/azora.education.v1.InternalService/ExportPerson',
+                request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonResponse.FromString,
+                _registered_method=True)
 
 
 class InternalServiceServicer:
@@ -69,6 +79,21 @@ class InternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ErasePerson(self, request, context):
+        """Erases a user's data, on behalf of Auth. Called again until `pending` is empty: what the user has begun is ended
+        first, and much data is erased in several calls.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportPerson(self, request, context):
+        """Exports a user's data as the parts of one JSON object, on behalf of Auth.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +106,16 @@ def add_InternalServiceServicer_to_server(servicer, server):
                     servicer.ReceiveEvents,
                     request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsRequest.FromString,
                     response_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsResponse.SerializeToString,
+            ),
+            'ErasePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.ErasePerson,
+                    request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ErasePersonRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ErasePersonResponse.SerializeToString,
+            ),
+            'ExportPerson': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportPerson,
+                    request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +173,60 @@ class InternalService:
             '/azora.education.v1.InternalService/ReceiveEvents',
             azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsRequest.SerializeToString,
             azora_dot_education_dot_v1_dot_internal__service__pb2.ReceiveEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ErasePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.InternalService/ErasePerson',
+            azora_dot_education_dot_v1_dot_internal__service__pb2.ErasePersonRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_internal__service__pb2.ErasePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportPerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/azora.education.v1.InternalService/ExportPerson',
+            azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonResponse.FromString,
             options,
             channel_credentials,
             insecure,

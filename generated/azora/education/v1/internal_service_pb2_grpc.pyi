@@ -43,6 +43,12 @@ class InternalServiceStub:
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
     """
+    ErasePerson: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ErasePersonRequest, _internal_service_pb2.ErasePersonResponse]
+    """Erases a user's data, on behalf of Auth. Called again until `pending` is empty: what the user has begun is ended
+    first, and much data is erased in several calls.
+    """
+    ExportPerson: _grpc.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]
+    """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
 
 @_typing.type_check_only
 class InternalServiceAsyncStub(InternalServiceStub):
@@ -59,6 +65,12 @@ class InternalServiceAsyncStub(InternalServiceStub):
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
     """
+    ErasePerson: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ErasePersonRequest, _internal_service_pb2.ErasePersonResponse]  # type: ignore[assignment]
+    """Erases a user's data, on behalf of Auth. Called again until `pending` is empty: what the user has begun is ended
+    first, and much data is erased in several calls.
+    """
+    ExportPerson: _aio.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
+    """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
 
 class InternalServiceServicer:
     """Service-to-service API of Education. Available on the mesh only, to service identities."""
@@ -82,5 +94,21 @@ class InternalServiceServicer:
         """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
         without effect. Each event is accepted or refused on its own.
         """
+
+    def ErasePerson(
+        self,
+        request: _internal_service_pb2.ErasePersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ErasePersonResponse, _abc.Awaitable[_internal_service_pb2.ErasePersonResponse]]:
+        """Erases a user's data, on behalf of Auth. Called again until `pending` is empty: what the user has begun is ended
+        first, and much data is erased in several calls.
+        """
+
+    def ExportPerson(
+        self,
+        request: _internal_service_pb2.ExportPersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_internal_service_pb2.ExportPersonResponse], _abc.AsyncIterator[_internal_service_pb2.ExportPersonResponse]]:
+        """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
 
 def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -37,6 +37,14 @@ class InternalServiceStub:
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
     """
+    ErasePerson: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ErasePersonRequest, _internal_service_pb2.ErasePersonResponse]
+    """Erases a user's data, on behalf of Auth. Called again until `pending` is empty: what the user has begun is ended
+    first, and much data is erased in several calls.
+    """
+    ExportPerson: _grpc.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]
+    """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
+    ListBalances: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ListBalancesRequest, _internal_service_pb2.ListBalancesResponse]
+    """Lists a user's balances that are not zero, held amounts included: what the deletion of the user forfeits."""
 
 @_typing.type_check_only
 class InternalServiceAsyncStub(InternalServiceStub):
@@ -47,6 +55,14 @@ class InternalServiceAsyncStub(InternalServiceStub):
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
     """
+    ErasePerson: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ErasePersonRequest, _internal_service_pb2.ErasePersonResponse]  # type: ignore[assignment]
+    """Erases a user's data, on behalf of Auth. Called again until `pending` is empty: what the user has begun is ended
+    first, and much data is erased in several calls.
+    """
+    ExportPerson: _aio.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
+    """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
+    ListBalances: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ListBalancesRequest, _internal_service_pb2.ListBalancesResponse]  # type: ignore[assignment]
+    """Lists a user's balances that are not zero, held amounts included: what the deletion of the user forfeits."""
 
 class InternalServiceServicer:
     """Service-to-service API of Payment. Available on the mesh only, to service identities."""
@@ -59,5 +75,28 @@ class InternalServiceServicer:
         """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
         without effect. Each event is accepted or refused on its own.
         """
+
+    def ErasePerson(
+        self,
+        request: _internal_service_pb2.ErasePersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ErasePersonResponse, _abc.Awaitable[_internal_service_pb2.ErasePersonResponse]]:
+        """Erases a user's data, on behalf of Auth. Called again until `pending` is empty: what the user has begun is ended
+        first, and much data is erased in several calls.
+        """
+
+    def ExportPerson(
+        self,
+        request: _internal_service_pb2.ExportPersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_internal_service_pb2.ExportPersonResponse], _abc.AsyncIterator[_internal_service_pb2.ExportPersonResponse]]:
+        """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
+
+    def ListBalances(
+        self,
+        request: _internal_service_pb2.ListBalancesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ListBalancesResponse, _abc.Awaitable[_internal_service_pb2.ListBalancesResponse]]:
+        """Lists a user's balances that are not zero, held amounts included: what the deletion of the user forfeits."""
 
 def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

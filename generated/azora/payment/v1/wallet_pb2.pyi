@@ -69,6 +69,8 @@ class _TransactionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     """Credit of a refund."""
     TRANSACTION_TYPE_TRANSFER: _TransactionType.ValueType  # 4
     """Transfer: a debit of the sender, a credit of the recipient."""
+    TRANSACTION_TYPE_FORFEITURE: _TransactionType.ValueType  # 5
+    """Balance of a deleted user, moved to the treasury."""
 
 class TransactionType(_TransactionType, metaclass=_TransactionTypeEnumTypeWrapper):
     """Type of a wallet transaction."""
@@ -83,6 +85,8 @@ TRANSACTION_TYPE_REFUND: TransactionType.ValueType  # 3
 """Credit of a refund."""
 TRANSACTION_TYPE_TRANSFER: TransactionType.ValueType  # 4
 """Transfer: a debit of the sender, a credit of the recipient."""
+TRANSACTION_TYPE_FORFEITURE: TransactionType.ValueType  # 5
+"""Balance of a deleted user, moved to the treasury."""
 Global___TransactionType: _TypeAlias = TransactionType  # noqa: Y015
 
 class _StatementFormat:

@@ -80,6 +80,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope."""
     ERROR_REASON_INTERACTIVE_SIGN_IN_REQUIRED: _ErrorReason.ValueType  # 63
     """PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key."""
+    ERROR_REASON_ANSWER_ERASED: _ErrorReason.ValueType  # 80
+    """FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the data
+    of a person whom it named.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons that any RPC can return, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain
@@ -144,4 +148,8 @@ ERROR_REASON_SCOPE_INSUFFICIENT: ErrorReason.ValueType  # 62
 """PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope."""
 ERROR_REASON_INTERACTIVE_SIGN_IN_REQUIRED: ErrorReason.ValueType  # 63
 """PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key."""
+ERROR_REASON_ANSWER_ERASED: ErrorReason.ValueType  # 80
+"""FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the data
+of a person whom it named.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

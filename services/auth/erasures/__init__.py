@@ -1,0 +1,1 @@
+"""Deletion of accounts: every service erases what it keeps of the user."""

@@ -1,0 +1,1 @@
+"""Export of all that the services keep of a user."""

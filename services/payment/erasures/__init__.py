@@ -1,0 +1,1 @@
+"""The end of an erased person's wallet."""

@@ -1,0 +1,46 @@
+"""The SQL of an erased person's webhooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, delete, select
+
+from services.payment.webhooks.store import deliveries, webhooks
+from services.shared.personal_data import list_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+ERASED_AT_ONCE = 10_000
+
+_of_user = webhooks.c.user_id == bindparam("user_id")
+_their_ids = select(webhooks.c.id).where(_of_user)
+EXPORT = (
+    select(webhooks.c.id, webhooks.c.url, webhooks.c.description, webhooks.c.event_types, webhooks.c.state)
+    .add_columns(webhooks.c.create_time)
+    .where(_of_user)
+    .order_by(webhooks.c.id)
+)
+# Whoever changes both locks the webhook first.
+LOCK = _their_ids.order_by(webhooks.c.id).with_for_update()
+DELETE_DELIVERIES = delete(deliveries).where(
+    deliveries.c.id.in_(select(deliveries.c.id).where(deliveries.c.webhook_id.in_(_their_ids)).limit(ERASED_AT_ONCE))
+)
+DELETE_WEBHOOKS = delete(webhooks).where(_of_user)
+
+
+class WebhookErasureStore:
+    """Exports and erases a person's webhooks. Those of the platform carry opaque IDs only."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's webhooks, without their secrets."""
+        return {"webhooks": await list_rows(connection, EXPORT, user_id=user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's deliveries, and their webhooks when none is left."""
+        await connection.execute(LOCK, {"user_id": user_id})
+        deleted = (await connection.execute(DELETE_DELIVERIES, {"user_id": user_id})).rowcount
+        return deleted or (await connection.execute(DELETE_WEBHOOKS, {"user_id": user_id})).rowcount

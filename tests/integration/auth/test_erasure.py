@@ -1,0 +1,423 @@
+"""Erasure of a person: no database has their texts afterwards, and the ledger verifies as before."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azora.auth.v1 import auth_service_pb2, user_pb2
+from azora.payment.v1 import payment_pb2, wallet_pb2, wallet_service_pb2
+from azora.payment.v1 import payment_service_pb2 as pb
+
+from services.payment.admin import verify_ledger
+from services.payment.payments.commands import Earn
+from services.payment.payments.model import Earning
+from services.shared.ids import new_id
+from services.shared.money import Money
+from tests.support.education import lesson_ids
+from tests.support.payment import azr
+from tests.support.platform import Account, Platform, running_platform
+from tests.support.refusals import outcome, refusal
+from tests.support.waiting import eventually
+from tests.support.webhooks import hook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.payment import Person
+    from tests.support.postgres import Clone
+
+MARK = "zanele"
+EMAIL = f"{MARK}@example.com"
+NAME = "Zanele Mbeki"
+ADMIN = "admin@example.com"
+
+
+@pytest.fixture
+async def platform(auth_database: Clone, education_database: Clone, payment_database: Clone) -> AsyncIterator[Platform]:
+    async with running_platform(auth_database, education_database, payment_database) as running:
+        yield running
+
+
+async def freeze(platform: Platform, person: Person, reason: str) -> None:
+    """Freeze a person's wallet, as an administrator."""
+    request = wallet_service_pb2.FreezeWalletRequest(wallet_id=(await person.wallet()).id, reason=reason)
+    payment = platform.economy.payment
+    await payment.wallets.FreezeWallet(request, metadata=payment.admin().metadata)
+
+
+async def spread(platform: Platform, person: Account, friend: Account) -> None:
+    """Have a person's name come into as many places as there are."""
+    purse, payment = person.learner.purse, platform.economy.payment
+    profile = user_pb2.User(bio=f"{NAME} bakes.", location=f"{NAME}'s", avatar_url=f"https://{MARK}.example/a.png")
+    profile.preferences.update({"nick": NAME})
+    await platform.auth.auth.UpdateProfile(
+        auth_service_pb2.UpdateProfileRequest(user=profile), metadata=person.metadata
+    )
+    login = auth_service_pb2.LoginRequest(
+        email=EMAIL, password="correct horse battery staple", device_name=f"{MARK}'s telephone"
+    )
+    await platform.auth.auth.Login(login)
+    await platform.auth.request_reset(EMAIL)
+    await platform.auth.sql(
+        "INSERT INTO pending_registrations (id, email, email_folded, name, password_hash, expire_time)"
+        " VALUES ($1, $2, $2, $3, '', now() + interval '1 hour')",
+        new_id(),
+        EMAIL,
+        NAME,
+    )
+    created = await payment.payments.CreatePayment(
+        pb.CreatePaymentRequest(
+            type=payment_pb2.PAYMENT_TYPE_DONATION, amount=azr(100), description=f"For {NAME}'s school"
+        ),
+        metadata=purse.metadata,
+    )
+    await payment.payments.CreateRefund(
+        pb.CreateRefundRequest(payment_id=created.payment.id, amount=azr(50), reason=f"{NAME} changed her mind"),
+        metadata=purse.metadata,
+    )
+    await payment.payments.CreateHold(
+        pb.CreateHoldRequest(amount=azr(75), description=f"Held for {NAME}"), metadata=purse.metadata
+    )
+    await purse.transfer(friend.learner.purse, 25, description=f"With love, {NAME}")
+    await friend.learner.purse.transfer(purse, 10, key="thanks", description=f"Thank you, {NAME}!")
+    await hook(payment, purse, f"https://{MARK}.example.com/hook", description=f"{NAME}'s shop")
+    await freeze(platform, purse, f"{NAME} asked for it")
+    unfreeze = wallet_service_pb2.UnfreezeWalletRequest(wallet_id=(await purse.wallet()).id, reason=f"{NAME} is back")
+    await payment.wallets.UnfreezeWallet(unfreeze, metadata=payment.admin().metadata)
+
+
+async def named(platform: Platform) -> None:
+    """Wait until Education knows the name."""
+
+    async def known() -> bool:
+        return ("education", "people", "name") in await platform.found(MARK)
+
+    await eventually(known)
+
+
+async def findings(platform: Platform) -> list[Any]:
+    """Return what is wrong with the ledger."""
+    pages = [page async for page in verify_ledger(platform.economy.payment.app_url)]
+    return [finding for page in pages for finding in page.findings]
+
+
+async def forfeited(platform: Platform, user_id: str) -> int:
+    """Return how much of a person's AZR went to the treasury."""
+    (row,) = await platform.economy.payment.sql(
+        """
+        SELECT coalesce(-sum(entries.amount), 0)::bigint AS amount
+        FROM wallets JOIN accounts ON accounts.owner_id = wallets.id
+            JOIN entries ON entries.account_id = accounts.id
+            JOIN transactions ON transactions.id = entries.transaction_id
+        WHERE wallets.user_id = $1 AND transactions.type = 'FORFEITURE'
+        """,
+        user_id,
+    )
+    return int(row["amount"])
+
+
+async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_verifies(platform: Platform) -> None:
+    person = await platform.register(EMAIL, NAME, 1000, role="ROLE_EDUCATOR")
+    friend = await platform.register("friend@example.com", "Sipho", 1000)
+    course = await person.learner.study.published()
+    mine = await platform.economy.education.admin().published()
+    enrollment = await person.learner.enroll(mine)
+    await person.learner.study.complete(enrollment.id, lesson_ids(mine)[0])
+    await spread(platform, person, friend)
+    await named(platform)
+    places = await platform.found(MARK)
+    assert places >= {
+        *(("auth", "users", column) for column in ("name", "email", "bio", "location", "preferences")),
+        *(("auth", table, column) for table, column in (("devices", "name"), ("sessions", "device"))),
+        ("auth", "pending_registrations", "email"),
+        ("auth", "email_links", "email"),
+        *(("payment", table, "description") for table in ("memos", "payments", "holds", "webhooks")),
+        *(("payment", table, "reason") for table in ("refunds", "wallet_state_changes")),
+        ("payment", "idempotency_records", "response"),
+        ("payment", "webhooks", "url"),
+    }
+    balance = (await person.learner.purse.balance())[0]
+    await platform.delete(person)
+    await platform.erased(person.id)
+
+    assert await platform.found(MARK) == set()
+    # What is left knows the person by an opaque ID alone.
+    assert await platform.found(person.id) == {
+        ("auth", "erasures", "requester_id"),
+        ("auth", "erasures", "user_id"),
+        ("auth", "revocations", "user_id"),
+        ("auth", "service_erasures", "user_id"),
+        ("education", "courses", "educator_id"),
+        ("education", "people", "user_id"),
+        ("payment", "wallet_state_changes", "actor_id"),
+        ("payment", "wallets", "user_id"),
+    }
+    assert not await platform.auth.sql("SELECT 1 FROM mails WHERE user_id = $1", person.id)
+    assert await findings(platform) == []
+    assert (await platform.economy.payment.trial_balance()).balanced
+    assert await forfeited(platform, person.id) == balance == 935
+    shown = await friend.learner.study.read(course.id)
+    assert (shown.title, shown.educator_name) == (course.title, "")
+
+
+async def test_the_forfeiture_is_a_transaction_that_everyone_sees(platform: Platform) -> None:
+    person = await platform.register(EMAIL, minor_units=500)
+    await platform.delete(person)
+    await platform.erased(person.id)
+    last, *_ = (await person.learner.purse.transactions()).transactions
+    assert (last.type, last.amount, last.description) == (wallet_pb2.TRANSACTION_TYPE_FORFEITURE, azr(-500), "")
+    assert (await person.learner.purse.wallet()).state == wallet_pb2.WALLET_STATE_CLOSED
+    assert await outcome(platform.economy.payment.earn(person.learner.purse, 1)) == "WALLET_CLOSED"
+
+
+async def test_deleting_signs_out_at_once(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    await platform.delete(person)
+    assert await outcome(platform.auth.refresh(person.refresh_token)) == "REFRESH_TOKEN_INVALID"
+    assert await outcome(platform.auth.login(EMAIL)) == "CREDENTIALS_INVALID"
+
+    async def refused() -> bool:
+        call = platform.auth.auth.GetProfile(auth_service_pb2.GetProfileRequest(), metadata=person.metadata)
+        return await outcome(call) in ("TOKEN_INVALID", "USER_NOT_FOUND")
+
+    await eventually(refused, within_seconds=5)
+
+
+async def test_an_address_is_free_again_after_the_erasure(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    await platform.delete(person)
+    await platform.erased(person.id)
+    assert (await platform.register(EMAIL)).id != person.id
+
+
+async def test_deleting_asks_for_the_password(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    refused = await refusal(platform.delete(person, password="not the password"))
+    assert (refused.code, refused.reason) == ("PERMISSION_DENIED", "CONFIRMATION_INVALID")
+    assert not await platform.auth.sql("SELECT 1 FROM erasures")
+
+
+async def test_a_balance_is_forfeited_only_if_the_request_says_so(platform: Platform) -> None:
+    person = await platform.register(EMAIL, minor_units=500)
+    refused = await refusal(platform.delete(person, forfeit=False))
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "BALANCE_NOT_FORFEITED")
+    assert refused.metadata == {"AZR": "500"}
+    assert not await platform.auth.sql("SELECT 1 FROM erasures")
+    assert (await platform.auth.login(EMAIL)).access_token
+    await platform.delete(person)
+    await platform.erased(person.id)
+
+
+async def test_without_a_balance_nothing_need_be_forfeited(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    await platform.delete(person, forfeit=False)
+    await platform.erased(person.id)
+
+
+async def test_while_payment_is_away_only_a_request_that_forfeits_is_taken(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    platform.to_payment.silent.add("*")
+    refused = await refusal(platform.delete(person, forfeit=False))
+    assert (refused.code, refused.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+    await platform.delete(person)
+
+
+async def test_administrators_delete_users_and_see_how_far_it_is(platform: Platform) -> None:
+    administrator = await platform.register(ADMIN, role="ROLE_ADMIN")
+    person = await platform.register(EMAIL, NAME, 500)
+    platform.to_education.silent.add("*")
+    await platform.delete_user(administrator, person.id)
+    await platform.delete_user(administrator, person.id)  # Changes nothing.
+
+    async def waits() -> bool:
+        return await platform.pending(person.id, "education") == "the service is unavailable"
+
+    await eventually(waits)
+    shown = await platform.get_user(administrator, person.id)
+    assert shown.user.state == user_pb2.USER_STATE_DELETING
+    assert shown.erasure.requester_id == administrator.id
+    assert [(service.service, service.pending) for service in shown.erasure.services] == [
+        ("education", "the service is unavailable"),
+        ("payment", ""),
+        ("auth", ""),
+    ]
+    assert not any(service.HasField("confirm_time") for service in shown.erasure.services)
+    platform.to_education.silent.clear()
+    await platform.erased(person.id)
+    assert await outcome(platform.get_user(administrator, person.id)) == "USER_NOT_FOUND"
+    assert await outcome(platform.delete_user(administrator, person.id)) == "USER_NOT_FOUND"
+    assert await forfeited(platform, person.id) == 500
+
+
+async def test_only_administrators_delete_others(platform: Platform) -> None:
+    student, person = await platform.register("student@example.com"), await platform.register(EMAIL)
+    assert (await refusal(platform.delete_user(student, person.id))).code == "PERMISSION_DENIED"
+
+
+async def test_the_last_administrator_cannot_be_deleted(platform: Platform) -> None:
+    administrator = await platform.register(ADMIN, role="ROLE_ADMIN")
+    for attempt in (platform.delete(administrator), platform.delete_user(administrator, administrator.id)):
+        refused = await refusal(attempt)
+        assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "LAST_ADMINISTRATOR")
+    assert (await platform.auth.login(ADMIN)).access_token
+
+
+async def test_what_is_being_paid_ends_first_and_its_hold_is_released(platform: Platform) -> None:
+    course = await platform.economy.course()
+    person = await platform.register(EMAIL, minor_units=60_00)
+    platform.economy.to_payment.lost.add("CreateHold")  # Held, and Education does not know.
+    assert await outcome(person.learner.enroll(course)) == "DEPENDENCY_UNAVAILABLE"
+    assert await person.learner.purse.balance() == (60_00, 49_00, 11_00)
+    await platform.delete(person)
+
+    async def waits() -> bool:
+        return bool(await platform.pending(person.id, "education"))
+
+    await eventually(waits)
+    platform.economy.to_payment.lost.clear()
+    await platform.erased(person.id)
+    assert await person.learner.purse.balance() == (0, 0, 0)
+    assert await forfeited(platform, person.id) == 60_00
+    assert not await platform.economy.education.sql("SELECT 1 FROM enrollments")
+    assert await findings(platform) == []
+
+
+async def test_a_reward_that_is_under_way_arrives_and_is_forfeited(platform: Platform) -> None:
+    course = await platform.economy.course(price=azr(0))
+    person = await platform.register(EMAIL, minor_units=1)
+    enrollment = await person.learner.enroll(course)
+    platform.economy.to_payment.silent.add("Earn")
+    for lesson_id in lesson_ids(course):
+        await person.learner.study.complete(enrollment.id, lesson_id)
+    await platform.delete(person)
+
+    async def waits() -> bool:
+        return await platform.pending(person.id, "education") == "jobs of the person are still to run"
+
+    await eventually(waits)
+    platform.economy.to_payment.silent.clear()
+    await platform.erased(person.id)
+    assert await forfeited(platform, person.id) == 75_01
+
+
+async def test_a_pending_refund_is_decided_first(platform: Platform) -> None:
+    course = await platform.economy.course()
+    person = await platform.register(EMAIL, minor_units=49_00)
+    enrollment = await person.learner.enroll(course)
+    platform.economy.to_education.silent.add("CloseEnrollment")
+    assert await outcome(person.learner.purse.refund(enrollment.payment_id)) == "DEPENDENCY_UNAVAILABLE"
+    await platform.delete(person)
+
+    async def waits() -> bool:
+        return bool(await platform.pending(person.id, "payment"))
+
+    await eventually(waits)
+    platform.economy.to_education.silent.clear()
+    await platform.erased(person.id)
+    assert await forfeited(platform, person.id) == 49_00
+    assert await findings(platform) == []
+
+
+async def test_a_frozen_wallet_is_forfeited_too(platform: Platform) -> None:
+    person = await platform.register(EMAIL, minor_units=500)
+    await freeze(platform, person.learner.purse, "Suspected fraud")
+    await platform.delete(person)
+    await platform.erased(person.id)
+    assert await forfeited(platform, person.id) == 500
+    assert await findings(platform) == []
+
+
+async def test_every_currency_is_forfeited(platform: Platform) -> None:
+    person = await platform.register(EMAIL, minor_units=500)
+    payment = platform.economy.payment
+    earning = Earning(person.id, Money(700, "ZAR"), reference=new_id(), description="")
+    await payment.replica.earnings._writer.run(Earn(earning, reference_owner="education"))
+    assert (await refusal(platform.delete(person, forfeit=False))).metadata == {"AZR": "500", "ZAR": "700"}
+    await platform.delete(person)
+    await platform.erased(person.id)
+    assert await forfeited(platform, person.id) == 1200
+    assert (await payment.trial_balance()).balanced
+
+
+async def test_a_name_that_is_told_late_stays_erased(platform: Platform) -> None:
+    person = await platform.register(EMAIL, NAME)
+    await named(platform)
+    (event,) = [
+        event for _, event in platform.auth.subscribers.received if event.what.TypeName().endswith("UserRenamed")
+    ]
+    await platform.delete(person)
+    await platform.erased(person.id)
+    event.id = new_id()
+    await platform.auth.subscribers.send("education", [event])
+    assert await platform.found(MARK) == set()
+
+
+async def test_anothers_key_keeps_its_effect_and_loses_the_answer_that_names_the_person(platform: Platform) -> None:
+    person, friend = await platform.register(EMAIL, NAME), await platform.register("friend@example.com", "Sipho", 100)
+
+    async def transfer() -> object:
+        return await friend.learner.purse.transfer(person.learner.purse, 10, key="mine", description=f"For {NAME}")
+
+    await transfer()
+    await platform.delete(person)
+    await platform.erased(person.id)
+    refused = await refusal(transfer())
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "ANSWER_ERASED")
+    assert (await friend.learner.purse.balance())[0] == 90
+
+
+async def test_an_erasure_whose_job_was_lost_is_taken_up_again(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    platform.to_payment.silent.add("*")
+    await platform.delete(person)
+
+    async def waits() -> bool:
+        return bool(await platform.pending(person.id, "payment"))
+
+    await eventually(waits)
+    await platform.auth.sql("DELETE FROM pgqueuer WHERE entrypoint = 'erase_account'")
+    platform.to_payment.silent.clear()
+    await platform.sweep()
+    await platform.erased(person.id)
+
+
+async def test_an_export_has_all_of_a_person_and_no_secret(platform: Platform) -> None:
+    person = await platform.register(EMAIL, NAME, 1000)
+    friend = await platform.register("friend@example.com", "Sipho", 1000)
+    course = await platform.economy.education.admin().published()
+    enrollment = await person.learner.enroll(course)
+    await person.learner.study.complete(enrollment.id, lesson_ids(course)[0])
+    await spread(platform, person, friend)
+    await named(platform)
+    document = await platform.export(person)
+    exported = json.loads(document)
+    assert exported["userId"] == person.id
+    auth, education, payment = exported["auth"], exported["education"], exported["payment"]
+    (profile,) = auth["users"]
+    assert (profile["email"], profile["name"], profile["preferences"]) == (EMAIL, NAME, {"nick": NAME})
+    assert {session["device"] for session in auth["sessions"]} >= {f"{MARK}'s telephone"}
+    assert education["name"] == NAME
+    (studied,) = education["enrollments"]
+    assert (studied["id"], studied["completedLessons"]) == (enrollment.id, 1)
+    assert [done["lessonId"] for done in education["completedLessons"]] == [lesson_ids(course)[0]]
+    assert [(balance["currency"], balance["held"]) for balance in payment["balances"]] == [("AZR", "75")]
+    assert [entry["amount"] for entry in payment["transactions"]] == ["1000", "-100", "50", "-25", "10"]
+    assert payment["payments"][0]["description"] == f"For {NAME}'s school"
+    assert payment["webhooks"][0]["url"] == f"https://{MARK}.example.com/hook"
+    for secret in (b"hash", b"digest", b"secret", b"sealed"):
+        assert secret not in document
+
+
+async def test_an_export_is_complete_or_fails(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    platform.to_education.silent.add("*")
+    refused = await refusal(platform.export(person))
+    assert (refused.code, refused.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+
+
+async def test_an_export_of_nothing_is_a_document(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    exported = json.loads(await platform.export(person))
+    assert exported["education"]["enrollments"] == exported["payment"]["transactions"] == []
