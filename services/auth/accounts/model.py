@@ -117,6 +117,7 @@ class User:
     id: str
     email: str
     role: Role
+    state: UserState
     name: str
     bio: str
     avatar_url: str
@@ -127,7 +128,6 @@ class User:
     create_time: datetime
     update_time: datetime
     email_verified: bool
-    state: UserState
 
     @property
     def greeting_name(self) -> str:

@@ -71,6 +71,7 @@ USER = (  # In the order of the model's fields.
     users.c.id,
     users.c.email,
     users.c.role,
+    users.c.state,
     users.c.name,
     users.c.bio,
     users.c.avatar_url,
@@ -80,7 +81,6 @@ USER = (  # In the order of the model's fields.
     users.c.create_time,
     users.c.update_time,
     users.c.email_verify_time.is_not(None).label("email_verified"),
-    users.c.state,
 )
 FIND = select(*USER).where(users.c.id == bindparam("user_id"))
 LOCK = FIND.with_for_update(read=True)
@@ -286,5 +286,5 @@ class AccountStore:
 
 def user_of(row: Row[*tuple[Any, ...]]) -> User:
     """Return the user of a row that begins with `USER`."""
-    user_id, email, role, *profile, state = row[: len(USER)]
-    return User(user_id, email, Role(role), *profile, state=UserState(state))
+    user_id, email, role, state, *profile = row[: len(USER)]
+    return User(user_id, email, Role(role), UserState(state), *profile)

@@ -37,7 +37,7 @@ def user_filter(request: pb.ListUsersRequest) -> UserFilter:
     )
 
 
-def to_role(role: permission_pb2.Role) -> Role:
+def to_role(role: permission_pb2.Role.ValueType) -> Role:
     """Return the role of a request."""
     return Role(permission_pb2.Role.Name(role))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.administrators import Administrator, administering
 from tests.support.auth import LIMITED, RunningAuth, running_auth
 from tests.support.second_factors import Client, client_of
 from tests.support.smtp import Mailbox, smtp_server
@@ -45,3 +46,9 @@ async def client(auth: RunningAuth) -> AsyncIterator[Client]:
 async def limited_client(limited: RunningAuth) -> AsyncIterator[Client]:
     async with client_of(limited) as client:
         yield client
+
+
+@pytest.fixture
+async def admin(auth: RunningAuth) -> AsyncIterator[Administrator]:
+    async with administering(auth) as admin:
+        yield admin

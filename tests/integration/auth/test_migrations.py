@@ -36,6 +36,20 @@ async def test_education_is_told_the_names_of_those_who_registered_before(databa
     assert {event.version for event in events} == {1}
 
 
+async def test_accounts_from_before_are_active_and_are_found_by_their_names(databases: Databases) -> None:
+    user_id = new_id()
+    async with databases.old("auth", "0007") as clone:
+        connection = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await connection.execute(ACCOUNT, user_id, "thandi@example.com", "Thandi Ünï")
+        await upgrade("auth", clone.owner_url)
+        rows = await connection.fetch("""
+            SELECT id, state FROM users
+            WHERE name_ngrams(name) @> name_ngrams('ÜNÏ') AND strpos(name_folded(name), name_folded('ÜNÏ')) > 0
+        """)
+        await connection.close()
+    assert [(str(row["id"]), row["state"]) for row in rows] == [(user_id, "ACTIVE")]
+
+
 async def test_a_key_that_signs_goes_on_after_an_update(databases: Databases) -> None:
     async with databases.old("auth", "0005") as clone:
         connection = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))

@@ -1,0 +1,183 @@
+"""The access matrix of those who may no longer: 5 s after, every RPC of every service refuses their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from azora import client
+from azora.auth.v1 import (
+    auth_service_pb2,
+    auth_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+    user_service_pb2,
+    user_service_pb2_grpc,
+)
+from azora.policy.v1 import permission_pb2
+
+from services.auth.accounts.model import UserState
+from services.auth.accounts.store import AccountStore
+from services.auth.app import assemble
+from services.auth.revocations.model import Cause
+from services.demo.seed import auth_settings
+from services.local.settings import SystemSettings
+from services.local.up import describe
+from services.shared.policy import role_permissions
+from tests.support.edge import CONTRACT
+from tests.support.people import PASSWORD
+from tests.support.refusals import outcome
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from grpc import aio
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.shared.policy import MethodPolicy
+    from tests.support.system import LocalSystem
+
+SEEN_SECONDS = 5.0
+POLICIES = [
+    policy for path, policy in CONTRACT.policies().items() if path.startswith("/azora.") and not policy.internal
+]
+PROBES = (
+    "/azora.auth.v1.SessionService/ListSessions",
+    "/azora.education.v1.EnrollmentService/ListEnrollments",
+    "/azora.payment.v1.WalletService/GetWallet",
+)
+"""A read of each service for those who are signed in."""
+TOKEN_REFUSALS = {"TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_MISSING", "ACCESS_DENIED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The running system, as a person and an administrator use it."""
+
+    system: LocalSystem
+    channel: aio.Channel
+    admin: client.Metadata
+
+    @property
+    def users(self) -> user_service_pb2_grpc.UserServiceAsyncStub:
+        return user_service_pb2_grpc.UserServiceStub(self.channel)
+
+    @property
+    def auth(self) -> auth_service_pb2_grpc.AuthServiceAsyncStub:
+        return auth_service_pb2_grpc.AuthServiceStub(self.channel)
+
+    async def person(self, role: permission_pb2.Role.ValueType) -> auth_service_pb2.LoginResponse:
+        """Sign in a new person with a role."""
+        email = f"{uuid4()}@azora.world"
+        request = auth_service_pb2.RegisterRequest(email=email, password=PASSWORD, name="Thandi Test")
+        user_id = (await self.auth.Register(request)).user.id
+        await self.set_role(user_id, role)
+        return await self.auth.Login(auth_service_pb2.LoginRequest(email=email, password=PASSWORD))
+
+    async def set_role(self, user_id: str, role: permission_pb2.Role.ValueType) -> None:
+        request = user_service_pb2.SetUserRoleRequest(user_id=user_id, role=role)
+        await self.users.SetUserRole(request, metadata=self.admin)
+
+    async def call(self, path: str, token: str) -> str:
+        """Call a method with an empty message; return "OK" or the reason of its refusal."""
+        return await outcome(self.channel.unary_unary(path)(b"", metadata=client.bearer(token), timeout=10))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def platform(system: LocalSystem) -> AsyncIterator[Platform]:
+    async with client.connect(system.target, retries=False) as channel:
+        request = auth_service_pb2.LoginRequest(email="admin@azora.world", password="Admin@2024!")
+        session = await auth_service_pb2_grpc.AuthServiceStub(channel).Login(request)
+        yield Platform(system, channel, client.bearer(session.access_token))
+
+
+async def sign_out(platform: Platform, session: auth_service_pb2.LoginResponse) -> None:
+    await platform.auth.Logout(auth_service_pb2.LogoutRequest(refresh_token=session.refresh_token))
+
+
+async def revoke_session(platform: Platform, session: auth_service_pb2.LoginResponse) -> None:
+    other = client.bearer(
+        (
+            await platform.auth.Login(auth_service_pb2.LoginRequest(email=session.user.email, password=PASSWORD))
+        ).access_token
+    )
+    sessions = session_service_pb2_grpc.SessionServiceStub(platform.channel)
+    await sessions.RevokeOtherSessions(session_service_pb2.RevokeOtherSessionsRequest(), metadata=other)
+
+
+async def disable(platform: Platform, session: auth_service_pb2.LoginResponse) -> None:
+    request = user_service_pb2.DisableUserRequest(user_id=session.user.id)
+    await platform.users.DisableUser(request, metadata=platform.admin)
+
+
+async def delete(platform: Platform, session: auth_service_pb2.LoginResponse) -> None:
+    system = platform.system
+    container = assemble(auth_settings(describe(SystemSettings(home=system.home, port=system.port))))
+
+    async def work(connection: AsyncConnection) -> None:
+        await container.revocations.end_user(connection, user_id=session.user.id, cause=Cause.USER_DELETED)
+        await AccountStore().update_state(connection, session.user.id, UserState.DELETING)
+
+    try:
+        await container.infrastructure.database.transaction(work)
+    finally:
+        await container.close()
+
+
+async def demote(platform: Platform, session: auth_service_pb2.LoginResponse) -> None:
+    await platform.set_role(session.user.id, permission_pb2.ROLE_STUDENT)
+
+
+@pytest.mark.parametrize(
+    ("role", "end"),
+    [
+        (permission_pb2.ROLE_STUDENT, sign_out),
+        (permission_pb2.ROLE_ADMIN, revoke_session),
+        (permission_pb2.ROLE_ADMIN, disable),
+        (permission_pb2.ROLE_EDUCATOR, disable),
+        (permission_pb2.ROLE_ADMIN, delete),
+        (permission_pb2.ROLE_STUDENT, delete),
+        (permission_pb2.ROLE_ADMIN, demote),
+        (permission_pb2.ROLE_EDUCATOR, demote),
+    ],
+)
+async def test_what_has_ended_opens_no_method_5_s_after(
+    platform: Platform,
+    role: permission_pb2.Role.ValueType,
+    end: Callable[[Platform, auth_service_pb2.LoginResponse], Awaitable[None]],
+) -> None:
+    session = await platform.person(role)
+    assert [await platform.call(path, session.access_token) for path in PROBES] == ["OK"] * len(PROBES)
+    await end(platform, session)
+
+    async def refused() -> bool:
+        return {await platform.call(path, session.access_token) for path in PROBES} == {"TOKEN_INVALID"}
+
+    await eventually(refused, within_seconds=SEEN_SECONDS)
+    outcomes = {policy.path: await platform.call(policy.path, session.access_token) for policy in POLICIES}
+    wrong = {policy.path: outcomes[policy.path] for policy in POLICIES if not right(policy, outcomes[policy.path])}
+    assert not wrong
+
+
+def right(policy: MethodPolicy, reason: str) -> bool:
+    """Whether a method refuses an ended token; to public ones it is none at all."""
+    return reason not in TOKEN_REFUSALS if policy.public else reason == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("role", [permission_pb2.ROLE_ADMIN, permission_pb2.ROLE_EDUCATOR])
+async def test_a_demoted_persons_next_token_opens_what_the_new_role_may(
+    platform: Platform, role: permission_pb2.Role
+) -> None:
+    session = await platform.person(role)
+    await demote(platform, session)
+    renewed = await platform.auth.Refresh(auth_service_pb2.RefreshRequest(refresh_token=session.refresh_token))
+    kept = role_permissions()["ROLE_STUDENT"]
+    closed = [
+        policy.path for policy in POLICIES if not (policy.public or policy.signed_in or policy.permissions & kept)
+    ]
+    outcomes = {path: await platform.call(path, renewed.access_token) for path in closed}
+    assert {path: reason for path, reason in outcomes.items() if reason != "ACCESS_DENIED"} == {}
+    assert [await platform.call(path, renewed.access_token) for path in PROBES] == ["OK"] * len(PROBES)
