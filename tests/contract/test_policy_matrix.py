@@ -75,8 +75,8 @@ def rows() -> list[Row]:
     header, *lines = PRINTED[: PRINTED.index([""])]
     assert header == [column.title for column in policy_command.COLUMNS]
     return [
-        Row(f"/azora.{rpc}", BINDINGS[f"/azora.{rpc}"], frozenset(callers.split(", ")), *limits, scope)
-        for rpc, callers, _rate, *limits, scope, _key in lines
+        Row(f"/azora.{rpc}", BINDINGS[f"/azora.{rpc}"], frozenset(callers.split(", ")), *others)
+        for rpc, callers, _rate, *others, _key in lines
     ]
 
 
