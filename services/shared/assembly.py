@@ -14,6 +14,8 @@ from interceptors import chain
 from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
 from services.shared import idempotency, inbox, retention
+from services.shared.audit.log import AuditLog
+from services.shared.audit.store import AuditStore
 from services.shared.db import Database
 from services.shared.dead_letters import backlog
 from services.shared.errors import DomainError
@@ -55,6 +57,7 @@ class Infrastructure(Generic[Settings]):
     database: Database
     records: IdempotencyRecords
     pages: PageTokens
+    audit: AuditLog
     metrics: ProcessMetrics
     tracer: Tracer | None
     """Makes spans; None where they are not exported."""
@@ -84,6 +87,7 @@ class Infrastructure(Generic[Settings]):
             database=database,
             records=IdempotencyRecords(database),
             pages=PageTokens(settings.derive_key("page-tokens")),
+            audit=AuditLog(database=database, store=AuditStore()),
             metrics=_metrics(database),
             tracer=traces,
         )

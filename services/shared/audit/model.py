@@ -1,0 +1,110 @@
+"""What is recorded in the audit log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Action(StrEnum):
+    """What was done or attempted: the kind of its target, and a verb."""
+
+    ACCESS_CALL = "access.call"
+    """Calls of an RPC without the right to, counted per user, RPC and minute."""
+
+    USER_REGISTER = "user.register"
+    USER_SIGN_IN = "user.sign_in"
+    USER_SIGN_OUT = "user.sign_out"
+    USER_UPDATE = "user.update"
+    USER_CREATE = "user.create"
+    """By the command line."""
+    PASSWORD_CHANGE = "password.change"  # noqa: S105 - no password
+    PASSWORD_RESET = "password.reset"  # noqa: S105 - no password
+    EMAIL_CHANGE = "email.change"
+    EMAIL_VERIFY = "email.verify"
+    EMAIL_RESTORE = "email.restore"
+    MFA_ENABLE = "mfa.enable"
+    MFA_DISABLE = "mfa.disable"
+    RECOVERY_CODES_REPLACE = "recovery_codes.replace"
+    SESSION_REVOKE = "session.revoke"
+    REFRESH_TOKEN_REUSE = "refresh_token.reuse"  # noqa: S105 - no password
+    DEVICE_REVOKE = "device.revoke"
+    SIGNING_KEY_ROTATE = "signing_key.rotate"
+    SIGNING_KEY_REVOKE = "signing_key.revoke"
+
+    COURSE_PUBLISH = "course.publish"
+
+    EARNING_GRANT = "earning.grant"
+    REFUND_CREATE = "refund.create"
+    WALLET_FREEZE = "wallet.freeze"
+    WALLET_UNFREEZE = "wallet.unfreeze"
+    WALLET_CLOSE = "wallet.close"
+    CHECKPOINT_CREATE = "checkpoint.create"
+
+
+class Outcome(StrEnum):
+    """How it ended."""
+
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    """It was rejected: by its reason."""
+    DENIED = "DENIED"
+    """The caller has no right to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where an event came from. Erasable: the event itself holds its salted digest alone."""
+
+    salt: bytes
+    address: str
+    """Network address of the client."""
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One event. It holds opaque ids only: no name, address or other text of a person."""
+
+    id: str
+    action: str
+    outcome: Outcome
+    reason: str = ""
+    """ErrorInfo.reason of what failed or was denied."""
+    user_id: str | None = None
+    """The signed-in user, or the one a service acted for; None for the anonymous, jobs and the command line."""
+    session_id: str | None = None
+    """The session or API key of the user's token."""
+    service: str = ""
+    """The calling service; empty for calls through the edge."""
+    target: str = ""
+    """Resource name: "users/0190...". Of ACCESS_CALL the RPC: "azora.payment.v1.PaymentService/Earn"."""
+    count: int = 1
+    """How often it happened."""
+    trace_id: str = ""
+    """W3C trace id; empty for jobs and the command line."""
+    origin_digest: bytes | None = None
+    """SHA-256 of the origin's salt, address and user agent; None without an origin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """An event to be recorded, with its origin."""
+
+    event: AuditEvent
+    origin: Origin | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event as it is stored."""
+
+    event: AuditEvent
+    create_time: datetime
+    """Time of the database when it was recorded."""
+    origin: Origin | None
+    """None if there was none, and once it is erased."""
