@@ -20,6 +20,8 @@ from services.shared.policy import METRICS
 from services.shared.principal import ANYONE, LAPSED, TRUST_DOMAIN, Principal, TokenVerifier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from interceptors.base import Call, Proceed
     from services.shared.policy import MethodPolicy
 
@@ -99,7 +101,10 @@ class Authentication(Interceptor):
 
 
 class Authorization(Interceptor):
-    """Lets the call through if any one alternative of its policy holds."""
+    """Lets the call through if any one alternative of its policy holds. `denied` is told of users who may not call."""
+
+    def __init__(self, denied: Callable[[Principal, str], None] | None = None) -> None:
+        self._denied = denied
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Check the principal. Raises TokenMissing when signing in would help, AccessDenied when it would not."""
@@ -111,6 +116,8 @@ class Authorization(Interceptor):
             or principal.service in policy.services
         )
         if not allowed:
+            if self._denied is not None and principal.signed_in:
+                self._denied(principal, policy.path)
             raise AccessDenied if principal.signed_in or policy.internal or principal.service else TokenMissing
         await proceed()
 

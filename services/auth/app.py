@@ -11,7 +11,9 @@ from services.auth.accounts import convert
 from services.auth.accounts.model import EmailVerified, UserRegistered, UserRenamed
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
-from services.auth.clients import SmtpTransport
+from services.auth.audit.operations import AuditOperations
+from services.auth.audit.servicer import AuditServicer
+from services.auth.clients import SmtpTransport, audit_sources
 from services.auth.confirmations.operations import ConfirmationOperations
 from services.auth.devices.operations import DeviceOperations
 from services.auth.devices.servicer import DeviceServicer
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from services.auth.ports import AuditSource
     from services.auth.settings import AuthSettings
     from services.shared.outbox import Send
     from services.shared.server import Server
@@ -342,8 +345,18 @@ def retentions(settings: AuthSettings) -> Sequence[Retention]:
     ]
 
 
-def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
-    """Return Auth's server. It verifies access tokens by the same keys that it publishes. Tests take the events."""
+def _audit(infrastructure: Infrastructure[AuthSettings], others: Mapping[str, AuditSource] | None) -> AuditOperations:
+    sources = audit_sources(infrastructure.mesh) if others is None else others
+    return AuditOperations(sources={"auth": infrastructure.audit_operations, **sources}, pages=infrastructure.pages)
+
+
+def build(
+    settings: AuthSettings, *, send: Send | None = None, audited: Mapping[str, AuditSource] | None = None
+) -> Server:
+    """Return Auth's server. It verifies access tokens by the same keys that it publishes.
+
+    Tests take the events, and give the audit logs of the other services.
+    """
     container = assemble(settings)
     return container.infrastructure.server(
         AuthServicer(container.sign_in, container.accounts, container.password_changes, container.email_addresses),
@@ -351,6 +364,7 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
         SessionServicer(container.sessions),
         DeviceServicer(container.devices),
         MfaServicer(container.mfa, container.sign_in),
+        AuditServicer(_audit(container.infrastructure, audited)),
         InternalServicer(container.revocations),
         *([] if settings.production else [MailServicer(container.mail)]),
         jobs=[

@@ -92,7 +92,7 @@ def build(
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
-        InternalServicer(container.settlements, container.inbox),
+        InternalServicer(container.settlements, container.inbox, container.infrastructure.audit_operations),
         jobs=jobs.jobs(container.settlements),
         periodic=jobs.periodic(container.settlements),
         retentions=[retention(timedelta(days=settings.event_retention_days))],

@@ -233,7 +233,7 @@ def build(
             earnings=container.earnings,
         ),
         LedgerServicer(ledger=container.ledger, verification=container.verification, checkpoints=container.checkpoints),
-        InternalServicer(container.inbox),
+        InternalServicer(container.inbox, container.infrastructure.audit_operations),
         WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),
         periodic=[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.shared.audit.chain import origin_digest
 from services.shared.audit.model import AuditEvent, Origin, Outcome, Recorded
@@ -63,6 +63,29 @@ class AuditLog:
             )
 
         await self._database.transaction(work)
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> dict[str, Any]:
+        """Return what is recorded of a person, for their export."""
+        return {
+            "auditEvents": [
+                {
+                    "id": stored.event.id,
+                    "createTime": stored.create_time.isoformat(),
+                    "action": stored.event.action,
+                    "outcome": stored.event.outcome,
+                    "reason": stored.event.reason,
+                    "target": stored.event.target,
+                    "count": stored.event.count,
+                    "address": stored.origin.address if stored.origin else "",
+                    "userAgent": stored.origin.user_agent if stored.origin else "",
+                }
+                for stored in await self._store.list_of_person(connection, user_id)
+            ]
+        }
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> None:
+        """Erase where a person's events came from. The events hold opaque ids only and stay, as do their seals."""
+        await self._store.delete_origins(connection, user_id)
 
 
 def new_event(

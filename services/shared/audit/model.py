@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -72,7 +73,8 @@ class AuditEvent:
 
     id: str
     action: str
-    outcome: Outcome
+    outcome: str
+    """Name of an Outcome, unless somebody changed it."""
     reason: str = ""
     """ErrorInfo.reason of what failed or was denied."""
     user_id: str | None = None
@@ -108,3 +110,113 @@ class StoredEvent:
     """Time of the database when it was recorded."""
     origin: Origin | None
     """None if there was none, and once it is erased."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events are listed; an empty field selects all."""
+
+    user_id: str = ""
+    """Of the user who did it."""
+    target: str = ""
+    action: str = ""
+    outcome: Outcome | None = None
+    start_time: datetime | None = None
+    """Events of this time and later."""
+    end_time: datetime | None = None
+    """Events before this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPosition:
+    """Position of an event in a list."""
+
+    create_time: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """A seal of events. Each covers the one before it."""
+
+    number: int
+    first_id: str
+    last_id: str
+    count: int
+    root: bytes
+    """Root of the Merkle tree of its events, in the order of their ids."""
+    previous: bytes
+    """Hash of the seal before it."""
+    hash: bytes
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedEvent:
+    """A position that a seal covers, and the event there."""
+
+    event_id: str
+    seal: int
+    stored: StoredEvent | None
+    """None if the event is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LooseEvent:
+    """An event that no seal covers."""
+
+    event_id: str
+    recorded: bool
+    """Whether it has a position, as every event that the service recorded."""
+    seal: int | None
+    """The seal of its position, which is missing."""
+
+
+class FindingType(StrEnum):
+    """What does not agree."""
+
+    EVENT_MISSING = "EVENT_MISSING"
+    EVENT_CHANGED = "EVENT_CHANGED"
+    EVENT_INSERTED = "EVENT_INSERTED"
+    EVENT_UNSEALED = "EVENT_UNSEALED"
+    SEAL_CHANGED = "SEAL_CHANGED"
+    SEAL_MISSING = "SEAL_MISSING"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement."""
+
+    type: FindingType
+    resource: str
+    """Name of what does not agree: "auditSeals/7" or "auditEvents/0190..."."""
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where verification goes on."""
+
+    loose: bool = False
+    """Whether all seals are verified, and events are looked for that none covers."""
+    seal: int = 0
+    """The last seal that was verified."""
+    event_id: str = ""
+    """The last event that was looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a step of verification found."""
+
+    findings: Sequence[Finding]
+    """At most 25."""
+    finding_count: int
+    seal_count: int
+    event_count: int
+    """Number of sealed events that were verified."""
+    last_seal_number: int
+    """0 if there is none."""
+    last_seal_hash: bytes
+    next_page_token: str = ""
+    """Empty once all is verified."""

@@ -43,6 +43,12 @@ class InternalServiceStub:
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
     """
+    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ListAuditEventsRequest, _internal_service_pb2.ListAuditEventsResponse]
+    """Lists the audit events that this service recorded, newest first."""
+    VerifyAuditChain: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.VerifyAuditChainRequest, _internal_service_pb2.VerifyAuditChainResponse]
+    """Verifies a part of the audit log of this service.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
 
 @_typing.type_check_only
 class InternalServiceAsyncStub(InternalServiceStub):
@@ -58,6 +64,12 @@ class InternalServiceAsyncStub(InternalServiceStub):
     ReceiveEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ReceiveEventsRequest, _internal_service_pb2.ReceiveEventsResponse]  # type: ignore[assignment]
     """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
     without effect. Each event is accepted or refused on its own.
+    """
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ListAuditEventsRequest, _internal_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    """Lists the audit events that this service recorded, newest first."""
+    VerifyAuditChain: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.VerifyAuditChainRequest, _internal_service_pb2.VerifyAuditChainResponse]  # type: ignore[assignment]
+    """Verifies a part of the audit log of this service.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
 class InternalServiceServicer:
@@ -81,6 +93,22 @@ class InternalServiceServicer:
     ) -> _typing.Union[_internal_service_pb2.ReceiveEventsResponse, _abc.Awaitable[_internal_service_pb2.ReceiveEventsResponse]]:
         """Delivers events from another service's outbox. Each event is handled once; later deliveries of it are accepted
         without effect. Each event is accepted or refused on its own.
+        """
+
+    def ListAuditEvents(
+        self,
+        request: _internal_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_internal_service_pb2.ListAuditEventsResponse]]:
+        """Lists the audit events that this service recorded, newest first."""
+
+    def VerifyAuditChain(
+        self,
+        request: _internal_service_pb2.VerifyAuditChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.VerifyAuditChainResponse, _abc.Awaitable[_internal_service_pb2.VerifyAuditChainResponse]]:
+        """Verifies a part of the audit log of this service.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 
 def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

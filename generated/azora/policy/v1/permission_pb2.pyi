@@ -73,6 +73,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Manage the webhooks of the platform and of any user."""
     PERMISSION_MAIL_READ: _Permission.ValueType  # 30
     """Read the mails of a development system."""
+    PERMISSION_AUDIT_READ: _Permission.ValueType  # 43
+    """Read and verify the audit log."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -95,6 +97,8 @@ PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20
 """Manage the webhooks of the platform and of any user."""
 PERMISSION_MAIL_READ: Permission.ValueType  # 30
 """Read the mails of a development system."""
+PERMISSION_AUDIT_READ: Permission.ValueType  # 43
+"""Read and verify the audit log."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final
