@@ -15,7 +15,6 @@ from interceptors.client import OutgoingCalls
 from interceptors.rate_limit import Limiter
 from services.shared import idempotency, inbox, retention
 from services.shared.audit.denials import Denials
-from services.shared.audit.log import AuditLog
 from services.shared.audit.operations import AuditOperations
 from services.shared.audit.sealing import Sealing
 from services.shared.audit.store import AuditStore
@@ -60,7 +59,6 @@ class Infrastructure(Generic[Settings]):
     database: Database
     records: IdempotencyRecords
     pages: PageTokens
-    audit: AuditLog
     metrics: ProcessMetrics
     tracer: Tracer | None
     """Makes spans; None where they are not exported."""
@@ -95,7 +93,6 @@ class Infrastructure(Generic[Settings]):
             database=database,
             records=IdempotencyRecords(database),
             pages=PageTokens(settings.derive_key("page-tokens")),
-            audit=AuditLog(database=database, store=AuditStore()),
             metrics=_metrics(database),
             tracer=traces,
         )
@@ -135,7 +132,7 @@ class Infrastructure(Generic[Settings]):
             redis_url=self.settings.counters_url,
             registry=registry,
         )
-        denials = Denials(database=self.database, store=AuditStore())
+        denials = Denials(database=self.database)
         sealing = Sealing(database=self.database, store=AuditStore())
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
         worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])

@@ -7,14 +7,14 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from services.shared.audit.log import new_event
 from services.shared.audit.model import Action, Outcome
+from services.shared.audit.recording import new_event
+from services.shared.audit.store import insert_events
 from services.shared.errors import AccessDenied, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.shared.audit.store import AuditStore
     from services.shared.db import Database
     from services.shared.principal import Principal
 
@@ -29,9 +29,8 @@ MAX_COUNTED = 10_000
 class Denials:
     """Counts denied calls in memory, so that who is denied cannot make the database write for each call."""
 
-    def __init__(self, *, database: Database, store: AuditStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
-        self._store = store
         self._clock = clock
         self._counted: dict[tuple[str, str], tuple[float, Principal, int]] = {}
         """For each user and RPC, the end of the minute that its first denial began, who it was, and how often."""
@@ -78,7 +77,7 @@ class Denials:
         for key in due:
             del self._counted[key]
         try:
-            await self._database.transaction(lambda connection: self._store.insert_events(connection, recorded))
+            await self._database.transaction(lambda connection: insert_events(connection, recorded))
         except BaseException:
             self._restore(due)
             raise

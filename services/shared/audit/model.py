@@ -17,12 +17,12 @@ class Action(StrEnum):
     ACCESS_CALL = "access.call"
     """Calls of an RPC without the right to, counted per user, RPC and minute."""
 
-    USER_REGISTER = "user.register"
-    USER_SIGN_IN = "user.sign_in"
-    USER_SIGN_OUT = "user.sign_out"
-    USER_UPDATE = "user.update"
     USER_CREATE = "user.create"
-    """By the command line."""
+    """By registration, or by the command line."""
+    USER_SIGN_IN = "user.sign_in"
+    USER_UPDATE = "user.update"
+    CONFIRMATION_CHECK = "confirmation.check"
+    """A signed-in user's password, asked for before a change. Only failures are recorded."""
     PASSWORD_CHANGE = "password.change"  # noqa: S105 - no password
     PASSWORD_RESET = "password.reset"  # noqa: S105 - no password
     EMAIL_CHANGE = "email.change"
@@ -31,6 +31,8 @@ class Action(StrEnum):
     MFA_ENABLE = "mfa.enable"
     MFA_DISABLE = "mfa.disable"
     RECOVERY_CODES_REPLACE = "recovery_codes.replace"
+    SESSION_END = "session.end"
+    """By signing out."""
     SESSION_REVOKE = "session.revoke"
     REFRESH_TOKEN_REUSE = "refresh_token.reuse"  # noqa: S105 - no password
     DEVICE_REVOKE = "device.revoke"
@@ -44,7 +46,6 @@ class Action(StrEnum):
     WALLET_FREEZE = "wallet.freeze"
     WALLET_UNFREEZE = "wallet.unfreeze"
     WALLET_CLOSE = "wallet.close"
-    CHECKPOINT_CREATE = "checkpoint.create"
 
 
 class Outcome(StrEnum):
@@ -99,6 +100,11 @@ class Recorded:
 
     event: AuditEvent
     origin: Origin | None
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return self.event.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

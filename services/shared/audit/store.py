@@ -35,7 +35,7 @@ from services.shared.audit.model import (
 from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -145,15 +145,24 @@ _of_person = or_(
 )
 """Events of a person, and those of somebody who did not sign in about a person: attempts to sign in as them."""
 OF_PERSON = select(*EVENT).select_from(_event).where(_of_person).order_by(events.c.create_time, events.c.id)
-ERASE = delete(origins).where(origins.c.event_id.in_(select(events.c.id).where(_of_person)))
+ERASE = delete(origins).where(
+    origins.c.event_id.in_(
+        select(origins.c.event_id)
+        .join(events, events.c.id == origins.c.event_id)
+        .where(_of_person)
+        .limit(bindparam("page_limit"))
+    )
+)
+ERASED = 5_000
+
+
+async def insert_events(connection: AsyncConnection, recorded: Sequence[Recorded]) -> None:
+    """Insert events, with their origins: one statement each."""
+    await connection.execute(INSERT, [_values(each) for each in recorded])
 
 
 class AuditStore:
     """Reads and writes audit events, their origins and their seals."""
-
-    async def insert_events(self, connection: AsyncConnection, recorded: Sequence[Recorded]) -> None:
-        """Insert events, with their origins: one statement each."""
-        await connection.execute(INSERT, [_values(each) for each in recorded])
 
     async def list_events(
         self, connection: AsyncConnection, selected: EventFilter, *, before: EventPosition | None, limit: int
@@ -177,14 +186,18 @@ class AuditStore:
             wanted.append(position < tuple_(before.create_time, before.id, types=(Time, Id)))
         return [_stored(row) for row in await connection.execute(LIST.where(*wanted).limit(limit))]
 
-    async def list_of_person(self, connection: AsyncConnection, user_id: str) -> Sequence[StoredEvent]:
-        """Return the events of a person, the oldest first."""
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return what is recorded of a person, the oldest first."""
         rows = await connection.execute(OF_PERSON, {"of_user": user_id, "of_target": f"users/{user_id}"})
-        return [_stored(row) for row in rows]
+        return {"auditEvents": [_exported(_stored(row)) for row in rows]}
 
-    async def delete_origins(self, connection: AsyncConnection, user_id: str) -> None:
-        """Delete where the events of a person came from."""
-        await connection.execute(ERASE, {"of_user": user_id, "of_target": f"users/{user_id}"})
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete where the events of a person came from, some at a time; return how many.
+
+        The events hold opaque ids only and stay, as do their seals.
+        """
+        values = {"of_user": user_id, "of_target": f"users/{user_id}", "page_limit": ERASED}
+        return (await connection.execute(ERASE, values)).rowcount
 
     async def is_unsealed(self, connection: AsyncConnection) -> bool:
         """Whether there are events to seal."""
@@ -274,6 +287,21 @@ def _values(recorded: Recorded) -> dict[str, Any]:
         "salt": origin.salt if origin else None,
         "address": origin.address if origin else None,
         "user_agent": origin.user_agent if origin else None,
+    }
+
+
+def _exported(stored: StoredEvent) -> dict[str, Any]:
+    event, origin = stored.event, stored.origin
+    return {
+        "id": event.id,
+        "createTime": stored.create_time,
+        "action": event.action,
+        "outcome": event.outcome,
+        "reason": event.reason,
+        "target": event.target,
+        "count": event.count,
+        "address": origin.address if origin else "",
+        "userAgent": origin.user_agent if origin else "",
     }
 
 

@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from services.shared.audit.chain import origin_digest
-from services.shared.audit.log import AuditLog
 from services.shared.audit.model import Action
-from services.shared.audit.store import AuditStore
+from services.shared.audit.recording import record, record_failure
 from services.shared.db import Database
 from services.shared.errors import AccessDenied
 from services.shared.ids import new_id
@@ -42,12 +41,9 @@ async def _rows(clone: Clone, statement: str) -> list[asyncpg.Record]:
 
 
 async def test_an_event_says_who_did_what_to_what_from_where(auth_database: Clone, database: Database) -> None:
-    serve_request(Request(traceparent=f"00-{TRACE}-b7ad6b7169203331-01", user_agent="Firefox"))
-    log = AuditLog(database=database, store=AuditStore())
+    serve_request(Request(traceparent=f"00-{TRACE}-b7ad6b7169203331-01", user_agent="Firefox", principal=USER))
     await database.transaction(
-        lambda connection: log.record(
-            connection, action=Action.PASSWORD_CHANGE, principal=USER, target=f"users/{USER.user_id}"
-        )
+        lambda connection: record(connection, action=Action.PASSWORD_CHANGE, target=f"users/{USER.user_id}")
     )
     [event] = await _rows(auth_database, "SELECT * FROM audit_events")
     assert (event["action"], event["outcome"], event["reason"], event["count"]) == (
@@ -66,15 +62,13 @@ async def test_an_event_says_who_did_what_to_what_from_where(auth_database: Clon
 
 
 async def test_what_is_rolled_back_is_not_recorded_and_a_failure_is(auth_database: Clone, database: Database) -> None:
-    log = AuditLog(database=database, store=AuditStore())
-
     async def work(connection: AsyncConnection) -> None:
-        await log.record(connection, action=Action.EMAIL_CHANGE, principal=None)
+        await record(connection, action=Action.EMAIL_CHANGE)
         raise AccessDenied
 
     with pytest.raises(AccessDenied):
         await database.transaction(work)
-    await log.record_failure(action=Action.USER_SIGN_IN, principal=None, error=AccessDenied())
+    await record_failure(database, action=Action.USER_SIGN_IN, error=AccessDenied())
     [event] = await _rows(auth_database, "SELECT * FROM audit_events")
     assert (event["action"], event["outcome"], event["reason"]) == ("user.sign_in", "FAILED", "ACCESS_DENIED")
     assert not await _rows(auth_database, "SELECT FROM audit_origins"), "the command line comes from nowhere"
@@ -111,11 +105,9 @@ async def test_not_even_the_owner_changes_an_event_by_accident(auth_database: Cl
 
 
 async def test_recording_takes_no_lock_that_others_wait_for(database: Database) -> None:
-    log = AuditLog(database=database, store=AuditStore())
-
     async def work(connection: AsyncConnection) -> int:
-        await log.record(connection, action=Action.USER_SIGN_IN, principal=USER)
-        await log.record_failure(action=Action.USER_SIGN_IN, principal=USER, error=AccessDenied())
+        await record(connection, action=Action.USER_SIGN_IN)
+        await record_failure(database, action=Action.USER_SIGN_IN, error=AccessDenied())
         return int((await connection.execute(text("SELECT count(*) FROM audit_events"))).scalar_one())
 
     assert await database.transaction(work) == 2, "the other committed in between"

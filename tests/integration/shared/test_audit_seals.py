@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.shared.audit.log import AuditLog
 from services.shared.audit.model import Action, Finding, Progress
 from services.shared.audit.operations import AuditOperations
+from services.shared.audit.recording import record
 from services.shared.audit.sealing import Sealing
 from services.shared.audit.store import AuditStore
 from services.shared.db import Database
 from services.shared.errors import PageTokenInvalid
 from services.shared.ids import new_id
 from services.shared.pagination import PageTokens
-from services.shared.principal import Principal
+from services.shared.principal import Principal, Request, serve_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ class Audited:
 
     clone: Clone
     database: Database
-    log: AuditLog
+    store: AuditStore
     sealing: Sealing
     operations: AuditOperations
 
@@ -47,7 +47,7 @@ class Audited:
 
     async def record_one(self, connection: AsyncConnection) -> None:
         """Record an event."""
-        await self.log.record(connection, action=Action.USER_SIGN_IN, principal=USER, target="users/1")
+        await record(connection, action=Action.USER_SIGN_IN, target="users/1")
 
     async def findings(self) -> list[Finding]:
         """Verify everything."""
@@ -79,11 +79,12 @@ class Audited:
 
 @pytest.fixture
 async def audited(education_database: Clone) -> AsyncIterator[Audited]:
+    serve_request(Request(principal=USER))
     database, store = Database(education_database.app_url, pool_size=4), AuditStore()
     yield Audited(
         education_database,
         database,
-        AuditLog(database=database, store=store),
+        store,
         Sealing(database=database, store=store),
         AuditOperations(database=database, store=store, pages=PageTokens(b"k" * 32)),
     )
@@ -220,9 +221,13 @@ async def test_what_is_erased_of_a_person_leaves_the_seals_intact(audited: Audit
     await audited.record(2)
     await audited.sealing.seal()
     exported = await audited.database.transaction(
-        lambda connection: audited.log.export_person(connection, user_id=USER.user_id)
+        lambda connection: audited.store.export_person(connection, user_id=USER.user_id)
     )
     assert [event["address"] for event in exported["auditEvents"]] == ["203.0.113.7"] * 2
-    await audited.database.transaction(lambda connection: audited.log.erase_person(connection, user_id=USER.user_id))
+    for rows in (2, 0):
+        erased = await audited.database.transaction(
+            lambda connection: audited.store.erase_person(connection, user_id=USER.user_id)
+        )
+        assert erased == rows
     assert not await audited.rows("SELECT FROM audit_origins")
     assert not await audited.findings()
