@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from services.payment.audit import store as audit_store
 from services.payment.clients import EducationClient
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HOLDS
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
-KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES, SUBSCRIPTIONS)
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES, SUBSCRIPTIONS, *audit_store.KINDS)
 """The rows that commands of the ledger read and write."""
 EVENTS: Mapping[type, Callable[[Any], Message]] = {
     PaymentCompleted: convert.payment_completed,

@@ -37,7 +37,7 @@ RESOURCES = {
         "users",
     },
     "education": {"people", "courses", "enrollments", "quizzes", "certificates"},
-    "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
+    "payment": {"audit", "wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
 RESOURCE_FILES.add("commands")  # What a resource has the ledger's writer do.

@@ -26,7 +26,9 @@ from tests.support.serving import channel_to, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from services.auth.ports import AuditSource
 
 PASSWORD = "correct horse battery staple"
 SECRET_KEY = base64.b64encode(os.urandom(32)).decode()
@@ -127,12 +129,14 @@ class RunningAuth:
 
 
 @asynccontextmanager
-async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIterator[RunningAuth]:
-    """Serve Auth on a database; give its stubs."""
+async def running_auth(
+    owner_url: str, app_url: str, *, audited: Mapping[str, AuditSource] | None = None, **changes: Any
+) -> AsyncIterator[RunningAuth]:
+    """Serve Auth on a database; give its stubs. `audited` are the audit logs of other services."""
     async with short_folder() as folder:
         settings = auth_settings(app_url, **{"listen": f"unix:{folder}/auth.sock"} | changes)
         subscribers = FakeSubscribers()
-        server = build(settings, send=subscribers.send)
+        server = build(settings, send=subscribers.send, audited=audited or {})
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:
