@@ -127,8 +127,9 @@ def _add_operations(commands: argparse._SubParsersAction[argparse.ArgumentParser
     which.add_argument("--all", dest="ids", action="store_const", const=None, help="all of them")
     retry.set_defaults(run=_retry_events)
 
-    about = "verify the ledger, in the database of the environment or of the running local system, or over the API"
+    about = "verify ledger and audit logs: of the environment's database, of the running local system, or over the API"
     verify = commands.add_parser("verify", help=about, description=about)
+    verify.add_argument("--only", choices=("ledger", "audit"), help="verify the ledger or the audit logs alone")
     verify.add_argument("--checkpoints", type=Path, metavar="FILE", help="compare with the checkpoints of this file")
     verify.add_argument(
         "--target", default="", metavar="HOST:PORT", help="verify over the API, with an administrator's access token"
@@ -310,7 +311,7 @@ def _retry_events(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from services.cli.verify import verify  # noqa: PLC0415
 
-    return verify(checkpoints=options.checkpoints, target=options.target, tls=options.tls)
+    return verify(only=options.only, checkpoints=options.checkpoints, target=options.target, tls=options.tls)
 
 
 def _list_keys(_: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`azora verify`: whether the ledger is intact, by its database or over the API."""
+"""`azora verify`: whether the ledger and the audit logs are intact, by their databases or over the API."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from azora import client
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
+from services.cli.audit_logs import verify_audit_logs
 from services.cli.databases import database_urls
 from services.cli.output import failed, say
 from services.payment.admin import stored_notes, verify_ledger
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from services.payment.proofs.model import Finding
 
+LEDGER, AUDIT = "ledger", "audit"
 PAGE_SIZE = 5_000
 CHECKPOINTS_PAGE_SIZE = 100
 
@@ -39,22 +41,35 @@ class Page(NamedTuple):
     checkpoint_number: int
 
 
-def verify(*, checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
-    """Verify the ledger and print what is wrong. Returns 1 if something is, or if it could not be verified.
+def verify(*, only: str | None = None, checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
+    """Verify the ledger and the audit logs, and print what is wrong.
 
-    With a `target` ("localhost:8080") the ledger is verified over the API, by the access token of an administrator that
+    Returns 1 if something is, or if it could not be verified. `only` is LEDGER or AUDIT; None for both.
+
+    With a `target` ("localhost:8080") it is verified over the API, by the access token of an administrator that
     is asked for. `checkpoints` is a checkpoint file, whose checkpoints must be those of the ledger.
     """
     try:
         token = _access_token() if target else ""
-        return asyncio.run(_verify(checkpoints, target, token, tls=tls))
+        return asyncio.run(_verify(only, checkpoints, target, token, tls=tls))
     except client.CallError as error:
         return failed("verify", error)
     except (DomainError, SettingsError, StatementFailed, OSError) as error:
         return failed("verify", error)
 
 
-async def _verify(checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
+async def _verify(only: str | None, checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
+    findings = 0
+    if only != AUDIT:
+        findings += await _verify_ledger(checkpoints, target, token, tls=tls)
+    if only != LEDGER:
+        found = await verify_audit_logs(target, token, tls=tls)
+        say(f"{found} findings" if found else "the audit logs are intact")
+        findings += found
+    return 1 if findings else 0
+
+
+async def _verify_ledger(checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
     findings = entries = accounts = checkpoint = 0
     (url,) = [""] if target else database_urls("payment")
     async for page in _over_api(target, token, tls=tls) if target else _offline(url):
@@ -75,7 +90,7 @@ async def _verify(checkpoints: Path | None, target: str, token: str, *, tls: boo
         say(f"compared {len(published)} checkpoints of {checkpoints}")
         findings += len(wrong)
     say(f"{findings} findings" if findings else "the ledger is intact")
-    return 1 if findings else 0
+    return findings
 
 
 async def _offline(url: str) -> AsyncIterator[Page]:
