@@ -33,14 +33,14 @@ from interceptors.validation import Validation
 from services.shared.limits import MAX_CONCURRENT_RPCS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.trace import Tracer
     from prometheus_client import CollectorRegistry
 
     from interceptors.rate_limit import Limiter
     from services.shared.policy import MethodPolicy
-    from services.shared.principal import TokenVerifier
+    from services.shared.principal import Principal, TokenVerifier
 
 
 def chain(
@@ -51,10 +51,12 @@ def chain(
     max_concurrent_rpcs: int = MAX_CONCURRENT_RPCS,
     registry: CollectorRegistry | None = None,
     tracer: Tracer | None = None,
+    denied: Callable[[Principal, str], None] | None = None,
 ) -> Chain:
     """Return the chain of a server that serves the methods of `policies`.
 
     `registry` offers the metrics of the calls. Without a `tracer` there are no spans of them.
+    `denied` is told of each user who may not call an RPC, with the RPC's path.
     """
     interceptors = (
         Tracing(tracer),
@@ -65,7 +67,7 @@ def chain(
         Deadline(),
         Authentication(verifier),
         RateLimit(limiter),
-        Authorization(),
+        Authorization(denied),
         Validation(),
         ActingUser(),
         ItemRateLimit(limiter),

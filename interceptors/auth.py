@@ -22,6 +22,8 @@ from services.shared.policy import METRICS
 from services.shared.principal import ANYONE, LAPSED, TRUST_DOMAIN, Principal, TokenVerifier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from interceptors.base import Call, Proceed
     from services.shared.policy import MethodPolicy
 
@@ -104,8 +106,11 @@ class Authorization(Interceptor):
     """Lets the call through if any one alternative of its policy holds.
 
     An API key's access token may do what its owner may, within its scopes. On a public RPC beyond them it counts as
-    none: anyone may call it.
+    none: anyone may call it. `denied` is told of users who may not call.
     """
+
+    def __init__(self, denied: Callable[[Principal, str], None] | None = None) -> None:
+        self._denied = denied
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Check the principal.
@@ -121,6 +126,8 @@ class Authorization(Interceptor):
             or principal.service in policy.services
         )
         if not allowed:
+            if self._denied is not None and principal.signed_in:
+                self._denied(principal, policy.path)
             raise AccessDenied if principal.signed_in or policy.internal or principal.service else TokenMissing
         if principal.scopes is not None and principal.service not in policy.services:
             if policy.interactive:

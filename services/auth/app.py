@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from services.auth.api_keys.model import KEPT_EXPIRED
 from services.auth.api_keys.servicer import ApiKeyServicer
+from services.auth.audit.operations import AuditOperations
+from services.auth.audit.servicer import AuditServicer
+from services.auth.clients import audit_sources
 from services.auth.container import assemble, users
 from services.auth.devices.servicer import DeviceServicer
 from services.auth.email_addresses import jobs as email_addresses_jobs
@@ -27,9 +30,11 @@ from services.shared.retention import Retention
 from services.shared.tokens import TOKEN_LIFE, RemoteKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from services.auth.ports import AuditSource
     from services.auth.settings import AuthSettings
+    from services.shared.assembly import Infrastructure
     from services.shared.outbox import Send
     from services.shared.server import Server
 
@@ -49,8 +54,22 @@ def retentions(settings: AuthSettings) -> Sequence[Retention]:
     ]
 
 
-def build(settings: AuthSettings, *, send: Send | None = None, others: OtherServices | None = None) -> Server:
-    """Return Auth's server, which verifies tokens by the keys that it publishes. Tests give the other services."""
+def _audit(infrastructure: Infrastructure[AuthSettings], others: Mapping[str, AuditSource] | None) -> AuditOperations:
+    sources = audit_sources(infrastructure.mesh) if others is None else others
+    return AuditOperations(sources={"auth": infrastructure.audit_operations, **sources}, pages=infrastructure.pages)
+
+
+def build(
+    settings: AuthSettings,
+    *,
+    send: Send | None = None,
+    others: OtherServices | None = None,
+    audited: Mapping[str, AuditSource] | None = None,
+) -> Server:
+    """Return Auth's server, which verifies tokens by the keys that it publishes.
+
+    Tests take the events, and give the other services and their audit logs.
+    """
     container = assemble(settings)
     personal_data = PersonalData.of(container, others)
     return container.infrastructure.server(
@@ -63,6 +82,7 @@ def build(settings: AuthSettings, *, send: Send | None = None, others: OtherServ
         ApiKeyServicer(container.api_keys),
         MfaServicer(container.mfa, container.sign_in),
         UserServicer(users(container), personal_data.erasures),
+        AuditServicer(_audit(container.infrastructure, audited)),
         InternalServicer(container.revocations),
         *([] if settings.production else [MailServicer(container.mail)]),
         jobs=[

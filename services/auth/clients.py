@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -14,15 +14,18 @@ from azora.education.v1 import internal_service_pb2_grpc as education_grpc
 from azora.payment.v1 import internal_service_pb2 as payment_pb
 from azora.payment.v1 import internal_service_pb2_grpc as payment_grpc
 
-from services.shared.convert import to_money
+from services.shared.audit.convert import stored_event, verified_chain
+from services.shared.convert import timestamp, to_money
 from services.shared.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from email.message import EmailMessage
 
     from grpc import aio
 
+    from services.auth.ports import AuditSource
+    from services.shared.audit.model import EventFilter, EventPosition, StoredEvent, Verified
     from services.shared.money import Money
 
 logger = logging.getLogger(__name__)
@@ -31,6 +34,8 @@ TIMEOUT_SECONDS = 10.0
 """Maximum duration of sending a mail, from connecting to the server's reply."""
 PERMANENT_FAILURE = 500
 """Lowest SMTP reply code of a permanent failure (RFC 5321, section 4.2.1)."""
+LIST_SECONDS = 2.0
+VERIFY_SECONDS = 4.0
 PORTS = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
 
 
@@ -87,6 +92,20 @@ class EducationClient:
         async for response in self._stub.ExportPerson(education_pb.ExportPersonRequest(user_id=user_id)):
             yield response.part
 
+    async def list_events(
+        self, *, selected: EventFilter, before: EventPosition | None, limit: int
+    ) -> Sequence[StoredEvent]:
+        """Return the events that are selected, before a position, the newest first."""
+        request = education_pb.ListAuditEventsRequest(**_selection(selected, before, limit))
+        response = await self._stub.ListAuditEvents(request, timeout=LIST_SECONDS)
+        return [stored_event(event) for event in response.events]
+
+    async def verify_chain(self, *, page_token: str) -> Verified:
+        """Verify a part of the log."""
+        request = education_pb.VerifyAuditChainRequest(page_token=page_token)
+        response = await self._stub.VerifyAuditChain(request, timeout=VERIFY_SECONDS)
+        return verified_chain(response.chain, next_page_token=response.next_page_token)
+
 
 class PaymentClient:
     """Payment over the mesh, on a channel that raises Refused and DependencyUnavailable."""
@@ -110,6 +129,20 @@ class PaymentClient:
         response = await self._stub.ListBalances(payment_pb.ListBalancesRequest(user_id=user_id))
         return [to_money(balance) for balance in response.balances]
 
+    async def list_events(
+        self, *, selected: EventFilter, before: EventPosition | None, limit: int
+    ) -> Sequence[StoredEvent]:
+        """Return the events that are selected, before a position, the newest first."""
+        request = payment_pb.ListAuditEventsRequest(**_selection(selected, before, limit))
+        response = await self._stub.ListAuditEvents(request, timeout=LIST_SECONDS)
+        return [stored_event(event) for event in response.events]
+
+    async def verify_chain(self, *, page_token: str) -> Verified:
+        """Verify a part of the log."""
+        request = payment_pb.VerifyAuditChainRequest(page_token=page_token)
+        response = await self._stub.VerifyAuditChain(request, timeout=VERIFY_SECONDS)
+        return verified_chain(response.chain, next_page_token=response.next_page_token)
+
 
 def _concerns_mail(error: Exception) -> bool:
     """Whether the server rejected this recipient or this text, and not us."""
@@ -120,3 +153,22 @@ def _reply_code(error: Exception) -> int:
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         return max((refused.code for refused in error.recipients), default=0)
     return error.code if isinstance(error, aiosmtplib.SMTPResponseException) else 0
+
+
+def audit_sources(channel: aio.Channel) -> Mapping[str, AuditSource]:
+    """Return the audit logs of the other services."""
+    return {"education": EducationClient(channel), "payment": PaymentClient(channel)}
+
+
+def _selection(selected: EventFilter, before: EventPosition | None, limit: int) -> dict[str, Any]:
+    return {
+        "limit": limit,
+        "before_time": timestamp(before.create_time) if before else None,
+        "before_id": before.id if before else "",
+        "user_id": selected.user_id,
+        "target": selected.target,
+        "action": selected.action,
+        "outcome": f"AUDIT_OUTCOME_{selected.outcome}" if selected.outcome else "AUDIT_OUTCOME_UNSPECIFIED",
+        "start_time": timestamp(selected.start_time),
+        "end_time": timestamp(selected.end_time),
+    }

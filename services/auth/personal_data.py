@@ -19,6 +19,7 @@ from services.auth.factors.store import FactorStore
 from services.auth.links.store import LinkStore
 from services.auth.registrations.store import RegistrationStore
 from services.auth.sessions.store import SessionStore
+from services.shared.audit.store import AuditStore
 from services.shared.jobs import job_name
 from services.shared.personal_data import PersonOperations, UndeliveredEvents, UnfinishedJobs
 
@@ -61,10 +62,16 @@ class PersonalData:
         others, database = others or OtherServices.over(infrastructure), infrastructure.database
         # The account is the last, by which the others are found.
         keys = (FactorStore(), DeviceStore(), ApiKeyStore(), SessionStore())
-        stores = (RegistrationStore(), LinkStore(), *keys, AccountStore())
+        stores = (AuditStore(), RegistrationStore(), LinkStore(), *keys, AccountStore())
         persons = PersonOperations(
             database=database,
-            resources=[UnfinishedJobs(own=[job_name(EraseAccount)]), UndeliveredEvents(), container.mail, *stores],
+            resources=[
+                UnfinishedJobs(own=[job_name(EraseAccount)]),
+                UndeliveredEvents(),
+                container.mail,
+                AuditStore(),
+                *stores,
+            ],
         )
         return cls(
             ExportOperations(accounts=accounts, persons=persons, services=others.keepers),

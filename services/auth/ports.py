@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from email.message import EmailMessage
 
+    from services.shared.audit.model import EventFilter, EventPosition, StoredEvent, Verified
     from services.shared.money import Money
 
 
@@ -41,4 +42,17 @@ class Balances(Protocol):
 
     async def list_balances(self, *, user_id: str) -> Sequence[Money]:
         """Return a user's balances that are not zero. Raises DependencyUnavailable."""
+
+
+class AuditSource(Protocol):
+    """The audit log of one service."""
+
+    async def list_events(
+        self, *, selected: EventFilter, before: EventPosition | None, limit: int
+    ) -> Sequence[StoredEvent]:
+        """Return the events that are selected, before a position, the newest first. Raises DependencyUnavailable."""
+        ...
+
+    async def verify_chain(self, *, page_token: str) -> Verified:
+        """Verify a part of the log. Raises PageTokenInvalid, DependencyUnavailable."""
         ...

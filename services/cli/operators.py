@@ -38,6 +38,7 @@ def policy(
 @commands.command()
 def verify(
     *,
+    only: Annotated[str, typer.Option(metavar="ledger|audit", help="Verify the ledger or the audit logs alone.")] = "",
     checkpoints: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Compare with the checkpoints of this file.")
     ] = None,
@@ -47,10 +48,12 @@ def verify(
     tls: Annotated[bool, typer.Option("--tls", help="Connect to the target with TLS.")] = False,
     json: Json = False,
 ) -> None:
-    """Verify the ledger, in its database or over the API."""
-    from services.cli.verify import verify  # noqa: PLC0415
+    """Verify the ledger and the audit logs, in their databases or over the API."""
+    from services.cli.verify import AUDIT, LEDGER, verify  # noqa: PLC0415
 
-    raise typer.Exit(verify(Output(json), checkpoints=checkpoints, target=target, tls=tls))
+    if only not in ("", LEDGER, AUDIT):
+        raise typer.BadParameter(f"--only is {LEDGER} or {AUDIT}")
+    raise typer.Exit(verify(Output(json), only=only, checkpoints=checkpoints, target=target, tls=tls))
 
 
 @events.command("list")

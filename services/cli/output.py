@@ -70,6 +70,10 @@ class Output:
         if not self.as_json:
             self.say("")
 
+    def finding(self, kind: str, resource: str, description: str) -> None:
+        """Print what a verification found."""
+        self.say(f"{kind} {resource}: {description}", type=kind, resource=resource, description=description)
+
     @contextmanager
     def progress(self, text: str) -> Iterator[Callable[[str], None]]:
         """Show on a terminal that something long goes on; the given function replaces the text."""

@@ -1,4 +1,4 @@
-"""`azora verify`: whether the ledger is intact, by its database or over the API."""
+"""`azora verify`: whether the ledger and the audit logs are intact, by their databases or over the API."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from azora import client
 from azora.payment.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
+from services.cli.audit_logs import verify_audit_logs
 from services.cli.databases import database_urls
 from services.payment.admin import stored_notes, verify_ledger
 from services.payment.proofs.publication import CheckpointFile, published_findings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from services.cli.output import Output
     from services.payment.proofs.model import Finding
 
+LEDGER, AUDIT = "ledger", "audit"
 PAGE_SIZE = 5_000
 CHECKPOINTS_PAGE_SIZE = 100
 
@@ -39,28 +41,42 @@ class Page(NamedTuple):
     checkpoint_number: int
 
 
-def verify(out: Output, *, checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
-    """Verify the ledger and print what is wrong. Returns 1 if something is, or if it could not be verified.
+def verify(out: Output, *, only: str = "", checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
+    """Verify the ledger and the audit logs, and print what is wrong.
 
-    With a `target` ("localhost:8080") the ledger is verified over the API, by the access token of an administrator that
+    Returns 1 if something is, or if it could not be verified. `only` is LEDGER or AUDIT; empty for both.
+
+    With a `target` ("localhost:8080") it is verified over the API, by the access token of an administrator that
     is asked for. `checkpoints` is a checkpoint file, whose checkpoints must be those of the ledger.
     """
     try:
         token = _access_token() if target else ""
-        return asyncio.run(_verify(out, checkpoints, target, token, tls=tls))
+        return asyncio.run(_verify(out, only, checkpoints, target, token, tls=tls))
     except client.CallError as error:
         return out.failed("verify", error)
     except (DomainError, SettingsError, StatementFailed, OSError) as error:
         return out.failed("verify", error)
 
 
-async def _verify(out: Output, checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
+async def _verify(out: Output, only: str, checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
+    findings = 0
+    if only != AUDIT:
+        findings += await _verify_ledger(out, checkpoints, target, token, tls=tls)
+    if only != LEDGER:
+        with out.progress("verifying the audit logs"):
+            found = await verify_audit_logs(out, target, token, tls=tls)
+        out.say(f"{found} findings" if found else "the audit logs are intact", auditFindings=found)
+        findings += found
+    return 1 if findings else 0
+
+
+async def _verify_ledger(out: Output, checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
     findings = entries = accounts = checkpoint = 0
     (url,) = [""] if target else database_urls("payment")
     with out.progress("verifying the ledger") as progress:
         async for page in _over_api(target, token, tls=tls) if target else _offline(url):
             for finding in page.findings:
-                _say_finding(out, *finding)
+                out.finding(*finding)
             if page.finding_count > len(page.findings):
                 more = page.finding_count - len(page.findings)
                 out.say(f"... and {more} more", moreFindings=more)
@@ -79,15 +95,11 @@ async def _verify(out: Output, checkpoints: Path | None, target: str, token: str
         stored = await (_notes_over_api(target, token, tls=tls) if target else stored_notes(url))
         wrong = published_findings(published, stored)
         for differing in wrong:
-            _say_finding(out, *_named(differing))
+            out.finding(*_named(differing))
         out.say(f"compared {len(published)} checkpoints of {checkpoints}", comparedCheckpoints=len(published))
         findings += len(wrong)
-    out.say(f"{findings} findings" if findings else "the ledger is intact", findings=findings)
-    return 1 if findings else 0
-
-
-def _say_finding(out: Output, kind: str, resource: str, description: str) -> None:
-    out.say(f"{kind} {resource}: {description}", type=kind, resource=resource, description=description)
+    out.say(f"{findings} findings" if findings else "the ledger is intact", ledgerFindings=findings)
+    return findings
 
 
 async def _offline(url: str) -> AsyncIterator[Page]:

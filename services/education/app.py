@@ -18,6 +18,7 @@ from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
 from services.education.people.store import PeopleStore
 from services.shared.assembly import Infrastructure
+from services.shared.audit.store import AuditStore
 from services.shared.cache import EncodedAnswers
 from services.shared.inbox import Inbox
 from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
@@ -81,7 +82,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         persons=PersonOperations(
             database=database,
             endings=[settlements.end_person],
-            resources=[UnfinishedJobs(), UndeliveredEvents(), enrollment_store, courses, KeyedAnswers()],
+            resources=[UnfinishedJobs(), UndeliveredEvents(), enrollment_store, courses, KeyedAnswers(), AuditStore()],
         ),
         inbox=Inbox("education", database, subscriptions),
     )
@@ -99,7 +100,9 @@ def build(
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
-        InternalServicer(container.settlements, container.inbox, container.persons),
+        InternalServicer(
+            container.settlements, container.inbox, container.persons, container.infrastructure.audit_operations
+        ),
         jobs=jobs.jobs(container.settlements),
         periodic=jobs.periodic(container.settlements),
         retentions=[retention(timedelta(days=settings.event_retention_days))],

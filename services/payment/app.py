@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from services.payment.audit import store as audit_store
 from services.payment.clients import EducationClient
 from services.payment.erasures.operations import ErasureOperations
 from services.payment.erasures.store import WebhookErasureStore
@@ -46,6 +47,7 @@ from services.payment.webhooks.operations import DeliveryOperations, WebhookOper
 from services.payment.webhooks.servicer import WebhookServicer
 from services.payment.webhooks.store import DeliveryStore, WebhookStore
 from services.shared.assembly import Infrastructure
+from services.shared.audit.store import AuditStore
 from services.shared.encryption import Encryption
 from services.shared.inbox import Inbox
 from services.shared.outbound_http import AddressPolicy, OutboundHttp
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
-KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES, SUBSCRIPTIONS)
+KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES, SUBSCRIPTIONS, *audit_store.KINDS)
 """The rows that commands of the ledger read and write."""
 EVENTS: Mapping[type, Callable[[Any], Message]] = {
     PaymentCompleted: convert.payment_completed,
@@ -188,7 +190,7 @@ def _persons(database: Database, writer: Writer, payments: PaymentStore, refunds
     return PersonOperations(
         database=database,
         endings=[erasures.end_person],
-        resources=[UnfinishedJobs(), UndeliveredEvents(), *kept, KeyedAnswers()],
+        resources=[UnfinishedJobs(), UndeliveredEvents(), *kept, KeyedAnswers(), AuditStore()],
     )
 
 
@@ -253,7 +255,9 @@ def build(
             earnings=container.earnings,
         ),
         LedgerServicer(ledger=container.ledger, verification=container.verification, checkpoints=container.checkpoints),
-        InternalServicer(container.inbox, container.persons, container.wallets),
+        InternalServicer(
+            container.inbox, container.persons, container.wallets, container.infrastructure.audit_operations
+        ),
         WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),
         periodic=[

@@ -14,6 +14,10 @@ from interceptors import chain
 from interceptors.client import OutgoingCalls, OutgoingStreams
 from interceptors.rate_limit import Limiter
 from services.shared import idempotency, inbox, retention
+from services.shared.audit.denials import Denials
+from services.shared.audit.operations import AuditOperations
+from services.shared.audit.sealing import Sealing
+from services.shared.audit.store import AuditStore
 from services.shared.db import Database
 from services.shared.dead_letters import backlog
 from services.shared.errors import DomainError
@@ -24,6 +28,7 @@ from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
 from services.shared.rate_limits import effective_tiers
+from services.shared.retention import Retention
 from services.shared.revocation_feed import RemoteRevocations, RevocationFeed
 from services.shared.server import Registration, Server, connect_to_mesh
 from services.shared.settings import ServiceSettings
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from services.shared.dead_letters import Backlog
     from services.shared.jobs import Job, Periodic
     from services.shared.outbox import Outbox, Send
-    from services.shared.retention import Retention
     from services.shared.revocations import RevocationSource
     from services.shared.tokens import KeySource
     from services.shared.watching import Watchers
@@ -63,6 +67,11 @@ class Infrastructure(Generic[Settings]):
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
         return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer), OutgoingStreams()])
+
+    @cached_property
+    def audit_operations(self) -> AuditOperations:
+        """The queries and the verification of the service's audit log."""
+        return AuditOperations(database=self.database, store=AuditStore(), pages=self.pages)
 
     @classmethod
     def of(
@@ -123,6 +132,8 @@ class Infrastructure(Generic[Settings]):
             redis_url=self.settings.counters_url,
             registry=registry,
         )
+        denials = Denials(database=self.database)
+        sealing = Sealing(database=self.database, store=AuditStore())
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
         worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
@@ -135,6 +146,7 @@ class Infrastructure(Generic[Settings]):
                 max_concurrent_rpcs=self.settings.max_concurrent_rpcs,
                 registry=registry,
                 tracer=self.tracer,
+                denied=denials.count,
             ),
             services=registrations,
             ready=partial(_ready, ready or self.database.ready, feed),
@@ -142,6 +154,8 @@ class Infrastructure(Generic[Settings]):
                 feed.run,
                 self.database.watch,
                 worker.run,
+                denials.run,
+                sealing.run,
                 *delivering,
                 *background,
                 *(each.run for each in watchers),
@@ -188,6 +202,7 @@ class Infrastructure(Generic[Settings]):
         return [
             *retention.job_log(timedelta(days=settings.job_log_retention_days)),
             inbox.retention(timedelta(days=settings.event_retention_days)),
+            Retention("audit_origins", "create_time", timedelta(days=settings.audit_origin_retention_days)),
             *([idempotency.retention(timedelta(hours=settings.idempotency_retention_hours))] if keyed else []),
         ]
 

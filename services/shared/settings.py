@@ -178,6 +178,8 @@ class ServiceSettings(ServerSettings):
     """Retention of the job queue's log and statistics."""
     event_retention_days: Annotated[float, Field(ge=8)] = 30
     """Retention of the ids of received events. Longer than publishers deliver an event, which is 7 days."""
+    audit_origin_retention_days: Annotated[float, Field(ge=1)] = 365
+    """Retention of network addresses and user agents of audit events. The events themselves are not deleted."""
 
     def insecure(self) -> Iterator[str]:
         """Yield what production refuses."""

@@ -41,6 +41,7 @@ RESOURCES = {
     },
     "education": {"people", "courses", "enrollments", "quizzes", "certificates"},
     "payment": {
+        "audit",
         "erasures",
         "holds",
         "ledger",

@@ -26,9 +26,10 @@ from tests.support.serving import channel_to, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from services.auth.personal_data import OtherServices
+    from services.auth.ports import AuditSource
 
 PASSWORD = "correct horse battery staple"
 SECRET_KEY = base64.b64encode(os.urandom(32)).decode()
@@ -137,12 +138,18 @@ async def running_auth(owner_url: str, app_url: str, **changes: Any) -> AsyncIte
 
 @asynccontextmanager
 async def auth_beside(
-    others: OtherServices | None, subscribers: FakeSubscribers, owner_url: str, app_url: str, **changes: Any
+    others: OtherServices | None,
+    subscribers: FakeSubscribers,
+    owner_url: str,
+    app_url: str,
+    *,
+    audited: Mapping[str, AuditSource] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[RunningAuth]:
-    """Serve Auth beside other services."""
+    """Serve Auth beside other services; `audited` are their audit logs."""
     async with short_folder() as folder:
         settings = auth_settings(app_url, **{"listen": f"unix:{folder}/auth.sock"} | changes)
-        server = build(settings, send=subscribers.send, others=others)
+        server = build(settings, send=subscribers.send, others=others, audited=audited or {})
         await server.start()
         try:
             async with channel_to(settings.listen) as channel:

@@ -16,6 +16,8 @@ from services.auth.accounts.model import (
     UserState,
 )
 from services.auth.errors import EmailInvalid, EmailTaken, LastAdministrator, UserNotFound
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.errors import TokenInvalid, ValidationFailed
 from services.shared.ids import new_id
 
@@ -137,6 +139,7 @@ class AccountOperations:
         async def work(connection: AsyncConnection) -> User:
             user = await self._user_of_open_session(connection, principal)
             changed, version = await self._store.update_profile(connection, user.id, changes)
+            await record(connection, action=Action.USER_UPDATE, target=f"users/{user.id}")
             if changes.name is not None:
                 await self._outbox.publish(connection, UserRenamed(changed.id, changed.name, version))
             return changed
@@ -169,6 +172,7 @@ class AccountOperations:
         if user is not None:
             renamed = UserRenamed(user.id, user.name, FIRST_NAME_VERSION)
             verified = [EmailVerified(user.id)] if user.email_verified else []
+            await record(connection, action=Action.USER_CREATE, target=f"users/{user.id}")
             await self._outbox.publish(connection, UserRegistered(user.id), renamed, *verified)
         return user
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from services.auth.confirmations.model import Confirmation
 from services.auth.errors import ConfirmationInvalid, ConfirmationRequired
 from services.auth.failures.model import Subject, SubjectKind
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record_failure
 from services.shared.errors import TokenInvalid
 
 if TYPE_CHECKING:
@@ -62,7 +64,14 @@ class ConfirmationOperations:
             attempt = await self._failures.begin(subjects=[Subject(SubjectKind.SESSION, principal.session_id)])
             matches = await self._passwords.matches(password, credentials.password_hash)
         if not matches:
-            raise ConfirmationInvalid
+            error = ConfirmationInvalid()
+            await record_failure(
+                self._database,
+                action=Action.CONFIRMATION_CHECK,
+                error=error,
+                target=f"users/{principal.user_id}",
+            )
+            raise error
         used = code if status.totp_enabled else ""
         return Confirmation(credentials.user, principal.session_id, credentials.password_hash, used, attempt)
 

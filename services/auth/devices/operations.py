@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.auth.errors import DeviceNotFound
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.ids import new_id
 from services.shared.opaque_tokens import new_token, token_digest
 
@@ -40,11 +42,12 @@ class DeviceOperations:
     async def revoke_device(self, *, principal: Principal, device_id: str) -> None:
         """Forget a device of the caller's: its token ends, its sessions go on. Raises DeviceNotFound."""
 
-        async def work(connection: AsyncConnection) -> bool:
-            return await self._store.delete_device(connection, user_id=principal.user_id, device_id=device_id)
+        async def work(connection: AsyncConnection) -> None:
+            if not await self._store.delete_device(connection, user_id=principal.user_id, device_id=device_id):
+                raise DeviceNotFound
+            await record(connection, action=Action.DEVICE_REVOKE, target=f"devices/{device_id}")
 
-        if not await self._database.transaction(work):
-            raise DeviceNotFound
+        await self._database.transaction(work)
 
     async def find(self, connection: AsyncConnection, *, device_token: str) -> Device | None:
         """Return the device of a token, whoever's it is; None without a valid one."""

@@ -11,6 +11,8 @@ from services.auth.errors import EmailAlreadyVerified, EmailInvalid, LinkInvalid
 from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import LIMIT_WINDOW, Kind
 from services.auth.revocations.model import Cause
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.jobs import enqueue
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from services.shared.principal import Principal
 
 PURPOSES = frozenset({Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE, Purpose.EMAIL_UNDO})
+ACTIONS = {
+    Effect.VERIFIED: Action.EMAIL_VERIFY,
+    Effect.CHANGED: Action.EMAIL_CHANGE,
+    Effect.RESTORED: Action.EMAIL_RESTORE,
+}
 SECONDS_AN_HOUR = 3600
 
 
@@ -120,7 +127,9 @@ class EmailAddressOperations:
         async def work(connection: AsyncConnection) -> Effect:
             link = await self._links.find(connection, token=token, purposes=PURPOSES)
             if link is not None:
-                return await self._use(connection, link, token)
+                effect = await self._use(connection, link, token)
+                await record(connection, action=ACTIONS[effect], target=f"users/{link.user_id}")
+                return effect
             if await self._registrations.confirm(connection, token=token) is None:
                 raise LinkInvalid
             return Effect.REGISTERED

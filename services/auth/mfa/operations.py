@@ -9,6 +9,8 @@ from services.auth.failures.model import Subject, SubjectKind
 from services.auth.mail.model import Kind
 from services.auth.mfa.model import Enrollment
 from services.auth.revocations.model import Cause
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -91,6 +93,7 @@ class MfaOperations:
             if recovery_codes is None:
                 raise TotpCodeInvalid.field("code", "must be a current code of the enrolled secret")
             await self._notify(connection, principal, Kind.MFA_ENABLED)
+            await record(connection, action=Action.MFA_ENABLE, target=f"users/{principal.user_id}")
             return recovery_codes
 
         return await self._database.transaction(work)
@@ -109,6 +112,7 @@ class MfaOperations:
             if not await self._factors.disable(connection, user_id=principal.user_id):
                 raise TotpNotEnabled
             await self._notify(connection, principal, Kind.MFA_DISABLED)
+            await record(connection, action=Action.MFA_DISABLE, target=f"users/{principal.user_id}")
 
         await self._database.transaction(work)
 
@@ -125,6 +129,7 @@ class MfaOperations:
             await self._confirmations.finish(connection, confirmation=confirmation)
             recovery_codes = await self._factors.replace_recovery_codes(connection, user_id=principal.user_id)
             await self._notify(connection, principal, Kind.RECOVERY_CODES_REPLACED)
+            await record(connection, action=Action.RECOVERY_CODES_REPLACE, target=f"users/{principal.user_id}")
             return recovery_codes
 
         return await self._database.transaction(work)

@@ -12,6 +12,8 @@ from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import Kind
 from services.auth.password_changes.model import SendPasswordReset
 from services.auth.revocations.model import Cause
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.jobs import enqueue
 
 if TYPE_CHECKING:
@@ -155,3 +157,5 @@ class PasswordChangeOperations:
         await self._failures.clear(connection, subjects=[account])
         await self._links.revoke(connection, user_id=user.id)
         await self._mail.notify(connection, kind=Kind.PASSWORD_CHANGED, user=user)
+        action = Action.PASSWORD_RESET if cause is Cause.PASSWORD_RESET else Action.PASSWORD_CHANGE
+        await record(connection, action=action, target=f"users/{user.id}")

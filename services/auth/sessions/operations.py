@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from services.auth.errors import SessionNotFound
 from services.auth.revocations.model import Cause
 from services.auth.sessions.model import EpochChanged, IssuedSession, OpenSession, Session
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.db import ID_MAX
 from services.shared.ids import new_id
 from services.shared.opaque_tokens import new_token, token_digest
@@ -76,6 +78,7 @@ class SessionOperations:
             if not await self._store.is_session_of(connection, session_id, user_id=principal.user_id):
                 raise SessionNotFound
             await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SESSION_REVOKED)
+            await record(connection, action=Action.SESSION_REVOKE, target=f"sessions/{session_id}")
 
         await self._database.transaction(work)
 
@@ -128,6 +131,7 @@ class SessionOperations:
         if used.repeatable:
             return _issued(used.session, self._successor(used.session, refresh_token))
         await self._revocations.end_session(connection, session_id=used.session.id, cause=Cause.REFRESH_TOKEN_REUSED)
+        await record(connection, action=Action.REFRESH_TOKEN_REUSE, target=f"sessions/{used.session.id}")
         return None
 
     async def find_refresh_token(self, connection: AsyncConnection, *, refresh_token: str) -> RefreshToken | None:
@@ -146,6 +150,7 @@ class SessionOperations:
                 cause=Cause.SESSIONS_REVOKED,
                 except_session_id=except_session_id,
             )
+            await record(connection, action=Action.SESSION_REVOKE, target=f"users/{principal.user_id}")
 
         await self._database.transaction(work)
 

@@ -20,6 +20,8 @@ from services.auth.failures.model import Subject, SubjectKind
 from services.auth.revocations.model import Cause
 from services.auth.sessions.model import EpochChanged, device_of
 from services.auth.sign_in.model import SignedIn
+from services.shared.audit.model import Action, Outcome
+from services.shared.audit.recording import record, record_failure
 from services.shared.errors import TokenMissing
 from services.shared.principal import current_request
 
@@ -116,7 +118,9 @@ class SignInOperations:
             attempt = await self._failures.begin(subjects=_subjects(principal, _account(email), known_id))
             matches = await self._passwords.matches(password, credentials.password_hash if credentials else None)
         if credentials is None or not matches:
-            raise CredentialsInvalid
+            error, target = CredentialsInvalid(), f"users/{credentials.user.id}" if credentials else ""
+            await record_failure(self._database, action=Action.USER_SIGN_IN, error=error, target=target)
+            raise error
         user, old_hash = credentials.user, credentials.password_hash
         if user.state is UserState.DISABLED:
             await self._failures.withdraw(attempt=attempt)
@@ -171,7 +175,15 @@ class SignInOperations:
             if tries is None:
                 raise MfaChallengeInvalid
             if await self._factors.claim(connection, user_id=user.id, code=code) is None:
-                return MfaCodeInvalid(tries_left=MAX_CHALLENGE_TRIES - tries)
+                error = MfaCodeInvalid(tries_left=MAX_CHALLENGE_TRIES - tries)
+                await record(
+                    connection,
+                    action=Action.USER_SIGN_IN,
+                    target=f"users/{user.id}",
+                    outcome=Outcome.FAILED,
+                    reason=error.reason,
+                )
+                return error
             await self._challenges.end(connection, challenge_id=challenge_id)
             await self._failures.succeed(connection, attempt=attempt)
             return user, *await self._begin(
@@ -217,6 +229,7 @@ class SignInOperations:
                 ended |= {found} if found else set()
             for session_id in sorted(ended):
                 await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT)
+                await record(connection, action=Action.SESSION_END, target=f"sessions/{session_id}")
 
         await self._database.transaction(work)
 
@@ -242,6 +255,7 @@ class SignInOperations:
         request = current_request()
         device = device_name or device_of(request.user_agent if request else "")
         session = await self._sessions.create(connection, user_id=user_id, epoch=epoch, device=device)
+        await record(connection, action=Action.USER_SIGN_IN, target=f"users/{user_id}")
         return session, await self._devices.remember(connection, user_id=user_id, known_id=known_id, name=device)
 
     async def _signed_in(self, user: User, session: IssuedSession, device_token: str = "") -> SignedIn:

@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.auth.signing_keys.model import KeyState, NewKey, PublicKey, Rotation, Signer
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id
 
@@ -159,6 +161,7 @@ class SigningKeyOperations:
             if next_id == key_id:
                 next_id = await self._insert_next(connection)
             await self._revocations.end_key(connection, key_id=key_id)
+            await record(connection, action=Action.SIGNING_KEY_REVOKE, target=f"signingKeys/{key_id}")
             return Rotation(active_id, next_id, wait_seconds)
 
         rotation = await self._database.transaction(work)
@@ -190,6 +193,7 @@ class SigningKeyOperations:
     async def _replace(self, connection: AsyncConnection, following: SigningKey) -> str:
         """Make the next key the active one; return the id of the key that is next from now on."""
         await self._store.update_active_key(connection, following.id)
+        await record(connection, action=Action.SIGNING_KEY_ROTATE, target=f"signingKeys/{following.id}")
         return await self._insert_next(connection)
 
     async def _insert_next(self, connection: AsyncConnection) -> str:

@@ -15,6 +15,8 @@ from services.education.errors import (
     OtherEducatorNotAllowed,
 )
 from services.education.people.model import ERASED_VERSION, UserRenamed
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.encoded import Encoded
 from services.shared.errors import TokenMissing
 from services.shared.ids import new_id
@@ -170,6 +172,7 @@ class CourseOperations:
                 if not content.required_lesson_ids:
                     raise CourseEmpty
                 await self._store.insert_revision(connection, draft, content)
+                await record(connection, action=Action.COURSE_PUBLISH, target=f"courses/{course_id}")
             published = await self._reread(connection, course_id)
             # Last, so that others who change a course wait as little as can be.
             return published, await self._store.update_generation(connection)

@@ -8,6 +8,7 @@ from azora.education.v1 import internal_service_pb2 as pb
 from azora.education.v1 import internal_service_pb2_grpc
 
 from services.education.enrollments import convert
+from services.shared.audit import convert as audit_convert
 from services.shared.keyed import idempotent
 from services.shared.principal import current_principal
 
@@ -16,17 +17,21 @@ if TYPE_CHECKING:
 
     from interceptors.base import Context
     from services.education.enrollments.operations import SettlementOperations
+    from services.shared.audit.operations import AuditOperations
     from services.shared.inbox import Inbox
     from services.shared.personal_data import PersonOperations
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
-    """Enrolment closing, event delivery and the data of persons, for other services."""
+    """Enrolment closing, event delivery, the data of persons and the audit log, for other services."""
 
-    def __init__(self, settlements: SettlementOperations, inbox: Inbox, persons: PersonOperations) -> None:
+    def __init__(
+        self, settlements: SettlementOperations, inbox: Inbox, persons: PersonOperations, audit: AuditOperations
+    ) -> None:
         self._settlements = settlements
         self._inbox = inbox
         self._persons = persons
+        self._audit = audit
 
     async def CloseEnrollment(self, request: pb.CloseEnrollmentRequest, context: Context) -> pb.CloseEnrollmentResponse:
         return await self._settlements.close_enrollment(
@@ -49,3 +54,21 @@ class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
     ) -> AsyncIterator[pb.ExportPersonResponse]:
         async for part in self._persons.export_person(user_id=request.user_id):
             yield pb.ExportPersonResponse(part=part)
+
+    async def ListAuditEvents(self, request: pb.ListAuditEventsRequest, context: Context) -> pb.ListAuditEventsResponse:
+        events = await self._audit.list_events(
+            selected=audit_convert.event_filter(request),
+            before=audit_convert.position(request.before_time, request.before_id),
+            limit=request.limit,
+        )
+        return pb.ListAuditEventsResponse(
+            events=[audit_convert.audit_event(event, source="education") for event in events]
+        )
+
+    async def VerifyAuditChain(
+        self, request: pb.VerifyAuditChainRequest, context: Context
+    ) -> pb.VerifyAuditChainResponse:
+        verified = await self._audit.verify_chain(page_token=request.page_token)
+        return pb.VerifyAuditChainResponse(
+            chain=audit_convert.audit_chain(verified, service="education"), next_page_token=verified.next_page_token
+        )

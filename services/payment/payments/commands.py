@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from services.payment.errors import (
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from services.payment.ledger.book import Book
     from services.payment.payments.model import Earning
     from services.payment.wallets.model import Payer
+    from services.shared.audit.model import Recorded
     from services.shared.money import Money
 
 DESTINATIONS = (AccountKind.REVENUE, AccountKind.DONATIONS)
@@ -151,6 +152,8 @@ class Earn(Command[Movement]):
 
     earning: Earning
     reference_owner: str
+    audited: Recorded | None = field(default=None, kw_only=True)
+    """The audit event that is recorded with it; None for none."""
 
     @property
     def needs(self) -> Needs:
@@ -182,6 +185,8 @@ class Earn(Command[Movement]):
         earner = AccountKey.wallet(book.open_wallet(earning.user_id).id, amount.currency)
         treasury = book.system(AccountKind.TREASURY, amount.currency)
         posting = book.post(transaction, Leg(treasury, -amount.amount_minor), Leg(earner, amount.amount_minor))
+        if self.audited is not None:
+            book.put(self.audited)
         return Movement.of(posting, posting.entry_of(earner))
 
 
@@ -203,6 +208,8 @@ class ReserveRefund(Command[Refund]):
     call_digest: bytes
     """Digest of the keyed call, by which a retry finds its refund."""
     settle_after: timedelta
+    audited: Recorded | None = field(default=None, kw_only=True)
+    """The audit event that is recorded with it; None for none."""
 
     @property
     def needs(self) -> Needs:
@@ -239,6 +246,8 @@ class ReserveRefund(Command[Refund]):
         )
         if book.account(payment.order.source(payment.payer)).state is AccountState.CLOSED:
             raise WalletClosed  # Before Education is asked: after its yes nothing may refuse the refund.
+        if self.audited is not None:
+            book.put(self.audited)
         reserved = replace(
             payment,
             pending_minor=payment.pending_minor + refund.amount.amount_minor,

@@ -16,6 +16,8 @@ from services.payment.payments.commands import (
     Earn,
     ReserveRefund,
 )
+from services.shared.audit.model import Action
+from services.shared.audit.recording import new_event
 from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.jobs import enqueue
 from services.shared.money import check_currency
@@ -140,14 +142,18 @@ class RefundOperations:
         Raises PaymentNotFound, RefundWindowClosed, CurrencyMismatch, RefundExceedsPayment, RefundPending,
         PartialRefundNotAllowed, CourseCompleted, ProgressLimitExceeded, WalletClosed, DependencyUnavailable.
         """
+        by_payer = not principal.may(REFUNDS_MANAGE)
         command = ReserveRefund(
             payment_id,
             amount,
             reason,
             user_id=principal.user_id,
-            by_payer=not principal.may(REFUNDS_MANAGE),
+            by_payer=by_payer,
             call_digest=_digest(idempotent),
             settle_after=self._settle_after,
+            audited=None
+            if by_payer
+            else new_event(action=Action.REFUND_CREATE, target=f"payments/{payment_id}", principal=principal),
         )
         for _ in range(SETTLEMENTS_PER_CALL):
             answer, refund = await self._writer.advance(command, idempotent)
@@ -210,7 +216,10 @@ class EarningOperations:
         Each service has references of its own, and administrators share theirs. Raises ReferenceUsed for one that
         earned another amount, or another person; WalletClosed, AmountOverflow.
         """
-        command = Earn(earning, reference_owner=principal.service or ADMINISTRATORS)
+        audited = None
+        if not principal.service:
+            audited = new_event(action=Action.EARNING_GRANT, target=f"users/{earning.user_id}", principal=principal)
+        command = Earn(earning, reference_owner=principal.service or ADMINISTRATORS, audited=audited)
         return await self._writer.answer(command, idempotent)
 
 

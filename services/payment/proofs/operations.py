@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.payment.errors import LedgerInconsistent
 from services.payment.proofs import note
 from services.payment.proofs.comparisons import COMPARISONS
-from services.payment.proofs.merkle import MerkleTree, head_leaf
+from services.payment.proofs.merkle import head_leaf
 from services.payment.proofs.model import (
     ChainPage,
     Checkpoint,
@@ -28,6 +28,7 @@ from services.payment.proofs.store import SNAPSHOT
 from services.payment.proofs.verification import Verifier, checkpoint_findings, key_findings, root_findings
 from services.shared.db import ID_MAX
 from services.shared.ids import new_id
+from services.shared.merkle import MerkleTree
 from services.shared.money import INT64_MAX
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from services.payment.ledger.model import SourceKind, TransactionType
-    from services.payment.proofs.merkle import MerkleTree
     from services.payment.proofs.model import (
         ChainPage,
         Checkpoint,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         StoredLeg,
         StoredTransaction,
     )
+    from services.shared.merkle import MerkleTree
 
 
 @dataclass(slots=True)

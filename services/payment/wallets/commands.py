@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from services.payment.errors import (
@@ -27,6 +27,7 @@ from services.payment.wallets.model import (
 
 if TYPE_CHECKING:
     from services.payment.ledger.book import Book
+    from services.shared.audit.model import Recorded
 
 
 class Refunding(Row, Protocol):
@@ -57,6 +58,8 @@ class ChangeWalletState(Command[Wallet]):
     reason: str
     etag: str
     """The etag that the wallet must have; empty for any."""
+    audited: Recorded | None = field(default=None, kw_only=True)
+    """The audit event that is recorded with it; None for none."""
 
     @property
     def needs(self) -> Needs:
@@ -77,6 +80,8 @@ class ChangeWalletState(Command[Wallet]):
             raise WalletClosed
         self.check(book, wallet, status)
         changed = record_state(book, status, self.state, actor_id=self.actor_id, reason=self.reason)
+        if self.audited is not None:
+            book.put(self.audited)
         return read_wallet(book, changed)
 
     def check(self, book: Book, wallet: Wallet, status: WalletStatus) -> None:

@@ -9,6 +9,8 @@ from services.payment.errors import ReadTimeTooRecent, WalletNotFound
 from services.payment.ledger.model import AccountState
 from services.payment.wallets.commands import ChangeWalletState, CloseWallet
 from services.payment.wallets.model import Balance, Wallet
+from services.shared.audit.model import Action
+from services.shared.audit.recording import new_event
 from services.shared.ids import new_id
 from services.shared.money import EARNED_TOKEN
 
@@ -69,21 +71,26 @@ class WalletOperations:
         self, *, principal: Principal, wallet_id: str, reason: str, etag: str, idempotent: Idempotent[Wallet, Response]
     ) -> Response:
         """Freeze a wallet. Raises WalletNotFound, EtagMismatch, WalletClosed."""
-        command = ChangeWalletState(wallet_id, AccountState.FROZEN, principal.user_id, reason, etag)
+        audited = new_event(action=Action.WALLET_FREEZE, target=f"wallets/{wallet_id}", principal=principal)
+        command = ChangeWalletState(wallet_id, AccountState.FROZEN, principal.user_id, reason, etag, audited=audited)
         return await self._writer.answer(command, idempotent)
 
     async def unfreeze_wallet(
         self, *, principal: Principal, wallet_id: str, reason: str, etag: str, idempotent: Idempotent[Wallet, Response]
     ) -> Response:
         """Make a frozen wallet active. Raises WalletNotFound, EtagMismatch, WalletClosed."""
-        command = ChangeWalletState(wallet_id, AccountState.ACTIVE, principal.user_id, reason, etag)
+        audited = new_event(action=Action.WALLET_UNFREEZE, target=f"wallets/{wallet_id}", principal=principal)
+        command = ChangeWalletState(wallet_id, AccountState.ACTIVE, principal.user_id, reason, etag, audited=audited)
         return await self._writer.answer(command, idempotent)
 
     async def close_wallet(
         self, *, principal: Principal, wallet_id: str, reason: str, etag: str, idempotent: Idempotent[Wallet, Response]
     ) -> Response:
         """Close an empty wallet for good. Raises WalletNotFound, EtagMismatch, WalletNotEmpty, WalletRefundPending."""
-        command = CloseWallet(wallet_id, AccountState.CLOSED, principal.user_id, reason, etag, self._refunds)
+        audited = new_event(action=Action.WALLET_CLOSE, target=f"wallets/{wallet_id}", principal=principal)
+        command = CloseWallet(
+            wallet_id, AccountState.CLOSED, principal.user_id, reason, etag, self._refunds, audited=audited
+        )
         return await self._writer.answer(command, idempotent)
 
     async def list_balances(self, *, user_id: str) -> Sequence[Balance]:

@@ -7,10 +7,13 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
+from azora.payment.v1 import payment_service_pb2 as pb
 
 from services.cli.__main__ import main
 from services.payment.proofs.publication import CheckpointFile
+from tests.support.payment import azr
 from tests.support.tampering import tamper
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +44,8 @@ async def test_the_database_is_verified_without_the_service(
         "verified 2 accounts and 2 entries, checkpoint 1",
         f"compared 1 checkpoints of {tmp_path / 'checkpoints'}",
         "the ledger is intact",
+        f"verified 0 audit events of {payment.app_url.partition('@/')[2].partition('?')[0]}, last seal none",
+        "the audit logs are intact",
     ]
     await tamper(payment, "UPDATE accounts SET posted = posted + 1 WHERE kind = 'WALLET'")
     assert await azora_verify() == 1
@@ -58,7 +63,7 @@ async def test_the_ledger_is_verified_over_the_api(
     payment.replica.checkpoints._file = CheckpointFile(tmp_path / "checkpoints")
     await payment.rich(10)
     await payment.replica.checkpoints.create_checkpoint()
-    options = ("--target", payment.target, "--checkpoints", str(tmp_path / "checkpoints"))
+    options = ("--only", "ledger", "--target", payment.target, "--checkpoints", str(tmp_path / "checkpoints"))
 
     async def verify_as(role: str) -> int:
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{payment.signer.token(role=role)}\n"))
@@ -79,3 +84,25 @@ async def test_a_database_that_does_not_answer_is_not_verified(
     monkeypatch.setenv("AZORA_DATABASE_URL", "postgresql+asyncpg://payment_app@/payment?host=/nowhere")
     assert await azora_verify() == 1
     assert capsys.readouterr().err.startswith("azora verify: ")
+
+
+async def test_a_changed_audit_event_is_found(
+    payment: RunningPayment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AZORA_DATABASE_URL", payment.app_url)
+    person, admin = await payment.rich(10), payment.admin()
+    request = pb.EarnRequest(user_id=person.id, amount=azr(5), reference="welcome")
+    await payment.payments.Earn(request, metadata=admin.metadata)
+
+    async def sealed() -> bool:
+        return bool(await payment.sql("SELECT FROM audit_seals"))
+
+    await eventually(sealed)
+    assert await azora_verify("--only", "audit") == 0
+    assert "verified 1 audit events" in capsys.readouterr().out
+    await tamper(payment, "UPDATE audit_events SET user_id = target_id FROM (SELECT uuidv7() AS target_id) other")
+    assert await azora_verify("--only", "ledger") == 0
+    assert await azora_verify() == 1
+    output = capsys.readouterr().out
+    assert "/auditSeals/1: its events are not those that it sealed" in output
+    assert "the ledger is intact" in output

@@ -55,6 +55,16 @@ class InternalServiceStub:
                 request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonRequest.SerializeToString,
                 response_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/azora.education.v1.InternalService/ListAuditEvents',
+                request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.VerifyAuditChain = channel.unary_unary(
+                '/azora.education.v1.InternalService/VerifyAuditChain',
+                request_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.VerifyAuditChainRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.VerifyAuditChainResponse.FromString,
+                _registered_method=True)
 
 
 class InternalServiceServicer:
@@ -94,6 +104,21 @@ class InternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Lists the audit events that this service recorded, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditChain(self, request, context):
+        """Verifies a part of the audit log of this service.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -116,6 +141,16 @@ def add_InternalServiceServicer_to_server(servicer, server):
                     servicer.ExportPerson,
                     request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonRequest.FromString,
                     response_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'VerifyAuditChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditChain,
+                    request_deserializer=azora_dot_education_dot_v1_dot_internal__service__pb2.VerifyAuditChainRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_internal__service__pb2.VerifyAuditChainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -227,6 +262,60 @@ class InternalService:
             '/azora.education.v1.InternalService/ExportPerson',
             azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonRequest.SerializeToString,
             azora_dot_education_dot_v1_dot_internal__service__pb2.ExportPersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.InternalService/ListAuditEvents',
+            azora_dot_education_dot_v1_dot_internal__service__pb2.ListAuditEventsRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_internal__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.InternalService/VerifyAuditChain',
+            azora_dot_education_dot_v1_dot_internal__service__pb2.VerifyAuditChainRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_internal__service__pb2.VerifyAuditChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,12 @@ class InternalServiceStub:
     """
     ExportPerson: _grpc.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]
     """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
+    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ListAuditEventsRequest, _internal_service_pb2.ListAuditEventsResponse]
+    """Lists the audit events that this service recorded, newest first."""
+    VerifyAuditChain: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.VerifyAuditChainRequest, _internal_service_pb2.VerifyAuditChainResponse]
+    """Verifies a part of the audit log of this service.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
 
 @_typing.type_check_only
 class InternalServiceAsyncStub(InternalServiceStub):
@@ -71,6 +77,12 @@ class InternalServiceAsyncStub(InternalServiceStub):
     """
     ExportPerson: _aio.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
     """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ListAuditEventsRequest, _internal_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    """Lists the audit events that this service recorded, newest first."""
+    VerifyAuditChain: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.VerifyAuditChainRequest, _internal_service_pb2.VerifyAuditChainResponse]  # type: ignore[assignment]
+    """Verifies a part of the audit log of this service.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
 
 class InternalServiceServicer:
     """Service-to-service API of Education. Available on the mesh only, to service identities."""
@@ -110,5 +122,21 @@ class InternalServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_internal_service_pb2.ExportPersonResponse], _abc.AsyncIterator[_internal_service_pb2.ExportPersonResponse]]:
         """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
+
+    def ListAuditEvents(
+        self,
+        request: _internal_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_internal_service_pb2.ListAuditEventsResponse]]:
+        """Lists the audit events that this service recorded, newest first."""
+
+    def VerifyAuditChain(
+        self,
+        request: _internal_service_pb2.VerifyAuditChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.VerifyAuditChainResponse, _abc.Awaitable[_internal_service_pb2.VerifyAuditChainResponse]]:
+        """Verifies a part of the audit log of this service.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
 
 def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

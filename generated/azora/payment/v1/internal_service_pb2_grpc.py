@@ -55,6 +55,16 @@ class InternalServiceStub:
                 request_serializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListBalancesRequest.SerializeToString,
                 response_deserializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListBalancesResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/azora.payment.v1.InternalService/ListAuditEvents',
+                request_serializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.VerifyAuditChain = channel.unary_unary(
+                '/azora.payment.v1.InternalService/VerifyAuditChain',
+                request_serializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.VerifyAuditChainRequest.SerializeToString,
+                response_deserializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.VerifyAuditChainResponse.FromString,
+                _registered_method=True)
 
 
 class InternalServiceServicer:
@@ -91,6 +101,21 @@ class InternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Lists the audit events that this service recorded, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditChain(self, request, context):
+        """Verifies a part of the audit log of this service.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +138,16 @@ def add_InternalServiceServicer_to_server(servicer, server):
                     servicer.ListBalances,
                     request_deserializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListBalancesRequest.FromString,
                     response_serializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListBalancesResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'VerifyAuditChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditChain,
+                    request_deserializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.VerifyAuditChainRequest.FromString,
+                    response_serializer=azora_dot_payment_dot_v1_dot_internal__service__pb2.VerifyAuditChainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +259,60 @@ class InternalService:
             '/azora.payment.v1.InternalService/ListBalances',
             azora_dot_payment_dot_v1_dot_internal__service__pb2.ListBalancesRequest.SerializeToString,
             azora_dot_payment_dot_v1_dot_internal__service__pb2.ListBalancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.InternalService/ListAuditEvents',
+            azora_dot_payment_dot_v1_dot_internal__service__pb2.ListAuditEventsRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_internal__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.payment.v1.InternalService/VerifyAuditChain',
+            azora_dot_payment_dot_v1_dot_internal__service__pb2.VerifyAuditChainRequest.SerializeToString,
+            azora_dot_payment_dot_v1_dot_internal__service__pb2.VerifyAuditChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """List and read users; assign roles; disable, enable, unlock and delete accounts."""
     PERMISSION_TOKENS_INTROSPECT: _Permission.ValueType  # 40
     """Introspect access tokens, refresh tokens and API keys."""
+    PERMISSION_AUDIT_READ: _Permission.ValueType  # 43
+    """Read and verify the audit log."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -103,6 +105,8 @@ PERMISSION_USERS_MANAGE: Permission.ValueType  # 41
 """List and read users; assign roles; disable, enable, unlock and delete accounts."""
 PERMISSION_TOKENS_INTROSPECT: Permission.ValueType  # 40
 """Introspect access tokens, refresh tokens and API keys."""
+PERMISSION_AUDIT_READ: Permission.ValueType  # 43
+"""Read and verify the audit log."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,1 @@
+"""Audit events of commands of the ledger, written with what they decided."""
