@@ -26,9 +26,7 @@ from tests.support.serving import channel_to, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from services.auth.ports import AuditSource
+    from collections.abc import AsyncIterator, Sequence
 
 PASSWORD = "correct horse battery staple"
 SECRET_KEY = base64.b64encode(os.urandom(32)).decode()
@@ -130,9 +128,9 @@ class RunningAuth:
 
 @asynccontextmanager
 async def running_auth(
-    owner_url: str, app_url: str, *, audited: Mapping[str, AuditSource] | None = None, **changes: Any
+    owner_url: str, app_url: str, *, audited: Any = None, **changes: Any
 ) -> AsyncIterator[RunningAuth]:
-    """Serve Auth on a database; give its stubs. `audited` are the audit logs of other services."""
+    """Serve Auth on a database; give its stubs. `audited` are the audit logs of other services by name."""
     async with short_folder() as folder:
         settings = auth_settings(app_url, **{"listen": f"unix:{folder}/auth.sock"} | changes)
         subscribers = FakeSubscribers()
