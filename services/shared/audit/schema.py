@@ -67,7 +67,8 @@ RIGHTS = """
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
         REVOKE UPDATE, DELETE, TRUNCATE ON audit_events, audit_origins, audit_positions, audit_seals FROM {role};
-        GRANT DELETE ON audit_origins TO {role};
+        -- Retention locks what it deletes, which takes the right to update any one column.
+        GRANT DELETE, UPDATE (create_time) ON audit_origins TO {role};
         GRANT UPDATE (seal) ON audit_positions TO {role};
     END IF;
 END $$;

@@ -18,7 +18,7 @@ from services.auth.admin import ensure_account
 from services.shared.audit.model import AuditEvent, Finding, FindingType, StoredEvent, Verified
 from services.shared.errors import DeadlinePassed, DependencyUnavailable, DomainError, Overloaded
 from services.shared.ids import new_id
-from tests.support.auth import PASSWORD, FakeSubscribers, RunningAuth, auth_beside
+from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import refusal
 from tests.support.second_factors import Client, client_of
 from tests.support.serving import channel_to
@@ -84,7 +84,7 @@ class Auditor:
     stub: audit_service_pb2_grpc.AuditServiceAsyncStub
     access_token: str
 
-    async def page(self, **fields: Any) -> pb.ListEventsResponse:
+    async def read(self, **fields: Any) -> pb.ListEventsResponse:
         """List a page."""
         return await self.stub.ListEvents(pb.ListEventsRequest(**fields), metadata=bearer(self.access_token))
 
@@ -95,14 +95,14 @@ class Auditor:
 
     async def actions(self, target: str) -> list[str]:
         """Return what was done to a target, the oldest first; failures with their reason."""
-        page = await self.page(target=target, page_size=100)
+        page = await self.read(target=target, page_size=100)
         return [f"{event.action} {event.reason}".strip() for event in reversed(page.events)]
 
 
 @asynccontextmanager
 async def _auditor(clone: Clone, audited: Mapping[str, AuditSource] | None = None) -> AsyncIterator[Auditor]:
     async with (
-        auth_beside(None, FakeSubscribers(), clone.owner_url, clone.app_url, audited=audited) as auth,
+        running_auth(clone.owner_url, clone.app_url, audited=audited) as auth,
         client_of(auth) as client,
         channel_to(auth.target) as channel,
     ):
@@ -122,7 +122,7 @@ async def test_sign_ins_and_their_failures_are_recorded_with_where_they_came_fro
     await refusal(auditor.client.login(EMAIL, "a wrong password", address="203.0.113.7"))
     await refusal(auditor.client.login("nobody@example.com", "a wrong password", address="203.0.113.8"))
     await auditor.client.login(EMAIL, address="203.0.113.9")
-    page = await auditor.page(action="user.sign_in")
+    page = await auditor.read(action="user.sign_in")
     target = f"users/{user.id}"
     seen = [(event.target, event.reason, event.address) for event in page.events]
     assert seen[:3] == [
@@ -132,7 +132,7 @@ async def test_sign_ins_and_their_failures_are_recorded_with_where_they_came_fro
     ]
     assert {event.source_service for event in page.events} == {"auth"}
     assert all(len(event.trace_id) == 32 for event in page.events)
-    failed = await auditor.page(action="user.sign_in", outcome=audit_event_pb2.AUDIT_OUTCOME_FAILED)
+    failed = await auditor.read(action="user.sign_in", outcome=audit_event_pb2.AUDIT_OUTCOME_FAILED)
     assert [*failed.events] == [*page.events][1:3]
 
 
@@ -160,7 +160,7 @@ async def test_changes_of_an_account_are_recorded(auditor: Auditor) -> None:
         "user.sign_in MFA_CODE_INVALID",
         "user.sign_in",
     ]
-    own = await auditor.page(user_id=session.user.id)
+    own = await auditor.read(user_id=session.user.id)
     assert {event.action for event in own.events} == {
         "user.update",
         "confirmation.check",
@@ -178,7 +178,7 @@ async def test_the_end_of_sessions_is_recorded(auditor: Auditor) -> None:
     newer = await auditor.auth.refresh(other.refresh_token)
     await auditor.auth.refresh(newer.refresh_token)
     await refusal(auditor.auth.refresh(other.refresh_token))
-    page = await auditor.page(action="refresh_token.reuse")
+    page = await auditor.read(action="refresh_token.reuse")
     assert [event.target.partition("/")[0] for event in page.events] == ["sessions"]
 
 
@@ -196,23 +196,23 @@ async def test_pages_of_all_services_are_merged_by_time_and_id(auth_database: Cl
     payment = FakeLog([_stored(now + timedelta(seconds=hour), "wallet.freeze") for hour in (20, 40, 50)])
     async with _auditor(auth_database, {"education": education, "payment": payment}) as auditor:
         await auditor.auth.register(EMAIL)
-        everything = [*(await auditor.page(page_size=100)).events]
+        everything = [*(await auditor.read(page_size=100)).events]
         places = [(event.create_time.ToDatetime(), event.id) for event in everything]
         assert places == sorted(places, reverse=True)
         assert {event.source_service for event in everything} == {"auth", "education", "payment"}
         listed, token, sizes = [], "", iter([1, 2, 3, 2, 2, 100])
         while True:
-            page = await auditor.page(page_size=next(sizes), page_token=token)
+            page = await auditor.read(page_size=next(sizes), page_token=token)
             listed += [*page.events]
             token = page.next_page_token
             if not token:
                 break
         assert listed == everything
-        chosen = await auditor.page(action="wallet.freeze")
+        chosen = await auditor.read(action="wallet.freeze")
         assert [event.source_service for event in chosen.events] == ["payment"] * 3
-        first = await auditor.page(page_size=1)
+        first = await auditor.read(page_size=1)
         for fields in ({"action": "x"}, {"user_id": new_id()}, {"target": "x"}, {"outcome": 1}):
-            token_of_others = auditor.page(page_token=first.next_page_token, **fields)
+            token_of_others = auditor.read(page_token=first.next_page_token, **fields)
             assert (await refusal(token_of_others)).reason == "PAGE_TOKEN_INVALID"
 
 
@@ -222,7 +222,7 @@ async def test_a_service_that_does_not_answer_is_named_and_the_others_are_listed
 ) -> None:
     sources = {"education": FakeLog(error=error), "payment": FakeLog([_stored(datetime.now(UTC))])}
     async with _auditor(auth_database, sources) as auditor:
-        page = await auditor.page()
+        page = await auditor.read()
         assert [*page.unreachable] == ["education"]
         assert {event.source_service for event in page.events} == {"auth", "payment"}
         verified = await auditor.verify()
@@ -288,4 +288,4 @@ async def test_only_who_may_read_the_audit_log_does(auditor: Auditor) -> None:
         assert (await refusal(call(request))).reason == "TOKEN_MISSING"
         assert (await refusal(call(request, metadata=bearer(token)))).reason == "ACCESS_DENIED"
     for fields in ({"page_size": -1}, {"user_id": "x"}, {"target": "x" * 201}, {"outcome": 99}):
-        assert (await refusal(auditor.page(**fields))).reason == "VALIDATION_FAILED"
+        assert (await refusal(auditor.read(**fields))).reason == "VALIDATION_FAILED"

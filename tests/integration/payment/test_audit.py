@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from azora.audit.v1 import audit_event_pb2
 from azora.payment.v1 import internal_service_pb2, internal_service_pb2_grpc
 from azora.payment.v1 import payment_service_pb2 as pb
 from azora.payment.v1 import wallet_service_pb2 as wallet_pb
 
 from services.shared.ids import new_id
-from tests.support.payment import EDUCATION, RunningPayment, azr
+from tests.support.payment import EDUCATION, RunningPayment, azr, running_payment
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from azora.client import Metadata
+
+    from tests.support.postgres import Clone
 
 AUTH: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/auth"),)
 BROWSER: Metadata = (("x-forwarded-for", "203.0.113.7"),)
@@ -108,10 +109,16 @@ async def test_auth_lists_and_verifies_the_log_and_nobody_else(payment: RunningP
         assert (await refusal(internal.VerifyAuditChain(verify, metadata=metadata))).code == "PERMISSION_DENIED"
 
 
-@pytest.mark.parametrize("anonymous", [True, False])
-async def test_denied_calls_of_users_are_counted(payment: RunningPayment, anonymous: bool) -> None:
-    person = payment.person()
-    request = pb.EarnRequest(user_id=person.id, amount=azr(5), reference="welcome")
-    for _ in range(3):
-        await refusal(payment.payments.Earn(request, metadata=() if anonymous else person.metadata))
-    assert not await _recorded(payment), "counted in memory until the minute is over"
+async def test_denied_calls_of_users_are_counted_and_those_of_the_anonymous_are_not(payment_database: Clone) -> None:
+    async with running_payment(payment_database.app_url, payment_database.owner_url) as payment:
+        person = payment.person()
+        request = pb.EarnRequest(user_id=person.id, amount=azr(5), reference="welcome")
+        for _ in range(3):
+            assert (await refusal(payment.payments.Earn(request, metadata=person.metadata))).reason == "ACCESS_DENIED"
+        assert (await refusal(payment.payments.Earn(request))).reason == "TOKEN_MISSING"
+        assert not await _recorded(payment), "they are counted in memory until the minute is over, or the process ends"
+    assert await _recorded(payment) == [
+        ("access.call", "DENIED", person.id, "azora.payment.v1.PaymentService/Earn"),
+    ]
+    [row] = await payment.sql("SELECT count FROM audit_events")
+    assert row["count"] == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -15,6 +16,7 @@ from services.shared.db import Database
 from services.shared.errors import AccessDenied
 from services.shared.ids import new_id
 from services.shared.principal import Principal, Request, serve_request
+from services.shared.retention import Retention, expire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,6 +98,16 @@ async def test_the_run_time_role_appends_only(databases: Databases, service: str
                 await connection.execute(change)
         finally:
             await connection.close()
+
+
+async def test_origins_are_deleted_after_their_retention(auth_database: Clone, database: Database) -> None:
+    serve_request(Request(principal=USER))
+    await record_failure(database, action=Action.USER_SIGN_IN, error=AccessDenied())
+    origins = Retention("audit_origins", "create_time", timedelta(days=365))
+    assert await expire(database, origins) == 0
+    await _rows(auth_database, "UPDATE audit_origins SET create_time = now() - interval '366 days'")
+    assert await expire(database, origins) == 1
+    assert await _rows(auth_database, "SELECT FROM audit_events")
 
 
 async def test_not_even_the_owner_changes_an_event_by_accident(auth_database: Clone) -> None:
