@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from services.shared.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
+from typing import TYPE_CHECKING
+
+from services.shared.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CourseNotFound(NotFound):
@@ -10,7 +22,7 @@ class CourseNotFound(NotFound):
 
 
 class LessonNotFound(NotFound):
-    """Lesson not found in the enrolment's course revision."""
+    """Lesson not found."""
 
 
 class EnrollmentNotFound(NotFound):
@@ -85,6 +97,44 @@ class OtherEducatorNotAllowed(PermissionDenied):
 
 class EtagMismatch(Aborted):
     """The course was modified concurrently; read it again and retry."""
+
+
+class CourseTooLarge(InvalidArgument):
+    """The course must not exceed 100 modules, 500 lessons or 1 MiB."""
+
+    def __init__(self, *, modules: int, lessons: int, size_bytes: int) -> None:
+        super().__init__(metadata={"modules": str(modules), "lessons": str(lessons), "bytes": str(size_bytes)})
+
+
+class QuizMismatch(InvalidArgument):
+    """A lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""
+
+
+class ModuleNotFound(NotFound):
+    """Module not found."""
+
+
+class CourseRevisionNotFound(NotFound):
+    """Course revision not found."""
+
+
+class CourseNotPublished(FailedPrecondition):
+    """The course has never been published."""
+
+
+class CoursePublished(FailedPrecondition):
+    """The course has been published and cannot be deleted; archive it instead."""
+
+
+class PrerequisiteNotPublished(FailedPrecondition):
+    """A prerequisite is not a published course."""
+
+    def __init__(self, *, course_ids: Sequence[str]) -> None:
+        super().__init__(metadata={"courseIds": ",".join(course_ids)})
+
+
+class PrerequisiteCycle(FailedPrecondition):
+    """The course would be its own prerequisite, directly or through other courses."""
 
 
 REFUSALS = {

@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING
 from azora.education.v1 import course_pb2
 from azora.education.v1 import course_service_pb2 as pb
 
-from services.education.courses.model import Lesson, LessonKind, Module, NewCourse
+from services.education.courses.content import changed_fields, content, described, duration, lesson, module, modules
+from services.education.courses.edits import find_module
+from services.education.courses.model import CourseChanges, NewCourse
 from services.education.people.model import UserRenamed
 from services.shared.convert import money, timestamp, to_money
-from services.shared.ids import new_id
 from services.shared.money import Money
 
 if TYPE_CHECKING:
     from azora.auth.v1 import events_pb2
 
-    from services.education.courses.model import Course, CourseContent, ReadCourse
+    from services.education.courses.model import Course, CourseRevision, ReadCourse
     from services.shared.pagination import Page
+
+COURSE_FIELDS = (
+    *("title", "description", "price", "completion_reward", "capacity"),
+    *("language", "duration", "prerequisites"),
+)
 
 
 def new_course(request: pb.CreateCourseRequest) -> NewCourse:
@@ -29,11 +35,56 @@ def new_course(request: pb.CreateCourseRequest) -> NewCourse:
         price=to_money(request.price) if request.HasField("price") else Money(0),
         completion_reward=to_money(request.completion_reward) if request.HasField("completion_reward") else Money(0),
         capacity=request.capacity if request.HasField("capacity") else None,
-        modules=tuple(
-            Module(new_id(), module.title, tuple(_new_lesson(lesson) for lesson in module.lessons))
-            for module in request.modules
-        ),
+        language=language(request.language),
+        duration_seconds=request.duration.seconds,
+        prerequisites=tuple(request.prerequisites),
+        content=content(request.modules),
     )
+
+
+def imported_course(document: pb.CourseDocument) -> NewCourse:
+    """Return the course that a document describes, with ids for its modules and lessons."""
+    return NewCourse(
+        educator_id=None,
+        title=document.title,
+        description=document.description,
+        price=to_money(document.price) if document.HasField("price") else Money(0),
+        completion_reward=Money(0),
+        capacity=document.capacity if document.HasField("capacity") else None,
+        language=language(document.language),
+        duration_seconds=document.duration.seconds,
+        prerequisites=tuple(document.prerequisites),
+        content=content(document.modules),
+    )
+
+
+def course_changes(request: pb.UpdateCourseRequest) -> CourseChanges:
+    """Return the changes of a course. Raises UpdateMaskInvalid, ValidationFailed."""
+    changes = request.course
+    fields = changed_fields(changes, request.update_mask.paths, COURSE_FIELDS)
+    return CourseChanges(
+        fields=frozenset("duration_seconds" if name == "duration" else name for name in fields),
+        title=changes.title,
+        description=changes.description,
+        price=to_money(changes.price) if changes.HasField("price") else Money(0),
+        completion_reward=to_money(changes.completion_reward) if changes.HasField("completion_reward") else Money(0),
+        capacity=changes.capacity if changes.HasField("capacity") else None,
+        language=language(changes.language),
+        duration_seconds=changes.duration.seconds,
+        prerequisites=tuple(changes.prerequisites),
+    )
+
+
+def is_draft(request: pb.GetCourseRequest) -> bool:
+    """Return whether the draft is asked for."""
+    return request.view == course_pb2.COURSE_VIEW_DRAFT
+
+
+def language(tag: str) -> str:
+    """Return a BCP 47 tag in canonical case (RFC 5646, 2.1.1): "pt-BR", "zh-Hant-TW"."""
+    first, *rest = tag.lower().split("-")
+    cased = {2: str.upper, 4: str.title}
+    return "-".join([first, *(cased.get(len(part), str)(part) for part in rest)])
 
 
 def create_course_response(read: ReadCourse) -> pb.CreateCourseResponse:
@@ -58,10 +109,119 @@ def list_courses_response(page: Page[Course]) -> pb.ListCoursesResponse:
     )
 
 
+def update_course_response(read: ReadCourse) -> pb.UpdateCourseResponse:
+    """Return the answer of UpdateCourse."""
+    return pb.UpdateCourseResponse(course=_with_modules(read))
+
+
+def archive_course_response(read: ReadCourse) -> pb.ArchiveCourseResponse:
+    """Return the answer of ArchiveCourse."""
+    return pb.ArchiveCourseResponse(course=_with_modules(read))
+
+
+def unarchive_course_response(read: ReadCourse) -> pb.UnarchiveCourseResponse:
+    """Return the answer of UnarchiveCourse."""
+    return pb.UnarchiveCourseResponse(course=_with_modules(read))
+
+
+def rollback_course_response(read: ReadCourse) -> pb.RollbackCourseResponse:
+    """Return the answer of RollbackCourse."""
+    return pb.RollbackCourseResponse(course=_with_modules(read))
+
+
+def import_course_response(read: ReadCourse) -> pb.ImportCourseResponse:
+    """Return the answer of ImportCourse."""
+    return pb.ImportCourseResponse(course=_with_modules(read))
+
+
+def list_course_revisions_response(page: Page[CourseRevision]) -> pb.ListCourseRevisionsResponse:
+    """Return the answer of ListCourseRevisions."""
+    return pb.ListCourseRevisionsResponse(
+        revisions=[
+            pb.CourseRevision(
+                revision=revision.number,
+                title=revision.title,
+                price=money(revision.price),
+                lesson_count=revision.lesson_count,
+                create_time=timestamp(revision.create_time),
+            )
+            for revision in page.items
+        ],
+        next_page_token=page.next_page_token,
+    )
+
+
+def export_course_response(read: ReadCourse) -> pb.ExportCourseResponse:
+    """Return the answer of ExportCourse: what ImportCourse takes."""
+    course = read.course
+    return pb.ExportCourseResponse(
+        document=pb.CourseDocument(
+            title=course.title,
+            description=course.description,
+            price=money(course.price),
+            capacity=course.capacity,
+            language=course.language,
+            duration=duration(course.duration_seconds),
+            prerequisites=course.prerequisites,
+            modules=described(read.content),
+        )
+    )
+
+
+def create_module_response(read: ReadCourse, module_id: str) -> pb.CreateModuleResponse:
+    """Return the answer of CreateModule."""
+    return pb.CreateModuleResponse(module=module(find_module(read.content, module_id), read), etag=read.course.etag)
+
+
+def update_module_response(read: ReadCourse, module_id: str) -> pb.UpdateModuleResponse:
+    """Return the answer of UpdateModule."""
+    return pb.UpdateModuleResponse(module=module(find_module(read.content, module_id), read), etag=read.course.etag)
+
+
+def delete_module_response(read: ReadCourse) -> pb.DeleteModuleResponse:
+    """Return the answer of DeleteModule."""
+    return pb.DeleteModuleResponse(etag=read.course.etag)
+
+
+def move_module_response(read: ReadCourse) -> pb.MoveModuleResponse:
+    """Return the answer of MoveModule."""
+    return pb.MoveModuleResponse(etag=read.course.etag)
+
+
+def create_lesson_response(read: ReadCourse, lesson_id: str) -> pb.CreateLessonResponse:
+    """Return the answer of CreateLesson."""
+    return pb.CreateLessonResponse(lesson=_lesson(read, lesson_id), etag=read.course.etag)
+
+
+def update_lesson_response(read: ReadCourse, lesson_id: str) -> pb.UpdateLessonResponse:
+    """Return the answer of UpdateLesson."""
+    return pb.UpdateLessonResponse(lesson=_lesson(read, lesson_id), etag=read.course.etag)
+
+
+def delete_lesson_response(read: ReadCourse) -> pb.DeleteLessonResponse:
+    """Return the answer of DeleteLesson."""
+    return pb.DeleteLessonResponse(etag=read.course.etag)
+
+
+def move_lesson_response(read: ReadCourse) -> pb.MoveLessonResponse:
+    """Return the answer of MoveLesson."""
+    return pb.MoveLessonResponse(etag=read.course.etag)
+
+
+def encoded_bytes(read: ReadCourse) -> int:
+    """Return the size of a course as an encoded message."""
+    return _with_modules(read).ByteSize()
+
+
 def _with_modules(read: ReadCourse) -> course_pb2.Course:
     message = _course(read.course)
-    message.modules.extend(_modules(read.content, lessons_are_open=read.lessons_are_open))
+    message.modules.extend(modules(read))
     return message
+
+
+def _lesson(read: ReadCourse, lesson_id: str) -> course_pb2.Lesson | None:
+    found = read.content.lesson(lesson_id)
+    return lesson(found, read) if found else None
 
 
 def _course(course: Course) -> course_pb2.Course:
@@ -81,38 +241,9 @@ def _course(course: Course) -> course_pb2.Course:
         update_time=timestamp(course.update_time),
         publish_time=timestamp(course.publish_time),
         etag=course.etag,
-    )
-
-
-def _modules(content: CourseContent, *, lessons_are_open: bool) -> list[course_pb2.Module]:
-    return [
-        course_pb2.Module(
-            id=module.id,
-            title=module.title,
-            lessons=[
-                course_pb2.Lesson(
-                    id=lesson.id,
-                    title=lesson.title,
-                    kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{lesson.kind}"),
-                    required=lesson.required,
-                    content=lesson.content if lessons_are_open else "",
-                )
-                for lesson in module.lessons
-            ],
-        )
-        for module in content.modules
-    ]
-
-
-def _new_lesson(lesson: pb.NewLesson) -> Lesson:
-    return Lesson(
-        id=new_id(),
-        title=lesson.title,
-        kind=LessonKind(
-            course_pb2.LessonKind.Name(lesson.kind or course_pb2.LESSON_KIND_ARTICLE)[len("LESSON_KIND_") :]
-        ),
-        required=lesson.required if lesson.HasField("required") else True,
-        content=lesson.content,
+        language=course.language,
+        duration=duration(course.duration_seconds),
+        prerequisites=course.prerequisites,
     )
 
 

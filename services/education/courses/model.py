@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.shared.money import Money
+
+MAX_MODULES = 100
+MAX_LESSONS = 500
+MAX_BYTES = 1024 * 1024
+"""Of a course as an encoded message."""
 
 
 class CourseState(StrEnum):
@@ -26,6 +31,67 @@ class LessonKind(StrEnum):
     ARTICLE = "ARTICLE"
     VIDEO = "VIDEO"
     EXERCISE = "EXERCISE"
+    QUIZ = "QUIZ"
+
+
+class QuizScoring(StrEnum):
+    """Which of a learner's attempts at a quiz counts."""
+
+    HIGHEST = "HIGHEST"
+    LATEST = "LATEST"
+
+
+class QuestionKind(StrEnum):
+    """How a question is answered."""
+
+    SINGLE_CHOICE = "SINGLE_CHOICE"
+    MULTIPLE_CHOICE = "MULTIPLE_CHOICE"
+    SHORT_TEXT = "SHORT_TEXT"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a choice."""
+
+    text: str
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of a quiz, with its right answers."""
+
+    kind: QuestionKind
+    prompt: str
+    options: tuple[Option, ...]
+    """Of a choice."""
+    accepted_answers: tuple[str, ...]
+    """Of a short text."""
+    explanation: str
+    points: int
+    """For a right answer, 1 or more; a wrong one has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quiz:
+    """The content of a lesson of kind QUIZ. A question is known by its place in the pool of its revision."""
+
+    questions: tuple[Question, ...]
+    """The pool."""
+    draw_count: int
+    """How many questions of the pool an attempt has; 0: all."""
+    pass_basis_points: int
+    """Share of the points of an attempt's questions that passes it, in hundredths of a percent."""
+    max_attempts: int | None
+    """None: any number."""
+    time_limit_seconds: int | None
+    """None: no deadline."""
+    scoring: QuizScoring
+
+    @property
+    def questions_per_attempt(self) -> int:
+        """How many questions an attempt has."""
+        return self.draw_count or len(self.questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +103,8 @@ class Lesson:
     kind: LessonKind
     required: bool
     content: str
+    quiz: Quiz | None = None
+    """Of a lesson of kind QUIZ, and of no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +114,8 @@ class Module:
     id: str
     title: str
     lessons: tuple[Lesson, ...]
+    sequential: bool = False
+    """Whether it opens when the required lessons of the modules before it are completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +129,10 @@ class NewCourse:
     price: Money
     completion_reward: Money
     capacity: int | None
-    modules: tuple[Module, ...]
-
-    @property
-    def lesson_count(self) -> int:
-        """How many lessons it has."""
-        return sum(len(module.lessons) for module in self.modules)
+    language: str
+    duration_seconds: int
+    prerequisites: tuple[str, ...]
+    content: CourseContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +150,12 @@ class Course:
     completion_reward: Money
     capacity: int | None
     """How many may be enrolled at once; None: any number."""
+    language: str
+    """A BCP 47 tag in canonical case; empty if it is not known."""
+    duration_seconds: int
+    """How long a learner needs, about; 0 if it is not known."""
+    prerequisites: tuple[str, ...]
+    """The courses to complete before."""
     lesson_count: int
     revision: int
     """The number of the published revision that is shown; 0 before the first."""
@@ -103,12 +177,91 @@ class Course:
         """Whether the draft differs from the newest revision, or there is none."""
         return self.version != self.published_version
 
+    def rewritten(self, earlier: Course) -> Course:
+        """Return the course with what an earlier revision has, but for the reward: it is not its author's to set."""
+        return replace(
+            self,
+            title=earlier.title,
+            description=earlier.description,
+            price=earlier.price,
+            language=earlier.language,
+            duration_seconds=earlier.duration_seconds,
+            prerequisites=earlier.prerequisites,
+            lesson_count=earlier.lesson_count,
+        )
+
+    def is_named_by(self, etag: str, *, unchanged: bool = False) -> bool:
+        """Whether an edit by who read the course with this etag is one of this version.
+
+        One that changes nothing may be of the version before, too: it may be a call sent again.
+        """
+        return etag in ("", self.etag) or (unchanged and etag == str(self.version - 1))
+
     def is_meant_by(self, etag: str) -> bool:
         """Whether who read the course with this etag knows all that publishing it would publish.
 
         The version just before an unchanged publication is meant, too: the publication may be a call sent again.
         """
         return etag in ("", self.etag) or (not self.changed and etag == str(self.version - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class CourseChanges:
+    """Changes of a course: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    description: str
+    price: Money
+    completion_reward: Money
+    capacity: int | None
+    language: str
+    duration_seconds: int
+    prerequisites: tuple[str, ...]
+
+    def applied_to(self, course: Course) -> Course:
+        """Return the course with the changes."""
+        return replace(course, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleChanges:
+    """Changes of a module: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    sequential: bool
+
+    def applied_to(self, module: Module) -> Module:
+        """Return the module with the changes."""
+        return replace(module, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class LessonChanges:
+    """Changes of a lesson: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    kind: LessonKind
+    required: bool
+    content: str
+    quiz: Quiz | None
+
+    def applied_to(self, lesson: Lesson) -> Lesson:
+        """Return the lesson with the changes."""
+        return replace(lesson, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class CourseRevision:
+    """What a list of revisions shows of one."""
+
+    number: int
+    title: str
+    price: Money
+    lesson_count: int
+    create_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +293,8 @@ class ReadCourse:
     content: CourseContent
     lessons_are_open: bool
     """Whether the reader gets the lessons themselves, beside their titles."""
+    questions_are_open: bool = False
+    """Whether the reader gets the questions of quizzes, with their right answers."""
 
 
 @dataclass(frozen=True, slots=True)

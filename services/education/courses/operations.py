@@ -1,4 +1,4 @@
-"""Course operations: authoring, publication and retrieval."""
+"""Course operations: retrieval."""
 
 from __future__ import annotations
 
@@ -6,28 +6,17 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from services.education.courses.model import CourseState, ReadCourse
-from services.education.errors import (
-    CompletionRewardNotAllowed,
-    CourseArchived,
-    CourseEmpty,
-    CourseNotFound,
-    EtagMismatch,
-    OtherEducatorNotAllowed,
-)
+from services.education.errors import CourseNotFound
 from services.education.people.model import ERASED_VERSION, UserRenamed
-from services.shared.audit.model import Action
-from services.shared.audit.recording import record
 from services.shared.encoded import Encoded
 from services.shared.errors import TokenMissing
-from services.shared.ids import new_id
-from services.shared.money import check_currency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.model import Course, CourseContent, NewCourse, Reader
+    from services.education.courses.model import Course, CourseContent, Reader
     from services.education.courses.store import CourseStore
     from services.education.people.store import PeopleStore
     from services.shared.cache import EncodedAnswers
@@ -54,7 +43,7 @@ class Readers(Protocol):
 
 
 class CourseOperations:
-    """Course creation, publication and retrieval.
+    """Course retrieval.
 
     What everyone is shown alike is answered from memory, encoded. Whoever may write courses reads the database, and so
     sees every change at once; all others see it after a second at most.
@@ -108,12 +97,20 @@ class CourseOperations:
         return await self._answer(("page", request.size, after), load, encode)
 
     async def get_course(
-        self, *, principal: Principal, course_id: str, revision: int, encode: Callable[[ReadCourse], Response]
+        self,
+        *,
+        principal: Principal,
+        course_id: str,
+        revision: int,
+        draft: bool,
+        encode: Callable[[ReadCourse], Response],
     ) -> Response:
         """Return one revision of the course: `revision`, or if 0 the one the caller is enrolled in, or the latest.
 
-        Raises CourseNotFound.
+        With `draft` return the draft, to those who edit it. Raises CourseNotFound.
         """
+        if draft:
+            return await self._read(lambda connection: self._drafted(connection, principal, course_id), encode)
         enrolled_revision: int | None = None
         if principal.signed_in:
             async with self._database.reading() as connection:
@@ -135,51 +132,6 @@ class CourseOperations:
             return await self._read(load, encode)
         # All who are alike in what the key names get the same answer: nobody here may edit.
         return await self._answer((course_id, shown, enrolled), load, encode)
-
-    async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
-        """Create a draft. Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed, CurrencyUnknown."""
-        check_currency(new.price.currency)
-        educator_id = new.educator_id or principal.user_id
-        if not principal.may(MANAGE):
-            if new.completion_reward.amount_minor:
-                raise CompletionRewardNotAllowed
-            if educator_id != principal.user_id:
-                raise OtherEducatorNotAllowed
-
-        async def work(connection: AsyncConnection) -> ReadCourse:
-            course_id = new_id()
-            await self._store.insert_course(connection, course_id, educator_id, new)
-            return await self._reread(connection, course_id)
-
-        return await self._database.transaction(work)
-
-    async def publish_course(self, *, principal: Principal, course_id: str, etag: str) -> ReadCourse:
-        """Make the draft the latest revision, unless it is that already.
-
-        Raises CourseNotFound, CourseArchived, CourseEmpty, EtagMismatch.
-        """
-
-        async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
-            draft = await self._store.lock_draft(connection, course_id)
-            if draft is None or not may_edit(principal, draft):
-                raise CourseNotFound
-            if not draft.is_meant_by(etag):
-                raise EtagMismatch
-            if draft.state is CourseState.ARCHIVED:
-                raise CourseArchived
-            if draft.changed:
-                content = await self._store.find_draft_content(connection, course_id)
-                if not content.required_lesson_ids:
-                    raise CourseEmpty
-                await self._store.insert_revision(connection, draft, content)
-                await record(connection, action=Action.COURSE_PUBLISH, target=f"courses/{course_id}")
-            published = await self._reread(connection, course_id)
-            # Last, so that others who change a course wait as little as can be.
-            return published, await self._store.update_generation(connection)
-
-        published, generation = await self._database.transaction(work)
-        self._answers.advance(generation)
-        return published
 
     async def user_renamed(self, connection: AsyncConnection, event: UserRenamed) -> None:
         """Keep a person's name, and have the courses that they own shown with it."""
@@ -229,9 +181,11 @@ class CourseOperations:
                 self._answers.advance(await self._store.find_generation(connection))
             self._checked_at = max(self._checked_at, now)
 
-    async def _reread(self, connection: AsyncConnection, course_id: str) -> ReadCourse:
-        course, content = await self._found(connection, course_id, None)
-        return ReadCourse(course, content, lessons_are_open=True)
+    async def _drafted(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
+        found = await self._store.find_draft(connection, course_id)
+        if found is None or not may_edit(principal, found[0]):
+            raise CourseNotFound
+        return ReadCourse(*found, lessons_are_open=True, questions_are_open=True)
 
     async def _found(
         self, connection: AsyncConnection, course_id: str, revision: int | None
