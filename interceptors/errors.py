@@ -80,12 +80,13 @@ def to_status(error: errors.DomainError) -> status_pb2.Status:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
         later.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    if error.violations:
-        taken = status.ByteSize() + info.ByteSize() + sum(detail.ByteSize() for detail in later)
-        bad = _bad_request(error.violations, MAX_STATUS_BYTES - MAX_TEXT_BYTES - taken)
-        if len(bad.field_violations) < len(error.violations):
-            info.metadata["violationCount"] = str(len(error.violations))
-        later.insert(0, bad)
+    for violations, encode in ((error.violations, _bad_request), (error.preconditions, _precondition_failure)):
+        if violations:
+            taken = status.ByteSize() + info.ByteSize() + sum(detail.ByteSize() for detail in later)
+            listed, count = encode(violations, MAX_STATUS_BYTES - MAX_TEXT_BYTES - taken)
+            if count < len(violations):
+                info.metadata["violationCount"] = str(len(violations))
+            later.insert(0, listed)
     for detail in (info, *later):
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -98,7 +99,10 @@ def code_of(error: errors.DomainError) -> grpc.StatusCode:
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
-def _bad_request(violations: Sequence[errors.FieldViolation], room_bytes: int) -> error_details_pb2.BadRequest:
+def _bad_request(
+    violations: Sequence[errors.FieldViolation], room_bytes: int
+) -> tuple[error_details_pb2.BadRequest, int]:
+    """Return the detail, and how many violations it lists."""
     bad = error_details_pb2.BadRequest()
     for violation in violations[:MAX_VIOLATIONS]:
         listed = error_details_pb2.BadRequest.FieldViolation(
@@ -109,7 +113,24 @@ def _bad_request(violations: Sequence[errors.FieldViolation], room_bytes: int) -
         if bad.ByteSize() + listed.ByteSize() > room_bytes:
             break
         bad.field_violations.append(listed)
-    return bad
+    return bad, len(bad.field_violations)
+
+
+def _precondition_failure(
+    violations: Sequence[errors.PreconditionViolation], room_bytes: int
+) -> tuple[error_details_pb2.PreconditionFailure, int]:
+    """Return the detail, and how many violations it lists."""
+    failure = error_details_pb2.PreconditionFailure()
+    for violation in violations[:MAX_VIOLATIONS]:
+        listed = error_details_pb2.PreconditionFailure.Violation(
+            type=_cut(violation.type, MAX_VIOLATION_TEXT_BYTES),
+            subject=_cut(violation.subject, MAX_VIOLATION_TEXT_BYTES),
+            description=_cut(violation.description, MAX_VIOLATION_TEXT_BYTES),
+        )
+        if failure.ByteSize() + listed.ByteSize() > room_bytes:
+            break
+        failure.violations.append(listed)
+    return failure, len(failure.violations)
 
 
 def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
