@@ -80,13 +80,18 @@ def to_status(error: errors.DomainError) -> status_pb2.Status:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
         later.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    for violations, encode in ((error.violations, _bad_request), (error.preconditions, _precondition_failure)):
-        if violations:
-            taken = status.ByteSize() + info.ByteSize() + sum(detail.ByteSize() for detail in later)
-            listed, count = encode(violations, MAX_STATUS_BYTES - MAX_TEXT_BYTES - taken)
-            if count < len(violations):
-                info.metadata["violationCount"] = str(len(violations))
-            later.insert(0, listed)
+    room_bytes = MAX_STATUS_BYTES - MAX_TEXT_BYTES
+    room_bytes -= status.ByteSize() + info.ByteSize() + sum(detail.ByteSize() for detail in later)
+    if error.violations:
+        bad = _bad_request(error.violations, room_bytes)
+        if len(bad.field_violations) < len(error.violations):
+            info.metadata["violationCount"] = str(len(error.violations))
+        later.insert(0, bad)
+    elif error.preconditions:
+        failure = _precondition_failure(error.preconditions, room_bytes)
+        if len(failure.violations) < len(error.preconditions):
+            info.metadata["violationCount"] = str(len(error.preconditions))
+        later.insert(0, failure)
     for detail in (info, *later):
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -99,10 +104,7 @@ def code_of(error: errors.DomainError) -> grpc.StatusCode:
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
-def _bad_request(
-    violations: Sequence[errors.FieldViolation], room_bytes: int
-) -> tuple[error_details_pb2.BadRequest, int]:
-    """Return the detail, and how many violations it lists."""
+def _bad_request(violations: Sequence[errors.FieldViolation], room_bytes: int) -> error_details_pb2.BadRequest:
     bad = error_details_pb2.BadRequest()
     for violation in violations[:MAX_VIOLATIONS]:
         listed = error_details_pb2.BadRequest.FieldViolation(
@@ -113,13 +115,12 @@ def _bad_request(
         if bad.ByteSize() + listed.ByteSize() > room_bytes:
             break
         bad.field_violations.append(listed)
-    return bad, len(bad.field_violations)
+    return bad
 
 
 def _precondition_failure(
     violations: Sequence[errors.PreconditionViolation], room_bytes: int
-) -> tuple[error_details_pb2.PreconditionFailure, int]:
-    """Return the detail, and how many violations it lists."""
+) -> error_details_pb2.PreconditionFailure:
     failure = error_details_pb2.PreconditionFailure()
     for violation in violations[:MAX_VIOLATIONS]:
         listed = error_details_pb2.PreconditionFailure.Violation(
@@ -130,7 +131,7 @@ def _precondition_failure(
         if failure.ByteSize() + listed.ByteSize() > room_bytes:
             break
         failure.violations.append(listed)
-    return failure, len(failure.violations)
+    return failure
 
 
 def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:

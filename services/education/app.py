@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING
 
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
+from services.education.courses.convert import encoded_bytes
+from services.education.courses.drafts import DraftStore
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
-from services.education.enrollments import jobs
-from services.education.enrollments.internal_servicer import InternalServicer
-from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
+from services.education.enrollments.operations import EnrollmentOperations
+from services.education.enrollments.progress import ProgressStore
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
 from services.education.people.store import PeopleStore
+from services.education.quizzes import jobs as quiz_jobs
+from services.education.quizzes.operations import QuizOperations
+from services.education.quizzes.servicer import AssessmentServicer
+from services.education.quizzes.store import QuizStore
+from services.education.settlements import jobs
+from services.education.settlements.internal_servicer import InternalServicer
+from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
 from services.shared.cache import EncodedAnswers
 from services.shared.inbox import Inbox
@@ -36,6 +44,7 @@ class Container:
     infrastructure: Infrastructure[EducationSettings]
     courses: CourseOperations
     enrollments: EnrollmentOperations
+    quizzes: QuizOperations
     settlements: SettlementOperations
     inbox: Inbox
 
@@ -44,7 +53,8 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     """Return the operations. Tests give a Payments."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    course_store, enrollment_store = CourseStore(), EnrollmentStore()
+    course_store, enrollment_store, progress_store = CourseStore(), EnrollmentStore(), ProgressStore()
+    quiz_store = QuizStore()
     settlements = SettlementOperations(
         database=database,
         records=infrastructure.records,
@@ -57,23 +67,39 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     courses = CourseOperations(
         database=database,
         store=course_store,
+        drafts=DraftStore(),
         people=PeopleStore(),
-        readers=enrollment_store,
+        readers=progress_store,
         pages=infrastructure.pages,
         answers=EncodedAnswers(),
+        encoded_bytes=encoded_bytes,
+    )
+    enrollments = EnrollmentOperations(
+        database=database,
+        records=infrastructure.records,
+        store=enrollment_store,
+        progress=progress_store,
+        courses=course_store,
+        settlements=settlements,
+        quizzes=quiz_store,
+        pages=infrastructure.pages,
+        settle_after=timedelta(seconds=settings.settle_after_seconds),
+        max_watchers=settings.max_watchers,
+        max_watchers_per_user=settings.max_watchers_per_user,
     )
     subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
         courses=courses,
-        enrollments=EnrollmentOperations(
+        enrollments=enrollments,
+        quizzes=QuizOperations(
             database=database,
             records=infrastructure.records,
-            store=enrollment_store,
+            store=quiz_store,
             courses=course_store,
-            settlements=settlements,
+            enrollments=enrollment_store,
+            learning=enrollments,
             pages=infrastructure.pages,
-            settle_after=timedelta(seconds=settings.settle_after_seconds),
         ),
         settlements=settlements,
         inbox=Inbox("education", database, subscriptions),
@@ -92,10 +118,12 @@ def build(
     return container.infrastructure.server(
         CourseServicer(container.courses),
         EnrollmentServicer(container.enrollments),
+        AssessmentServicer(container.quizzes),
         InternalServicer(container.settlements, container.inbox),
-        jobs=jobs.jobs(container.settlements),
+        jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
         periodic=jobs.periodic(container.settlements),
         retentions=[retention(timedelta(days=settings.event_retention_days))],
+        watchers=[container.enrollments.watchers],
         keys=keys,
         revocations=revocations,
     )

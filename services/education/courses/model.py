@@ -7,9 +7,17 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from services.shared.money import Money
+
+MAX_LESSONS = 500
+MAX_BYTES = 1024 * 1024
+"""Of a course as an encoded message."""
+
+MAX_LOCKS_PER_MODULE = 10
+"""Maximum number of lessons that are named as what opens a module."""
 
 
 class CourseState(StrEnum):
@@ -26,6 +34,67 @@ class LessonKind(StrEnum):
     ARTICLE = "ARTICLE"
     VIDEO = "VIDEO"
     EXERCISE = "EXERCISE"
+    QUIZ = "QUIZ"
+
+
+class QuizScoring(StrEnum):
+    """Which of a learner's attempts at a quiz counts."""
+
+    HIGHEST = "HIGHEST"
+    LATEST = "LATEST"
+
+
+class QuestionKind(StrEnum):
+    """How a question is answered."""
+
+    SINGLE_CHOICE = "SINGLE_CHOICE"
+    MULTIPLE_CHOICE = "MULTIPLE_CHOICE"
+    SHORT_TEXT = "SHORT_TEXT"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a choice."""
+
+    text: str
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of a quiz, with its right answers."""
+
+    kind: QuestionKind
+    prompt: str
+    options: tuple[Option, ...]
+    """Of a choice."""
+    accepted_answers: tuple[str, ...]
+    """Of a short text."""
+    explanation: str
+    points: int
+    """For a right answer, 1 or more; a wrong one has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quiz:
+    """The content of a lesson of kind QUIZ. A question is known by its place in the pool of its revision."""
+
+    questions: tuple[Question, ...]
+    """The pool."""
+    draw_count: int
+    """How many questions of the pool an attempt has; 0: all."""
+    pass_basis_points: int
+    """Share of the points of an attempt's questions that passes it, in hundredths of a percent."""
+    max_attempts: int | None
+    """None: any number."""
+    time_limit_seconds: int | None
+    """None: no deadline."""
+    scoring: QuizScoring
+
+    @property
+    def questions_per_attempt(self) -> int:
+        """How many questions an attempt has."""
+        return self.draw_count or len(self.questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +106,8 @@ class Lesson:
     kind: LessonKind
     required: bool
     content: str
+    quiz: Quiz | None = None
+    """Of a lesson of kind QUIZ, and of no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +117,8 @@ class Module:
     id: str
     title: str
     lessons: tuple[Lesson, ...]
+    sequential: bool = False
+    """Whether it opens when the required lessons of the modules before it are completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +132,10 @@ class NewCourse:
     price: Money
     completion_reward: Money
     capacity: int | None
-    modules: tuple[Module, ...]
-
-    @property
-    def lesson_count(self) -> int:
-        """How many lessons it has."""
-        return sum(len(module.lessons) for module in self.modules)
+    language: str
+    duration_seconds: int
+    prerequisites: tuple[str, ...]
+    content: CourseContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +153,12 @@ class Course:
     completion_reward: Money
     capacity: int | None
     """How many may be enrolled at once; None: any number."""
+    language: str
+    """A BCP 47 tag in canonical case; empty if it is not known."""
+    duration_seconds: int
+    """How long a learner needs, about; 0 if it is not known."""
+    prerequisites: tuple[str, ...]
+    """The courses to complete before."""
     lesson_count: int
     revision: int
     """The number of the published revision that is shown; 0 before the first."""
@@ -111,6 +188,25 @@ class Course:
         return etag in ("", self.etag) or (not self.changed and etag == str(self.version - 1))
 
 
+class LockKind(StrEnum):
+    """What a lock asks for."""
+
+    PREREQUISITE = "PREREQUISITE"
+    LESSON = "LESSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Something to complete before a course or a module opens."""
+
+    kind: LockKind
+    id: str
+    """Of the course or lesson to complete."""
+    title: str
+    module_id: str = ""
+    """The module that is locked; empty where it is the course."""
+
+
 @dataclass(frozen=True, slots=True)
 class CourseContent:
     """The modules of a course: of one of its revisions, or of its draft."""
@@ -131,6 +227,26 @@ class CourseContent:
         """Return the lesson of this id, if it is part of the content."""
         return next((lesson for lesson in self.lessons if lesson.id == lesson_id), None)
 
+    def locks(self, completed: AbstractSet[str]) -> tuple[Lock, ...]:
+        """Return what locks modules for who has completed these lessons, by module in order.
+
+        A module whose lessons are all complete is never locked again, whatever a newer revision puts before it.
+        """
+        found: list[Lock] = []
+        missing: list[Lesson] = []
+        for module in self.modules:
+            if module.sequential and any(lesson.id not in completed for lesson in module.lessons):
+                found += (Lock(LockKind.LESSON, it.id, it.title, module.id) for it in missing[:MAX_LOCKS_PER_MODULE])
+            missing += (lesson for lesson in module.lessons if lesson.required and lesson.id not in completed)
+        return tuple(found)
+
+    def locks_of(self, lesson_id: str, completed: AbstractSet[str]) -> tuple[Lock, ...]:
+        """Return what locks one lesson for who has completed these lessons."""
+        if lesson_id in completed:
+            return ()
+        module_id = next((module.id for module in self.modules if any(it.id == lesson_id for it in module.lessons)), "")
+        return tuple(lock for lock in self.locks(completed) if lock.module_id == module_id)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadCourse:
@@ -140,6 +256,8 @@ class ReadCourse:
     content: CourseContent
     lessons_are_open: bool
     """Whether the reader gets the lessons themselves, beside their titles."""
+    questions_are_open: bool = False
+    """Whether the reader gets the questions of quizzes, with their right answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +266,10 @@ class Reader:
 
     enrolled_revision: int | None
     """The revision of the reader's active or completed enrolment; None without one."""
+    completed_lesson_ids: frozenset[str]
+    """In that enrolment."""
+    locks: tuple[Lock, ...]
+    """What keeps the reader from enrolling: prerequisites."""
     generation: int
     """Of the catalogue."""
 

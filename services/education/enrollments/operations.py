@@ -21,14 +21,15 @@ from services.shared.jobs import enqueue
 from services.shared.watching import Watchers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence, Set
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.model import Course, CourseContent, Lesson, Lock
     from services.education.courses.store import CourseStore
-    from services.education.enrollments.model import ProgressSnapshot
+    from services.education.enrollments.model import Learner, ProgressSnapshot
     from services.education.enrollments.progress import ProgressStore
     from services.education.enrollments.store import EnrollmentStore
     from services.shared.db import Database
@@ -133,9 +134,8 @@ class EnrollmentOperations:
     async def get_progress(self, *, principal: Principal, enrollment_id: str) -> LearnerProgress:
         """Return how far one of the caller's enrolments is, in sum and by lesson. Raises EnrollmentNotFound."""
         async with self._database.reading() as connection:
-            learner = await self._store.find_learner(connection, enrollment_id)
-            enrollment = existing(learner and learner.enrollment, principal)
-            completions = learner.completions if learner else {}
+            learner = _learner(await self._store.find_learner(connection, enrollment_id), principal)
+            enrollment, completions = learner.enrollment, learner.completions
             content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
         return LearnerProgress(
             enrollment.progress,
@@ -168,9 +168,8 @@ class EnrollmentOperations:
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
-            learner = await self._store.lock_learner(connection, enrollment_id)
-            before = existing(learner and learner.enrollment, principal)
-            completed = learner.completions.keys() if learner else set[str]()
+            learner = _learner(await self._store.lock_learner(connection, enrollment_id), principal)
+            before, completed = learner.enrollment, learner.completions.keys()
             content = await self._courses.find_content(connection, before.course_id, before.course_revision)
             lesson = content.lesson(lesson_id)
             if lesson is None:
@@ -186,7 +185,7 @@ class EnrollmentOperations:
             if lesson.kind is LessonKind.QUIZ and not passed:
                 raise errors.QuizNotPassed
             if not passed:
-                refuse_locked(content, lesson, completed)
+                refuse_locked(content, lesson_id, completed)
             return await self.complete(connection, enrollment=before, lesson_id=lesson_id, lesson=lesson)
 
         # All that refuses comes before the first write.
@@ -289,13 +288,10 @@ class EnrollmentOperations:
         return {enrollment_id: (snapshot,) for enrollment_id, snapshot in found.items()}
 
 
-def refuse_locked(content: CourseContent, lesson: Lesson, completed: Set[str]) -> None:
-    """Raise LessonLocked if the module of the lesson is locked for who has completed those lessons."""
-    module = content.module_of(lesson.id)
-    if module is not None and module.sequential:
-        locks = [lock for lock in content.locks(completed) if lock.module_id == module.id]
-        if locks:
-            raise errors.LessonLocked(preconditions=violations(locks))
+def refuse_locked(content: CourseContent, lesson_id: str, completed: AbstractSet[str]) -> None:
+    """Raise LessonLocked if the lesson is locked for who has completed those lessons."""
+    if locks := content.locks_of(lesson_id, completed):
+        raise errors.LessonLocked(preconditions=violations(locks))
 
 
 def violations(locks: Sequence[Lock]) -> list[PreconditionViolation]:
@@ -313,3 +309,9 @@ def existing(enrollment: Enrollment | None, principal: Principal | None = None) 
     if enrollment is None or (principal is not None and enrollment.user_id != principal.user_id):
         raise errors.EnrollmentNotFound
     return enrollment
+
+
+def _learner(learner: Learner | None, principal: Principal) -> Learner:
+    if learner is None or learner.enrollment.user_id != principal.user_id:
+        raise errors.EnrollmentNotFound
+    return learner

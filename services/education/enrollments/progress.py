@@ -70,24 +70,24 @@ FIND_READER = select(
     PREREQUISITE_LOCKS.scalar_subquery().label("locks"),
     GENERATION.scalar_subquery().label("generation"),
 )
-LIST_SNAPSHOTS = (
+LIST_SNAPSHOTS = select(
+    *(e.id, e.user_id, e.state, e.completed_lessons, e.required_lessons, e.version),
+    *COMPLETIONS,
+).select_from(
+    func.unnest(bindparam("ids", type_=ARRAY(Id)), bindparam("versions", type_=ARRAY(BigInteger)))
+    .table_valued(column("id", Id), column("version", BigInteger), name="watched")
+    .render_derived()
+    .join(enrollments, text("enrollments.id = watched.id AND enrollments.version > watched.version"))
+)
+LIST_EXPORTED = (
     select(
-        *(e.id, e.user_id, e.state, e.completed_lessons, e.required_lessons, e.version),
+        *(e.id, e.course_id, r.title, e.state, e.completed_lessons, e.required_lessons, e.enroll_time, e.complete_time),
         *COMPLETIONS,
     )
-    .select_from(
-        func.unnest(bindparam("ids", type_=ARRAY(Id)), bindparam("versions", type_=ARRAY(BigInteger)))
-        .table_valued(column("id", Id), column("version", BigInteger), name="watched")
-        .render_derived()
-        .join(enrollments, text("enrollments.id = watched.id AND enrollments.version > watched.version"))
-    )
+    .join_from(enrollments, course_revisions, and_(r.course_id == e.course_id, r.number == e.course_revision))
+    .where(e.user_id == bindparam("user_id"))
+    .order_by(e.id)
 )
-LIST_EXPORTED = select(
-    *(e.id, e.course_id, r.title, e.state, e.completed_lessons, e.required_lessons, e.enroll_time, e.complete_time),
-    *COMPLETIONS,
-).join_from(enrollments, course_revisions, and_(r.course_id == e.course_id, r.number == e.course_revision)).where(
-    e.user_id == bindparam("user_id")
-).order_by(e.id)
 
 
 class ProgressStore:

@@ -69,7 +69,5 @@ class EnrollmentServicer(enrollment_service_pb2_grpc.EnrollmentServiceServicer):
     def WatchProgress(
         self, request: pb.WatchProgressRequest, context: Context
     ) -> AsyncIterator[pb.WatchProgressResponse]:
-        watch = self._operations.watch_progress(
-            principal=current_principal(), enrollment_id=request.enrollment_id
-        )
+        watch = self._operations.watch_progress(principal=current_principal(), enrollment_id=request.enrollment_id)
         return convert.watch_progress_responses(watch)

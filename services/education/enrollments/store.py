@@ -159,7 +159,7 @@ UPDATE = (
 )
 _completed = (
     insert(lesson_completions)
-    .values(enrollment_id=bindparam("the_id"), lesson_id=bindparam("lesson_id"))
+    .values(enrollment_id=bindparam("the_id"), lesson_id=bindparam("lesson_id"), complete_time=func.now())
     .on_conflict_do_nothing()
     .returning(done.lesson_id)
     .cte("completed")
@@ -257,9 +257,7 @@ class EnrollmentStore:
         """
         return _learner((await connection.execute(LOCK_LEARNER, {"id": enrollment_id})).first())
 
-    async def lock_enrollment_of(
-        self, connection: AsyncConnection, user_id: str, course_id: str
-    ) -> Enrollment | None:
+    async def lock_enrollment_of(self, connection: AsyncConnection, user_id: str, course_id: str) -> Enrollment | None:
         """Return the person's enrolment in the course, unchanged by others until the transaction ends."""
         return await _one(connection, LOCK_OF, {"user_id": user_id, "course_id": course_id})
 

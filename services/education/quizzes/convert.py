@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from azora.education.v1 import assessment_pb2, course_pb2
 from azora.education.v1 import assessment_service_pb2 as pb
 
+from services.education.courses import content as courses_content
 from services.education.courses import convert as courses_convert
 from services.education.quizzes.model import Answer, AttemptState, correct_options
 from services.shared.convert import timestamp
@@ -39,7 +40,7 @@ def quiz_status(model: QuizStatus) -> assessment_pb2.QuizStatus:
     return assessment_pb2.QuizStatus(
         lesson_id=model.lesson_id,
         title=model.title,
-        rules=courses_convert.quiz(model.quiz, with_questions=False),
+        rules=courses_content.quiz(model.quiz, questions_are_open=False),
         started_attempts=standing.started,
         open_attempt_id=standing.open_attempt_id or "",
         result=result(counts) if counts else None,

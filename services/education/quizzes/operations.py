@@ -85,9 +85,7 @@ class QuizOperations:
             # A token of another revision goes on from the same place of this one.
             after = request.cursor[0] if request.cursor else -1
             quizzes = [
-                lesson
-                for lesson in content.lessons
-                if lesson.kind is LessonKind.QUIZ and places[lesson.id] > after
+                lesson for lesson in content.lessons if lesson.kind is LessonKind.QUIZ and places[lesson.id] > after
             ]
             shown = await self._statuses(connection, learner, quizzes[: request.limit])
         return request.page(shown, lambda status: [places[status.lesson_id]])
@@ -145,19 +143,16 @@ class QuizOperations:
             if enrollment is None:
                 raise errors.EnrollmentNotFound
             content = await self._courses.find_content(connection, course_id, enrollment.course_revision)
-            lesson, quiz = _quiz(content.lesson(lesson_id))
+            _, quiz = _quiz(content.lesson(lesson_id))
             _refuse_inactive(enrollment)
             now = datetime.now(UTC)
-            before = await self._store.find_ungraded(
-                connection, enrollment_id=enrollment.id, lesson_id=lesson_id
-            )
+            before = await self._store.find_ungraded(connection, enrollment_id=enrollment.id, lesson_id=lesson_id)
             if before is not None:
                 if before.state(now) is AttemptState.OPEN:
                     raise errors.AttemptAlreadyOpen(attempt_id=before.id)
                 enrollment = await self._grade(connection, enrollment, before.expired())
             learner = await self._learner(connection, principal, course_id)
-            if lesson_id not in learner.completions:
-                refuse_locked(content, lesson, learner.completions.keys())
+            refuse_locked(content, lesson_id, learner.completions.keys())
             number = (await self._standing(connection, enrollment.id, lesson_id, now)).started + 1
             if number > (quiz.max_attempts or MAX_ATTEMPTS):
                 raise errors.AttemptsExhausted(max_attempts=quiz.max_attempts or MAX_ATTEMPTS)
@@ -294,17 +289,13 @@ class QuizOperations:
             now=datetime.now(UTC),
         )
         content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
-        locks = content.locks(completed)
-        modules = {lesson.id: module.id for module in content.modules for lesson in module.lessons}
         return [
             QuizStatus(
                 lesson_id=lesson.id,
                 title=lesson.title,
                 quiz=lesson.quiz,
                 standing=standings.get(lesson.id, Standing()),
-                locks=tuple(
-                    lock for lock in locks if lock.module_id == modules[lesson.id] and lesson.id not in completed
-                ),
+                locks=content.locks_of(lesson.id, completed),
             )
             for lesson in lessons
             if lesson.quiz

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Column,
     Integer,
     Table,
-    Text,
     and_,
     any_,
     bindparam,
@@ -34,6 +33,7 @@ from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.shared.pagination import PageRequest
@@ -71,9 +71,7 @@ FIND = select(attempts, e.user_id, e.course_id).select_from(OWNED).where(a.id ==
 FIND_UNGRADED = (
     select(attempts, e.user_id, e.course_id)
     .select_from(OWNED)
-    .where(
-        a.enrollment_id == bindparam("enrollment_id"), a.lesson_id == bindparam("lesson_id"), a.grade_time.is_(None)
-    )
+    .where(a.enrollment_id == bindparam("enrollment_id"), a.lesson_id == bindparam("lesson_id"), a.grade_time.is_(None))
 )
 LIST = (
     select(*LISTED, e.user_id, e.course_id)
@@ -93,9 +91,9 @@ LIST_EXPORTED = (
     .where(e.user_id == bindparam("user_id"))
     .order_by(a.id)
 )
-IS_PASSED = select(
-    func.coalesce(func.bool_or(and_(a.passed, GRADED)), literal_column("false")).label("passed")
-).where(a.enrollment_id == bindparam("enrollment_id"), a.lesson_id == bindparam("lesson_id"))
+IS_PASSED = select(func.coalesce(func.bool_or(and_(a.passed, GRADED)), literal_column("false")).label("passed")).where(
+    a.enrollment_id == bindparam("enrollment_id"), a.lesson_id == bindparam("lesson_id")
+)
 
 
 def _first(column: Any, *order: Any) -> Any:
@@ -121,16 +119,9 @@ STANDINGS = (
 UPDATE = (
     update(attempts)
     .where(a.id == bindparam("the_id"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in ("answers", "points", "passed", "submit_time", "grade_time")
-        }
-    )
+    .values({name: bindparam(name) for name in ("answers", "points", "passed", "submit_time", "grade_time")})
 )
-DELETE_OF = delete(attempts).where(
-    a.enrollment_id.in_(select(e.id).where(e.user_id == bindparam("user_id")))
-)
+DELETE_OF = delete(attempts).where(a.enrollment_id.in_(select(e.id).where(e.user_id == bindparam("user_id"))))
 
 
 class QuizStore:
@@ -141,9 +132,7 @@ class QuizStore:
         row = (await connection.execute(FIND, {"id": attempt_id})).first()
         return _attempt(row) if row else None
 
-    async def find_ungraded(
-        self, connection: AsyncConnection, *, enrollment_id: str, lesson_id: str
-    ) -> Attempt | None:
+    async def find_ungraded(self, connection: AsyncConnection, *, enrollment_id: str, lesson_id: str) -> Attempt | None:
         """Return the attempt that is open, or whose deadline has passed without anything having been written of it."""
         bound = {"enrollment_id": enrollment_id, "lesson_id": lesson_id}
         row = (await connection.execute(FIND_UNGRADED, bound)).first()

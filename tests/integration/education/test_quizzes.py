@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azora.education.v1 import assessment_pb2 as pb
@@ -11,11 +11,13 @@ from azora.education.v1 import course_pb2, enrollment_pb2
 
 from services.shared.ids import new_id
 from tests.integration.education.test_learning import outcomes
+from tests.support.attempts import CRUST, LEAVEN, POOL, RIGHT, RYE, WRONG, Examinee, answers_to, examinee, quiz_module
 from tests.support.education import MODULES, RunningEducation, azr
-from tests.support.quizzes import CRUST, LEAVEN, POOL, RIGHT, RYE, WRONG, Examinee, answers_to, examinee, quiz_module
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def _examinee(education: RunningEducation, **rules: Any) -> Examinee:
@@ -289,15 +291,15 @@ async def test_an_erased_person_leaves_no_answer(education: RunningEducation) ->
     attempt = await at.start()
     await at.save(attempt.id, answers_to(attempt, WRONG))
     replica = education.replica
-    for erase in (replica.quizzes.erase_person, replica.enrollments.erase_person):
-        await replica.infrastructure.database.transaction(
-            lambda connection, erase=erase: erase(connection, user_id=at.person.id)
-        )
+
+    async def erase(connection: AsyncConnection) -> None:
+        await replica.quizzes.erase_person(connection, user_id=at.person.id)
+        await replica.enrollments.erase_person(connection, user_id=at.person.id)
+
+    await replica.infrastructure.database.transaction(erase)
     assert not await education.sql("SELECT id FROM quiz_attempts")
     assert await education.state(at.person.id) == "CANCELLED"
 
 
 async def _true(value: object) -> bool:
     return bool(value)
-
-

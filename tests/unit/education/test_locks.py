@@ -11,8 +11,7 @@ def module(name: str, *lessons: str, sequential: bool = False) -> Module:
         name,
         f"Module {name}",
         tuple(
-            Lesson(lesson, f"Lesson {lesson}", LessonKind.ARTICLE, not lesson.startswith("o"), "")
-            for lesson in lessons
+            Lesson(lesson, f"Lesson {lesson}", LessonKind.ARTICLE, not lesson.startswith("o"), "") for lesson in lessons
         ),
         sequential=sequential,
     )

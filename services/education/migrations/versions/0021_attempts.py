@@ -12,7 +12,7 @@ ALTER TABLE enrollments ADD COLUMN version bigint NOT NULL DEFAULT 1;
 """
 
 # The questions are a copy, right answers included: what was drawn is graded, whatever becomes of the course.
-# Points and `passed` are always those of the saved answers, so that an attempt is graded the moment its deadline passes;
+# Points and `passed` are always those of the saved answers, so that an attempt is graded when its deadline passes;
 # `grade_time` says that what follows from the grade is written.
 ATTEMPTS = """
 CREATE TABLE quiz_attempts (
