@@ -70,15 +70,14 @@ FIND_READER = select(
     PREREQUISITE_LOCKS.scalar_subquery().label("locks"),
     GENERATION.scalar_subquery().label("generation"),
 )
-LIST_SNAPSHOTS = select(
-    *(e.id, e.user_id, e.state, e.completed_lessons, e.required_lessons, e.version),
-    *COMPLETIONS,
-).select_from(
+_watched = (
     func.unnest(bindparam("ids", type_=ARRAY(Id)), bindparam("versions", type_=ARRAY(BigInteger)))
     .table_valued(column("id", Id), column("version", BigInteger), name="watched")
     .render_derived()
-    .join(enrollments, text("enrollments.id = watched.id AND enrollments.version > watched.version"))
 )
+LIST_SNAPSHOTS = select(
+    *(e.id, e.user_id, e.state, e.completed_lessons, e.required_lessons, e.version), *COMPLETIONS
+).join_from(_watched, enrollments, and_(e.id == _watched.c.id, e.version > _watched.c.version))
 LIST_EXPORTED = (
     select(
         *(e.id, e.course_id, r.title, e.state, e.completed_lessons, e.required_lessons, e.enroll_time, e.complete_time),
