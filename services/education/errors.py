@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from services.shared.errors import (
     Aborted,
     AlreadyExists,
@@ -12,9 +10,6 @@ from services.shared.errors import (
     NotFound,
     PermissionDenied,
 )
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 class CourseNotFound(NotFound):
@@ -116,8 +111,8 @@ class AttemptsExhausted(FailedPrecondition):
 class AttemptExpired(FailedPrecondition):
     """The deadline of the attempt has passed."""
 
-    def __init__(self, *, deadline: datetime | None) -> None:
-        super().__init__(metadata={"deadline": deadline.isoformat()} if deadline else None)
+    def __init__(self, *, deadline: str) -> None:
+        super().__init__(metadata={"deadline": deadline})
 
 
 class AttemptSubmitted(FailedPrecondition):

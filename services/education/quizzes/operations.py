@@ -328,7 +328,7 @@ def _refuse_closed(attempt: Attempt, now: datetime) -> None:
     if state is AttemptState.SUBMITTED:
         raise errors.AttemptSubmitted
     if state is AttemptState.EXPIRED:
-        raise errors.AttemptExpired(deadline=attempt.deadline)
+        raise errors.AttemptExpired(deadline=attempt.deadline.isoformat() if attempt.deadline else "")
 
 
 def _check(attempt: Attempt, answers: Mapping[int, Answer]) -> None:
