@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
+from services.education.courses.authoring import AuthoringOperations
 from services.education.courses.convert import encoded_bytes
 from services.education.courses.drafts import DraftStore
+from services.education.courses.lessons import LessonOperations
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
@@ -43,6 +45,8 @@ class Container:
 
     infrastructure: Infrastructure[EducationSettings]
     courses: CourseOperations
+    authoring: AuthoringOperations
+    lessons: LessonOperations
     enrollments: EnrollmentOperations
     quizzes: QuizOperations
     settlements: SettlementOperations
@@ -64,14 +68,21 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         sweep_after=timedelta(seconds=settings.settle_after_seconds),
     )
+    answers = EncodedAnswers()
     courses = CourseOperations(
         database=database,
         store=course_store,
-        drafts=DraftStore(),
         people=PeopleStore(),
         readers=progress_store,
         pages=infrastructure.pages,
-        answers=EncodedAnswers(),
+        answers=answers,
+    )
+    authoring = AuthoringOperations(
+        database=database,
+        store=course_store,
+        drafts=DraftStore(),
+        pages=infrastructure.pages,
+        answers=answers,
         encoded_bytes=encoded_bytes,
     )
     enrollments = EnrollmentOperations(
@@ -91,6 +102,8 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     return Container(
         infrastructure=infrastructure,
         courses=courses,
+        authoring=authoring,
+        lessons=LessonOperations(authoring),
         enrollments=enrollments,
         quizzes=QuizOperations(
             database=database,
@@ -116,7 +129,7 @@ def build(
     """Return Education's server. Tests give the keys of tokens, what revokes them, and a Payments."""
     container = assemble(settings, payments=payments)
     return container.infrastructure.server(
-        CourseServicer(container.courses),
+        CourseServicer(container.courses, container.authoring, container.lessons),
         EnrollmentServicer(container.enrollments),
         AssessmentServicer(container.quizzes),
         InternalServicer(container.settlements, container.inbox),

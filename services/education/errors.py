@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.shared.errors import (
     Aborted,
     AlreadyExists,
@@ -11,13 +13,16 @@ from services.shared.errors import (
     PermissionDenied,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class CourseNotFound(NotFound):
     """Course not found."""
 
 
 class LessonNotFound(NotFound):
-    """Lesson not found in the enrolment's course revision."""
+    """Lesson not found."""
 
 
 class EnrollmentNotFound(NotFound):
@@ -144,7 +149,38 @@ class EtagMismatch(Aborted):
 
 
 class CourseTooLarge(InvalidArgument):
-    """The course must not exceed 500 lessons or 1 MiB."""
+    """The course must not exceed 100 modules, 500 lessons or 1 MiB."""
 
-    def __init__(self, *, lessons: int, size_bytes: int) -> None:
-        super().__init__(metadata={"lessons": str(lessons), "bytes": str(size_bytes)})
+    def __init__(self, *, modules: int, lessons: int, size_bytes: int) -> None:
+        super().__init__(metadata={"modules": str(modules), "lessons": str(lessons), "bytes": str(size_bytes)})
+
+
+class QuizMismatch(InvalidArgument):
+    """A lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""
+
+
+class ModuleNotFound(NotFound):
+    """Module not found."""
+
+
+class CourseRevisionNotFound(NotFound):
+    """Course revision not found."""
+
+
+class CourseNotPublished(FailedPrecondition):
+    """The course has never been published."""
+
+
+class CoursePublished(FailedPrecondition):
+    """The course has been published and cannot be deleted; archive it instead."""
+
+
+class PrerequisiteNotPublished(FailedPrecondition):
+    """A prerequisite is not a published course."""
+
+    def __init__(self, *, course_ids: Sequence[str]) -> None:
+        super().__init__(metadata={"courseIds": ",".join(course_ids)})
+
+
+class PrerequisiteCycle(FailedPrecondition):
+    """The course would be its own prerequisite, directly or through other courses."""

@@ -5,45 +5,130 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from azora.education.v1 import course_pb2
+from azora.education.v1 import course_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 
 from services.education.courses.model import (
     CourseContent,
     Lesson,
+    LessonChanges,
     LessonKind,
     Module,
+    ModuleChanges,
     Option,
     Question,
     QuestionKind,
     Quiz,
     QuizScoring,
 )
+from services.shared.errors import UpdateMaskInvalid, ValidationFailed
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from azora.education.v1 import course_service_pb2 as pb
+    from google.protobuf.message import Message
 
     from services.education.courses.model import ReadCourse
+
+MODULE_FIELDS = ("title", "sequential")
+LESSON_FIELDS = ("title", "kind", "required", "content", "quiz")
+MAX_PATH_CHARACTERS = 100
 
 
 def content(described: Iterable[pb.NewModule]) -> CourseContent:
     """Return the modules that a request describes, with ids for them and their lessons."""
-    return CourseContent(tuple(_new_module(module) for module in described))
+    return CourseContent(tuple(new_module(module) for module in described))
 
 
 def modules(read: ReadCourse) -> list[course_pb2.Module]:
     """Return the messages of a course's modules, with what their reader gets of them."""
+    return [module(model, read) for model in read.content.modules]
+
+
+def module(model: Module, read: ReadCourse) -> course_pb2.Module:
+    """Return the message of a module, with what its reader gets of it."""
+    return course_pb2.Module(
+        id=model.id,
+        title=model.title,
+        sequential=model.sequential,
+        lessons=[lesson(contained, read) for contained in model.lessons],
+    )
+
+
+def lesson(model: Lesson, read: ReadCourse) -> course_pb2.Lesson:
+    """Return the message of a lesson, with what its reader gets of it."""
+    return course_pb2.Lesson(
+        id=model.id,
+        title=model.title,
+        kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{model.kind}"),
+        required=model.required,
+        content=model.content if read.lessons_are_open else "",
+        quiz=quiz(model.quiz, questions_are_open=read.questions_are_open) if model.quiz else None,
+    )
+
+
+def described(model: CourseContent) -> list[pb.NewModule]:
+    """Return the messages that describe modules without their ids, as `content` reads them."""
     return [
-        course_pb2.Module(
-            id=module.id,
-            title=module.title,
-            sequential=module.sequential,
-            lessons=[_lesson(lesson, read) for lesson in module.lessons],
+        pb.NewModule(
+            title=described.title,
+            sequential=described.sequential,
+            lessons=[_described(lesson) for lesson in described.lessons],
         )
-        for module in read.content.modules
+        for described in model.modules
     ]
+
+
+def new_module(described: pb.NewModule) -> Module:
+    """Return the module that a request describes, with ids for it and its lessons."""
+    lessons = tuple(new_lesson(lesson) for lesson in described.lessons)
+    return Module(new_id(), described.title, lessons, sequential=described.sequential)
+
+
+def new_lesson(described: pb.NewLesson) -> Lesson:
+    """Return the lesson that a request describes, with an id."""
+    return Lesson(
+        id=new_id(),
+        title=described.title,
+        kind=_kind(described.kind),
+        required=described.required if described.HasField("required") else True,
+        content=described.content,
+        quiz=_new_quiz(described.quiz) if described.HasField("quiz") else None,
+    )
+
+
+def module_changes(request: pb.UpdateModuleRequest) -> ModuleChanges:
+    """Return the changes of a module. Raises UpdateMaskInvalid, ValidationFailed."""
+    fields = changed_fields(request.module, request.update_mask.paths, MODULE_FIELDS)
+    return ModuleChanges(fields, request.module.title, request.module.sequential)
+
+
+def lesson_changes(request: pb.UpdateLessonRequest) -> LessonChanges:
+    """Return the changes of a lesson. Raises UpdateMaskInvalid, ValidationFailed."""
+    changes = request.lesson
+    return LessonChanges(
+        fields=changed_fields(changes, request.update_mask.paths, LESSON_FIELDS),
+        title=changes.title,
+        kind=_kind(changes.kind),
+        required=changes.required,
+        content=changes.content,
+        quiz=_new_quiz(changes.quiz) if changes.HasField("quiz") else None,
+    )
+
+
+def changed_fields(changes: Message, paths: Sequence[str], mutable: Sequence[str]) -> frozenset[str]:
+    """Return the fields that a mask names, or without one those that are present.
+
+    Raises UpdateMaskInvalid for a path that cannot be updated; ValidationFailed for a title that is to be empty.
+    """
+    present = [field.name for field, _ in changes.ListFields() if field.name in mutable]
+    for path in paths:
+        if path not in mutable:
+            raise UpdateMaskInvalid(path=path[:MAX_PATH_CHARACTERS])
+    if "title" in paths and "title" not in present:
+        raise ValidationFailed.field("title", "must not be empty")
+    return frozenset(paths or present)
 
 
 def quiz(model: Quiz, *, questions_are_open: bool) -> course_pb2.Quiz:
@@ -61,22 +146,6 @@ def quiz(model: Quiz, *, questions_are_open: bool) -> course_pb2.Quiz:
 def duration(seconds: int | None) -> Duration | None:
     """Return the message of a time; None and 0 stay unset."""
     return Duration(seconds=seconds) if seconds else None
-
-
-def _new_module(described: pb.NewModule) -> Module:
-    lessons = tuple(_new_lesson(lesson) for lesson in described.lessons)
-    return Module(new_id(), described.title, lessons, sequential=described.sequential)
-
-
-def _new_lesson(described: pb.NewLesson) -> Lesson:
-    return Lesson(
-        id=new_id(),
-        title=described.title,
-        kind=_kind(described.kind),
-        required=described.required if described.HasField("required") else True,
-        content=described.content,
-        quiz=_new_quiz(described.quiz) if described.HasField("quiz") else None,
-    )
 
 
 def _kind(kind: course_pb2.LessonKind.ValueType) -> LessonKind:
@@ -108,14 +177,13 @@ def _new_question(described: course_pb2.QuizQuestion) -> Question:
     )
 
 
-def _lesson(lesson: Lesson, read: ReadCourse) -> course_pb2.Lesson:
-    return course_pb2.Lesson(
-        id=lesson.id,
-        title=lesson.title,
-        kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{lesson.kind}"),
-        required=lesson.required,
-        content=lesson.content if read.lessons_are_open else "",
-        quiz=quiz(lesson.quiz, questions_are_open=read.questions_are_open) if lesson.quiz else None,
+def _described(model: Lesson) -> pb.NewLesson:
+    return pb.NewLesson(
+        title=model.title,
+        kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{model.kind}"),
+        required=model.required,
+        content=model.content,
+        quiz=quiz(model.quiz, questions_are_open=True) if model.quiz else None,
     )
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from azora.education.v1 import course_pb2, enrollment_pb2
 from azora.education.v1 import course_service_pb2 as pb
 
-from services.education.courses.content import content, duration, modules
-from services.education.courses.model import NewCourse
+from services.education.courses.content import changed_fields, content, described, duration, lesson, module, modules
+from services.education.courses.edits import find_module
+from services.education.courses.model import CourseChanges, NewCourse
 from services.education.people.model import UserRenamed
 from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 
     from azora.auth.v1 import events_pb2
 
-    from services.education.courses.model import Course, Lock, ReadCourse
+    from services.education.courses.model import Course, CourseRevision, Lock, ReadCourse
     from services.shared.pagination import Page
+
+COURSE_FIELDS = (
+    *("title", "description", "price", "completion_reward", "capacity"),
+    *("language", "duration", "prerequisites"),
+)
 
 
 def new_course(request: pb.CreateCourseRequest) -> NewCourse:
@@ -35,6 +41,39 @@ def new_course(request: pb.CreateCourseRequest) -> NewCourse:
         duration_seconds=request.duration.seconds,
         prerequisites=tuple(request.prerequisites),
         content=content(request.modules),
+    )
+
+
+def imported_course(document: pb.CourseDocument) -> NewCourse:
+    """Return the course that a document describes, with ids for its modules and lessons."""
+    return NewCourse(
+        educator_id=None,
+        title=document.title,
+        description=document.description,
+        price=to_money(document.price) if document.HasField("price") else Money(0),
+        completion_reward=Money(0),
+        capacity=document.capacity if document.HasField("capacity") else None,
+        language=language(document.language),
+        duration_seconds=document.duration.seconds,
+        prerequisites=tuple(document.prerequisites),
+        content=content(document.modules),
+    )
+
+
+def course_changes(request: pb.UpdateCourseRequest) -> CourseChanges:
+    """Return the changes of a course. Raises UpdateMaskInvalid, ValidationFailed."""
+    changes = request.course
+    fields = changed_fields(changes, request.update_mask.paths, COURSE_FIELDS)
+    return CourseChanges(
+        fields=frozenset("duration_seconds" if name == "duration" else name for name in fields),
+        title=changes.title,
+        description=changes.description,
+        price=to_money(changes.price) if changes.HasField("price") else Money(0),
+        completion_reward=to_money(changes.completion_reward) if changes.HasField("completion_reward") else Money(0),
+        capacity=changes.capacity if changes.HasField("capacity") else None,
+        language=language(changes.language),
+        duration_seconds=changes.duration.seconds,
+        prerequisites=tuple(changes.prerequisites),
     )
 
 
@@ -82,6 +121,105 @@ def list_courses_response(page: Page[Course]) -> pb.ListCoursesResponse:
     )
 
 
+def update_course_response(read: ReadCourse) -> pb.UpdateCourseResponse:
+    """Return the answer of UpdateCourse."""
+    return pb.UpdateCourseResponse(course=_with_modules(read))
+
+
+def archive_course_response(read: ReadCourse) -> pb.ArchiveCourseResponse:
+    """Return the answer of ArchiveCourse."""
+    return pb.ArchiveCourseResponse(course=_with_modules(read))
+
+
+def unarchive_course_response(read: ReadCourse) -> pb.UnarchiveCourseResponse:
+    """Return the answer of UnarchiveCourse."""
+    return pb.UnarchiveCourseResponse(course=_with_modules(read))
+
+
+def rollback_course_response(read: ReadCourse) -> pb.RollbackCourseResponse:
+    """Return the answer of RollbackCourse."""
+    return pb.RollbackCourseResponse(course=_with_modules(read))
+
+
+def import_course_response(read: ReadCourse) -> pb.ImportCourseResponse:
+    """Return the answer of ImportCourse."""
+    return pb.ImportCourseResponse(course=_with_modules(read))
+
+
+def list_course_revisions_response(page: Page[CourseRevision]) -> pb.ListCourseRevisionsResponse:
+    """Return the answer of ListCourseRevisions."""
+    return pb.ListCourseRevisionsResponse(
+        revisions=[
+            pb.CourseRevision(
+                revision=revision.number,
+                title=revision.title,
+                price=money(revision.price),
+                lesson_count=revision.lesson_count,
+                create_time=timestamp(revision.create_time),
+            )
+            for revision in page.items
+        ],
+        next_page_token=page.next_page_token,
+    )
+
+
+def export_course_response(read: ReadCourse) -> pb.ExportCourseResponse:
+    """Return the answer of ExportCourse: what ImportCourse takes."""
+    course = read.course
+    return pb.ExportCourseResponse(
+        document=pb.CourseDocument(
+            title=course.title,
+            description=course.description,
+            price=money(course.price),
+            capacity=course.capacity,
+            language=course.language,
+            duration=duration(course.duration_seconds),
+            prerequisites=course.prerequisites,
+            modules=described(read.content),
+        )
+    )
+
+
+def create_module_response(read: ReadCourse, module_id: str) -> pb.CreateModuleResponse:
+    """Return the answer of CreateModule."""
+    return pb.CreateModuleResponse(module=module(find_module(read.content, module_id), read), etag=read.course.etag)
+
+
+def update_module_response(read: ReadCourse, module_id: str) -> pb.UpdateModuleResponse:
+    """Return the answer of UpdateModule."""
+    return pb.UpdateModuleResponse(module=module(find_module(read.content, module_id), read), etag=read.course.etag)
+
+
+def delete_module_response(read: ReadCourse) -> pb.DeleteModuleResponse:
+    """Return the answer of DeleteModule."""
+    return pb.DeleteModuleResponse(etag=read.course.etag)
+
+
+def move_module_response(read: ReadCourse) -> pb.MoveModuleResponse:
+    """Return the answer of MoveModule."""
+    return pb.MoveModuleResponse(etag=read.course.etag)
+
+
+def create_lesson_response(read: ReadCourse, lesson_id: str) -> pb.CreateLessonResponse:
+    """Return the answer of CreateLesson."""
+    return pb.CreateLessonResponse(lesson=_lesson(read, lesson_id), etag=read.course.etag)
+
+
+def update_lesson_response(read: ReadCourse, lesson_id: str) -> pb.UpdateLessonResponse:
+    """Return the answer of UpdateLesson."""
+    return pb.UpdateLessonResponse(lesson=_lesson(read, lesson_id), etag=read.course.etag)
+
+
+def delete_lesson_response(read: ReadCourse) -> pb.DeleteLessonResponse:
+    """Return the answer of DeleteLesson."""
+    return pb.DeleteLessonResponse(etag=read.course.etag)
+
+
+def move_lesson_response(read: ReadCourse) -> pb.MoveLessonResponse:
+    """Return the answer of MoveLesson."""
+    return pb.MoveLessonResponse(etag=read.course.etag)
+
+
 def encoded_bytes(read: ReadCourse) -> int:
     """Return the size of a course as an encoded message."""
     return _with_modules(read).ByteSize()
@@ -91,6 +229,11 @@ def _with_modules(read: ReadCourse) -> course_pb2.Course:
     message = _course(read.course)
     message.modules.extend(modules(read))
     return message
+
+
+def _lesson(read: ReadCourse, lesson_id: str) -> course_pb2.Lesson | None:
+    found = read.content.lesson(lesson_id)
+    return lesson(found, read) if found else None
 
 
 def _course(course: Course) -> course_pb2.Course:

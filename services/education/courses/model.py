@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from services.shared.money import Money
 
+MAX_MODULES = 100
 MAX_LESSONS = 500
 MAX_BYTES = 1024 * 1024
 """Of a course as an encoded message."""
@@ -180,6 +181,26 @@ class Course:
         """Whether the draft differs from the newest revision, or there is none."""
         return self.version != self.published_version
 
+    def rewritten(self, earlier: Course) -> Course:
+        """Return the course with what an earlier revision has, but for the reward: it is not its author's to set."""
+        return replace(
+            self,
+            title=earlier.title,
+            description=earlier.description,
+            price=earlier.price,
+            language=earlier.language,
+            duration_seconds=earlier.duration_seconds,
+            prerequisites=earlier.prerequisites,
+            lesson_count=earlier.lesson_count,
+        )
+
+    def is_named_by(self, etag: str, *, unchanged: bool = False) -> bool:
+        """Whether an edit by who read the course with this etag is one of this version.
+
+        One that changes nothing may be of the version before, too: it may be a call sent again.
+        """
+        return etag in ("", self.etag) or (unchanged and etag == str(self.version - 1))
+
     def is_meant_by(self, etag: str) -> bool:
         """Whether who read the course with this etag knows all that publishing it would publish.
 
@@ -205,6 +226,65 @@ class Lock:
     title: str
     module_id: str = ""
     """The module that is locked; empty where it is the course."""
+
+
+@dataclass(frozen=True, slots=True)
+class CourseChanges:
+    """Changes of a course: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    description: str
+    price: Money
+    completion_reward: Money
+    capacity: int | None
+    language: str
+    duration_seconds: int
+    prerequisites: tuple[str, ...]
+
+    def applied_to(self, course: Course) -> Course:
+        """Return the course with the changes."""
+        return replace(course, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleChanges:
+    """Changes of a module: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    sequential: bool
+
+    def applied_to(self, module: Module) -> Module:
+        """Return the module with the changes."""
+        return replace(module, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class LessonChanges:
+    """Changes of a lesson: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    kind: LessonKind
+    required: bool
+    content: str
+    quiz: Quiz | None
+
+    def applied_to(self, lesson: Lesson) -> Lesson:
+        """Return the lesson with the changes."""
+        return replace(lesson, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class CourseRevision:
+    """What a list of revisions shows of one."""
+
+    number: int
+    title: str
+    price: Money
+    lesson_count: int
+    create_time: datetime
 
 
 @dataclass(frozen=True, slots=True)

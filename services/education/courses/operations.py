@@ -1,32 +1,21 @@
-"""Course operations: authoring, publication and retrieval."""
+"""Course operations: retrieval."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from services.education.courses.model import MAX_BYTES, MAX_LESSONS, CourseState, ReadCourse
-from services.education.errors import (
-    CompletionRewardNotAllowed,
-    CourseArchived,
-    CourseEmpty,
-    CourseNotFound,
-    CourseTooLarge,
-    EtagMismatch,
-    OtherEducatorNotAllowed,
-)
+from services.education.courses.model import CourseState, ReadCourse
+from services.education.errors import CourseNotFound
 from services.shared.encoded import Encoded
 from services.shared.errors import TokenMissing
-from services.shared.ids import new_id
-from services.shared.money import check_currency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.drafts import DraftStore
-    from services.education.courses.model import Course, CourseContent, Lock, NewCourse, Reader
+    from services.education.courses.model import Course, CourseContent, Lock, Reader
     from services.education.courses.store import CourseStore
     from services.education.people.model import UserRenamed
     from services.education.people.store import PeopleStore
@@ -54,7 +43,7 @@ class Readers(Protocol):
 
 
 class CourseOperations:
-    """Course creation, publication and retrieval.
+    """Course retrieval.
 
     What everyone is shown alike is answered from memory, encoded. Whoever may write courses reads the database, and so
     sees every change at once; all others see it after a second at most.
@@ -65,21 +54,17 @@ class CourseOperations:
         *,
         database: Database,
         store: CourseStore,
-        drafts: DraftStore,
         people: PeopleStore,
         readers: Readers,
         pages: PageTokens,
         answers: EncodedAnswers,
-        encoded_bytes: Callable[[ReadCourse], int],
     ) -> None:
         self._database = database
         self._store = store
-        self._drafts = drafts
         self._people = people
         self._readers = readers
         self._pages = pages
         self._answers = answers
-        self._encoded_bytes = encoded_bytes
         self._checked_at = float("-inf")
 
     async def list_courses(
@@ -155,60 +140,20 @@ class CourseOperations:
         own = encode(None, locks).SerializeToString() if locks else b""
         return Encoded[Response](answer + own).as_response()
 
-    async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
-        """Create a draft.
-
-        Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed, CurrencyUnknown, CourseTooLarge.
-        """
-        check_currency(new.price.currency)
-        educator_id = new.educator_id or principal.user_id
-        if not principal.may(MANAGE):
-            if new.completion_reward.amount_minor:
-                raise CompletionRewardNotAllowed
-            if educator_id != principal.user_id:
-                raise OtherEducatorNotAllowed
-
-        async def work(connection: AsyncConnection) -> ReadCourse:
-            course_id = new_id()
-            await self._drafts.insert_course(connection, course_id, educator_id, new)
-            saved = await self._drafted(connection, principal, course_id)
-            self._check_size(saved)
-            return saved
-
-        return await self._database.transaction(work)
-
-    async def publish_course(self, *, principal: Principal, course_id: str, etag: str) -> ReadCourse:
-        """Make the draft the latest revision, unless it is that already.
-
-        Raises CourseNotFound, CourseArchived, CourseEmpty, EtagMismatch.
-        """
-
-        async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
-            locked = await self._store.lock_draft(connection, course_id)
-            if locked is None or not may_edit(principal, locked[0]):
-                raise CourseNotFound
-            draft, content = locked
-            if not draft.is_meant_by(etag):
-                raise EtagMismatch
-            if draft.state is CourseState.ARCHIVED:
-                raise CourseArchived
-            if draft.changed:
-                if not content.required_lesson_ids:
-                    raise CourseEmpty
-                await self._drafts.insert_revision(connection, draft, content)
-            published = await self._reread(connection, course_id)
-            # Last, so that others who change a course wait as little as can be.
-            return published, await self._store.update_generation(connection)
-
-        published, generation = await self._database.transaction(work)
-        self._answers.advance(generation)
-        return published
-
     async def user_renamed(self, connection: AsyncConnection, event: UserRenamed) -> None:
         """Keep a person's name, and have the courses that they own shown with it."""
         if await self._people.update_name(connection, event) and await self._store.is_educator(
             connection, event.user_id
         ):
+            await self._store.update_generation(connection)
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> dict[str, Any]:
+        """Return what the person wrote, as JSON values: their courses, as they are drafted."""
+        return {"courses": await self._store.list_written(connection, user_id)}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> None:
+        """Forget the person's name. The courses that they own stay, and are shown without it."""
+        if await self._people.delete_name(connection, user_id) and await self._store.is_educator(connection, user_id):
             await self._store.update_generation(connection)
 
     async def _read(
@@ -264,15 +209,6 @@ class CourseOperations:
         if found is None or not may_edit(principal, found[0]):
             raise CourseNotFound
         return ReadCourse(*found, lessons_are_open=True, questions_are_open=True)
-
-    def _check_size(self, saved: ReadCourse) -> None:
-        lessons, size_bytes = len(saved.content.lessons), self._encoded_bytes(saved)
-        if lessons > MAX_LESSONS or size_bytes > MAX_BYTES:
-            raise CourseTooLarge(lessons=lessons, size_bytes=size_bytes)
-
-    async def _reread(self, connection: AsyncConnection, course_id: str) -> ReadCourse:
-        course, content = await self._found(connection, course_id, None)
-        return ReadCourse(course, content, lessons_are_open=True)
 
     async def _found(
         self, connection: AsyncConnection, course_id: str, revision: int | None

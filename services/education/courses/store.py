@@ -136,6 +136,11 @@ FIND_REVISION = (
 LOCK_DRAFT = FIND_DRAFT.with_for_update(of=courses)
 LOCK_SEATS = select(c.capacity, c.seats_taken).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
 CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
+LIST_WRITTEN = (
+    select(c.id, c.state, c.title, c.description, c.language, c.modules)
+    .where(c.educator_id == bindparam("educator_id"))
+    .order_by(c.id)
+)
 IS_EDUCATOR = select(exists().where(c.educator_id == bindparam("user_id")))
 GENERATION = select(catalogue.c.generation)
 UPDATE_GENERATION = update(catalogue).values(generation=catalogue.c.generation + 1).returning(catalogue.c.generation)
@@ -186,6 +191,11 @@ class CourseStore:
     async def is_educator(self, connection: AsyncConnection, user_id: str) -> bool:
         """Whether a user owns a course."""
         return bool((await connection.execute(IS_EDUCATOR, {"user_id": user_id})).scalar_one())
+
+    async def list_written(self, connection: AsyncConnection, educator_id: str) -> Sequence[dict[str, Any]]:
+        """Return all that an educator wrote, as JSON values."""
+        rows = await connection.execute(LIST_WRITTEN, {"educator_id": educator_id})
+        return [dict(row) for row in rows.mappings()]
 
     async def find_generation(self, connection: AsyncConnection) -> int:
         """Return the generation of the catalogue."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, delete
 from sqlalchemy.dialects.postgresql import insert
 
 from services.shared.db import Id
@@ -37,3 +37,8 @@ class PeopleStore:
         """Keep a name, unless a newer one is known; return whether it was kept."""
         values = {"user_id": event.user_id, "name": event.name, "name_version": event.version}
         return (await connection.execute(UPDATE_NAME, values)).first() is not None
+
+    async def delete_name(self, connection: AsyncConnection, user_id: str) -> bool:
+        """Forget a person's name; return whether it was known."""
+        statement = delete(people).where(people.c.user_id == user_id).returning(people.c.user_id)
+        return (await connection.execute(statement)).first() is not None

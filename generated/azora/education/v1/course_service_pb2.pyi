@@ -9,7 +9,9 @@ from azora.type.v1 import money_pb2 as _money_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -234,7 +236,7 @@ class NewModule(_message.Message):
     """Whether the module opens only when all required lessons of the modules before it are completed."""
     @_builtins.property
     def lessons(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLesson]:
-        """Lessons in order, at most 100."""
+        """Lessons in order. A course has at most 500."""
 
     def __init__(
         self,
@@ -366,3 +368,1193 @@ class PublishCourseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishCourseResponse: _TypeAlias = PublishCourseResponse  # noqa: Y015
+
+@_typing.final
+class UpdateCourseRequest(_message.Message):
+    """Request message for CourseService.UpdateCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    COURSE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    @_builtins.property
+    def course(self) -> Global___CourseChanges:
+        """Fields to update."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to update: `title`, `description`, `price`, `completion_reward`, `capacity`, `language`, `duration`,
+        `prerequisites`. Defaults to the fields present in `course`. A field that is named and absent is cleared.
+        """
+
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        course: Global___CourseChanges | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["course", b"course", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course", "course_id", b"course_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCourseRequest: _TypeAlias = UpdateCourseRequest  # noqa: Y015
+
+@_typing.final
+class CourseChanges(_message.Message):
+    """Changes of a course."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    COMPLETION_REWARD_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    PREREQUISITES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Title, 1 to 200 characters."""
+    description: _builtins.str
+    """Description, at most 5,000 characters."""
+    capacity: _builtins.int
+    """Maximum number of concurrent enrolments. Cleared to unlimited; 0 closes the course to enrolment."""
+    language: _builtins.str
+    """Language of the course as a BCP 47 tag, at most 35 characters."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the update is made regardless of concurrent updates."""
+    @_builtins.property
+    def price(self) -> _money_pb2.Money:
+        """Enrolment price. Cleared to free."""
+
+    @_builtins.property
+    def completion_reward(self) -> _money_pb2.Money:
+        """Reward for completing the course, at most 1,000.00 AZR. Cleared to none. Requires PERMISSION_COURSES_MANAGE."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """Time that a learner needs for the course, in whole seconds, at most 8760 hours."""
+
+    @_builtins.property
+    def prerequisites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """IDs of the courses to complete before enrolment, at most 20, each once. Replaces all of them."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str | None = ...,
+        description: _builtins.str | None = ...,
+        price: _money_pb2.Money | None = ...,
+        capacity: _builtins.int | None = ...,
+        completion_reward: _money_pb2.Money | None = ...,
+        language: _builtins.str | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        prerequisites: _abc.Iterable[_builtins.str] | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_description", b"_description", "_language", b"_language", "_title", b"_title", "capacity", b"capacity", "completion_reward", b"completion_reward", "description", b"description", "duration", b"duration", "language", b"language", "price", b"price", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "_description", b"_description", "_language", b"_language", "_title", b"_title", "capacity", b"capacity", "completion_reward", b"completion_reward", "description", b"description", "duration", b"duration", "etag", b"etag", "language", b"language", "prerequisites", b"prerequisites", "price", b"price", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
+    _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
+    _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
+    _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
+    _WhichOneofReturnType__language: _TypeAlias = _typing.Literal["language"]  # noqa: Y015
+    _WhichOneofArgType__language: _TypeAlias = _typing.Literal["_language", b"_language"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__capacity) -> _WhichOneofReturnType__capacity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__language) -> _WhichOneofReturnType__language | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___CourseChanges: _TypeAlias = CourseChanges  # noqa: Y015
+
+@_typing.final
+class UpdateCourseResponse(_message.Message):
+    """Response message for CourseService.UpdateCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def course(self) -> _course_pb2.Course:
+        """The draft of the course after the update."""
+
+    def __init__(
+        self,
+        *,
+        course: _course_pb2.Course | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCourseResponse: _TypeAlias = UpdateCourseResponse  # noqa: Y015
+
+@_typing.final
+class ArchiveCourseRequest(_message.Message):
+    """Request message for CourseService.ArchiveCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the course is archived regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveCourseRequest: _TypeAlias = ArchiveCourseRequest  # noqa: Y015
+
+@_typing.final
+class ArchiveCourseResponse(_message.Message):
+    """Response message for CourseService.ArchiveCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def course(self) -> _course_pb2.Course:
+        """The course, in state COURSE_STATE_ARCHIVED."""
+
+    def __init__(
+        self,
+        *,
+        course: _course_pb2.Course | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchiveCourseResponse: _TypeAlias = ArchiveCourseResponse  # noqa: Y015
+
+@_typing.final
+class UnarchiveCourseRequest(_message.Message):
+    """Request message for CourseService.UnarchiveCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the course is unarchived regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnarchiveCourseRequest: _TypeAlias = UnarchiveCourseRequest  # noqa: Y015
+
+@_typing.final
+class UnarchiveCourseResponse(_message.Message):
+    """Response message for CourseService.UnarchiveCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def course(self) -> _course_pb2.Course:
+        """The course, in state COURSE_STATE_PUBLISHED."""
+
+    def __init__(
+        self,
+        *,
+        course: _course_pb2.Course | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnarchiveCourseResponse: _TypeAlias = UnarchiveCourseResponse  # noqa: Y015
+
+@_typing.final
+class DeleteCourseRequest(_message.Message):
+    """Request message for CourseService.DeleteCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the course is deleted regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCourseRequest: _TypeAlias = DeleteCourseRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCourseResponse(_message.Message):
+    """Response message for CourseService.DeleteCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCourseResponse: _TypeAlias = DeleteCourseResponse  # noqa: Y015
+
+@_typing.final
+class ListCourseRevisionsRequest(_message.Message):
+    """Request message for CourseService.ListCourseRevisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    page_size: _builtins.int
+    """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
+    page_token: _builtins.str
+    """Page token from the `next_page_token` of a previous ListCourseRevisions response; empty for the first page. All
+    other fields except `page_size` must be unchanged.
+    """
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCourseRevisionsRequest: _TypeAlias = ListCourseRevisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCourseRevisionsResponse(_message.Message):
+    """Response message for CourseService.ListCourseRevisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page. Empty on the last page."""
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___CourseRevision]:
+        """Revisions, newest first."""
+
+    def __init__(
+        self,
+        *,
+        revisions: _abc.Iterable[Global___CourseRevision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revisions", b"revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCourseRevisionsResponse: _TypeAlias = ListCourseRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class CourseRevision(_message.Message):
+    """A published revision of a course."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    LESSON_COUNT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Number, starting at 1."""
+    title: _builtins.str
+    """Title of the course in the revision."""
+    lesson_count: _builtins.int
+    """Number of lessons in the revision."""
+    @_builtins.property
+    def price(self) -> _money_pb2.Money:
+        """Price of the course in the revision."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of publication."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        title: _builtins.str = ...,
+        price: _money_pb2.Money | None = ...,
+        lesson_count: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lesson_count", b"lesson_count", "price", b"price", "revision", b"revision", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CourseRevision: _TypeAlias = CourseRevision  # noqa: Y015
+
+@_typing.final
+class RollbackCourseRequest(_message.Message):
+    """Request message for CourseService.RollbackCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    revision: _builtins.int
+    """Number of the revision to publish again."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the course is rolled back regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackCourseRequest: _TypeAlias = RollbackCourseRequest  # noqa: Y015
+
+@_typing.final
+class RollbackCourseResponse(_message.Message):
+    """Response message for CourseService.RollbackCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def course(self) -> _course_pb2.Course:
+        """The course, as its latest revision has it."""
+
+    def __init__(
+        self,
+        *,
+        course: _course_pb2.Course | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackCourseResponse: _TypeAlias = RollbackCourseResponse  # noqa: Y015
+
+@_typing.final
+class ExportCourseRequest(_message.Message):
+    """Request message for CourseService.ExportCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    revision: _builtins.int
+    """Number of the published revision to export. Defaults to the draft."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportCourseRequest: _TypeAlias = ExportCourseRequest  # noqa: Y015
+
+@_typing.final
+class ExportCourseResponse(_message.Message):
+    """Response message for CourseService.ExportCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document(self) -> Global___CourseDocument:
+        """The course as a document."""
+
+    def __init__(
+        self,
+        *,
+        document: Global___CourseDocument | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportCourseResponse: _TypeAlias = ExportCourseResponse  # noqa: Y015
+
+@_typing.final
+class CourseDocument(_message.Message):
+    """A course as a document, for export and import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    PREREQUISITES_FIELD_NUMBER: _builtins.int
+    MODULES_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Title, 1 to 200 characters."""
+    description: _builtins.str
+    """Description, at most 5,000 characters."""
+    capacity: _builtins.int
+    """Maximum number of concurrent enrolments. Unset for unlimited; 0 closes the course to enrolment."""
+    language: _builtins.str
+    """Language of the course as a BCP 47 tag, at most 35 characters. May be empty."""
+    @_builtins.property
+    def price(self) -> _money_pb2.Money:
+        """Enrolment price. Defaults to free."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """Time that a learner needs for the course, in whole seconds, at most 8760 hours."""
+
+    @_builtins.property
+    def prerequisites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """IDs of the courses to complete before enrolment, at most 20, each once. Checked when the course is published."""
+
+    @_builtins.property
+    def modules(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewModule]:
+        """Modules in order, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        description: _builtins.str = ...,
+        price: _money_pb2.Money | None = ...,
+        capacity: _builtins.int | None = ...,
+        language: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        prerequisites: _abc.Iterable[_builtins.str] | None = ...,
+        modules: _abc.Iterable[Global___NewModule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "duration", b"duration", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "description", b"description", "duration", b"duration", "language", b"language", "modules", b"modules", "prerequisites", b"prerequisites", "price", b"price", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
+    _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__capacity) -> _WhichOneofReturnType__capacity | None: ...
+
+Global___CourseDocument: _TypeAlias = CourseDocument  # noqa: Y015
+
+@_typing.final
+class ImportCourseRequest(_message.Message):
+    """Request message for CourseService.ImportCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document(self) -> Global___CourseDocument:
+        """The course as a document."""
+
+    def __init__(
+        self,
+        *,
+        document: Global___CourseDocument | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCourseRequest: _TypeAlias = ImportCourseRequest  # noqa: Y015
+
+@_typing.final
+class ImportCourseResponse(_message.Message):
+    """Response message for CourseService.ImportCourse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def course(self) -> _course_pb2.Course:
+        """The created course, in state COURSE_STATE_DRAFT."""
+
+    def __init__(
+        self,
+        *,
+        course: _course_pb2.Course | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCourseResponse: _TypeAlias = ImportCourseResponse  # noqa: Y015
+
+@_typing.final
+class CreateModuleRequest(_message.Message):
+    """Request message for CourseService.CreateModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    position: _builtins.int
+    """Position, from 0. Defaults to the end. Values beyond the end are coerced to it."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the module is created regardless of concurrent updates."""
+    @_builtins.property
+    def module(self) -> Global___NewModule:
+        """The module to create."""
+
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module: Global___NewModule | None = ...,
+        position: _builtins.int | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "module", b"module", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "course_id", b"course_id", "etag", b"etag", "module", b"module", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+
+Global___CreateModuleRequest: _TypeAlias = CreateModuleRequest  # noqa: Y015
+
+@_typing.final
+class CreateModuleResponse(_message.Message):
+    """Response message for CourseService.CreateModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    @_builtins.property
+    def module(self) -> _course_pb2.Module:
+        """The created module."""
+
+    def __init__(
+        self,
+        *,
+        module: _course_pb2.Module | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["module", b"module"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "module", b"module"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateModuleResponse: _TypeAlias = CreateModuleResponse  # noqa: Y015
+
+@_typing.final
+class UpdateModuleRequest(_message.Message):
+    """Request message for CourseService.UpdateModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    module_id: _builtins.str
+    """ID of the module."""
+    @_builtins.property
+    def module(self) -> Global___ModuleChanges:
+        """Fields to update."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to update: `title`, `sequential`. Defaults to the fields present in `module`. A field that is named and
+        absent is cleared.
+        """
+
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+        module: Global___ModuleChanges | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["module", b"module", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "module", b"module", "module_id", b"module_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateModuleRequest: _TypeAlias = UpdateModuleRequest  # noqa: Y015
+
+@_typing.final
+class ModuleChanges(_message.Message):
+    """Changes of a module."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    SEQUENTIAL_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Title, 1 to 200 characters."""
+    sequential: _builtins.bool
+    """Whether the module opens only when all required lessons of the modules before it are completed."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the update is made regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        title: _builtins.str | None = ...,
+        sequential: _builtins.bool | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sequential", b"_sequential", "_title", b"_title", "sequential", b"sequential", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sequential", b"_sequential", "_title", b"_title", "etag", b"etag", "sequential", b"sequential", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__sequential: _TypeAlias = _typing.Literal["sequential"]  # noqa: Y015
+    _WhichOneofArgType__sequential: _TypeAlias = _typing.Literal["_sequential", b"_sequential"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sequential) -> _WhichOneofReturnType__sequential | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___ModuleChanges: _TypeAlias = ModuleChanges  # noqa: Y015
+
+@_typing.final
+class UpdateModuleResponse(_message.Message):
+    """Response message for CourseService.UpdateModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    @_builtins.property
+    def module(self) -> _course_pb2.Module:
+        """The module after the update."""
+
+    def __init__(
+        self,
+        *,
+        module: _course_pb2.Module | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["module", b"module"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "module", b"module"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateModuleResponse: _TypeAlias = UpdateModuleResponse  # noqa: Y015
+
+@_typing.final
+class DeleteModuleRequest(_message.Message):
+    """Request message for CourseService.DeleteModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    module_id: _builtins.str
+    """ID of the module."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the module is deleted regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag", "module_id", b"module_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteModuleRequest: _TypeAlias = DeleteModuleRequest  # noqa: Y015
+
+@_typing.final
+class DeleteModuleResponse(_message.Message):
+    """Response message for CourseService.DeleteModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteModuleResponse: _TypeAlias = DeleteModuleResponse  # noqa: Y015
+
+@_typing.final
+class MoveModuleRequest(_message.Message):
+    """Request message for CourseService.MoveModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    module_id: _builtins.str
+    """ID of the module."""
+    position: _builtins.int
+    """Position in the result, from 0. Values beyond the end are coerced to it."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the module is moved regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag", "module_id", b"module_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveModuleRequest: _TypeAlias = MoveModuleRequest  # noqa: Y015
+
+@_typing.final
+class MoveModuleResponse(_message.Message):
+    """Response message for CourseService.MoveModule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveModuleResponse: _TypeAlias = MoveModuleResponse  # noqa: Y015
+
+@_typing.final
+class CreateLessonRequest(_message.Message):
+    """Request message for CourseService.CreateLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    LESSON_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    module_id: _builtins.str
+    """ID of the module."""
+    position: _builtins.int
+    """Position, from 0. Defaults to the end of the module. Values beyond the end are coerced to it."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the lesson is created regardless of concurrent updates."""
+    @_builtins.property
+    def lesson(self) -> Global___NewLesson:
+        """The lesson to create."""
+
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+        lesson: Global___NewLesson | None = ...,
+        position: _builtins.int | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "lesson", b"lesson", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "course_id", b"course_id", "etag", b"etag", "lesson", b"lesson", "module_id", b"module_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+
+Global___CreateLessonRequest: _TypeAlias = CreateLessonRequest  # noqa: Y015
+
+@_typing.final
+class CreateLessonResponse(_message.Message):
+    """Response message for CourseService.CreateLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LESSON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    @_builtins.property
+    def lesson(self) -> _course_pb2.Lesson:
+        """The created lesson."""
+
+    def __init__(
+        self,
+        *,
+        lesson: _course_pb2.Lesson | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lesson", b"lesson"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "lesson", b"lesson"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateLessonResponse: _TypeAlias = CreateLessonResponse  # noqa: Y015
+
+@_typing.final
+class UpdateLessonRequest(_message.Message):
+    """Request message for CourseService.UpdateLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    LESSON_ID_FIELD_NUMBER: _builtins.int
+    LESSON_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    module_id: _builtins.str
+    """ID of the module."""
+    lesson_id: _builtins.str
+    """ID of the lesson."""
+    @_builtins.property
+    def lesson(self) -> Global___LessonChanges:
+        """Fields to update."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to update: `title`, `kind`, `required`, `content`, `quiz`. Defaults to the fields present in `lesson`. A
+        field that is named and absent is cleared.
+        """
+
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+        lesson_id: _builtins.str = ...,
+        lesson: Global___LessonChanges | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lesson", b"lesson", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "lesson", b"lesson", "lesson_id", b"lesson_id", "module_id", b"module_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLessonRequest: _TypeAlias = UpdateLessonRequest  # noqa: Y015
+
+@_typing.final
+class LessonChanges(_message.Message):
+    """Changes of a lesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    QUIZ_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Title, 1 to 200 characters."""
+    kind: _course_pb2.LessonKind.ValueType
+    """Content type. Cleared to LESSON_KIND_ARTICLE."""
+    required: _builtins.bool
+    """Whether the lesson must be completed to complete the course. Cleared to false."""
+    content: _builtins.str
+    """Lesson content, at most 50,000 characters."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the update is made regardless of concurrent updates."""
+    @_builtins.property
+    def quiz(self) -> _course_pb2.Quiz:
+        """The quiz, replaced as a whole. A lesson has one if its kind is LESSON_KIND_QUIZ, and only then."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str | None = ...,
+        kind: _course_pb2.LessonKind.ValueType = ...,
+        required: _builtins.bool | None = ...,
+        content: _builtins.str | None = ...,
+        quiz: _course_pb2.Quiz | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_required", b"_required", "_title", b"_title", "content", b"content", "quiz", b"quiz", "required", b"required", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_required", b"_required", "_title", b"_title", "content", b"content", "etag", b"etag", "kind", b"kind", "quiz", b"quiz", "required", b"required", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
+    _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    _WhichOneofReturnType__required: _TypeAlias = _typing.Literal["required"]  # noqa: Y015
+    _WhichOneofArgType__required: _TypeAlias = _typing.Literal["_required", b"_required"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__required) -> _WhichOneofReturnType__required | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___LessonChanges: _TypeAlias = LessonChanges  # noqa: Y015
+
+@_typing.final
+class UpdateLessonResponse(_message.Message):
+    """Response message for CourseService.UpdateLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LESSON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    @_builtins.property
+    def lesson(self) -> _course_pb2.Lesson:
+        """The lesson after the update."""
+
+    def __init__(
+        self,
+        *,
+        lesson: _course_pb2.Lesson | None = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lesson", b"lesson"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "lesson", b"lesson"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLessonResponse: _TypeAlias = UpdateLessonResponse  # noqa: Y015
+
+@_typing.final
+class DeleteLessonRequest(_message.Message):
+    """Request message for CourseService.DeleteLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    LESSON_ID_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    module_id: _builtins.str
+    """ID of the module."""
+    lesson_id: _builtins.str
+    """ID of the lesson."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the lesson is deleted regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+        lesson_id: _builtins.str = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag", "lesson_id", b"lesson_id", "module_id", b"module_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLessonRequest: _TypeAlias = DeleteLessonRequest  # noqa: Y015
+
+@_typing.final
+class DeleteLessonResponse(_message.Message):
+    """Response message for CourseService.DeleteLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLessonResponse: _TypeAlias = DeleteLessonResponse  # noqa: Y015
+
+@_typing.final
+class MoveLessonRequest(_message.Message):
+    """Request message for CourseService.MoveLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSE_ID_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    LESSON_ID_FIELD_NUMBER: _builtins.int
+    TARGET_MODULE_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    course_id: _builtins.str
+    """ID of the course."""
+    module_id: _builtins.str
+    """ID of the module."""
+    lesson_id: _builtins.str
+    """ID of the lesson."""
+    target_module_id: _builtins.str
+    """ID of the module to move the lesson to. Defaults to its own."""
+    position: _builtins.int
+    """Position in the result, from 0. Values beyond the end are coerced to it."""
+    etag: _builtins.str
+    """Expected `etag` of the course. If empty, the lesson is moved regardless of concurrent updates."""
+    def __init__(
+        self,
+        *,
+        course_id: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+        lesson_id: _builtins.str = ...,
+        target_module_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "etag", b"etag", "lesson_id", b"lesson_id", "module_id", b"module_id", "position", b"position", "target_module_id", b"target_module_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveLessonRequest: _TypeAlias = MoveLessonRequest  # noqa: Y015
+
+@_typing.final
+class MoveLessonResponse(_message.Message):
+    """Response message for CourseService.MoveLesson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ETAG_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """`etag` of the course after the change."""
+    def __init__(
+        self,
+        *,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveLessonResponse: _TypeAlias = MoveLessonResponse  # noqa: Y015

@@ -55,6 +55,86 @@ class CourseServiceStub:
                 request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.PublishCourseRequest.SerializeToString,
                 response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.PublishCourseResponse.FromString,
                 _registered_method=True)
+        self.UpdateCourse = channel.unary_unary(
+                '/azora.education.v1.CourseService/UpdateCourse',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateCourseRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateCourseResponse.FromString,
+                _registered_method=True)
+        self.ArchiveCourse = channel.unary_unary(
+                '/azora.education.v1.CourseService/ArchiveCourse',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ArchiveCourseRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ArchiveCourseResponse.FromString,
+                _registered_method=True)
+        self.UnarchiveCourse = channel.unary_unary(
+                '/azora.education.v1.CourseService/UnarchiveCourse',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UnarchiveCourseRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UnarchiveCourseResponse.FromString,
+                _registered_method=True)
+        self.DeleteCourse = channel.unary_unary(
+                '/azora.education.v1.CourseService/DeleteCourse',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteCourseRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteCourseResponse.FromString,
+                _registered_method=True)
+        self.ListCourseRevisions = channel.unary_unary(
+                '/azora.education.v1.CourseService/ListCourseRevisions',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCourseRevisionsRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCourseRevisionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackCourse = channel.unary_unary(
+                '/azora.education.v1.CourseService/RollbackCourse',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.RollbackCourseRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.RollbackCourseResponse.FromString,
+                _registered_method=True)
+        self.ExportCourse = channel.unary_unary(
+                '/azora.education.v1.CourseService/ExportCourse',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ExportCourseRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ExportCourseResponse.FromString,
+                _registered_method=True)
+        self.ImportCourse = channel.unary_unary(
+                '/azora.education.v1.CourseService/ImportCourse',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ImportCourseRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ImportCourseResponse.FromString,
+                _registered_method=True)
+        self.CreateModule = channel.unary_unary(
+                '/azora.education.v1.CourseService/CreateModule',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateModuleRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateModuleResponse.FromString,
+                _registered_method=True)
+        self.UpdateModule = channel.unary_unary(
+                '/azora.education.v1.CourseService/UpdateModule',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateModuleRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateModuleResponse.FromString,
+                _registered_method=True)
+        self.DeleteModule = channel.unary_unary(
+                '/azora.education.v1.CourseService/DeleteModule',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteModuleRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteModuleResponse.FromString,
+                _registered_method=True)
+        self.MoveModule = channel.unary_unary(
+                '/azora.education.v1.CourseService/MoveModule',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveModuleRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveModuleResponse.FromString,
+                _registered_method=True)
+        self.CreateLesson = channel.unary_unary(
+                '/azora.education.v1.CourseService/CreateLesson',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateLessonRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateLessonResponse.FromString,
+                _registered_method=True)
+        self.UpdateLesson = channel.unary_unary(
+                '/azora.education.v1.CourseService/UpdateLesson',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateLessonRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateLessonResponse.FromString,
+                _registered_method=True)
+        self.DeleteLesson = channel.unary_unary(
+                '/azora.education.v1.CourseService/DeleteLesson',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteLessonRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteLessonResponse.FromString,
+                _registered_method=True)
+        self.MoveLesson = channel.unary_unary(
+                '/azora.education.v1.CourseService/MoveLesson',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveLessonRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveLessonResponse.FromString,
+                _registered_method=True)
 
 
 class CourseServiceServicer:
@@ -91,7 +171,145 @@ class CourseServiceServicer:
 
     def PublishCourse(self, request, context):
         """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
-        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED,
+        PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCourse(self, request, context):
+        """Updates the draft of a course, and its capacity. The draft's changes are shown when it is published; the capacity
+        takes effect at once. Learners who are enrolled keep their seats if it is lowered.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, CURRENCY_UNKNOWN, COURSE_TOO_LARGE;
+        PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchiveCourse(self, request, context):
+        """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
+        it is no longer required. Has no effect on an archived course.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnarchiveCourse(self, request, context):
+        """Opens an archived course to enrolment again. Has no effect on a published course.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCourse(self, request, context):
+        """Deletes a course that has never been published. A published course can be archived instead.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_PUBLISHED; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCourseRevisions(self, request, context):
+        """Lists the published revisions of a course, newest first.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackCourse(self, request, context):
+        """Publishes an earlier revision again, as a new revision. Its content, price and prerequisites replace the draft, whose
+        unpublished changes are lost; the completion reward stays as it is. Has no effect if the latest revision and the draft
+        are equal to it.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND; FAILED_PRECONDITION COURSE_ARCHIVED,
+        PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportCourse(self, request, context):
+        """Exports the draft of a course, or one of its revisions, as a document that ImportCourse accepts. Contains the right
+        answers of quizzes; does not contain IDs, owner, state and completion reward.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCourse(self, request, context):
+        """Creates a course of the caller from a document of ExportCourse, in state COURSE_STATE_DRAFT.
+        Errors: INVALID_ARGUMENT CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateModule(self, request, context):
+        """Adds a module to the draft of a course.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModule(self, request, context):
+        """Updates a module of the draft.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, COURSE_TOO_LARGE; ABORTED
+        ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModule(self, request, context):
+        """Deletes a module of the draft, with its lessons. Published revisions keep it.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveModule(self, request, context):
+        """Moves a module of the draft to another position.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateLesson(self, request, context):
+        """Adds a lesson to a module of the draft.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLesson(self, request, context):
+        """Updates a lesson of the draft. Learners who completed it in a revision keep the completion.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID,
+        QUIZ_MISMATCH, COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLesson(self, request, context):
+        """Deletes a lesson of the draft. Published revisions keep it.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveLesson(self, request, context):
+        """Moves a lesson of the draft to another position, of its own or another module.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,6 +337,86 @@ def add_CourseServiceServicer_to_server(servicer, server):
                     servicer.PublishCourse,
                     request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.PublishCourseRequest.FromString,
                     response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.PublishCourseResponse.SerializeToString,
+            ),
+            'UpdateCourse': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCourse,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateCourseRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateCourseResponse.SerializeToString,
+            ),
+            'ArchiveCourse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveCourse,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ArchiveCourseRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ArchiveCourseResponse.SerializeToString,
+            ),
+            'UnarchiveCourse': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnarchiveCourse,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UnarchiveCourseRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UnarchiveCourseResponse.SerializeToString,
+            ),
+            'DeleteCourse': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCourse,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteCourseRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteCourseResponse.SerializeToString,
+            ),
+            'ListCourseRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCourseRevisions,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCourseRevisionsRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCourseRevisionsResponse.SerializeToString,
+            ),
+            'RollbackCourse': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackCourse,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.RollbackCourseRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.RollbackCourseResponse.SerializeToString,
+            ),
+            'ExportCourse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportCourse,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ExportCourseRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ExportCourseResponse.SerializeToString,
+            ),
+            'ImportCourse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCourse,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ImportCourseRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ImportCourseResponse.SerializeToString,
+            ),
+            'CreateModule': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateModule,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateModuleRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateModuleResponse.SerializeToString,
+            ),
+            'UpdateModule': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModule,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateModuleRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateModuleResponse.SerializeToString,
+            ),
+            'DeleteModule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModule,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteModuleRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteModuleResponse.SerializeToString,
+            ),
+            'MoveModule': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveModule,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveModuleRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveModuleResponse.SerializeToString,
+            ),
+            'CreateLesson': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateLesson,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateLessonRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.CreateLessonResponse.SerializeToString,
+            ),
+            'UpdateLesson': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLesson,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateLessonRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.UpdateLessonResponse.SerializeToString,
+            ),
+            'DeleteLesson': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLesson,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteLessonRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.DeleteLessonResponse.SerializeToString,
+            ),
+            'MoveLesson': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveLesson,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveLessonRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.MoveLessonResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,6 +528,438 @@ class CourseService:
             '/azora.education.v1.CourseService/PublishCourse',
             azora_dot_education_dot_v1_dot_course__service__pb2.PublishCourseRequest.SerializeToString,
             azora_dot_education_dot_v1_dot_course__service__pb2.PublishCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCourse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/UpdateCourse',
+            azora_dot_education_dot_v1_dot_course__service__pb2.UpdateCourseRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.UpdateCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveCourse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/ArchiveCourse',
+            azora_dot_education_dot_v1_dot_course__service__pb2.ArchiveCourseRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.ArchiveCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnarchiveCourse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/UnarchiveCourse',
+            azora_dot_education_dot_v1_dot_course__service__pb2.UnarchiveCourseRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.UnarchiveCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCourse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/DeleteCourse',
+            azora_dot_education_dot_v1_dot_course__service__pb2.DeleteCourseRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.DeleteCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCourseRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/ListCourseRevisions',
+            azora_dot_education_dot_v1_dot_course__service__pb2.ListCourseRevisionsRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.ListCourseRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackCourse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/RollbackCourse',
+            azora_dot_education_dot_v1_dot_course__service__pb2.RollbackCourseRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.RollbackCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCourse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/ExportCourse',
+            azora_dot_education_dot_v1_dot_course__service__pb2.ExportCourseRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.ExportCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCourse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/ImportCourse',
+            azora_dot_education_dot_v1_dot_course__service__pb2.ImportCourseRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.ImportCourseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateModule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/CreateModule',
+            azora_dot_education_dot_v1_dot_course__service__pb2.CreateModuleRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.CreateModuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/UpdateModule',
+            azora_dot_education_dot_v1_dot_course__service__pb2.UpdateModuleRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.UpdateModuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/DeleteModule',
+            azora_dot_education_dot_v1_dot_course__service__pb2.DeleteModuleRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.DeleteModuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveModule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/MoveModule',
+            azora_dot_education_dot_v1_dot_course__service__pb2.MoveModuleRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.MoveModuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateLesson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/CreateLesson',
+            azora_dot_education_dot_v1_dot_course__service__pb2.CreateLessonRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.CreateLessonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLesson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/UpdateLesson',
+            azora_dot_education_dot_v1_dot_course__service__pb2.UpdateLessonRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.UpdateLessonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLesson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/DeleteLesson',
+            azora_dot_education_dot_v1_dot_course__service__pb2.DeleteLessonRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.DeleteLessonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveLesson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/MoveLesson',
+            azora_dot_education_dot_v1_dot_course__service__pb2.MoveLessonRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.MoveLessonResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,7 +51,81 @@ class CourseServiceStub:
     """
     PublishCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]
     """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
-    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED,
+    PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+    """
+    UpdateCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.UpdateCourseRequest, _course_service_pb2.UpdateCourseResponse]
+    """Updates the draft of a course, and its capacity. The draft's changes are shown when it is published; the capacity
+    takes effect at once. Learners who are enrolled keep their seats if it is lowered.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, CURRENCY_UNKNOWN, COURSE_TOO_LARGE;
+    PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED; ABORTED ETAG_MISMATCH.
+    """
+    ArchiveCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.ArchiveCourseRequest, _course_service_pb2.ArchiveCourseResponse]
+    """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
+    it is no longer required. Has no effect on an archived course.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+    """
+    UnarchiveCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.UnarchiveCourseRequest, _course_service_pb2.UnarchiveCourseResponse]
+    """Opens an archived course to enrolment again. Has no effect on a published course.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+    """
+    DeleteCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.DeleteCourseRequest, _course_service_pb2.DeleteCourseResponse]
+    """Deletes a course that has never been published. A published course can be archived instead.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_PUBLISHED; ABORTED ETAG_MISMATCH.
+    """
+    ListCourseRevisions: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.ListCourseRevisionsRequest, _course_service_pb2.ListCourseRevisionsResponse]
+    """Lists the published revisions of a course, newest first.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    RollbackCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.RollbackCourseRequest, _course_service_pb2.RollbackCourseResponse]
+    """Publishes an earlier revision again, as a new revision. Its content, price and prerequisites replace the draft, whose
+    unpublished changes are lost; the completion reward stays as it is. Has no effect if the latest revision and the draft
+    are equal to it.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND; FAILED_PRECONDITION COURSE_ARCHIVED,
+    PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+    """
+    ExportCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.ExportCourseRequest, _course_service_pb2.ExportCourseResponse]
+    """Exports the draft of a course, or one of its revisions, as a document that ImportCourse accepts. Contains the right
+    answers of quizzes; does not contain IDs, owner, state and completion reward.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND.
+    """
+    ImportCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.ImportCourseRequest, _course_service_pb2.ImportCourseResponse]
+    """Creates a course of the caller from a document of ExportCourse, in state COURSE_STATE_DRAFT.
+    Errors: INVALID_ARGUMENT CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
+    """
+    CreateModule: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.CreateModuleRequest, _course_service_pb2.CreateModuleResponse]
+    """Adds a module to the draft of a course.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+    """
+    UpdateModule: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.UpdateModuleRequest, _course_service_pb2.UpdateModuleResponse]
+    """Updates a module of the draft.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, COURSE_TOO_LARGE; ABORTED
+    ETAG_MISMATCH.
+    """
+    DeleteModule: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.DeleteModuleRequest, _course_service_pb2.DeleteModuleResponse]
+    """Deletes a module of the draft, with its lessons. Published revisions keep it.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+    """
+    MoveModule: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.MoveModuleRequest, _course_service_pb2.MoveModuleResponse]
+    """Moves a module of the draft to another position.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+    """
+    CreateLesson: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.CreateLessonRequest, _course_service_pb2.CreateLessonResponse]
+    """Adds a lesson to a module of the draft.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+    """
+    UpdateLesson: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.UpdateLessonRequest, _course_service_pb2.UpdateLessonResponse]
+    """Updates a lesson of the draft. Learners who completed it in a revision keep the completion.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID,
+    QUIZ_MISMATCH, COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+    """
+    DeleteLesson: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.DeleteLessonRequest, _course_service_pb2.DeleteLessonResponse]
+    """Deletes a lesson of the draft. Published revisions keep it.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
+    """
+    MoveLesson: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.MoveLessonRequest, _course_service_pb2.MoveLessonResponse]
+    """Moves a lesson of the draft to another position, of its own or another module.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
     """
 
 @_typing.type_check_only
@@ -77,7 +151,81 @@ class CourseServiceAsyncStub(CourseServiceStub):
     """
     PublishCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]  # type: ignore[assignment]
     """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
-    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED,
+    PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+    """
+    UpdateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.UpdateCourseRequest, _course_service_pb2.UpdateCourseResponse]  # type: ignore[assignment]
+    """Updates the draft of a course, and its capacity. The draft's changes are shown when it is published; the capacity
+    takes effect at once. Learners who are enrolled keep their seats if it is lowered.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, CURRENCY_UNKNOWN, COURSE_TOO_LARGE;
+    PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED; ABORTED ETAG_MISMATCH.
+    """
+    ArchiveCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ArchiveCourseRequest, _course_service_pb2.ArchiveCourseResponse]  # type: ignore[assignment]
+    """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
+    it is no longer required. Has no effect on an archived course.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+    """
+    UnarchiveCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.UnarchiveCourseRequest, _course_service_pb2.UnarchiveCourseResponse]  # type: ignore[assignment]
+    """Opens an archived course to enrolment again. Has no effect on a published course.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+    """
+    DeleteCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.DeleteCourseRequest, _course_service_pb2.DeleteCourseResponse]  # type: ignore[assignment]
+    """Deletes a course that has never been published. A published course can be archived instead.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_PUBLISHED; ABORTED ETAG_MISMATCH.
+    """
+    ListCourseRevisions: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ListCourseRevisionsRequest, _course_service_pb2.ListCourseRevisionsResponse]  # type: ignore[assignment]
+    """Lists the published revisions of a course, newest first.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    RollbackCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.RollbackCourseRequest, _course_service_pb2.RollbackCourseResponse]  # type: ignore[assignment]
+    """Publishes an earlier revision again, as a new revision. Its content, price and prerequisites replace the draft, whose
+    unpublished changes are lost; the completion reward stays as it is. Has no effect if the latest revision and the draft
+    are equal to it.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND; FAILED_PRECONDITION COURSE_ARCHIVED,
+    PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+    """
+    ExportCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ExportCourseRequest, _course_service_pb2.ExportCourseResponse]  # type: ignore[assignment]
+    """Exports the draft of a course, or one of its revisions, as a document that ImportCourse accepts. Contains the right
+    answers of quizzes; does not contain IDs, owner, state and completion reward.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND.
+    """
+    ImportCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ImportCourseRequest, _course_service_pb2.ImportCourseResponse]  # type: ignore[assignment]
+    """Creates a course of the caller from a document of ExportCourse, in state COURSE_STATE_DRAFT.
+    Errors: INVALID_ARGUMENT CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
+    """
+    CreateModule: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateModuleRequest, _course_service_pb2.CreateModuleResponse]  # type: ignore[assignment]
+    """Adds a module to the draft of a course.
+    Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+    """
+    UpdateModule: _aio.UnaryUnaryMultiCallable[_course_service_pb2.UpdateModuleRequest, _course_service_pb2.UpdateModuleResponse]  # type: ignore[assignment]
+    """Updates a module of the draft.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, COURSE_TOO_LARGE; ABORTED
+    ETAG_MISMATCH.
+    """
+    DeleteModule: _aio.UnaryUnaryMultiCallable[_course_service_pb2.DeleteModuleRequest, _course_service_pb2.DeleteModuleResponse]  # type: ignore[assignment]
+    """Deletes a module of the draft, with its lessons. Published revisions keep it.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+    """
+    MoveModule: _aio.UnaryUnaryMultiCallable[_course_service_pb2.MoveModuleRequest, _course_service_pb2.MoveModuleResponse]  # type: ignore[assignment]
+    """Moves a module of the draft to another position.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+    """
+    CreateLesson: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateLessonRequest, _course_service_pb2.CreateLessonResponse]  # type: ignore[assignment]
+    """Adds a lesson to a module of the draft.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+    """
+    UpdateLesson: _aio.UnaryUnaryMultiCallable[_course_service_pb2.UpdateLessonRequest, _course_service_pb2.UpdateLessonResponse]  # type: ignore[assignment]
+    """Updates a lesson of the draft. Learners who completed it in a revision keep the completion.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID,
+    QUIZ_MISMATCH, COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+    """
+    DeleteLesson: _aio.UnaryUnaryMultiCallable[_course_service_pb2.DeleteLessonRequest, _course_service_pb2.DeleteLessonResponse]  # type: ignore[assignment]
+    """Deletes a lesson of the draft. Published revisions keep it.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
+    """
+    MoveLesson: _aio.UnaryUnaryMultiCallable[_course_service_pb2.MoveLessonRequest, _course_service_pb2.MoveLessonResponse]  # type: ignore[assignment]
+    """Moves a lesson of the draft to another position, of its own or another module.
+    Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
     """
 
 class CourseServiceServicer:
@@ -120,7 +268,161 @@ class CourseServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_course_service_pb2.PublishCourseResponse, _abc.Awaitable[_course_service_pb2.PublishCourseResponse]]:
         """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
-        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED,
+        PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+        """
+
+    def UpdateCourse(
+        self,
+        request: _course_service_pb2.UpdateCourseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.UpdateCourseResponse, _abc.Awaitable[_course_service_pb2.UpdateCourseResponse]]:
+        """Updates the draft of a course, and its capacity. The draft's changes are shown when it is published; the capacity
+        takes effect at once. Learners who are enrolled keep their seats if it is lowered.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, CURRENCY_UNKNOWN, COURSE_TOO_LARGE;
+        PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED; ABORTED ETAG_MISMATCH.
+        """
+
+    def ArchiveCourse(
+        self,
+        request: _course_service_pb2.ArchiveCourseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.ArchiveCourseResponse, _abc.Awaitable[_course_service_pb2.ArchiveCourseResponse]]:
+        """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
+        it is no longer required. Has no effect on an archived course.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+        """
+
+    def UnarchiveCourse(
+        self,
+        request: _course_service_pb2.UnarchiveCourseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.UnarchiveCourseResponse, _abc.Awaitable[_course_service_pb2.UnarchiveCourseResponse]]:
+        """Opens an archived course to enrolment again. Has no effect on a published course.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+        """
+
+    def DeleteCourse(
+        self,
+        request: _course_service_pb2.DeleteCourseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.DeleteCourseResponse, _abc.Awaitable[_course_service_pb2.DeleteCourseResponse]]:
+        """Deletes a course that has never been published. A published course can be archived instead.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_PUBLISHED; ABORTED ETAG_MISMATCH.
+        """
+
+    def ListCourseRevisions(
+        self,
+        request: _course_service_pb2.ListCourseRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.ListCourseRevisionsResponse, _abc.Awaitable[_course_service_pb2.ListCourseRevisionsResponse]]:
+        """Lists the published revisions of a course, newest first.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    def RollbackCourse(
+        self,
+        request: _course_service_pb2.RollbackCourseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.RollbackCourseResponse, _abc.Awaitable[_course_service_pb2.RollbackCourseResponse]]:
+        """Publishes an earlier revision again, as a new revision. Its content, price and prerequisites replace the draft, whose
+        unpublished changes are lost; the completion reward stays as it is. Has no effect if the latest revision and the draft
+        are equal to it.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND; FAILED_PRECONDITION COURSE_ARCHIVED,
+        PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+        """
+
+    def ExportCourse(
+        self,
+        request: _course_service_pb2.ExportCourseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.ExportCourseResponse, _abc.Awaitable[_course_service_pb2.ExportCourseResponse]]:
+        """Exports the draft of a course, or one of its revisions, as a document that ImportCourse accepts. Contains the right
+        answers of quizzes; does not contain IDs, owner, state and completion reward.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND.
+        """
+
+    def ImportCourse(
+        self,
+        request: _course_service_pb2.ImportCourseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.ImportCourseResponse, _abc.Awaitable[_course_service_pb2.ImportCourseResponse]]:
+        """Creates a course of the caller from a document of ExportCourse, in state COURSE_STATE_DRAFT.
+        Errors: INVALID_ARGUMENT CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
+        """
+
+    def CreateModule(
+        self,
+        request: _course_service_pb2.CreateModuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.CreateModuleResponse, _abc.Awaitable[_course_service_pb2.CreateModuleResponse]]:
+        """Adds a module to the draft of a course.
+        Errors: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+        """
+
+    def UpdateModule(
+        self,
+        request: _course_service_pb2.UpdateModuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.UpdateModuleResponse, _abc.Awaitable[_course_service_pb2.UpdateModuleResponse]]:
+        """Updates a module of the draft.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, COURSE_TOO_LARGE; ABORTED
+        ETAG_MISMATCH.
+        """
+
+    def DeleteModule(
+        self,
+        request: _course_service_pb2.DeleteModuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.DeleteModuleResponse, _abc.Awaitable[_course_service_pb2.DeleteModuleResponse]]:
+        """Deletes a module of the draft, with its lessons. Published revisions keep it.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+        """
+
+    def MoveModule(
+        self,
+        request: _course_service_pb2.MoveModuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.MoveModuleResponse, _abc.Awaitable[_course_service_pb2.MoveModuleResponse]]:
+        """Moves a module of the draft to another position.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+        """
+
+    def CreateLesson(
+        self,
+        request: _course_service_pb2.CreateLessonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.CreateLessonResponse, _abc.Awaitable[_course_service_pb2.CreateLessonResponse]]:
+        """Adds a lesson to a module of the draft.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+        """
+
+    def UpdateLesson(
+        self,
+        request: _course_service_pb2.UpdateLessonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.UpdateLessonResponse, _abc.Awaitable[_course_service_pb2.UpdateLessonResponse]]:
+        """Updates a lesson of the draft. Learners who completed it in a revision keep the completion.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID,
+        QUIZ_MISMATCH, COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+        """
+
+    def DeleteLesson(
+        self,
+        request: _course_service_pb2.DeleteLessonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.DeleteLessonResponse, _abc.Awaitable[_course_service_pb2.DeleteLessonResponse]]:
+        """Deletes a lesson of the draft. Published revisions keep it.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
+        """
+
+    def MoveLesson(
+        self,
+        request: _course_service_pb2.MoveLessonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.MoveLessonResponse, _abc.Awaitable[_course_service_pb2.MoveLessonResponse]]:
+        """Moves a lesson of the draft to another position, of its own or another module.
+        Errors: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
         """
 
 def add_CourseServiceServicer_to_server(servicer: CourseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

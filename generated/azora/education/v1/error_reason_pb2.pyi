@@ -27,7 +27,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_COURSE_NOT_FOUND: _ErrorReason.ValueType  # 1
     """NOT_FOUND: the course does not exist or is not visible to the caller."""
     ERROR_REASON_LESSON_NOT_FOUND: _ErrorReason.ValueType  # 2
-    """NOT_FOUND: the lesson does not exist in the enrolment's course revision."""
+    """NOT_FOUND: the lesson does not exist in the enrolment's course revision, or in the module of the course's draft."""
     ERROR_REASON_ENROLLMENT_NOT_FOUND: _ErrorReason.ValueType  # 3
     """NOT_FOUND: the enrolment does not exist or belongs to another user."""
     ERROR_REASON_ALREADY_ENROLLED: _ErrorReason.ValueType  # 4
@@ -89,7 +89,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION: the caller's wallet is closed."""
     ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
-    """INVALID_ARGUMENT: the course would exceed 500 lessons, or 1 MiB as an encoded message. Metadata: lessons, bytes."""
+    """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
+    lessons, bytes.
+    """
+    ERROR_REASON_QUIZ_MISMATCH: _ErrorReason.ValueType  # 21
+    """INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""
+    ERROR_REASON_MODULE_NOT_FOUND: _ErrorReason.ValueType  # 22
+    """NOT_FOUND: the module does not exist in the course's draft."""
+    ERROR_REASON_COURSE_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """NOT_FOUND: the course has no revision of this number."""
+    ERROR_REASON_COURSE_NOT_PUBLISHED: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: the course has never been published."""
+    ERROR_REASON_COURSE_PUBLISHED: _ErrorReason.ValueType  # 25
+    """FAILED_PRECONDITION: the course has been published and cannot be deleted; archive it instead."""
+    ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: _ErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas.
+    Metadata: courseIds.
+    """
+    ERROR_REASON_PREREQUISITE_CYCLE: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Education, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -99,7 +117,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_COURSE_NOT_FOUND: ErrorReason.ValueType  # 1
 """NOT_FOUND: the course does not exist or is not visible to the caller."""
 ERROR_REASON_LESSON_NOT_FOUND: ErrorReason.ValueType  # 2
-"""NOT_FOUND: the lesson does not exist in the enrolment's course revision."""
+"""NOT_FOUND: the lesson does not exist in the enrolment's course revision, or in the module of the course's draft."""
 ERROR_REASON_ENROLLMENT_NOT_FOUND: ErrorReason.ValueType  # 3
 """NOT_FOUND: the enrolment does not exist or belongs to another user."""
 ERROR_REASON_ALREADY_ENROLLED: ErrorReason.ValueType  # 4
@@ -161,5 +179,23 @@ ERROR_REASON_OWN_COURSE: ErrorReason.ValueType  # 39
 ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION: the caller's wallet is closed."""
 ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20
-"""INVALID_ARGUMENT: the course would exceed 500 lessons, or 1 MiB as an encoded message. Metadata: lessons, bytes."""
+"""INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
+lessons, bytes.
+"""
+ERROR_REASON_QUIZ_MISMATCH: ErrorReason.ValueType  # 21
+"""INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""
+ERROR_REASON_MODULE_NOT_FOUND: ErrorReason.ValueType  # 22
+"""NOT_FOUND: the module does not exist in the course's draft."""
+ERROR_REASON_COURSE_REVISION_NOT_FOUND: ErrorReason.ValueType  # 23
+"""NOT_FOUND: the course has no revision of this number."""
+ERROR_REASON_COURSE_NOT_PUBLISHED: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: the course has never been published."""
+ERROR_REASON_COURSE_PUBLISHED: ErrorReason.ValueType  # 25
+"""FAILED_PRECONDITION: the course has been published and cannot be deleted; archive it instead."""
+ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: ErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas.
+Metadata: courseIds.
+"""
+ERROR_REASON_PREREQUISITE_CYCLE: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

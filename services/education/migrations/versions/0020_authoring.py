@@ -54,7 +54,32 @@ CREATE TRIGGER lessons_copy_draft AFTER INSERT ON lessons
     REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION copy_draft();
 """
 
+# A course that gets a capacity counts its enrolments while others enrol, who do not see the capacity yet, nor are seen:
+# they share a lock that the count has alone.
+SEATS = """
+CREATE OR REPLACE FUNCTION count_seat() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    taken integer := CASE WHEN TG_OP <> 'DELETE' THEN (NEW.state IN ('ACTIVE', 'COMPLETED'))::integer ELSE 0 END;
+    before integer := CASE WHEN TG_OP <> 'INSERT' THEN (OLD.state IN ('ACTIVE', 'COMPLETED'))::integer ELSE 0 END;
+    course uuid := CASE WHEN TG_OP = 'DELETE' THEN OLD.course_id ELSE NEW.course_id END;
+BEGIN
+    IF taken <> before THEN
+        PERFORM pg_advisory_xact_lock_shared(hashtextextended('seats:' || course, 0));
+        UPDATE courses SET seats_taken = seats_taken + taken - before WHERE id = course AND capacity IS NOT NULL;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE FUNCTION count_seats() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('seats:' || NEW.id, 0));
+    NEW.seats_taken := (
+        SELECT count(*) FROM enrollments WHERE course_id = NEW.id AND state IN ('ACTIVE', 'COMPLETED')
+    );
+    RETURN NEW;
+END $$;
+"""
+
 
 def upgrade() -> None:
-    for script in (COLUMNS, DRAFTS):
+    for script in (COLUMNS, DRAFTS, SEATS):
         run_script(script)
