@@ -6,6 +6,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class SeedQuestion:
+    """A question of a quiz: one of its options is right."""
+
+    prompt: str
+    options: tuple[str, ...]
+    right: int
+    """Place of the right option."""
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
 class SeedCourse:
     """A course to write: its modules are pairs of a title and its lessons, those pairs of a title and a text."""
 
@@ -14,6 +25,8 @@ class SeedCourse:
     price_minor: int
     reward_minor: int
     modules: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    quiz: tuple[SeedQuestion, ...]
+    """The pool of an optional quiz at the end of the last module."""
 
 
 PYTHON = SeedCourse(
@@ -73,6 +86,32 @@ PYTHON = SeedCourse(
             ),
         ),
     ),
+    quiz=(
+        SeedQuestion(
+            "What does type('49') return?",
+            ("int", "str", "float"),
+            1,
+            "Quotes make a text, whatever stands between them.",
+        ),
+        SeedQuestion(
+            "Why is money counted in whole cents?",
+            ("Integers are exact, and 0.1 + 0.2 is not 0.3", "Integers are printed faster", "Python has no fractions"),
+            0,
+            "Floating-point numbers round; integers do not.",
+        ),
+        SeedQuestion(
+            "Which loop cannot run for ever over a list?",
+            ("while True:", "for lesson in lessons:", "both"),
+            1,
+            "A for loop ends with the list.",
+        ),
+        SeedQuestion(
+            "What checks that a caller passes the annotated types?",
+            ("Python, when the function is called", "A type checker such as mypy", "Nothing can"),
+            1,
+            "Python ignores annotations at run time; tools read them.",
+        ),
+    ),
 )
 
 WEB = SeedCourse(
@@ -129,6 +168,32 @@ WEB = SeedCourse(
                     "`answer.ok` before you read `await answer.json()`: fetch fails only when nobody answered at all.",
                 ),
             ),
+        ),
+    ),
+    quiz=(
+        SeedQuestion(
+            "Which status says that the caller made a mistake?",
+            ("204", "404", "503"),
+            1,
+            "4xx is the caller's doing, 5xx the server's.",
+        ),
+        SeedQuestion(
+            "When may a POST be sent again?",
+            ("Always", "Never", "When it carries a key by which the server knows it again"),
+            2,
+            "That is what the header Idempotency-Key is for.",
+        ),
+        SeedQuestion(
+            "Which element is something to press?",
+            ("<button>", "<div class='button'>", "<h1>"),
+            0,
+            "Keyboards and screen readers know what a button is.",
+        ),
+        SeedQuestion(
+            "When does fetch fail?",
+            ("When the status is 4xx or 5xx", "When nobody answered at all", "When the body is empty"),
+            1,
+            "Look at `answer.ok` for the status.",
         ),
     ),
 )

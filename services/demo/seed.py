@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from azora import client
 from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from azora.education.v1 import (
+    course_pb2,
     course_service_pb2,
     course_service_pb2_grpc,
     enrollment_service_pb2,
@@ -25,12 +26,15 @@ from services.auth.settings import AuthSettings
 from services.demo.courses import COURSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grpc import aio
 
-    from services.demo.courses import SeedCourse
+    from services.demo.courses import SeedCourse, SeedQuestion
     from services.local.system import System
 
 WELCOME_BONUS_MINOR = 100_00
+QUIZ_PASS_BASIS_POINTS = 7500
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +108,31 @@ async def _ensure_course(channel: aio.Channel, admin: client.Metadata, course: S
         ],
         educator_id=educator_id,
     )
+    request.modules[-1].lessons.append(_quiz(course.quiz))
     request.price.minor_units, request.price.currency = course.price_minor, "AZR"
     request.completion_reward.minor_units, request.completion_reward.currency = course.reward_minor, "AZR"
     draft = (await courses.CreateCourse(request, metadata=admin)).course
     await courses.PublishCourse(course_service_pb2.PublishCourseRequest(course_id=draft.id), metadata=admin)
     return draft.id
+
+
+def _quiz(pool: Sequence[SeedQuestion]) -> course_service_pb2.NewLesson:
+    """Return an optional lesson: a quiz that three of four right answers pass."""
+    questions = [
+        course_pb2.QuizQuestion(
+            prompt=question.prompt,
+            options=[
+                course_pb2.QuizOption(text=option, correct=place == question.right)
+                for place, option in enumerate(question.options)
+            ],
+            explanation=question.explanation,
+        )
+        for question in pool
+    ]
+    quiz = course_pb2.Quiz(questions=questions, pass_basis_points=QUIZ_PASS_BASIS_POINTS)
+    return course_service_pb2.NewLesson(
+        title="What have you learned?", kind=course_pb2.LESSON_KIND_QUIZ, required=False, quiz=quiz
+    )
 
 
 async def _enroll(channel: aio.Channel, student: client.Metadata, course_id: str) -> None:

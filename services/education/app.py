@@ -15,12 +15,18 @@ from services.education.courses.lessons import LessonOperations
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
-from services.education.enrollments import jobs
-from services.education.enrollments.internal_servicer import InternalServicer
-from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
+from services.education.enrollments.operations import EnrollmentOperations
+from services.education.enrollments.progress import ProgressStore
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
 from services.education.people.store import PeopleStore
+from services.education.quizzes import jobs as quiz_jobs
+from services.education.quizzes.operations import QuizOperations
+from services.education.quizzes.servicer import AssessmentServicer
+from services.education.quizzes.store import QuizStore
+from services.education.settlements import jobs
+from services.education.settlements.internal_servicer import InternalServicer
+from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
 from services.shared.audit.store import AuditStore
 from services.shared.cache import EncodedAnswers
@@ -44,6 +50,7 @@ class Container:
     authoring: AuthoringOperations
     lessons: LessonOperations
     enrollments: EnrollmentOperations
+    quizzes: QuizOperations
     settlements: SettlementOperations
     persons: PersonOperations
     inbox: Inbox
@@ -53,7 +60,8 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     """Return the operations. Tests give a Payments."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    course_store, enrollment_store = CourseStore(), EnrollmentStore()
+    course_store, enrollment_store, progress_store = CourseStore(), EnrollmentStore(), ProgressStore()
+    quiz_store = QuizStore()
     settlements = SettlementOperations(
         database=database,
         records=infrastructure.records,
@@ -68,7 +76,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         database=database,
         store=course_store,
         people=PeopleStore(),
-        readers=enrollment_store,
+        readers=progress_store,
         pages=infrastructure.pages,
         answers=answers,
     )
@@ -80,26 +88,49 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         answers=answers,
         encoded_bytes=encoded_bytes,
     )
+    enrollments = EnrollmentOperations(
+        database=database,
+        records=infrastructure.records,
+        store=enrollment_store,
+        progress=progress_store,
+        courses=course_store,
+        settlements=settlements,
+        quizzes=quiz_store,
+        pages=infrastructure.pages,
+        settle_after=timedelta(seconds=settings.settle_after_seconds),
+        max_watchers=settings.max_watchers,
+        max_watchers_per_user=settings.max_watchers_per_user,
+    )
+    kept = (quiz_store, enrollment_store)
     subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
         courses=courses,
         authoring=authoring,
         lessons=LessonOperations(authoring),
-        enrollments=EnrollmentOperations(
+        enrollments=enrollments,
+        quizzes=QuizOperations(
             database=database,
             records=infrastructure.records,
-            store=enrollment_store,
+            store=quiz_store,
             courses=course_store,
-            settlements=settlements,
+            enrollments=enrollment_store,
+            learning=enrollments,
             pages=infrastructure.pages,
-            settle_after=timedelta(seconds=settings.settle_after_seconds),
         ),
         settlements=settlements,
         persons=PersonOperations(
             database=database,
             endings=[settlements.end_person],
-            resources=[UnfinishedJobs(), UndeliveredEvents(), enrollment_store, courses, KeyedAnswers(), AuditStore()],
+            resources=[
+                UnfinishedJobs(),
+                UndeliveredEvents(),
+                quiz_store,
+                enrollment_store,
+                courses,
+                KeyedAnswers(),
+                AuditStore(),
+            ],
         ),
         inbox=Inbox("education", database, subscriptions),
     )
@@ -117,12 +148,14 @@ def build(
     return container.infrastructure.server(
         CourseServicer(container.courses, container.authoring, container.lessons),
         EnrollmentServicer(container.enrollments),
+        AssessmentServicer(container.quizzes),
         InternalServicer(
             container.settlements, container.inbox, container.persons, container.infrastructure.audit_operations
         ),
-        jobs=jobs.jobs(container.settlements),
+        jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
         periodic=jobs.periodic(container.settlements),
         retentions=[retention(timedelta(days=settings.event_retention_days))],
+        watchers=[container.enrollments.watchers],
         keys=keys,
         revocations=revocations,
     )

@@ -75,6 +75,55 @@ class ProgressLimitExceeded(FailedPrecondition):
     """The progress in the course exceeds the limit for refunds."""
 
 
+class OwnCourse(FailedPrecondition):
+    """You cannot enrol in your own course."""
+
+
+class PrerequisitesNotCompleted(FailedPrecondition):
+    """Complete the prerequisites of the course first."""
+
+
+class LessonLocked(FailedPrecondition):
+    """The lesson is locked; complete the lessons before it first."""
+
+
+class QuizNotPassed(FailedPrecondition):
+    """The quiz is not passed; pass an attempt to complete the lesson."""
+
+
+class QuizNotFound(NotFound):
+    """Quiz not found in the enrolment's course revision."""
+
+
+class AttemptNotFound(NotFound):
+    """Attempt not found."""
+
+
+class AttemptAlreadyOpen(AlreadyExists):
+    """An attempt at this quiz is already open."""
+
+    def __init__(self, *, attempt_id: str) -> None:
+        super().__init__(metadata={"attemptId": attempt_id})
+
+
+class AttemptsExhausted(FailedPrecondition):
+    """All attempts at this quiz are used."""
+
+    def __init__(self, *, max_attempts: int) -> None:
+        super().__init__(metadata={"maxAttempts": str(max_attempts)})
+
+
+class AttemptExpired(FailedPrecondition):
+    """The deadline of the attempt has passed."""
+
+    def __init__(self, *, deadline: str) -> None:
+        super().__init__(metadata={"deadline": deadline})
+
+
+class AttemptSubmitted(FailedPrecondition):
+    """The attempt is already submitted."""
+
+
 class WalletClosed(FailedPrecondition):
     """The wallet is closed."""
 

@@ -64,7 +64,7 @@ def lesson(model: Lesson, read: ReadCourse) -> course_pb2.Lesson:
         kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{model.kind}"),
         required=model.required,
         content=model.content if read.lessons_are_open else "",
-        quiz=_quiz(model.quiz, questions_are_open=read.questions_are_open) if model.quiz else None,
+        quiz=quiz(model.quiz, questions_are_open=read.questions_are_open) if model.quiz else None,
     )
 
 
@@ -131,7 +131,7 @@ def changed_fields(changes: Message, paths: Sequence[str], mutable: Sequence[str
     return frozenset(paths or present)
 
 
-def _quiz(model: Quiz, *, questions_are_open: bool) -> course_pb2.Quiz:
+def quiz(model: Quiz, *, questions_are_open: bool) -> course_pb2.Quiz:
     """Return the message of a quiz: all of it, or its rules without the questions."""
     return course_pb2.Quiz(
         questions=[_question(question) for question in model.questions] if questions_are_open else [],
@@ -183,7 +183,7 @@ def _described(model: Lesson) -> pb.NewLesson:
         kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{model.kind}"),
         required=model.required,
         content=model.content,
-        quiz=_quiz(model.quiz, questions_are_open=True) if model.quiz else None,
+        quiz=quiz(model.quiz, questions_are_open=True) if model.quiz else None,
     )
 
 

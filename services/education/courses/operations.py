@@ -12,11 +12,11 @@ from services.shared.encoded import Encoded
 from services.shared.errors import TokenMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.model import Course, CourseContent, Reader
+    from services.education.courses.model import Course, CourseContent, Lock, Reader
     from services.education.courses.store import CourseStore
     from services.education.people.store import PeopleStore
     from services.shared.cache import EncodedAnswers
@@ -103,18 +103,23 @@ class CourseOperations:
         course_id: str,
         revision: int,
         draft: bool,
-        encode: Callable[[ReadCourse], Response],
+        encode: Callable[[ReadCourse | None, Sequence[Lock]], Response],
     ) -> Response:
         """Return one revision of the course: `revision`, or if 0 the one the caller is enrolled in, or the latest.
 
-        With `draft` return the draft, to those who edit it. Raises CourseNotFound.
+        With `draft` return the draft, to those who edit it. What locks the course for the caller is encoded by itself
+        and appended: a message may come in parts. Raises CourseNotFound.
         """
         if draft:
-            return await self._read(lambda connection: self._drafted(connection, principal, course_id), encode)
+            return await self._read(
+                lambda connection: self._drafted(connection, principal, course_id), lambda read: encode(read, ())
+            )
         enrolled_revision: int | None = None
+        locks: Sequence[Lock] = ()
         if principal.signed_in:
             async with self._database.reading() as connection:
                 reader = await self._readers.find_reader(connection, user_id=principal.user_id, course_id=course_id)
+                locks = await self._locks(connection, course_id, reader, revision)
             self._answers.advance(reader.generation)
             enrolled_revision = reader.enrolled_revision
         else:
@@ -129,9 +134,11 @@ class CourseOperations:
             return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
 
         if principal.may(WRITE):
-            return await self._read(load, encode)
+            return await self._read(load, lambda read: encode(read, locks))
         # All who are alike in what the key names get the same answer: nobody here may edit.
-        return await self._answer((course_id, shown, enrolled), load, encode)
+        answer = await self._encoded((course_id, shown, enrolled), load, lambda read: encode(read, ()))
+        own = encode(None, locks).SerializeToString() if locks else b""
+        return Encoded[Response](answer + own).as_response()
 
     async def user_renamed(self, connection: AsyncConnection, event: UserRenamed) -> None:
         """Keep a person's name, and have the courses that they own shown with it."""
@@ -159,6 +166,17 @@ class CourseOperations:
         async with self._database.reading() as connection:
             return encode(await load(connection))
 
+    async def _locks(
+        self, connection: AsyncConnection, course_id: str, reader: Reader, revision: int
+    ) -> Sequence[Lock]:
+        """Return what locks the course for the reader, or the modules of the revision that they are enrolled in."""
+        if reader.enrolled_revision is None:
+            return reader.locks
+        if revision not in (0, reader.enrolled_revision):
+            return ()
+        content = await self._store.find_content(connection, course_id, reader.enrolled_revision)
+        return content.locks(reader.completed_lesson_ids)
+
     async def _answer(
         self,
         key: Hashable,
@@ -166,12 +184,20 @@ class CourseOperations:
         encode: Callable[[Shown], Response],
     ) -> Response:
         """Return the answer kept under `key`, or load, encode and keep it."""
+        return Encoded[Response](await self._encoded(key, load, encode)).as_response()
+
+    async def _encoded(
+        self,
+        key: Hashable,
+        load: Callable[[AsyncConnection], Awaitable[Shown]],
+        encode: Callable[[Shown], Response],
+    ) -> bytes:
         answer = self._answers.find(key)
         if answer is None:
             generation = self._answers.generation
             answer = (await self._read(load, encode)).SerializeToString()
             self._answers.keep(key, answer, generation=generation)
-        return Encoded[Response](answer).as_response()
+        return answer
 
     async def _refresh(self) -> None:
         """Drop what is kept if a course has changed since, asking the database once a second at most."""

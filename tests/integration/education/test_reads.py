@@ -9,6 +9,8 @@ from azora.education.v1 import course_service_pb2
 
 from services.education.courses.store import LIST_OF_EDUCATOR, LIST_PUBLISHED
 from services.education.enrollments.store import LIST
+from services.education.quizzes.store import INT32_MAX
+from services.education.quizzes.store import LIST as LIST_ATTEMPTS
 from services.shared.db import ID_MAX
 from services.shared.ids import new_id
 from tests.support.education import running_education
@@ -37,6 +39,17 @@ SELECT gen_random_uuid(), CASE WHEN n <= 3000 THEN $1::uuid ELSE gen_random_uuid
        1, now()
 FROM (SELECT id, row_number() OVER () AS n FROM courses) AS numbered;
 """
+
+
+ATTEMPTED = """
+INSERT INTO quiz_attempts (id, enrollment_id, lesson_id, number, pass_basis_points, questions, answers, points,
+                           max_points, passed, start_time, grade_time)
+SELECT gen_random_uuid(), enrolled.id, $2::uuid, n, 1, '[]', '{}', 0, 1, false, now(), now()
+FROM generate_series(1, 100) AS n,
+    (SELECT id, row_number() OVER (ORDER BY id) AS place FROM enrollments WHERE user_id = $1::uuid) AS enrolled
+WHERE place <= 20;
+"""
+LESSON = new_id()
 
 
 @pytest.mark.parametrize(
@@ -114,3 +127,21 @@ async def test_tokens_of_the_catalogue_are_good_for_everyone(education: RunningE
 
 async def _titled(education: RunningEducation, course_id: str, title: str) -> bool:
     return (await education.anyone().read(course_id)).title == title
+
+
+async def test_a_page_of_attempts_reads_no_more_than_it_shows(education: RunningEducation) -> None:
+    for statement, *arguments in ((MANY, EDUCATOR), (REVISIONS,), (ENROLLED, LEARNER), (ATTEMPTED, LEARNER, LESSON)):
+        await education.sql(statement, *arguments)
+    ((course_id,),) = await education.sql(
+        "SELECT course_id FROM enrollments WHERE id IN (SELECT enrollment_id FROM quiz_attempts) LIMIT 1"
+    )
+    values = {
+        "user_id": LEARNER,
+        "course_id": str(course_id),
+        "lesson_id": LESSON,
+        "before": INT32_MAX,
+        "count": 21,
+    }
+    plan = await explain(education.owner_url, LIST_ATTEMPTS, values)
+    assert not plan.sorts
+    assert plan.rows_read <= 21

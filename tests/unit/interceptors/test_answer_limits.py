@@ -12,7 +12,15 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 from interceptors.errors import to_status
-from services.shared.errors import DomainError, FieldViolation, Overloaded, ValidationFailed
+from services.shared.errors import (
+    DomainError,
+    FailedPrecondition,
+    FieldViolation,
+    Overloaded,
+    PreconditionViolation,
+    ValidationFailed,
+    revive,
+)
 from services.shared.server import Registration
 from tests.support.serving import Signer, channel_to, serving
 
@@ -68,6 +76,29 @@ def test_twenty_five_violations_are_listed_whole_and_more_are_counted() -> None:
     )
     assert (len(listed(whole)), dict(info_of(whole).metadata)) == (25, {})
     assert (len(listed(cut)), dict(info_of(cut).metadata)) == (25, {"violationCount": "26"})
+
+
+def preconditions(status: status_pb2.Status) -> Any:
+    failure = error_details_pb2.PreconditionFailure()
+    assert status.details[1].Unpack(failure)
+    return failure.violations
+
+
+@pytest.mark.parametrize("text", ["short", LONG])
+def test_preconditions_are_listed_bounded_and_counted(text: str) -> None:
+    unmet = [PreconditionViolation("KIND", str(number), text) for number in range(26)]
+    status = to_status(FailedPrecondition(preconditions=unmet))
+    assert status.ByteSize() < 4096
+    assert 1 <= len(preconditions(status)) <= 25
+    assert dict(info_of(status).metadata) == {"violationCount": "26"}
+    assert [violation.subject for violation in preconditions(status)][:2] == ["0", "1"]
+
+
+def test_a_refusal_is_replayed_with_its_preconditions_and_one_of_an_earlier_version_without() -> None:
+    error = FailedPrecondition(preconditions=[PreconditionViolation("KIND", "subject", "text")])
+    assert to_status(revive(error.record())) == to_status(error)
+    earlier = {name: value for name, value in error.record().items() if name != "preconditions"}
+    assert not revive(earlier).preconditions
 
 
 async def test_a_request_that_breaks_a_thousand_rules_is_refused_and_the_connection_lives_on() -> None:
