@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
+from services.education.courses.convert import encoded_bytes
+from services.education.courses.drafts import DraftStore
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
@@ -57,10 +59,12 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     courses = CourseOperations(
         database=database,
         store=course_store,
+        drafts=DraftStore(),
         people=PeopleStore(),
         readers=enrollment_store,
         pages=infrastructure.pages,
         answers=EncodedAnswers(),
+        encoded_bytes=encoded_bytes,
     )
     subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(

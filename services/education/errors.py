@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from services.shared.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
+from services.shared.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+)
 
 
 class CourseNotFound(NotFound):
@@ -85,3 +92,10 @@ class OtherEducatorNotAllowed(PermissionDenied):
 
 class EtagMismatch(Aborted):
     """The course was modified concurrently; read it again and retry."""
+
+
+class CourseTooLarge(InvalidArgument):
+    """The course must not exceed 500 lessons or 1 MiB."""
+
+    def __init__(self, *, lessons: int, size_bytes: int) -> None:
+        super().__init__(metadata={"lessons": str(lessons), "bytes": str(size_bytes)})

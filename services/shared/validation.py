@@ -108,7 +108,7 @@ def _violation(found: Any) -> FieldViolation:
 def _path(path: Any) -> str:
     """Return a field's path as the client's JSON has it: "modules[0].lessons[2].title"."""
     parts = []
-    for element in path.elements:
+    for element in path.elements if path else ():  # A rule of the whole request names no field.
         subscript = f"[{element.subscript.value}]" if element.subscript else ""
         first, *rest = element.field_name.split("_")
         parts.append(first + "".join(word.capitalize() for word in rest) + subscript)

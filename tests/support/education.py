@@ -174,9 +174,15 @@ class Person:
         """Write and publish a course."""
         return await self.publish((await self.write(**changes)).id)
 
-    async def read(self, course_id: str, *, revision: int = 0) -> course_pb2.Course:
+    async def read(
+        self,
+        course_id: str,
+        *,
+        revision: int = 0,
+        view: course_pb2.CourseView.ValueType = course_pb2.COURSE_VIEW_UNSPECIFIED,
+    ) -> course_pb2.Course:
         """Read a course."""
-        request = course_service_pb2.GetCourseRequest(course_id=course_id, revision=revision)
+        request = course_service_pb2.GetCourseRequest(course_id=course_id, revision=revision, view=view)
         return (await self.education.courses.GetCourse(request, metadata=self.metadata)).course
 
     async def list(

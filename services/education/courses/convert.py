@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from azora.education.v1 import course_pb2
 from azora.education.v1 import course_service_pb2 as pb
 
-from services.education.courses.model import Lesson, LessonKind, Module, NewCourse
+from services.education.courses.content import content, duration, modules
+from services.education.courses.model import NewCourse
 from services.education.people.model import UserRenamed
 from services.shared.convert import money, timestamp, to_money
-from services.shared.ids import new_id
 from services.shared.money import Money
 
 if TYPE_CHECKING:
     from azora.auth.v1 import events_pb2
 
-    from services.education.courses.model import Course, CourseContent, ReadCourse
+    from services.education.courses.model import Course, ReadCourse
     from services.shared.pagination import Page
 
 
@@ -29,11 +29,23 @@ def new_course(request: pb.CreateCourseRequest) -> NewCourse:
         price=to_money(request.price) if request.HasField("price") else Money(0),
         completion_reward=to_money(request.completion_reward) if request.HasField("completion_reward") else Money(0),
         capacity=request.capacity if request.HasField("capacity") else None,
-        modules=tuple(
-            Module(new_id(), module.title, tuple(_new_lesson(lesson) for lesson in module.lessons))
-            for module in request.modules
-        ),
+        language=language(request.language),
+        duration_seconds=request.duration.seconds,
+        prerequisites=tuple(request.prerequisites),
+        content=content(request.modules),
     )
+
+
+def is_draft(request: pb.GetCourseRequest) -> bool:
+    """Return whether the draft is asked for."""
+    return request.view == course_pb2.COURSE_VIEW_DRAFT
+
+
+def language(tag: str) -> str:
+    """Return a BCP 47 tag in canonical case (RFC 5646, 2.1.1): "pt-BR", "zh-Hant-TW"."""
+    first, *rest = tag.lower().split("-")
+    cased = {2: str.upper, 4: str.title}
+    return "-".join([first, *(cased.get(len(part), str)(part) for part in rest)])
 
 
 def create_course_response(read: ReadCourse) -> pb.CreateCourseResponse:
@@ -58,9 +70,14 @@ def list_courses_response(page: Page[Course]) -> pb.ListCoursesResponse:
     )
 
 
+def encoded_bytes(read: ReadCourse) -> int:
+    """Return the size of a course as an encoded message."""
+    return _with_modules(read).ByteSize()
+
+
 def _with_modules(read: ReadCourse) -> course_pb2.Course:
     message = _course(read.course)
-    message.modules.extend(_modules(read.content, lessons_are_open=read.lessons_are_open))
+    message.modules.extend(modules(read))
     return message
 
 
@@ -81,38 +98,9 @@ def _course(course: Course) -> course_pb2.Course:
         update_time=timestamp(course.update_time),
         publish_time=timestamp(course.publish_time),
         etag=course.etag,
-    )
-
-
-def _modules(content: CourseContent, *, lessons_are_open: bool) -> list[course_pb2.Module]:
-    return [
-        course_pb2.Module(
-            id=module.id,
-            title=module.title,
-            lessons=[
-                course_pb2.Lesson(
-                    id=lesson.id,
-                    title=lesson.title,
-                    kind=course_pb2.LessonKind.Value(f"LESSON_KIND_{lesson.kind}"),
-                    required=lesson.required,
-                    content=lesson.content if lessons_are_open else "",
-                )
-                for lesson in module.lessons
-            ],
-        )
-        for module in content.modules
-    ]
-
-
-def _new_lesson(lesson: pb.NewLesson) -> Lesson:
-    return Lesson(
-        id=new_id(),
-        title=lesson.title,
-        kind=LessonKind(
-            course_pb2.LessonKind.Name(lesson.kind or course_pb2.LESSON_KIND_ARTICLE)[len("LESSON_KIND_") :]
-        ),
-        required=lesson.required if lesson.HasField("required") else True,
-        content=lesson.content,
+        language=course.language,
+        duration=duration(course.duration_seconds),
+        prerequisites=course.prerequisites,
     )
 
 

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
     from services.shared.money import Money
 
+MAX_LESSONS = 500
+MAX_BYTES = 1024 * 1024
+"""Of a course as an encoded message."""
+
 
 class CourseState(StrEnum):
     """Where a course is in its life."""
@@ -26,6 +30,67 @@ class LessonKind(StrEnum):
     ARTICLE = "ARTICLE"
     VIDEO = "VIDEO"
     EXERCISE = "EXERCISE"
+    QUIZ = "QUIZ"
+
+
+class QuizScoring(StrEnum):
+    """Which of a learner's attempts at a quiz counts."""
+
+    HIGHEST = "HIGHEST"
+    LATEST = "LATEST"
+
+
+class QuestionKind(StrEnum):
+    """How a question is answered."""
+
+    SINGLE_CHOICE = "SINGLE_CHOICE"
+    MULTIPLE_CHOICE = "MULTIPLE_CHOICE"
+    SHORT_TEXT = "SHORT_TEXT"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a choice."""
+
+    text: str
+    correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of a quiz, with its right answers."""
+
+    kind: QuestionKind
+    prompt: str
+    options: tuple[Option, ...]
+    """Of a choice."""
+    accepted_answers: tuple[str, ...]
+    """Of a short text."""
+    explanation: str
+    points: int
+    """For a right answer, 1 or more; a wrong one has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quiz:
+    """The content of a lesson of kind QUIZ. A question is known by its place in the pool of its revision."""
+
+    questions: tuple[Question, ...]
+    """The pool."""
+    draw_count: int
+    """How many questions of the pool an attempt has; 0: all."""
+    pass_basis_points: int
+    """Share of the points of an attempt's questions that passes it, in hundredths of a percent."""
+    max_attempts: int | None
+    """None: any number."""
+    time_limit_seconds: int | None
+    """None: no deadline."""
+    scoring: QuizScoring
+
+    @property
+    def questions_per_attempt(self) -> int:
+        """How many questions an attempt has."""
+        return self.draw_count or len(self.questions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +102,8 @@ class Lesson:
     kind: LessonKind
     required: bool
     content: str
+    quiz: Quiz | None = None
+    """Of a lesson of kind QUIZ, and of no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +113,8 @@ class Module:
     id: str
     title: str
     lessons: tuple[Lesson, ...]
+    sequential: bool = False
+    """Whether it opens when the required lessons of the modules before it are completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +128,10 @@ class NewCourse:
     price: Money
     completion_reward: Money
     capacity: int | None
-    modules: tuple[Module, ...]
-
-    @property
-    def lesson_count(self) -> int:
-        """How many lessons it has."""
-        return sum(len(module.lessons) for module in self.modules)
+    language: str
+    duration_seconds: int
+    prerequisites: tuple[str, ...]
+    content: CourseContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +149,12 @@ class Course:
     completion_reward: Money
     capacity: int | None
     """How many may be enrolled at once; None: any number."""
+    language: str
+    """A BCP 47 tag in canonical case; empty if it is not known."""
+    duration_seconds: int
+    """How long a learner needs, about; 0 if it is not known."""
+    prerequisites: tuple[str, ...]
+    """The courses to complete before."""
     lesson_count: int
     revision: int
     """The number of the published revision that is shown; 0 before the first."""
@@ -140,6 +213,8 @@ class ReadCourse:
     content: CourseContent
     lessons_are_open: bool
     """Whether the reader gets the lessons themselves, beside their titles."""
+    questions_are_open: bool = False
+    """Whether the reader gets the questions of quizzes, with their right answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from services.education.courses.model import CourseState, ReadCourse
+from services.education.courses.model import MAX_BYTES, MAX_LESSONS, CourseState, ReadCourse
 from services.education.errors import (
     CompletionRewardNotAllowed,
     CourseArchived,
     CourseEmpty,
     CourseNotFound,
+    CourseTooLarge,
     EtagMismatch,
     OtherEducatorNotAllowed,
 )
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.education.courses.drafts import DraftStore
     from services.education.courses.model import Course, CourseContent, NewCourse, Reader
     from services.education.courses.store import CourseStore
     from services.education.people.model import UserRenamed
@@ -63,17 +65,21 @@ class CourseOperations:
         *,
         database: Database,
         store: CourseStore,
+        drafts: DraftStore,
         people: PeopleStore,
         readers: Readers,
         pages: PageTokens,
         answers: EncodedAnswers,
+        encoded_bytes: Callable[[ReadCourse], int],
     ) -> None:
         self._database = database
         self._store = store
+        self._drafts = drafts
         self._people = people
         self._readers = readers
         self._pages = pages
         self._answers = answers
+        self._encoded_bytes = encoded_bytes
         self._checked_at = float("-inf")
 
     async def list_courses(
@@ -106,12 +112,20 @@ class CourseOperations:
         return await self._answer(("page", request.size, after), load, encode)
 
     async def get_course(
-        self, *, principal: Principal, course_id: str, revision: int, encode: Callable[[ReadCourse], Response]
+        self,
+        *,
+        principal: Principal,
+        course_id: str,
+        revision: int,
+        draft: bool,
+        encode: Callable[[ReadCourse], Response],
     ) -> Response:
         """Return one revision of the course: `revision`, or if 0 the one the caller is enrolled in, or the latest.
 
-        Raises CourseNotFound.
+        With `draft` return the draft, to those who edit it. Raises CourseNotFound.
         """
+        if draft:
+            return await self._read(lambda connection: self._drafted(connection, principal, course_id), encode)
         enrolled_revision: int | None = None
         if principal.signed_in:
             async with self._database.reading() as connection:
@@ -135,7 +149,10 @@ class CourseOperations:
         return await self._answer((course_id, shown, enrolled), load, encode)
 
     async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
-        """Create a draft. Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed, CurrencyUnknown."""
+        """Create a draft.
+
+        Raises CompletionRewardNotAllowed, OtherEducatorNotAllowed, CurrencyUnknown, CourseTooLarge.
+        """
         check_currency(new.price.currency)
         educator_id = new.educator_id or principal.user_id
         if not principal.may(MANAGE):
@@ -146,8 +163,10 @@ class CourseOperations:
 
         async def work(connection: AsyncConnection) -> ReadCourse:
             course_id = new_id()
-            await self._store.insert_course(connection, course_id, educator_id, new)
-            return await self._reread(connection, course_id)
+            await self._drafts.insert_course(connection, course_id, educator_id, new)
+            saved = await self._drafted(connection, principal, course_id)
+            self._check_size(saved)
+            return saved
 
         return await self._database.transaction(work)
 
@@ -158,18 +177,18 @@ class CourseOperations:
         """
 
         async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
-            draft = await self._store.lock_draft(connection, course_id)
-            if draft is None or not may_edit(principal, draft):
+            locked = await self._store.lock_draft(connection, course_id)
+            if locked is None or not may_edit(principal, locked[0]):
                 raise CourseNotFound
+            draft, content = locked
             if not draft.is_meant_by(etag):
                 raise EtagMismatch
             if draft.state is CourseState.ARCHIVED:
                 raise CourseArchived
             if draft.changed:
-                content = await self._store.find_draft_content(connection, course_id)
                 if not content.required_lesson_ids:
                     raise CourseEmpty
-                await self._store.insert_revision(connection, draft, content)
+                await self._drafts.insert_revision(connection, draft, content)
             published = await self._reread(connection, course_id)
             # Last, so that others who change a course wait as little as can be.
             return published, await self._store.update_generation(connection)
@@ -213,6 +232,17 @@ class CourseOperations:
             async with self._database.reading() as connection:
                 self._answers.advance(await self._store.find_generation(connection))
             self._checked_at = max(self._checked_at, now)
+
+    async def _drafted(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
+        found = await self._store.find_draft(connection, course_id)
+        if found is None or not may_edit(principal, found[0]):
+            raise CourseNotFound
+        return ReadCourse(*found, lessons_are_open=True, questions_are_open=True)
+
+    def _check_size(self, saved: ReadCourse) -> None:
+        lessons, size_bytes = len(saved.content.lessons), self._encoded_bytes(saved)
+        if lessons > MAX_LESSONS or size_bytes > MAX_BYTES:
+            raise CourseTooLarge(lessons=lessons, size_bytes=size_bytes)
 
     async def _reread(self, connection: AsyncConnection, course_id: str) -> ReadCourse:
         course, content = await self._found(connection, course_id, None)

@@ -36,6 +36,7 @@ class CourseServicer(course_service_pb2_grpc.CourseServiceServicer):
             principal=current_principal(),
             course_id=request.course_id,
             revision=request.revision,
+            draft=convert.is_draft(request),
             encode=convert.get_course_response,
         )
 

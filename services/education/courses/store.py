@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -18,12 +17,11 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
-    insert,
     literal_column,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.education.courses.model import (
     Course,
@@ -32,6 +30,11 @@ from services.education.courses.model import (
     Lesson,
     LessonKind,
     Module,
+    Option,
+    Question,
+    QuestionKind,
+    Quiz,
+    QuizScoring,
     Seats,
 )
 from services.education.people.store import people
@@ -43,7 +46,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.model import NewCourse
     from services.shared.pagination import PageRequest
 
 REMEMBERED_REVISIONS = 256
@@ -63,32 +65,17 @@ courses = Table(
     Column("reward_minor", BigInteger, nullable=False),
     Column("capacity", Integer),
     Column("seats_taken", Integer, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("duration_seconds", Integer, nullable=False),
+    Column("prerequisites", ARRAY(Id), nullable=False),
     Column("lesson_count", Integer, nullable=False),
+    Column("modules", JSONB, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("published_version", Integer),
     Column("create_time", Time, nullable=False),
     Column("update_time", Time, nullable=False),
     Column("publish_time", Time),
-)
-modules = Table(
-    "modules",
-    TABLES,
-    Column("id", Id, primary_key=True),
-    Column("course_id", Id, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("title", Text, nullable=False),
-)
-lessons = Table(
-    "lessons",
-    TABLES,
-    Column("id", Id, primary_key=True),
-    Column("module_id", Id, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("required", Boolean, nullable=False),
-    Column("content", Text, nullable=False),
 )
 course_revisions = Table(
     "course_revisions",
@@ -100,6 +87,9 @@ course_revisions = Table(
     Column("price_minor", BigInteger, nullable=False),
     Column("price_currency", Text, nullable=False),
     Column("reward_minor", BigInteger, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("duration_seconds", Integer, nullable=False),
+    Column("prerequisites", ARRAY(Id), nullable=False),
     Column("lesson_count", Integer, nullable=False),
     Column("modules", JSONB, nullable=False),
     Column("create_time", Time, nullable=False),
@@ -113,7 +103,10 @@ catalogue = Table(
 """One row: it counts the changes of all courses, so that what is answered from memory is known to be current."""
 
 c, r = courses.c, course_revisions.c
-WRITTEN = ("title", "description", "price_minor", "price_currency", "reward_minor", "lesson_count")
+WRITTEN = (
+    *("title", "description", "price_minor", "price_currency", "reward_minor"),
+    *("language", "duration_seconds", "prerequisites", "lesson_count"),
+)
 """What a revision keeps of its course, beside the modules."""
 EDUCATOR_NAME = select(people.c.name).where(people.c.user_id == c.educator_id).scalar_subquery()
 LIVED = (
@@ -133,33 +126,16 @@ NEWEST_FIRST = AS_READ.where(c.id < bindparam("after")).order_by(c.id.desc()).li
 LIST_PUBLISHED = NEWEST_FIRST.where(c.state == literal_column("'PUBLISHED'"))  # As the partial index has it.
 LIST_OF_EDUCATOR = NEWEST_FIRST.where(c.educator_id == bindparam("educator_id"))
 FIND = AS_READ.where(c.id == bindparam("course_id"))
-FIND_WITH_CONTENT = FIND.add_columns(r.modules)
+FIND_WITH_CONTENT = FIND.add_columns(func.coalesce(r.modules, c.modules).label("modules"))
+FIND_DRAFT = AS_DRAFTED.add_columns(c.modules).where(c.id == bindparam("course_id"))
 FIND_REVISION = (
     select(*LIVED, r.number.label("revision"), *(r[name] for name in WRITTEN), r.modules)
     .join_from(courses, course_revisions, r.course_id == c.id)
     .where(c.id == bindparam("course_id"), r.number == bindparam("number"))
 )
-LOCK_DRAFT = AS_DRAFTED.where(c.id == bindparam("course_id")).with_for_update()
+LOCK_DRAFT = FIND_DRAFT.with_for_update(of=courses)
 LOCK_SEATS = select(c.capacity, c.seats_taken).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
 CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
-CONTENT_OF_DRAFT = (
-    select(modules.c.id, modules.c.title, lessons)
-    .select_from(modules.outerjoin(lessons, lessons.c.module_id == modules.c.id))
-    .where(modules.c.course_id == bindparam("course_id"))
-    .order_by(modules.c.position, lessons.c.position)
-)
-PUBLISH = (
-    update(courses)
-    .where(c.id == bindparam("course_id"))
-    .values(
-        state=CourseState.PUBLISHED.value,
-        revision=c.revision + 1,
-        version=c.version + 1,
-        published_version=c.version + 1,
-        update_time=func.now(),
-        publish_time=func.coalesce(c.publish_time, func.now()),
-    )
-)
 IS_EDUCATOR = select(exists().where(c.educator_id == bindparam("user_id")))
 GENERATION = select(catalogue.c.generation)
 UPDATE_GENERATION = update(catalogue).values(generation=catalogue.c.generation + 1).returning(catalogue.c.generation)
@@ -170,35 +146,6 @@ class CourseStore:
 
     def __init__(self) -> None:
         self._revisions: OrderedDict[tuple[str, int], CourseContent] = OrderedDict()
-
-    async def insert_course(
-        self, connection: AsyncConnection, course_id: str, educator_id: str, new: NewCourse
-    ) -> None:
-        """Write a draft."""
-        draft = {
-            "id": course_id,
-            "educator_id": educator_id,
-            "title": new.title,
-            "description": new.description,
-            "price_minor": new.price.amount_minor,
-            "price_currency": new.price.currency,
-            "reward_minor": new.completion_reward.amount_minor,
-            "capacity": new.capacity,
-            "lesson_count": new.lesson_count,
-        }
-        await connection.execute(insert(courses).values(draft))
-        module_rows = [
-            {"id": module.id, "course_id": course_id, "position": position, "title": module.title}
-            for position, module in enumerate(new.modules)
-        ]
-        lesson_rows = [
-            asdict(lesson) | {"module_id": module.id, "position": position}
-            for module in new.modules
-            for position, lesson in enumerate(module.lessons)
-        ]
-        for table, rows in ((modules, module_rows), (lessons, lesson_rows)):
-            if rows:
-                await connection.execute(insert(table), rows)
 
     async def list_courses(
         self, connection: AsyncConnection, request: PageRequest, educator_id: str | None
@@ -226,11 +173,15 @@ class CourseStore:
             if revision is None
             else await connection.execute(FIND_REVISION, {"course_id": course_id, "number": revision})
         ).first()
-        if row is None:
-            return None
-        if row.modules is None:
-            return _course(row), await self.find_draft_content(connection, course_id)
-        return _course(row), _content(row.modules)
+        return (_course(row), _content(row.modules)) if row else None
+
+    async def find_draft(self, connection: AsyncConnection, course_id: str) -> tuple[Course, CourseContent] | None:
+        """Return the course and its modules as they are drafted."""
+        return _draft((await connection.execute(FIND_DRAFT, {"course_id": course_id})).first())
+
+    async def lock_draft(self, connection: AsyncConnection, course_id: str) -> tuple[Course, CourseContent] | None:
+        """Return the draft, and keep others from changing the course until the transaction ends."""
+        return _draft((await connection.execute(LOCK_DRAFT, {"course_id": course_id})).first())
 
     async def is_educator(self, connection: AsyncConnection, user_id: str) -> bool:
         """Whether a user owns a course."""
@@ -246,24 +197,9 @@ class CourseStore:
         generation: int = (await connection.execute(UPDATE_GENERATION)).scalar_one()
         return generation
 
-    async def lock_draft(self, connection: AsyncConnection, course_id: str) -> Course | None:
-        """Return the course as it stands, and keep others from changing it until the transaction ends."""
-        row = (await connection.execute(LOCK_DRAFT, {"course_id": course_id})).first()
-        return _course(row) if row else None
-
     async def lock_seats(self, connection: AsyncConnection, course_id: str) -> Seats:
         """Return the seats of the course, and keep others from taking one until the transaction ends."""
         return Seats(*(await connection.execute(LOCK_SEATS, {"course_id": course_id})).one())
-
-    async def find_draft_content(self, connection: AsyncConnection, course_id: str) -> CourseContent:
-        """Return the modules as they stand."""
-        found: dict[tuple[str, str], list[Lesson]] = {}
-        for row in await connection.execute(CONTENT_OF_DRAFT, {"course_id": course_id}):
-            module_id, module_title, lesson_id, _, _, title, kind, required, content = row
-            of_module = found.setdefault((module_id, module_title), [])
-            if lesson_id:
-                of_module.append(Lesson(lesson_id, title, LessonKind(kind), required, content))
-        return CourseContent(tuple(Module(*module, tuple(of_module)) for module, of_module in found.items()))
 
     async def find_content(self, connection: AsyncConnection, course_id: str, number: int) -> CourseContent:
         """Return the modules of a revision."""
@@ -279,21 +215,9 @@ class CourseStore:
         self._revisions.move_to_end(revision)
         return known
 
-    async def insert_revision(self, connection: AsyncConnection, draft: Course, content: CourseContent) -> None:
-        """Make the draft, which is locked, the course's newest revision."""
-        revision = {
-            "course_id": draft.id,
-            "number": draft.revision + 1,
-            "title": draft.title,
-            "description": draft.description,
-            "price_minor": draft.price.amount_minor,
-            "price_currency": draft.price.currency,
-            "reward_minor": draft.completion_reward.amount_minor,
-            "lesson_count": draft.lesson_count,
-            "modules": [asdict(module) for module in content.modules],
-        }
-        await connection.execute(insert(course_revisions).values(revision))
-        await connection.execute(PUBLISH, {"course_id": draft.id})
+
+def _draft(row: Any) -> tuple[Course, CourseContent] | None:
+    return (_course(row), _content(row.modules)) if row else None
 
 
 def _course(row: Any) -> Course:
@@ -307,6 +231,9 @@ def _course(row: Any) -> Course:
         price=Money(row.price_minor, row.price_currency),
         completion_reward=Money(row.reward_minor),
         capacity=row.capacity,
+        language=row.language,
+        duration_seconds=row.duration_seconds,
+        prerequisites=tuple(row.prerequisites),
         lesson_count=row.lesson_count,
         revision=row.revision,
         version=row.version,
@@ -322,17 +249,40 @@ def _content(stored: Sequence[Mapping[str, Any]]) -> CourseContent:
 
 
 def _module(stored: Mapping[str, Any]) -> Module:
-    return Module(
+    lessons = tuple(_lesson(lesson) for lesson in stored["lessons"])
+    # What was written before there were sequential modules, or quizzes, says nothing of them.
+    return Module(stored["id"], stored["title"], lessons, sequential=stored.get("sequential", False))
+
+
+def _lesson(stored: Mapping[str, Any]) -> Lesson:
+    quiz = stored.get("quiz")
+    return Lesson(
         id=stored["id"],
         title=stored["title"],
-        lessons=tuple(
-            Lesson(
-                id=lesson["id"],
-                title=lesson["title"],
-                kind=LessonKind(lesson["kind"]),
-                required=lesson["required"],
-                content=lesson["content"],
-            )
-            for lesson in stored["lessons"]
-        ),
+        kind=LessonKind(stored["kind"]),
+        required=stored["required"],
+        content=stored["content"],
+        quiz=_quiz(quiz) if quiz else None,
+    )
+
+
+def _quiz(stored: Mapping[str, Any]) -> Quiz:
+    return Quiz(
+        questions=tuple(_question(question) for question in stored["questions"]),
+        draw_count=stored["draw_count"],
+        pass_basis_points=stored["pass_basis_points"],
+        max_attempts=stored["max_attempts"],
+        time_limit_seconds=stored["time_limit_seconds"],
+        scoring=QuizScoring(stored["scoring"]),
+    )
+
+
+def _question(stored: Mapping[str, Any]) -> Question:
+    return Question(
+        kind=QuestionKind(stored["kind"]),
+        prompt=stored["prompt"],
+        options=tuple(Option(option["text"], option["correct"]) for option in stored["options"]),
+        accepted_answers=tuple(stored["accepted_answers"]),
+        explanation=stored["explanation"],
+        points=stored["points"],
     )

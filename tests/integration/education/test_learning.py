@@ -217,13 +217,14 @@ async def test_enrolments_are_listed_newest_first_in_pages(education: RunningEdu
 async def test_coming_back_keeps_the_row_and_the_progress(education: RunningEducation) -> None:
     course, learner = await education.admin().published(completion_reward=azr(1)), education.person()
     enrollment = await learner.enroll(course.id)
-    flour, water, baking, _ = lesson_ids(course)
+    flour, water, _, _ = lesson_ids(course)
     await learner.complete(enrollment.id, flour)
     await learner.complete(enrollment.id, water)
     await education.sql("UPDATE enrollments SET state = 'CANCELLED'")
     # The next revision no longer asks for the lesson that is missing.
-    await education.sql("UPDATE lessons SET required = false WHERE id = $1", baking)
-    await education.sql("UPDATE courses SET version = version + 1")
+    await education.sql(
+        "UPDATE courses SET version = version + 1, modules = jsonb_set(modules, '{1,lessons,0,required}', 'false')"
+    )
     await education.admin().publish(course.id)
     back = await learner.enroll(course.id)
     assert (back.id, back.course_revision) == (enrollment.id, 2)

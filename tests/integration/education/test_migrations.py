@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from services.education.courses.model import LessonKind
+from services.education.courses.store import CourseStore
+from services.shared.db import Database
 from services.shared.ids import new_id
 from services.shared.migrations import upgrade
 
@@ -39,3 +42,35 @@ async def test_refusals_and_refunded_payments_of_older_versions_are_kept(databas
         ids["done"]: None,
     }
     assert [str(row["payment_id"]) for row in closed] == [ids["payment"]]
+
+
+DRAFT = """
+INSERT INTO courses (id, educator_id, title, description, price_minor, price_currency, reward_minor, lesson_count)
+    VALUES ('{course}', '{educator}', 'T', 'D', 0, 'AZR', 0, 2);
+INSERT INTO modules VALUES ('{module}', '{course}', 0, 'First'), (gen_random_uuid(), '{course}', 1, 'Second');
+INSERT INTO lessons VALUES ('{lesson}', '{module}', 1, 'Water', 'VIDEO', false, 'Warm.');
+INSERT INTO lessons VALUES (gen_random_uuid(), '{module}', 0, 'Flour', 'ARTICLE', true, 'Rye.');
+"""
+
+
+async def test_drafts_of_older_versions_are_kept_with_those_written_while_both_serve(databases: Databases) -> None:
+    before, meanwhile = ({name: new_id() for name in ["course", "educator", "module", "lesson"]} for _ in range(2))
+    async with databases.old("education", "0013") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(DRAFT.format(**before))
+        await upgrade("education", clone.owner_url)
+        for statement in DRAFT.format(**meanwhile).split(";")[:-1]:
+            await owner.execute(statement)
+        store = CourseStore()
+        database = Database(clone.app_url)
+        async with database.reading() as connection:
+            drafts = [await store.find_draft(connection, ids["course"]) for ids in (before, meanwhile)]
+        await database.close()
+        await owner.close()
+    for draft, ids in zip(drafts, (before, meanwhile), strict=True):
+        assert draft
+        first, second = draft[1].modules
+        flour, water = first.lessons
+        assert (first.id, first.title, first.sequential, second.lessons) == (ids["module"], "First", False, ())
+        assert (flour.title, flour.required, flour.content) == ("Flour", True, "Rye.")
+        assert (water.id, water.kind, water.required, water.quiz) == (ids["lesson"], LessonKind.VIDEO, False, None)

@@ -23,24 +23,68 @@ _sym_db = _symbol_database.Default()
 
 
 from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61zora/education/v1/course.proto\x12\x12\x61zora.education.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x04\n\x06\x43ourse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12#\n\x05price\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.azora.education.v1.CourseState\x12/\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x15\n\x08\x63\x61pacity\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x65\x64ucator_id\x18\x08 \x01(\t\x12\x14\n\x0clesson_count\x18\t \x01(\x05\x12+\n\x07modules\x18\n \x03(\x0b\x32\x1a.azora.education.v1.Module\x12\x10\n\x08revision\x18\x0b \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cpublish_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x15\n\reducator_name\x18\x10 \x01(\tB\x0b\n\t_capacity\"P\n\x06Module\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12+\n\x07lessons\x18\x03 \x03(\x0b\x32\x1a.azora.education.v1.Lesson\"t\n\x06Lesson\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.azora.education.v1.LessonKind\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t*z\n\x0b\x43ourseState\x12\x1c\n\x18\x43OURSE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OURSE_STATE_DRAFT\x10\x01\x12\x1a\n\x16\x43OURSE_STATE_PUBLISHED\x10\x02\x12\x19\n\x15\x43OURSE_STATE_ARCHIVED\x10\x03*s\n\nLessonKind\x12\x1b\n\x17LESSON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LESSON_KIND_ARTICLE\x10\x01\x12\x15\n\x11LESSON_KIND_VIDEO\x10\x02\x12\x18\n\x14LESSON_KIND_EXERCISE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61zora/education/v1/course.proto\x12\x12\x61zora.education.v1\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x04\n\x06\x43ourse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12#\n\x05price\x18\x04 \x01(\x0b\x32\x14.azora.type.v1.Money\x12.\n\x05state\x18\x05 \x01(\x0e\x32\x1f.azora.education.v1.CourseState\x12/\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.Money\x12\x15\n\x08\x63\x61pacity\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x65\x64ucator_id\x18\x08 \x01(\t\x12\x14\n\x0clesson_count\x18\t \x01(\x05\x12+\n\x07modules\x18\n \x03(\x0b\x32\x1a.azora.education.v1.Module\x12\x10\n\x08revision\x18\x0b \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cpublish_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x15\n\reducator_name\x18\x10 \x01(\t\x12\x10\n\x08language\x18\x11 \x01(\t\x12+\n\x08\x64uration\x18\x12 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rprerequisites\x18\x13 \x03(\tB\x0b\n\t_capacity\"d\n\x06Module\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12+\n\x07lessons\x18\x03 \x03(\x0b\x32\x1a.azora.education.v1.Lesson\x12\x12\n\nsequential\x18\x04 \x01(\x08\"\x9c\x01\n\x06Lesson\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.azora.education.v1.LessonKind\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ontent\x18\x05 \x01(\t\x12&\n\x04quiz\x18\x06 \x01(\x0b\x32\x18.azora.education.v1.Quiz\"\x9f\x04\n\x04Quiz\x12?\n\tquestions\x18\x01 \x03(\x0b\x32 .azora.education.v1.QuizQuestionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12\x1d\n\ndraw_count\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12%\n\x11pass_basis_points\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\x12$\n\x0cmax_attempts\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x00\x88\x01\x01\x12\xa7\x01\n\ntime_limit\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationBx\xbaHu\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\n\xba\x01\x65\n\x16\x64uration.whole_seconds\x12\x18must be in whole seconds\x1a\x31\x64uration(string(this.getSeconds()) + \'s\') == this\x12:\n\x07scoring\x18\x06 \x01(\x0e\x32\x1f.azora.education.v1.QuizScoringB\x08\xbaH\x05\x82\x01\x02\x10\x01:s\xbaHp\x1an\n\x0fquiz.draw_count\x12\x32\x64raw_count must not exceed the number of questions\x1a\'this.draw_count <= size(this.questions)B\x0f\n\r_max_attempts\"\xf7\x06\n\x0cQuizQuestion\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32 .azora.education.v1.QuestionKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\x06prompt\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xd0\x0f\x12\x39\n\x07options\x18\x03 \x03(\x0b\x32\x1e.azora.education.v1.QuizOptionB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12+\n\x10\x61\x63\x63\x65pted_answers\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\"\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x65xplanation\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x19\n\x06points\x18\x06 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00:\xee\x04\xbaH\xea\x04\x1a\xa0\x01\n\x0fquestion.choice\x12<a choice must have 2 options or more and no accepted answers\x1aOthis.kind == 3 || (size(this.options) >= 2 && size(this.accepted_answers) == 0)\x1a\x98\x01\n\x16question.single_choice\x12\x34\x61 single choice must have exactly one correct option\x1aHthis.kind > 1 || this.options.filter(option, option.correct).size() == 1\x1a\x87\x01\n\x18question.multiple_choice\x12,a multiple choice must have a correct option\x1a=this.kind != 2 || this.options.exists(option, option.correct)\x1a\x9f\x01\n\x13question.short_text\x12\x38\x61 short text must have an accepted answer and no options\x1aNthis.kind != 3 || (size(this.accepted_answers) > 0 && size(this.options) == 0)\"7\n\nQuizOption\x12\x18\n\x04text\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x63orrect\x18\x02 \x01(\x08*z\n\x0b\x43ourseState\x12\x1c\n\x18\x43OURSE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OURSE_STATE_DRAFT\x10\x01\x12\x1a\n\x16\x43OURSE_STATE_PUBLISHED\x10\x02\x12\x19\n\x15\x43OURSE_STATE_ARCHIVED\x10\x03*\x89\x01\n\nLessonKind\x12\x1b\n\x17LESSON_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13LESSON_KIND_ARTICLE\x10\x01\x12\x15\n\x11LESSON_KIND_VIDEO\x10\x02\x12\x18\n\x14LESSON_KIND_EXERCISE\x10\x03\x12\x14\n\x10LESSON_KIND_QUIZ\x10\x04*^\n\x0bQuizScoring\x12\x1c\n\x18QUIZ_SCORING_UNSPECIFIED\x10\x00\x12\x18\n\x14QUIZ_SCORING_HIGHEST\x10\x01\x12\x17\n\x13QUIZ_SCORING_LATEST\x10\x02*\x8f\x01\n\x0cQuestionKind\x12\x1d\n\x19QUESTION_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1bQUESTION_KIND_SINGLE_CHOICE\x10\x01\x12!\n\x1dQUESTION_KIND_MULTIPLE_CHOICE\x10\x02\x12\x1c\n\x18QUESTION_KIND_SHORT_TEXT\x10\x03*[\n\nCourseView\x12\x1b\n\x17\x43OURSE_VIEW_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43OURSE_VIEW_PUBLISHED\x10\x01\x12\x15\n\x11\x43OURSE_VIEW_DRAFT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.education.v1.course_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COURSESTATE']._serialized_start=835
-  _globals['_COURSESTATE']._serialized_end=957
-  _globals['_LESSONKIND']._serialized_start=959
-  _globals['_LESSONKIND']._serialized_end=1074
-  _globals['_COURSE']._serialized_start=116
-  _globals['_COURSE']._serialized_end=633
-  _globals['_MODULE']._serialized_start=635
-  _globals['_MODULE']._serialized_end=715
-  _globals['_LESSON']._serialized_start=717
-  _globals['_LESSON']._serialized_end=833
+  _globals['_QUIZ'].fields_by_name['questions']._loaded_options = None
+  _globals['_QUIZ'].fields_by_name['questions']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
+  _globals['_QUIZ'].fields_by_name['draw_count']._loaded_options = None
+  _globals['_QUIZ'].fields_by_name['draw_count']._serialized_options = b'\272H\006\032\004\030d(\000'
+  _globals['_QUIZ'].fields_by_name['pass_basis_points']._loaded_options = None
+  _globals['_QUIZ'].fields_by_name['pass_basis_points']._serialized_options = b'\272H\007\032\005\030\220N(\001'
+  _globals['_QUIZ'].fields_by_name['max_attempts']._loaded_options = None
+  _globals['_QUIZ'].fields_by_name['max_attempts']._serialized_options = b'\272H\006\032\004\030d(\001'
+  _globals['_QUIZ'].fields_by_name['time_limit']._loaded_options = None
+  _globals['_QUIZ'].fields_by_name['time_limit']._serialized_options = b'\272Hu\252\001\n\"\004\010\200\243\0052\002\010\n\272\001e\n\026duration.whole_seconds\022\030must be in whole seconds\0321duration(string(this.getSeconds()) + \'s\') == this'
+  _globals['_QUIZ'].fields_by_name['scoring']._loaded_options = None
+  _globals['_QUIZ'].fields_by_name['scoring']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_QUIZ']._loaded_options = None
+  _globals['_QUIZ']._serialized_options = b'\272Hp\032n\n\017quiz.draw_count\0222draw_count must not exceed the number of questions\032\'this.draw_count <= size(this.questions)'
+  _globals['_QUIZQUESTION'].fields_by_name['kind']._loaded_options = None
+  _globals['_QUIZQUESTION'].fields_by_name['kind']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_QUIZQUESTION'].fields_by_name['prompt']._loaded_options = None
+  _globals['_QUIZQUESTION'].fields_by_name['prompt']._serialized_options = b'\272H\007r\005\020\001\030\320\017'
+  _globals['_QUIZQUESTION'].fields_by_name['options']._loaded_options = None
+  _globals['_QUIZQUESTION'].fields_by_name['options']._serialized_options = b'\272H\005\222\001\002\020\024'
+  _globals['_QUIZQUESTION'].fields_by_name['accepted_answers']._loaded_options = None
+  _globals['_QUIZQUESTION'].fields_by_name['accepted_answers']._serialized_options = b'\272H\016\222\001\013\020\024\"\007r\005\020\001\030\310\001'
+  _globals['_QUIZQUESTION'].fields_by_name['explanation']._loaded_options = None
+  _globals['_QUIZQUESTION'].fields_by_name['explanation']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_QUIZQUESTION'].fields_by_name['points']._loaded_options = None
+  _globals['_QUIZQUESTION'].fields_by_name['points']._serialized_options = b'\272H\006\032\004\030d(\000'
+  _globals['_QUIZQUESTION']._loaded_options = None
+  _globals['_QUIZQUESTION']._serialized_options = b'\272H\352\004\032\240\001\n\017question.choice\022<a choice must have 2 options or more and no accepted answers\032Othis.kind == 3 || (size(this.options) >= 2 && size(this.accepted_answers) == 0)\032\230\001\n\026question.single_choice\0224a single choice must have exactly one correct option\032Hthis.kind > 1 || this.options.filter(option, option.correct).size() == 1\032\207\001\n\030question.multiple_choice\022,a multiple choice must have a correct option\032=this.kind != 2 || this.options.exists(option, option.correct)\032\237\001\n\023question.short_text\0228a short text must have an accepted answer and no options\032Nthis.kind != 3 || (size(this.accepted_answers) > 0 && size(this.options) == 0)'
+  _globals['_QUIZOPTION'].fields_by_name['text']._loaded_options = None
+  _globals['_QUIZOPTION'].fields_by_name['text']._serialized_options = b'\272H\007r\005\020\001\030\364\003'
+  _globals['_COURSESTATE']._serialized_start=2536
+  _globals['_COURSESTATE']._serialized_end=2658
+  _globals['_LESSONKIND']._serialized_start=2661
+  _globals['_LESSONKIND']._serialized_end=2798
+  _globals['_QUIZSCORING']._serialized_start=2800
+  _globals['_QUIZSCORING']._serialized_end=2894
+  _globals['_QUESTIONKIND']._serialized_start=2897
+  _globals['_QUESTIONKIND']._serialized_end=3040
+  _globals['_COURSEVIEW']._serialized_start=3042
+  _globals['_COURSEVIEW']._serialized_end=3133
+  _globals['_COURSE']._serialized_start=177
+  _globals['_COURSE']._serialized_end=780
+  _globals['_MODULE']._serialized_start=782
+  _globals['_MODULE']._serialized_end=882
+  _globals['_LESSON']._serialized_start=885
+  _globals['_LESSON']._serialized_end=1041
+  _globals['_QUIZ']._serialized_start=1044
+  _globals['_QUIZ']._serialized_end=1587
+  _globals['_QUIZQUESTION']._serialized_start=1590
+  _globals['_QUIZQUESTION']._serialized_end=2477
+  _globals['_QUIZOPTION']._serialized_start=2479
+  _globals['_QUIZOPTION']._serialized_end=2534
 # @@protoc_insertion_point(module_scope)

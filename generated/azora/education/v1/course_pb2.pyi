@@ -6,6 +6,7 @@ Courses, enrolments and learning progress."""
 from azora.type.v1 import money_pb2 as _money_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -63,6 +64,8 @@ class _LessonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LessonKind
     """Video. The content contains its URL and a transcript."""
     LESSON_KIND_EXERCISE: _LessonKind.ValueType  # 3
     """Practical exercise."""
+    LESSON_KIND_QUIZ: _LessonKind.ValueType  # 4
+    """Quiz. Completed by passing an attempt."""
 
 class LessonKind(_LessonKind, metaclass=_LessonKindEnumTypeWrapper):
     """Content type of a lesson."""
@@ -75,7 +78,89 @@ LESSON_KIND_VIDEO: LessonKind.ValueType  # 2
 """Video. The content contains its URL and a transcript."""
 LESSON_KIND_EXERCISE: LessonKind.ValueType  # 3
 """Practical exercise."""
+LESSON_KIND_QUIZ: LessonKind.ValueType  # 4
+"""Quiz. Completed by passing an attempt."""
 Global___LessonKind: _TypeAlias = LessonKind  # noqa: Y015
+
+class _QuizScoring:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuizScoringEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuizScoring.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUIZ_SCORING_UNSPECIFIED: _QuizScoring.ValueType  # 0
+    """Default value. Treated as QUIZ_SCORING_HIGHEST in requests; never returned."""
+    QUIZ_SCORING_HIGHEST: _QuizScoring.ValueType  # 1
+    """The attempt with the highest score counts."""
+    QUIZ_SCORING_LATEST: _QuizScoring.ValueType  # 2
+    """The latest attempt counts. A quiz that was passed stays passed."""
+
+class QuizScoring(_QuizScoring, metaclass=_QuizScoringEnumTypeWrapper):
+    """Rule by which a learner's submitted attempts at a quiz count."""
+
+QUIZ_SCORING_UNSPECIFIED: QuizScoring.ValueType  # 0
+"""Default value. Treated as QUIZ_SCORING_HIGHEST in requests; never returned."""
+QUIZ_SCORING_HIGHEST: QuizScoring.ValueType  # 1
+"""The attempt with the highest score counts."""
+QUIZ_SCORING_LATEST: QuizScoring.ValueType  # 2
+"""The latest attempt counts. A quiz that was passed stays passed."""
+Global___QuizScoring: _TypeAlias = QuizScoring  # noqa: Y015
+
+class _QuestionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuestionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuestionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUESTION_KIND_UNSPECIFIED: _QuestionKind.ValueType  # 0
+    """Default value. Treated as QUESTION_KIND_SINGLE_CHOICE in requests; never returned."""
+    QUESTION_KIND_SINGLE_CHOICE: _QuestionKind.ValueType  # 1
+    """One option is selected. Exactly one is correct."""
+    QUESTION_KIND_MULTIPLE_CHOICE: _QuestionKind.ValueType  # 2
+    """Any number of options is selected. The answer is right if all correct options are selected and no other."""
+    QUESTION_KIND_SHORT_TEXT: _QuestionKind.ValueType  # 3
+    """A short text. The answer is right if it equals an accepted answer, regardless of case and of leading, trailing and
+    repeated spaces.
+    """
+
+class QuestionKind(_QuestionKind, metaclass=_QuestionKindEnumTypeWrapper):
+    """How a quiz question is answered."""
+
+QUESTION_KIND_UNSPECIFIED: QuestionKind.ValueType  # 0
+"""Default value. Treated as QUESTION_KIND_SINGLE_CHOICE in requests; never returned."""
+QUESTION_KIND_SINGLE_CHOICE: QuestionKind.ValueType  # 1
+"""One option is selected. Exactly one is correct."""
+QUESTION_KIND_MULTIPLE_CHOICE: QuestionKind.ValueType  # 2
+"""Any number of options is selected. The answer is right if all correct options are selected and no other."""
+QUESTION_KIND_SHORT_TEXT: QuestionKind.ValueType  # 3
+"""A short text. The answer is right if it equals an accepted answer, regardless of case and of leading, trailing and
+repeated spaces.
+"""
+Global___QuestionKind: _TypeAlias = QuestionKind  # noqa: Y015
+
+class _CourseView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CourseViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CourseView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COURSE_VIEW_UNSPECIFIED: _CourseView.ValueType  # 0
+    """Default value. Treated as COURSE_VIEW_PUBLISHED."""
+    COURSE_VIEW_PUBLISHED: _CourseView.ValueType  # 1
+    """A published revision."""
+    COURSE_VIEW_DRAFT: _CourseView.ValueType  # 2
+    """The draft, with the questions and right answers of its quizzes. For the course's educator and administrators."""
+
+class CourseView(_CourseView, metaclass=_CourseViewEnumTypeWrapper):
+    """Part of a course that GetCourse shows."""
+
+COURSE_VIEW_UNSPECIFIED: CourseView.ValueType  # 0
+"""Default value. Treated as COURSE_VIEW_PUBLISHED."""
+COURSE_VIEW_PUBLISHED: CourseView.ValueType  # 1
+"""A published revision."""
+COURSE_VIEW_DRAFT: CourseView.ValueType  # 2
+"""The draft, with the questions and right answers of its quizzes. For the course's educator and administrators."""
+Global___CourseView: _TypeAlias = CourseView  # noqa: Y015
 
 @_typing.final
 class Course(_message.Message):
@@ -101,6 +186,9 @@ class Course(_message.Message):
     PUBLISH_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     EDUCATOR_NAME_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    PREREQUISITES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     title: _builtins.str
@@ -121,6 +209,8 @@ class Course(_message.Message):
     """Version of the course for optimistic concurrency control (AIP-154). Changes with every update."""
     educator_name: _builtins.str
     """Display name of the educator, current. Empty while it is not known."""
+    language: _builtins.str
+    """Language of the course as a BCP 47 tag, for example "en" or "pt-BR". Empty if it is not known."""
     @_builtins.property
     def price(self) -> _money_pb2.Money:
         """Enrolment price. Zero for a free course."""
@@ -145,6 +235,14 @@ class Course(_message.Message):
     def publish_time(self) -> _timestamp_pb2.Timestamp:
         """Time of first publication. Unset for a course that has never been published."""
 
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """Time that a learner needs for the course, as its educator estimates it. Unset if it is not known."""
+
+    @_builtins.property
+    def prerequisites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """IDs of the courses to complete before enrolment, at most 20. A prerequisite that is archived is no longer required."""
+
     def __init__(
         self,
         *,
@@ -164,10 +262,13 @@ class Course(_message.Message):
         publish_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         educator_name: _builtins.str = ...,
+        language: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        prerequisites: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "create_time", b"create_time", "price", b"price", "publish_time", b"publish_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "create_time", b"create_time", "duration", b"duration", "price", b"price", "publish_time", b"publish_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "create_time", b"create_time", "description", b"description", "educator_id", b"educator_id", "educator_name", b"educator_name", "etag", b"etag", "id", b"id", "lesson_count", b"lesson_count", "modules", b"modules", "price", b"price", "publish_time", b"publish_time", "revision", b"revision", "state", b"state", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "create_time", b"create_time", "description", b"description", "duration", b"duration", "educator_id", b"educator_id", "educator_name", b"educator_name", "etag", b"etag", "id", b"id", "language", b"language", "lesson_count", b"lesson_count", "modules", b"modules", "prerequisites", b"prerequisites", "price", b"price", "publish_time", b"publish_time", "revision", b"revision", "state", b"state", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
     _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
@@ -184,10 +285,13 @@ class Module(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     LESSONS_FIELD_NUMBER: _builtins.int
+    SEQUENTIAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7). Set by the server."""
     title: _builtins.str
     """Title, 1 to 200 characters."""
+    sequential: _builtins.bool
+    """Whether the module opens only when all required lessons of the modules before it are completed."""
     @_builtins.property
     def lessons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lesson]:
         """Lessons in order."""
@@ -198,10 +302,11 @@ class Module(_message.Message):
         id: _builtins.str = ...,
         title: _builtins.str = ...,
         lessons: _abc.Iterable[Global___Lesson] | None = ...,
+        sequential: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "lessons", b"lessons", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "lessons", b"lessons", "sequential", b"sequential", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,6 +323,7 @@ class Lesson(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    QUIZ_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7). Stable across revisions of the course. Set by the server."""
     title: _builtins.str
@@ -230,6 +336,10 @@ class Lesson(_message.Message):
     """Lesson content, at most 50,000 characters. Empty unless the caller is enrolled in this revision, owns the course or
     is an administrator.
     """
+    @_builtins.property
+    def quiz(self) -> Global___Quiz:
+        """The quiz of a lesson of kind LESSON_KIND_QUIZ. Unset for every other kind."""
+
     def __init__(
         self,
         *,
@@ -238,11 +348,136 @@ class Lesson(_message.Message):
         kind: Global___LessonKind.ValueType = ...,
         required: _builtins.bool = ...,
         content: _builtins.str = ...,
+        quiz: Global___Quiz | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quiz", b"quiz"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "id", b"id", "kind", b"kind", "required", b"required", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "id", b"id", "kind", b"kind", "quiz", b"quiz", "required", b"required", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lesson: _TypeAlias = Lesson  # noqa: Y015
+
+@_typing.final
+class Quiz(_message.Message):
+    """A quiz: a pool of questions and the rules of its attempts. Published revisions show the rules without the questions,
+    which are part of attempts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTIONS_FIELD_NUMBER: _builtins.int
+    DRAW_COUNT_FIELD_NUMBER: _builtins.int
+    PASS_BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    SCORING_FIELD_NUMBER: _builtins.int
+    draw_count: _builtins.int
+    """Number of questions of an attempt, drawn from the pool at random. Defaults to all. Must not exceed the size of the
+    pool.
+    """
+    pass_basis_points: _builtins.int
+    """Score at which an attempt passes, in basis points (1/100 of a percent) of the points of its questions, 1 to 10000."""
+    max_attempts: _builtins.int
+    """Maximum number of attempts of a learner, at most 100. Unset for unlimited."""
+    scoring: Global___QuizScoring.ValueType
+    """Rule by which submitted attempts count. Defaults to QUIZ_SCORING_HIGHEST."""
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuizQuestion]:
+        """Pool of questions, 1 to 100. Returned with COURSE_VIEW_DRAFT only."""
+
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """Time from the start of an attempt to its deadline, 10 seconds to 24 hours, in whole seconds. Unset for unlimited."""
+
+    def __init__(
+        self,
+        *,
+        questions: _abc.Iterable[Global___QuizQuestion] | None = ...,
+        draw_count: _builtins.int = ...,
+        pass_basis_points: _builtins.int = ...,
+        max_attempts: _builtins.int | None = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
+        scoring: Global___QuizScoring.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts", "max_attempts", b"max_attempts", "time_limit", b"time_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts", "draw_count", b"draw_count", "max_attempts", b"max_attempts", "pass_basis_points", b"pass_basis_points", "questions", b"questions", "scoring", b"scoring", "time_limit", b"time_limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_attempts: _TypeAlias = _typing.Literal["max_attempts"]  # noqa: Y015
+    _WhichOneofArgType__max_attempts: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_attempts) -> _WhichOneofReturnType__max_attempts | None: ...
+
+Global___Quiz: _TypeAlias = Quiz  # noqa: Y015
+
+@_typing.final
+class QuizQuestion(_message.Message):
+    """A question of a quiz."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_ANSWERS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    kind: Global___QuestionKind.ValueType
+    """How the question is answered. Defaults to QUESTION_KIND_SINGLE_CHOICE."""
+    prompt: _builtins.str
+    """The question, 1 to 2,000 characters."""
+    explanation: _builtins.str
+    """Explanation of the right answer, at most 2,000 characters. Shown with it."""
+    points: _builtins.int
+    """Points for a right answer, at most 100. Defaults to 1; there are none for a wrong answer."""
+    @_builtins.property
+    def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuizOption]:
+        """Options in order: 2 to 20 of a choice, none of a short text."""
+
+    @_builtins.property
+    def accepted_answers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accepted answers: 1 to 20 of a short text, none of a choice. Each has 1 to 200 characters."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___QuestionKind.ValueType = ...,
+        prompt: _builtins.str = ...,
+        options: _abc.Iterable[Global___QuizOption] | None = ...,
+        accepted_answers: _abc.Iterable[_builtins.str] | None = ...,
+        explanation: _builtins.str = ...,
+        points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_answers", b"accepted_answers", "explanation", b"explanation", "kind", b"kind", "options", b"options", "points", b"points", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuizQuestion: _TypeAlias = QuizQuestion  # noqa: Y015
+
+@_typing.final
+class QuizOption(_message.Message):
+    """An option of a choice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    CORRECT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Text, 1 to 500 characters."""
+    correct: _builtins.bool
+    """Whether the option is correct."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        correct: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["correct", b"correct", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuizOption: _TypeAlias = QuizOption  # noqa: Y015

@@ -28,9 +28,10 @@ from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'azora/education/v1/course_service.proto\x12\x12\x61zora.education.v1\x1a\x1f\x61zora/education/v1/course.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"\\\n\x12ListCoursesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04mine\x18\x03 \x01(\x08\"[\n\x13ListCoursesResponse\x12+\n\x07\x63ourses\x18\x01 \x03(\x0b\x32\x1a.azora.education.v1.Course\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x10GetCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"?\n\x11GetCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"\xa1\x04\n\x13\x43reateCourseRequest\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12r\n\x05price\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBM\xbaHJ\xba\x01G\n\x12price.not_negative\x12\x1aprice must not be negative\x1a\x15this.minor_units >= 0\x12\x1e\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12\x38\n\x07modules\x18\x05 \x03(\x0b\x32\x1d.azora.education.v1.NewModuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\xce\x01\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x94\x01\n\x17\x63ompletion_reward.range\x12*completion_reward must be 0 to 1000.00 AZR\x1aMthis.minor_units >= 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\x12 \n\x0b\x65\x64ucator_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x42\x0b\n\t_capacity\"d\n\tNewModule\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x38\n\x07lessons\x18\x02 \x03(\x0b\x32\x1d.azora.education.v1.NewLessonB\x08\xbaH\x05\x92\x01\x02\x10\x64\"\xa2\x01\n\tNewLesson\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xd0\x86\x03\x12\x15\n\x08required\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x36\n\x04kind\x18\x04 \x01(\x0e\x32\x1e.azora.education.v1.LessonKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x0b\n\t_required\"B\n\x14\x43reateCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"N\n\x14PublishCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x15PublishCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course2\xd1\x04\n\rCourseService\x12\x84\x01\n\x0bListCourses\x12&.azora.education.v1.ListCoursesRequest\x1a\'.azora.education.v1.ListCoursesResponse\"$\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/courses\x12\x8a\x01\n\tGetCourse\x12$.azora.education.v1.GetCourseRequest\x1a%.azora.education.v1.GetCourseResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/courses/{course_id}\x12\x87\x01\n\x0c\x43reateCourse\x12\'.azora.education.v1.CreateCourseRequest\x1a(.azora.education.v1.CreateCourseResponse\"$\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/courses:\x01*\x12\xa1\x01\n\rPublishCourse\x12(.azora.education.v1.PublishCourseRequest\x1a).azora.education.v1.PublishCourseResponse\";\x90\x02\x02\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02$\"\x1f/v1/courses/{course_id}:publish:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'azora/education/v1/course_service.proto\x12\x12\x61zora.education.v1\x1a\x1f\x61zora/education/v1/course.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\\\n\x12ListCoursesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04mine\x18\x03 \x01(\x08\"[\n\x13ListCoursesResponse\x12+\n\x07\x63ourses\x18\x01 \x03(\x0b\x32\x1a.azora.education.v1.Course\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf6\x01\n\x10GetCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x36\n\x04view\x18\x03 \x01(\x0e\x32\x1e.azora.education.v1.CourseViewB\x08\xbaH\x05\x82\x01\x02\x10\x01:n\xbaHk\x1ai\n\x10view.no_revision\x12/revision must not be set with COURSE_VIEW_DRAFT\x1a$this.view != 2 || this.revision == 0\"?\n\x11GetCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"\xf5\x06\n\x13\x43reateCourseRequest\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12r\n\x05price\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBM\xbaHJ\xba\x01G\n\x12price.not_negative\x12\x1aprice must not be negative\x1a\x15this.minor_units >= 0\x12\x1e\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12\x38\n\x07modules\x18\x05 \x03(\x0b\x32\x1d.azora.education.v1.NewModuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\xce\x01\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x94\x01\n\x17\x63ompletion_reward.range\x12*completion_reward must be 0 to 1000.00 AZR\x1aMthis.minor_units >= 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\x12 \n\x0b\x65\x64ucator_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x80\x01\n\x08language\x18\x08 \x01(\tBn\xbaHkri\x18#2e^([A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*)?$\x12\xa4\x01\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationBw\xbaHt\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f*\x00\xba\x01\x65\n\x16\x64uration.whole_seconds\x12\x18must be in whole seconds\x1a\x31\x64uration(string(this.getSeconds()) + \'s\') == this\x12(\n\rprerequisites\x18\n \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\x18\x01\"\x05r\x03\xb0\x01\x01\x42\x0b\n\t_capacity\"x\n\tNewModule\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x38\n\x07lessons\x18\x02 \x03(\x0b\x32\x1d.azora.education.v1.NewLessonB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x12\n\nsequential\x18\x03 \x01(\x08\"\xcd\x02\n\tNewLesson\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xd0\x86\x03\x12\x15\n\x08required\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x36\n\x04kind\x18\x04 \x01(\x0e\x32\x1e.azora.education.v1.LessonKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12&\n\x04quiz\x18\x05 \x01(\x0b\x32\x18.azora.education.v1.Quiz:\x80\x01\xbaH}\x1a{\n\x0blesson.quiz\x12Ha lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then\x1a\"has(this.quiz) == (this.kind == 4)B\x0b\n\t_required\"B\n\x14\x43reateCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"N\n\x14PublishCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x15PublishCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course2\xd1\x04\n\rCourseService\x12\x84\x01\n\x0bListCourses\x12&.azora.education.v1.ListCoursesRequest\x1a\'.azora.education.v1.ListCoursesResponse\"$\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/courses\x12\x8a\x01\n\tGetCourse\x12$.azora.education.v1.GetCourseRequest\x1a%.azora.education.v1.GetCourseResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/courses/{course_id}\x12\x87\x01\n\x0c\x43reateCourse\x12\'.azora.education.v1.CreateCourseRequest\x1a(.azora.education.v1.CreateCourseResponse\"$\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/courses:\x01*\x12\xa1\x01\n\rPublishCourse\x12(.azora.education.v1.PublishCourseRequest\x1a).azora.education.v1.PublishCourseResponse\";\x90\x02\x02\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02$\"\x1f/v1/courses/{course_id}:publish:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +46,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCOURSEREQUEST'].fields_by_name['course_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_GETCOURSEREQUEST'].fields_by_name['revision']._loaded_options = None
   _globals['_GETCOURSEREQUEST'].fields_by_name['revision']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETCOURSEREQUEST'].fields_by_name['view']._loaded_options = None
+  _globals['_GETCOURSEREQUEST'].fields_by_name['view']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_GETCOURSEREQUEST']._loaded_options = None
+  _globals['_GETCOURSEREQUEST']._serialized_options = b'\272Hk\032i\n\020view.no_revision\022/revision must not be set with COURSE_VIEW_DRAFT\032$this.view != 2 || this.revision == 0'
   _globals['_CREATECOURSEREQUEST'].fields_by_name['title']._loaded_options = None
   _globals['_CREATECOURSEREQUEST'].fields_by_name['title']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_CREATECOURSEREQUEST'].fields_by_name['description']._loaded_options = None
@@ -59,6 +64,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECOURSEREQUEST'].fields_by_name['completion_reward']._serialized_options = b'\272H\230\001\272\001\224\001\n\027completion_reward.range\022*completion_reward must be 0 to 1000.00 AZR\032Mthis.minor_units >= 0 && this.minor_units <= 100000 && this.currency == \'AZR\''
   _globals['_CREATECOURSEREQUEST'].fields_by_name['educator_id']._loaded_options = None
   _globals['_CREATECOURSEREQUEST'].fields_by_name['educator_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_CREATECOURSEREQUEST'].fields_by_name['language']._loaded_options = None
+  _globals['_CREATECOURSEREQUEST'].fields_by_name['language']._serialized_options = b'\272Hkri\030#2e^([A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*)?$'
+  _globals['_CREATECOURSEREQUEST'].fields_by_name['duration']._loaded_options = None
+  _globals['_CREATECOURSEREQUEST'].fields_by_name['duration']._serialized_options = b'\272Ht\252\001\t\"\005\010\200\347\204\017*\000\272\001e\n\026duration.whole_seconds\022\030must be in whole seconds\0321duration(string(this.getSeconds()) + \'s\') == this'
+  _globals['_CREATECOURSEREQUEST'].fields_by_name['prerequisites']._loaded_options = None
+  _globals['_CREATECOURSEREQUEST'].fields_by_name['prerequisites']._serialized_options = b'\272H\016\222\001\013\020\024\030\001\"\005r\003\260\001\001'
   _globals['_NEWMODULE'].fields_by_name['title']._loaded_options = None
   _globals['_NEWMODULE'].fields_by_name['title']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
   _globals['_NEWMODULE'].fields_by_name['lessons']._loaded_options = None
@@ -69,6 +80,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEWLESSON'].fields_by_name['content']._serialized_options = b'\272H\006r\004\030\320\206\003'
   _globals['_NEWLESSON'].fields_by_name['kind']._loaded_options = None
   _globals['_NEWLESSON'].fields_by_name['kind']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_NEWLESSON']._loaded_options = None
+  _globals['_NEWLESSON']._serialized_options = b'\272H}\032{\n\013lesson.quiz\022Ha lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then\032\"has(this.quiz) == (this.kind == 4)'
   _globals['_PUBLISHCOURSEREQUEST'].fields_by_name['course_id']._loaded_options = None
   _globals['_PUBLISHCOURSEREQUEST'].fields_by_name['course_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_PUBLISHCOURSEREQUEST'].fields_by_name['etag']._loaded_options = None
@@ -81,26 +94,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COURSESERVICE'].methods_by_name['CreateCourse']._serialized_options = b'\352\341\030\n\n\002\030\001\020\003\"\002\010\005\202\323\344\223\002\020\"\013/v1/courses:\001*'
   _globals['_COURSESERVICE'].methods_by_name['PublishCourse']._loaded_options = None
   _globals['_COURSESERVICE'].methods_by_name['PublishCourse']._serialized_options = b'\220\002\002\352\341\030\n\n\002\030\001\020\003\"\002\010\005\202\323\344\223\002$\"\037/v1/courses/{course_id}:publish:\001*'
-  _globals['_LISTCOURSESREQUEST']._serialized_start=245
-  _globals['_LISTCOURSESREQUEST']._serialized_end=337
-  _globals['_LISTCOURSESRESPONSE']._serialized_start=339
-  _globals['_LISTCOURSESRESPONSE']._serialized_end=430
-  _globals['_GETCOURSEREQUEST']._serialized_start=432
-  _globals['_GETCOURSEREQUEST']._serialized_end=510
-  _globals['_GETCOURSERESPONSE']._serialized_start=512
-  _globals['_GETCOURSERESPONSE']._serialized_end=575
-  _globals['_CREATECOURSEREQUEST']._serialized_start=578
-  _globals['_CREATECOURSEREQUEST']._serialized_end=1123
-  _globals['_NEWMODULE']._serialized_start=1125
-  _globals['_NEWMODULE']._serialized_end=1225
-  _globals['_NEWLESSON']._serialized_start=1228
-  _globals['_NEWLESSON']._serialized_end=1390
-  _globals['_CREATECOURSERESPONSE']._serialized_start=1392
-  _globals['_CREATECOURSERESPONSE']._serialized_end=1458
-  _globals['_PUBLISHCOURSEREQUEST']._serialized_start=1460
-  _globals['_PUBLISHCOURSEREQUEST']._serialized_end=1538
-  _globals['_PUBLISHCOURSERESPONSE']._serialized_start=1540
-  _globals['_PUBLISHCOURSERESPONSE']._serialized_end=1607
-  _globals['_COURSESERVICE']._serialized_start=1610
-  _globals['_COURSESERVICE']._serialized_end=2203
+  _globals['_LISTCOURSESREQUEST']._serialized_start=277
+  _globals['_LISTCOURSESREQUEST']._serialized_end=369
+  _globals['_LISTCOURSESRESPONSE']._serialized_start=371
+  _globals['_LISTCOURSESRESPONSE']._serialized_end=462
+  _globals['_GETCOURSEREQUEST']._serialized_start=465
+  _globals['_GETCOURSEREQUEST']._serialized_end=711
+  _globals['_GETCOURSERESPONSE']._serialized_start=713
+  _globals['_GETCOURSERESPONSE']._serialized_end=776
+  _globals['_CREATECOURSEREQUEST']._serialized_start=779
+  _globals['_CREATECOURSEREQUEST']._serialized_end=1664
+  _globals['_NEWMODULE']._serialized_start=1666
+  _globals['_NEWMODULE']._serialized_end=1786
+  _globals['_NEWLESSON']._serialized_start=1789
+  _globals['_NEWLESSON']._serialized_end=2122
+  _globals['_CREATECOURSERESPONSE']._serialized_start=2124
+  _globals['_CREATECOURSERESPONSE']._serialized_end=2190
+  _globals['_PUBLISHCOURSEREQUEST']._serialized_start=2192
+  _globals['_PUBLISHCOURSEREQUEST']._serialized_end=2270
+  _globals['_PUBLISHCOURSERESPONSE']._serialized_start=2272
+  _globals['_PUBLISHCOURSERESPONSE']._serialized_end=2339
+  _globals['_COURSESERVICE']._serialized_start=2342
+  _globals['_COURSESERVICE']._serialized_end=2935
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from azora.education.v1 import course_pb2 as _course_pb2
 from azora.type.v1 import money_pb2 as _money_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -88,19 +89,25 @@ class GetCourseRequest(_message.Message):
 
     COURSE_ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     course_id: _builtins.str
     """ID of the course."""
     revision: _builtins.int
     """Number of the published revision to show. Defaults to the revision of the caller's enrolment, or to the latest."""
+    view: _course_pb2.CourseView.ValueType
+    """Part of the course to show. COURSE_VIEW_DRAFT is for the course's educator and administrators, and excludes
+    `revision`.
+    """
     def __init__(
         self,
         *,
         course_id: _builtins.str = ...,
         revision: _builtins.int = ...,
+        view: _course_pb2.CourseView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "revision", b"revision", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -143,6 +150,9 @@ class CreateCourseRequest(_message.Message):
     MODULES_FIELD_NUMBER: _builtins.int
     COMPLETION_REWARD_FIELD_NUMBER: _builtins.int
     EDUCATOR_ID_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    PREREQUISITES_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """Title, 1 to 200 characters."""
     description: _builtins.str
@@ -153,6 +163,8 @@ class CreateCourseRequest(_message.Message):
     """User ID of the educator who owns the course. Defaults to the caller. Any other value requires
     PERMISSION_COURSES_MANAGE.
     """
+    language: _builtins.str
+    """Language of the course as a BCP 47 tag, at most 35 characters. Returned in canonical case. May be empty."""
     @_builtins.property
     def price(self) -> _money_pb2.Money:
         """Enrolment price. Defaults to free."""
@@ -165,6 +177,14 @@ class CreateCourseRequest(_message.Message):
     def completion_reward(self) -> _money_pb2.Money:
         """Reward for completing the course, at most 1,000.00 AZR. Defaults to none. Requires PERMISSION_COURSES_MANAGE."""
 
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """Time that a learner needs for the course, in whole seconds, at most 8760 hours."""
+
+    @_builtins.property
+    def prerequisites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """IDs of the courses to complete before enrolment, at most 20, each once. Checked when the course is published."""
+
     def __init__(
         self,
         *,
@@ -175,10 +195,13 @@ class CreateCourseRequest(_message.Message):
         modules: _abc.Iterable[Global___NewModule] | None = ...,
         completion_reward: _money_pb2.Money | None = ...,
         educator_id: _builtins.str = ...,
+        language: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        prerequisites: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "duration", b"duration", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "description", b"description", "educator_id", b"educator_id", "modules", b"modules", "price", b"price", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity", b"_capacity", "capacity", b"capacity", "completion_reward", b"completion_reward", "description", b"description", "duration", b"duration", "educator_id", b"educator_id", "language", b"language", "modules", b"modules", "prerequisites", b"prerequisites", "price", b"price", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__capacity: _TypeAlias = _typing.Literal["capacity"]  # noqa: Y015
     _WhichOneofArgType__capacity: _TypeAlias = _typing.Literal["_capacity", b"_capacity"]  # noqa: Y015
@@ -194,8 +217,11 @@ class NewModule(_message.Message):
 
     TITLE_FIELD_NUMBER: _builtins.int
     LESSONS_FIELD_NUMBER: _builtins.int
+    SEQUENTIAL_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """Title, 1 to 200 characters."""
+    sequential: _builtins.bool
+    """Whether the module opens only when all required lessons of the modules before it are completed."""
     @_builtins.property
     def lessons(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLesson]:
         """Lessons in order, at most 100."""
@@ -205,10 +231,11 @@ class NewModule(_message.Message):
         *,
         title: _builtins.str = ...,
         lessons: _abc.Iterable[Global___NewLesson] | None = ...,
+        sequential: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lessons", b"lessons", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lessons", b"lessons", "sequential", b"sequential", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -224,6 +251,7 @@ class NewLesson(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    QUIZ_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """Title, 1 to 200 characters."""
     content: _builtins.str
@@ -232,6 +260,10 @@ class NewLesson(_message.Message):
     """Whether the lesson must be completed to complete the course. Defaults to true."""
     kind: _course_pb2.LessonKind.ValueType
     """Content type. Defaults to LESSON_KIND_ARTICLE."""
+    @_builtins.property
+    def quiz(self) -> _course_pb2.Quiz:
+        """The quiz. Required for LESSON_KIND_QUIZ, and unset for every other kind."""
+
     def __init__(
         self,
         *,
@@ -239,10 +271,11 @@ class NewLesson(_message.Message):
         content: _builtins.str = ...,
         required: _builtins.bool | None = ...,
         kind: _course_pb2.LessonKind.ValueType = ...,
+        quiz: _course_pb2.Quiz | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_required", b"_required", "required", b"required"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_required", b"_required", "quiz", b"quiz", "required", b"required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_required", b"_required", "content", b"content", "kind", b"kind", "required", b"required", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_required", b"_required", "content", b"content", "kind", b"kind", "quiz", b"quiz", "required", b"required", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__required: _TypeAlias = _typing.Literal["required"]  # noqa: Y015
     _WhichOneofArgType__required: _TypeAlias = _typing.Literal["_required", b"_required"]  # noqa: Y015

@@ -72,7 +72,8 @@ class CourseServiceServicer:
 
     def GetCourse(self, request, context):
         """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
-        completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
+        completed enrolment; or with COURSE_VIEW_DRAFT, the draft. A draft is NOT_FOUND to everyone but the course's
+        educator and administrators.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -82,7 +83,7 @@ class CourseServiceServicer:
     def CreateCourse(self, request, context):
         """Creates a course in state COURSE_STATE_DRAFT.
         Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
-        CURRENCY_UNKNOWN.
+        CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,13 +40,14 @@ class CourseServiceStub:
     """
     GetCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]
     """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
-    completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
+    completed enrolment; or with COURSE_VIEW_DRAFT, the draft. A draft is NOT_FOUND to everyone but the course's
+    educator and administrators.
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
     CreateCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]
     """Creates a course in state COURSE_STATE_DRAFT.
     Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
-    CURRENCY_UNKNOWN.
+    CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
     """
     PublishCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]
     """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
@@ -65,13 +66,14 @@ class CourseServiceAsyncStub(CourseServiceStub):
     """
     GetCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]  # type: ignore[assignment]
     """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
-    completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
+    completed enrolment; or with COURSE_VIEW_DRAFT, the draft. A draft is NOT_FOUND to everyone but the course's
+    educator and administrators.
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
     CreateCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.CreateCourseRequest, _course_service_pb2.CreateCourseResponse]  # type: ignore[assignment]
     """Creates a course in state COURSE_STATE_DRAFT.
     Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
-    CURRENCY_UNKNOWN.
+    CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
     """
     PublishCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.PublishCourseRequest, _course_service_pb2.PublishCourseResponse]  # type: ignore[assignment]
     """Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
@@ -97,7 +99,8 @@ class CourseServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_course_service_pb2.GetCourseResponse, _abc.Awaitable[_course_service_pb2.GetCourseResponse]]:
         """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
-        completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
+        completed enrolment; or with COURSE_VIEW_DRAFT, the draft. A draft is NOT_FOUND to everyone but the course's
+        educator and administrators.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
 
@@ -108,7 +111,7 @@ class CourseServiceServicer:
     ) -> _typing.Union[_course_service_pb2.CreateCourseResponse, _abc.Awaitable[_course_service_pb2.CreateCourseResponse]]:
         """Creates a course in state COURSE_STATE_DRAFT.
         Errors: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
-        CURRENCY_UNKNOWN.
+        CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
         """
 
     def PublishCourse(

@@ -64,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the caller's wallet is frozen."""
     ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION: the caller's wallet is closed."""
+    ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
+    """INVALID_ARGUMENT: the course would exceed 500 lessons, or 1 MiB as an encoded message. Metadata: lessons, bytes."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Education, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -110,4 +112,6 @@ ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 18
 """FAILED_PRECONDITION: the caller's wallet is frozen."""
 ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION: the caller's wallet is closed."""
+ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20
+"""INVALID_ARGUMENT: the course would exceed 500 lessons, or 1 MiB as an encoded message. Metadata: lessons, bytes."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
