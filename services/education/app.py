@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from services.education.catalogue.operations import CatalogueOperations
+from services.education.catalogue.store import CatalogueStore
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
 from services.education.courses.convert import encoded_bytes
@@ -18,9 +20,13 @@ from services.education.enrollments.internal_servicer import InternalServicer
 from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
+from services.education.learning import jobs as learning_jobs
+from services.education.learning.operations import LearningOperations
+from services.education.learning.servicer import LearningServicer
+from services.education.learning.store import LearningStore
 from services.education.people.store import PeopleStore
 from services.shared.assembly import Infrastructure
-from services.shared.cache import EncodedAnswers
+from services.shared.cache import CachedReads, EncodedAnswers
 from services.shared.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -37,6 +43,8 @@ class Container:
 
     infrastructure: Infrastructure[EducationSettings]
     courses: CourseOperations
+    catalogue: CatalogueOperations
+    learning: LearningOperations
     enrollments: EnrollmentOperations
     settlements: SettlementOperations
     inbox: Inbox
@@ -56,20 +64,29 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         sweep_after=timedelta(seconds=settings.settle_after_seconds),
     )
+    reads = CachedReads(database, EncodedAnswers(), course_store.find_generation)
     courses = CourseOperations(
         database=database,
         store=course_store,
         drafts=DraftStore(),
         people=PeopleStore(),
         readers=enrollment_store,
-        pages=infrastructure.pages,
-        answers=EncodedAnswers(),
+        reads=reads,
         encoded_bytes=encoded_bytes,
     )
     subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
         courses=courses,
+        catalogue=CatalogueOperations(
+            reads=reads,
+            store=CatalogueStore(course_store),
+            courses=course_store,
+            pages=infrastructure.pages,
+        ),
+        learning=LearningOperations(
+            database=database, store=LearningStore(), courses=course_store, enrollments=enrollment_store
+        ),
         enrollments=EnrollmentOperations(
             database=database,
             records=infrastructure.records,
@@ -94,11 +111,12 @@ def build(
     """Return Education's server. Tests give the keys of tokens, what revokes them, and a Payments."""
     container = assemble(settings, payments=payments)
     return container.infrastructure.server(
-        CourseServicer(container.courses),
+        CourseServicer(container.courses, container.catalogue),
+        LearningServicer(container.learning),
         EnrollmentServicer(container.enrollments),
         InternalServicer(container.settlements, container.inbox),
         jobs=jobs.jobs(container.settlements),
-        periodic=jobs.periodic(container.settlements),
+        periodic=[*jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
         retentions=[retention(timedelta(days=settings.event_retention_days))],
         keys=keys,
         revocations=revocations,

@@ -40,7 +40,7 @@ class LeastRecentlyUsed(Generic[Key]):
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._kept: OrderedDict[Key, bytes] = OrderedDict()
-        self.bytes = 0
+        self.size_bytes = 0
         """Size of all that is kept."""
 
     def find(self, key: Key) -> bytes | None:
@@ -56,15 +56,15 @@ class LeastRecentlyUsed(Generic[Key]):
         if key in self._kept or size > self._max_bytes:
             return
         self._kept[key] = data
-        self.bytes += size
-        while self.bytes > self._max_bytes:
+        self.size_bytes += size
+        while self.size_bytes > self._max_bytes:
             _, dropped = self._kept.popitem(last=False)
-            self.bytes -= _size(dropped)
+            self.size_bytes -= _size(dropped)
 
     def clear(self) -> None:
         """Drop everything."""
         self._kept.clear()
-        self.bytes = 0
+        self.size_bytes = 0
 
 
 class EncodedAnswers:
@@ -79,9 +79,9 @@ class EncodedAnswers:
         self.generation = 0
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """Size of all that is kept."""
-        return self._answers.bytes
+        return self._answers.size_bytes
 
     def advance(self, generation: int) -> None:
         """Drop everything if `generation` is newer than the current one."""

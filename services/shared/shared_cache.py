@@ -8,6 +8,7 @@ import hmac
 import logging
 import time
 from datetime import timedelta
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -41,7 +42,7 @@ class SharedCache:
             socket_connect_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 1),  # A pooled connection may be one to a server that has been restarted since.
         )
-        self._client: Redis = Redis.from_pool(pool)
+        self._client: Any = Redis.from_pool(pool)
         self._namespace = namespace
         self._key = key
         self._again_at = float("-inf")

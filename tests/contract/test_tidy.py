@@ -36,7 +36,7 @@ RESOURCES = {
         "tokens",
         "users",
     },
-    "education": {"people", "courses", "enrollments", "quizzes", "certificates"},
+    "education": {"people", "courses", "catalogue", "enrollments", "learning", "quizzes", "certificates"},
     "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.education.v1 import course_pb2
+from azora.education.v1 import course_pb2, enrollment_pb2
 from azora.education.v1 import course_service_pb2 as pb
 
 from services.education.courses.content import content, duration, modules
-from services.education.courses.model import NewCourse
+from services.education.courses.model import CourseFilter, CourseOrder, NewCourse
 from services.education.people.model import UserRenamed
 from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
@@ -34,6 +34,22 @@ def new_course(request: pb.CreateCourseRequest) -> NewCourse:
         prerequisites=tuple(request.prerequisites),
         content=content(request.modules),
     )
+
+
+def course_filter(request: pb.ListCoursesRequest | pb.SearchCoursesRequest) -> CourseFilter:
+    """Return the filter that a request describes."""
+    state = enrollment_pb2.EnrollmentState.Name(request.enrollment_state).removeprefix("ENROLLMENT_STATE_")
+    return CourseFilter(
+        language=request.language.lower(),
+        min_price=to_money(request.min_price) if request.HasField("min_price") else None,
+        max_price=to_money(request.max_price) if request.HasField("max_price") else None,
+        enrollment_state=state if request.enrollment_state else None,
+    )
+
+
+def course_order(request: pb.ListCoursesRequest) -> CourseOrder:
+    """Return the order that a request asks for."""
+    return CourseOrder(request.order_by or CourseOrder.NEWEST)
 
 
 def is_draft(request: pb.GetCourseRequest) -> bool:
@@ -66,6 +82,13 @@ def get_course_response(read: ReadCourse) -> pb.GetCourseResponse:
 def list_courses_response(page: Page[Course]) -> pb.ListCoursesResponse:
     """Return the answer of ListCourses."""
     return pb.ListCoursesResponse(
+        courses=[_course(course) for course in page.items], next_page_token=page.next_page_token
+    )
+
+
+def search_courses_response(page: Page[Course]) -> pb.SearchCoursesResponse:
+    """Return the answer of SearchCourses."""
+    return pb.SearchCoursesResponse(
         courses=[_course(course) for course in page.items], next_page_token=page.next_page_token
     )
 

@@ -238,3 +238,42 @@ class Seats:
     def full(self) -> bool:
         """Whether all seats are taken."""
         return self.capacity is not None and self.taken >= self.capacity
+
+
+class CourseOrder(StrEnum):
+    """Orders of the catalogue, as `order_by` names them (AIP-132)."""
+
+    NEWEST = "create_time desc"
+    TITLE = "title"
+    PRICE = "price"
+    PRICE_DESCENDING = "price desc"
+
+
+@dataclass(frozen=True, slots=True)
+class CourseFilter:
+    """Which published courses are asked for: those that meet all that is set."""
+
+    language: str = ""
+    """A language range in lower case, which language tags equal or begin with (RFC 4647, 3.3.1)."""
+    min_price: Money | None = None
+    max_price: Money | None = None
+    """In the same currency as `min_price`."""
+    enrollment_state: str | None = None
+    """Of the caller's enrolment."""
+
+    @property
+    def currency(self) -> str:
+        """The currency of the prices that are asked for; empty where none are."""
+        price = self.min_price or self.max_price
+        return price.currency if price else ""
+
+    @property
+    def personal(self) -> bool:
+        """Whether what it finds depends on the caller."""
+        return self.enrollment_state is not None
+
+    @property
+    def values(self) -> tuple[str | int | None, ...]:
+        """Return all that is asked for, for page tokens and keys."""
+        prices = (price.amount_minor if price else None for price in (self.min_price, self.max_price))
+        return (self.language, self.currency, *prices, self.enrollment_state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from services.education.courses.model import MAX_BYTES, MAX_LESSONS, CourseState, ReadCourse
@@ -15,33 +14,35 @@ from services.education.errors import (
     EtagMismatch,
     OtherEducatorNotAllowed,
 )
-from services.shared.encoded import Encoded
-from services.shared.errors import TokenMissing
 from services.shared.ids import new_id
 from services.shared.money import check_currency
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.drafts import DraftStore
-    from services.education.courses.model import Course, CourseContent, NewCourse, Reader
+    from services.education.courses.model import (
+        Course,
+        CourseContent,
+        CourseFilter,
+        CourseOrder,
+        NewCourse,
+        Reader,
+    )
     from services.education.courses.store import CourseStore
     from services.education.people.model import UserRenamed
     from services.education.people.store import PeopleStore
-    from services.shared.cache import EncodedAnswers
+    from services.shared.cache import CachedReads
     from services.shared.db import Database
     from services.shared.idempotency import Message
-    from services.shared.pagination import Page, PageTokens
+    from services.shared.pagination import Page
     from services.shared.principal import Principal
 
 MANAGE = "PERMISSION_COURSES_MANAGE"
 WRITE = "PERMISSION_COURSES_WRITE"
-MAX_STALE_SECONDS = 1.0
-"""Maximum age of what readers who cannot write courses are shown."""
 
-Shown = TypeVar("Shown")
 Response = TypeVar("Response", bound="Message")
 
 
@@ -50,6 +51,37 @@ class Readers(Protocol):
 
     async def find_reader(self, connection: AsyncConnection, *, user_id: str, course_id: str) -> Reader:
         """Return what the user is to the course, and the catalogue's generation, in one statement."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Finds courses."""
+
+    async def list_courses(
+        self,
+        *,
+        principal: Principal,
+        page_size: int,
+        page_token: str,
+        wanted: CourseFilter,
+        order: CourseOrder,
+        mine: bool,
+        encode: Callable[[Page[Course]], Response],
+    ) -> Response:
+        """Return a page of published courses, or of the caller's own in every state."""
+        ...
+
+    async def search_courses(
+        self,
+        *,
+        principal: Principal,
+        page_size: int,
+        page_token: str,
+        query: str,
+        wanted: CourseFilter,
+        encode: Callable[[Page[Course]], Response],
+    ) -> Response:
+        """Return a page of the published courses that match a query, best first."""
         ...
 
 
@@ -68,8 +100,7 @@ class CourseOperations:
         drafts: DraftStore,
         people: PeopleStore,
         readers: Readers,
-        pages: PageTokens,
-        answers: EncodedAnswers,
+        reads: CachedReads,
         encoded_bytes: Callable[[ReadCourse], int],
     ) -> None:
         self._database = database
@@ -77,39 +108,8 @@ class CourseOperations:
         self._drafts = drafts
         self._people = people
         self._readers = readers
-        self._pages = pages
-        self._answers = answers
+        self._reads = reads
         self._encoded_bytes = encoded_bytes
-        self._checked_at = float("-inf")
-
-    async def list_courses(
-        self,
-        *,
-        principal: Principal,
-        page_size: int,
-        page_token: str,
-        mine: bool,
-        encode: Callable[[Page[Course]], Response],
-    ) -> Response:
-        """Return a page of published courses, or of the caller's own in every state, newest first.
-
-        Raises TokenMissing, PageTokenInvalid.
-        """
-        if mine and not principal.signed_in:
-            raise TokenMissing
-        educator_id = principal.user_id if mine else None
-        bound_to = {"method": "ListCourses", "educator": educator_id}
-        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
-
-        async def load(connection: AsyncConnection) -> Page[Course]:
-            found = await self._store.list_courses(connection, request, educator_id)
-            return request.page(found, lambda course: [course.id])
-
-        if mine or principal.may(WRITE):
-            return await self._read(load, encode)
-        after = request.cursor[0] if request.cursor else None
-        await self._refresh()
-        return await self._answer(("page", request.size, after), load, encode)
 
     async def get_course(
         self,
@@ -125,15 +125,15 @@ class CourseOperations:
         With `draft` return the draft, to those who edit it. Raises CourseNotFound.
         """
         if draft:
-            return await self._read(lambda connection: self._drafted(connection, principal, course_id), encode)
+            return await self._reads.read(lambda connection: self._drafted(connection, principal, course_id), encode)
         enrolled_revision: int | None = None
         if principal.signed_in:
             async with self._database.reading() as connection:
                 reader = await self._readers.find_reader(connection, user_id=principal.user_id, course_id=course_id)
-            self._answers.advance(reader.generation)
+            self._reads.advance(reader.generation)
             enrolled_revision = reader.enrolled_revision
         else:
-            await self._refresh()
+            await self._reads.refresh()
         shown = revision or enrolled_revision
         enrolled = enrolled_revision is not None and shown == enrolled_revision
 
@@ -144,9 +144,9 @@ class CourseOperations:
             return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
 
         if principal.may(WRITE):
-            return await self._read(load, encode)
+            return await self._reads.read(load, encode)
         # All who are alike in what the key names get the same answer: nobody here may edit.
-        return await self._answer((course_id, shown, enrolled), load, encode)
+        return await self._reads.answer((course_id, shown, enrolled), load, encode)
 
     async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
         """Create a draft.
@@ -194,7 +194,7 @@ class CourseOperations:
             return published, await self._store.update_generation(connection)
 
         published, generation = await self._database.transaction(work)
-        self._answers.advance(generation)
+        self._reads.advance(generation)
         return published
 
     async def user_renamed(self, connection: AsyncConnection, event: UserRenamed) -> None:
@@ -203,35 +203,6 @@ class CourseOperations:
             connection, event.user_id
         ):
             await self._store.update_generation(connection)
-
-    async def _read(
-        self, load: Callable[[AsyncConnection], Awaitable[Shown]], encode: Callable[[Shown], Response]
-    ) -> Response:
-        """Load and encode an answer."""
-        async with self._database.reading() as connection:
-            return encode(await load(connection))
-
-    async def _answer(
-        self,
-        key: Hashable,
-        load: Callable[[AsyncConnection], Awaitable[Shown]],
-        encode: Callable[[Shown], Response],
-    ) -> Response:
-        """Return the answer kept under `key`, or load, encode and keep it."""
-        answer = self._answers.find(key)
-        if answer is None:
-            generation = self._answers.generation
-            answer = (await self._read(load, encode)).SerializeToString()
-            self._answers.keep(key, answer, generation=generation)
-        return Encoded[Response](answer).as_response()
-
-    async def _refresh(self) -> None:
-        """Drop what is kept if a course has changed since, asking the database once a second at most."""
-        now = time.monotonic()
-        if now - self._checked_at > MAX_STALE_SECONDS:
-            async with self._database.reading() as connection:
-                self._answers.advance(await self._store.find_generation(connection))
-            self._checked_at = max(self._checked_at, now)
 
     async def _drafted(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
         found = await self._store.find_draft(connection, course_id)

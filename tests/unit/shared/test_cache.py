@@ -42,7 +42,7 @@ def test_what_was_not_used_for_longest_is_dropped_by_size() -> None:
     assert cache.find(1)
     cache.keep(4, bytes(100))
     assert [key for key in (1, 2, 3, 4) if cache.find(key)] == [1, 3, 4]
-    assert cache.bytes == ROOM
+    assert cache.size_bytes == ROOM
     cache.keep(5, bytes(ROOM - ENTRY_OVERHEAD_BYTES))
     assert [key for key in (1, 2, 3, 4, 5) if cache.find(key)] == [5]
 
@@ -54,7 +54,7 @@ def test_what_exceeds_the_bound_alone_drops_nothing() -> None:
     assert cache.find(1)
     assert cache.find(2) is None
     cache.clear()
-    assert (cache.find(1), cache.bytes) == (None, 0)
+    assert (cache.find(1), cache.size_bytes) == (None, 0)
 
 
 def test_a_generation_drops_all_answers_and_those_that_were_being_read() -> None:
@@ -65,7 +65,7 @@ def test_a_generation_drops_all_answers_and_those_that_were_being_read() -> None
     assert answers.find("page") == b"old"
     answers.advance(3)
     answers.keep("page", b"read before the change", generation=2)
-    assert (answers.find("page"), answers.bytes) == (None, 0)
+    assert (answers.find("page"), answers.size_bytes) == (None, 0)
     answers.advance(1)
     assert answers.generation == 3
 

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from azora.education.v1 import course_pb2 as azora_dot_education_dot_v1_dot_course__pb2
+from azora.education.v1 import enrollment_pb2 as azora_dot_education_dot_v1_dot_enrollment__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
 from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
@@ -31,7 +32,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'azora/education/v1/course_service.proto\x12\x12\x61zora.education.v1\x1a\x1f\x61zora/education/v1/course.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\\\n\x12ListCoursesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04mine\x18\x03 \x01(\x08\"[\n\x13ListCoursesResponse\x12+\n\x07\x63ourses\x18\x01 \x03(\x0b\x32\x1a.azora.education.v1.Course\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf6\x01\n\x10GetCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x36\n\x04view\x18\x03 \x01(\x0e\x32\x1e.azora.education.v1.CourseViewB\x08\xbaH\x05\x82\x01\x02\x10\x01:n\xbaHk\x1ai\n\x10view.no_revision\x12/revision must not be set with COURSE_VIEW_DRAFT\x1a$this.view != 2 || this.revision == 0\"?\n\x11GetCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"\xf5\x06\n\x13\x43reateCourseRequest\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12r\n\x05price\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBM\xbaHJ\xba\x01G\n\x12price.not_negative\x12\x1aprice must not be negative\x1a\x15this.minor_units >= 0\x12\x1e\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12\x38\n\x07modules\x18\x05 \x03(\x0b\x32\x1d.azora.education.v1.NewModuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\xce\x01\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x94\x01\n\x17\x63ompletion_reward.range\x12*completion_reward must be 0 to 1000.00 AZR\x1aMthis.minor_units >= 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\x12 \n\x0b\x65\x64ucator_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x80\x01\n\x08language\x18\x08 \x01(\tBn\xbaHkri\x18#2e^([A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*)?$\x12\xa4\x01\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationBw\xbaHt\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f*\x00\xba\x01\x65\n\x16\x64uration.whole_seconds\x12\x18must be in whole seconds\x1a\x31\x64uration(string(this.getSeconds()) + \'s\') == this\x12(\n\rprerequisites\x18\n \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\x18\x01\"\x05r\x03\xb0\x01\x01\x42\x0b\n\t_capacity\"x\n\tNewModule\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x38\n\x07lessons\x18\x02 \x03(\x0b\x32\x1d.azora.education.v1.NewLessonB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x12\n\nsequential\x18\x03 \x01(\x08\"\xcd\x02\n\tNewLesson\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xd0\x86\x03\x12\x15\n\x08required\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x36\n\x04kind\x18\x04 \x01(\x0e\x32\x1e.azora.education.v1.LessonKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12&\n\x04quiz\x18\x05 \x01(\x0b\x32\x18.azora.education.v1.Quiz:\x80\x01\xbaH}\x1a{\n\x0blesson.quiz\x12Ha lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then\x1a\"has(this.quiz) == (this.kind == 4)B\x0b\n\t_required\"B\n\x14\x43reateCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"N\n\x14PublishCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x15PublishCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course2\xd1\x04\n\rCourseService\x12\x84\x01\n\x0bListCourses\x12&.azora.education.v1.ListCoursesRequest\x1a\'.azora.education.v1.ListCoursesResponse\"$\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/courses\x12\x8a\x01\n\tGetCourse\x12$.azora.education.v1.GetCourseRequest\x1a%.azora.education.v1.GetCourseResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/courses/{course_id}\x12\x87\x01\n\x0c\x43reateCourse\x12\'.azora.education.v1.CreateCourseRequest\x1a(.azora.education.v1.CreateCourseResponse\"$\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/courses:\x01*\x12\xa1\x01\n\rPublishCourse\x12(.azora.education.v1.PublishCourseRequest\x1a).azora.education.v1.PublishCourseResponse\";\x90\x02\x02\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02$\"\x1f/v1/courses/{course_id}:publish:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'azora/education/v1/course_service.proto\x12\x12\x61zora.education.v1\x1a\x1f\x61zora/education/v1/course.proto\x1a#azora/education/v1/enrollment.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb3\x07\n\x12ListCoursesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04mine\x18\x03 \x01(\x08\x12\x44\n\x08language\x18\x04 \x01(\tB2\xbaH/r-\x18#2)^([A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*)?$\x12~\n\tmin_price\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.MoneyBU\xbaHR\xba\x01O\n\x16min_price.not_negative\x12\x1emin_price must not be negative\x1a\x15this.minor_units >= 0\x12~\n\tmax_price\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyBU\xbaHR\xba\x01O\n\x16max_price.not_negative\x12\x1emax_price must not be negative\x1a\x15this.minor_units >= 0\x12G\n\x10\x65nrollment_state\x18\x07 \x01(\x0e\x32#.azora.education.v1.EnrollmentStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x45\n\x08order_by\x18\x08 \x01(\tB3\xbaH0r.R\x00R\x10\x63reate_time descR\x05titleR\x05priceR\nprice desc:\xfe\x02\xbaH\xfa\x02\x1a\xad\x01\n\x12price.one_currency\x12\x33min_price and max_price must have the same currency\x1a\x62!has(this.min_price) || !has(this.max_price) || this.min_price.currency == this.max_price.currency\x1a\xc7\x01\n\nmine.alone\x12.filters and order_by must not be set with mine\x1a\x88\x01!this.mine || (this.language == \'\' && !has(this.min_price) && !has(this.max_price) && this.enrollment_state == 0 && this.order_by == \'\')\"[\n\x13ListCoursesResponse\x12+\n\x07\x63ourses\x18\x01 \x03(\x0b\x32\x1a.azora.education.v1.Course\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb5\x05\n\x14SearchCoursesRequest\x12\x1d\n\x05query\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x44\n\x08language\x18\x04 \x01(\tB2\xbaH/r-\x18#2)^([A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*)?$\x12~\n\tmin_price\x18\x05 \x01(\x0b\x32\x14.azora.type.v1.MoneyBU\xbaHR\xba\x01O\n\x16min_price.not_negative\x12\x1emin_price must not be negative\x1a\x15this.minor_units >= 0\x12~\n\tmax_price\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyBU\xbaHR\xba\x01O\n\x16max_price.not_negative\x12\x1emax_price must not be negative\x1a\x15this.minor_units >= 0\x12G\n\x10\x65nrollment_state\x18\x07 \x01(\x0e\x32#.azora.education.v1.EnrollmentStateB\x08\xbaH\x05\x82\x01\x02\x10\x01:\xb4\x01\xbaH\xb0\x01\x1a\xad\x01\n\x12price.one_currency\x12\x33min_price and max_price must have the same currency\x1a\x62!has(this.min_price) || !has(this.max_price) || this.min_price.currency == this.max_price.currency\"]\n\x15SearchCoursesResponse\x12+\n\x07\x63ourses\x18\x01 \x03(\x0b\x32\x1a.azora.education.v1.Course\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf6\x01\n\x10GetCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x36\n\x04view\x18\x03 \x01(\x0e\x32\x1e.azora.education.v1.CourseViewB\x08\xbaH\x05\x82\x01\x02\x10\x01:n\xbaHk\x1ai\n\x10view.no_revision\x12/revision must not be set with COURSE_VIEW_DRAFT\x1a$this.view != 2 || this.revision == 0\"?\n\x11GetCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"\xf5\x06\n\x13\x43reateCourseRequest\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12r\n\x05price\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyBM\xbaHJ\xba\x01G\n\x12price.not_negative\x12\x1aprice must not be negative\x1a\x15this.minor_units >= 0\x12\x1e\n\x08\x63\x61pacity\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12\x38\n\x07modules\x18\x05 \x03(\x0b\x32\x1d.azora.education.v1.NewModuleB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\xce\x01\n\x11\x63ompletion_reward\x18\x06 \x01(\x0b\x32\x14.azora.type.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x94\x01\n\x17\x63ompletion_reward.range\x12*completion_reward must be 0 to 1000.00 AZR\x1aMthis.minor_units >= 0 && this.minor_units <= 100000 && this.currency == \'AZR\'\x12 \n\x0b\x65\x64ucator_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x80\x01\n\x08language\x18\x08 \x01(\tBn\xbaHkri\x18#2e^([A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*)?$\x12\xa4\x01\n\x08\x64uration\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationBw\xbaHt\xaa\x01\t\"\x05\x08\x80\xe7\x84\x0f*\x00\xba\x01\x65\n\x16\x64uration.whole_seconds\x12\x18must be in whole seconds\x1a\x31\x64uration(string(this.getSeconds()) + \'s\') == this\x12(\n\rprerequisites\x18\n \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x14\x18\x01\"\x05r\x03\xb0\x01\x01\x42\x0b\n\t_capacity\"x\n\tNewModule\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x38\n\x07lessons\x18\x02 \x03(\x0b\x32\x1d.azora.education.v1.NewLessonB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x12\n\nsequential\x18\x03 \x01(\x08\"\xcd\x02\n\tNewLesson\x12\x1d\n\x05title\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xd0\x86\x03\x12\x15\n\x08required\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x36\n\x04kind\x18\x04 \x01(\x0e\x32\x1e.azora.education.v1.LessonKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12&\n\x04quiz\x18\x05 \x01(\x0b\x32\x18.azora.education.v1.Quiz:\x80\x01\xbaH}\x1a{\n\x0blesson.quiz\x12Ha lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then\x1a\"has(this.quiz) == (this.kind == 4)B\x0b\n\t_required\"B\n\x14\x43reateCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course\"N\n\x14PublishCourseRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x15\n\x04\x65tag\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"C\n\x15PublishCourseResponse\x12*\n\x06\x63ourse\x18\x01 \x01(\x0b\x32\x1a.azora.education.v1.Course2\xe5\x05\n\rCourseService\x12\x84\x01\n\x0bListCourses\x12&.azora.education.v1.ListCoursesRequest\x1a\'.azora.education.v1.ListCoursesResponse\"$\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/courses\x12\x91\x01\n\rSearchCourses\x12(.azora.education.v1.SearchCoursesRequest\x1a).azora.education.v1.SearchCoursesResponse\"+\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/courses:search\x12\x8a\x01\n\tGetCourse\x12$.azora.education.v1.GetCourseRequest\x1a%.azora.education.v1.GetCourseResponse\"0\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/courses/{course_id}\x12\x87\x01\n\x0c\x43reateCourse\x12\'.azora.education.v1.CreateCourseRequest\x1a(.azora.education.v1.CreateCourseResponse\"$\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/courses:\x01*\x12\xa1\x01\n\rPublishCourse\x12(.azora.education.v1.PublishCourseRequest\x1a).azora.education.v1.PublishCourseResponse\";\x90\x02\x02\xea\xe1\x18\n\n\x02\x18\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02$\"\x1f/v1/courses/{course_id}:publish:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOURSESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTCOURSESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTCOURSESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['language']._loaded_options = None
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['language']._serialized_options = b'\272H/r-\030#2)^([A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*)?$'
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['min_price']._loaded_options = None
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['min_price']._serialized_options = b'\272HR\272\001O\n\026min_price.not_negative\022\036min_price must not be negative\032\025this.minor_units >= 0'
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['max_price']._loaded_options = None
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['max_price']._serialized_options = b'\272HR\272\001O\n\026max_price.not_negative\022\036max_price must not be negative\032\025this.minor_units >= 0'
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['enrollment_state']._loaded_options = None
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['enrollment_state']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTCOURSESREQUEST'].fields_by_name['order_by']._serialized_options = b'\272H0r.R\000R\020create_time descR\005titleR\005priceR\nprice desc'
+  _globals['_LISTCOURSESREQUEST']._loaded_options = None
+  _globals['_LISTCOURSESREQUEST']._serialized_options = b'\272H\372\002\032\255\001\n\022price.one_currency\0223min_price and max_price must have the same currency\032b!has(this.min_price) || !has(this.max_price) || this.min_price.currency == this.max_price.currency\032\307\001\n\nmine.alone\022.filters and order_by must not be set with mine\032\210\001!this.mine || (this.language == \'\' && !has(this.min_price) && !has(this.max_price) && this.enrollment_state == 0 && this.order_by == \'\')'
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['query']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['query']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\310\001'
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['language']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['language']._serialized_options = b'\272H/r-\030#2)^([A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8})*)?$'
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['min_price']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['min_price']._serialized_options = b'\272HR\272\001O\n\026min_price.not_negative\022\036min_price must not be negative\032\025this.minor_units >= 0'
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['max_price']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['max_price']._serialized_options = b'\272HR\272\001O\n\026max_price.not_negative\022\036max_price must not be negative\032\025this.minor_units >= 0'
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['enrollment_state']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST'].fields_by_name['enrollment_state']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SEARCHCOURSESREQUEST']._loaded_options = None
+  _globals['_SEARCHCOURSESREQUEST']._serialized_options = b'\272H\260\001\032\255\001\n\022price.one_currency\0223min_price and max_price must have the same currency\032b!has(this.min_price) || !has(this.max_price) || this.min_price.currency == this.max_price.currency'
   _globals['_GETCOURSEREQUEST'].fields_by_name['course_id']._loaded_options = None
   _globals['_GETCOURSEREQUEST'].fields_by_name['course_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_GETCOURSEREQUEST'].fields_by_name['revision']._loaded_options = None
@@ -88,32 +117,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHCOURSEREQUEST'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030d'
   _globals['_COURSESERVICE'].methods_by_name['ListCourses']._loaded_options = None
   _globals['_COURSESERVICE'].methods_by_name['ListCourses']._serialized_options = b'\220\002\001\352\341\030\n\n\002\010\001\020\001\"\002\010\002\202\323\344\223\002\r\022\013/v1/courses'
+  _globals['_COURSESERVICE'].methods_by_name['SearchCourses']._loaded_options = None
+  _globals['_COURSESERVICE'].methods_by_name['SearchCourses']._serialized_options = b'\220\002\001\352\341\030\n\n\002\010\001\020\001\"\002\010\002\202\323\344\223\002\024\022\022/v1/courses:search'
   _globals['_COURSESERVICE'].methods_by_name['GetCourse']._loaded_options = None
   _globals['_COURSESERVICE'].methods_by_name['GetCourse']._serialized_options = b'\220\002\001\352\341\030\n\n\002\010\001\020\001\"\002\010\002\202\323\344\223\002\031\022\027/v1/courses/{course_id}'
   _globals['_COURSESERVICE'].methods_by_name['CreateCourse']._loaded_options = None
   _globals['_COURSESERVICE'].methods_by_name['CreateCourse']._serialized_options = b'\352\341\030\n\n\002\030\001\020\003\"\002\010\005\202\323\344\223\002\020\"\013/v1/courses:\001*'
   _globals['_COURSESERVICE'].methods_by_name['PublishCourse']._loaded_options = None
   _globals['_COURSESERVICE'].methods_by_name['PublishCourse']._serialized_options = b'\220\002\002\352\341\030\n\n\002\030\001\020\003\"\002\010\005\202\323\344\223\002$\"\037/v1/courses/{course_id}:publish:\001*'
-  _globals['_LISTCOURSESREQUEST']._serialized_start=277
-  _globals['_LISTCOURSESREQUEST']._serialized_end=369
-  _globals['_LISTCOURSESRESPONSE']._serialized_start=371
-  _globals['_LISTCOURSESRESPONSE']._serialized_end=462
-  _globals['_GETCOURSEREQUEST']._serialized_start=465
-  _globals['_GETCOURSEREQUEST']._serialized_end=711
-  _globals['_GETCOURSERESPONSE']._serialized_start=713
-  _globals['_GETCOURSERESPONSE']._serialized_end=776
-  _globals['_CREATECOURSEREQUEST']._serialized_start=779
-  _globals['_CREATECOURSEREQUEST']._serialized_end=1664
-  _globals['_NEWMODULE']._serialized_start=1666
-  _globals['_NEWMODULE']._serialized_end=1786
-  _globals['_NEWLESSON']._serialized_start=1789
-  _globals['_NEWLESSON']._serialized_end=2122
-  _globals['_CREATECOURSERESPONSE']._serialized_start=2124
-  _globals['_CREATECOURSERESPONSE']._serialized_end=2190
-  _globals['_PUBLISHCOURSEREQUEST']._serialized_start=2192
-  _globals['_PUBLISHCOURSEREQUEST']._serialized_end=2270
-  _globals['_PUBLISHCOURSERESPONSE']._serialized_start=2272
-  _globals['_PUBLISHCOURSERESPONSE']._serialized_end=2339
-  _globals['_COURSESERVICE']._serialized_start=2342
-  _globals['_COURSESERVICE']._serialized_end=2935
+  _globals['_LISTCOURSESREQUEST']._serialized_start=315
+  _globals['_LISTCOURSESREQUEST']._serialized_end=1262
+  _globals['_LISTCOURSESRESPONSE']._serialized_start=1264
+  _globals['_LISTCOURSESRESPONSE']._serialized_end=1355
+  _globals['_SEARCHCOURSESREQUEST']._serialized_start=1358
+  _globals['_SEARCHCOURSESREQUEST']._serialized_end=2051
+  _globals['_SEARCHCOURSESRESPONSE']._serialized_start=2053
+  _globals['_SEARCHCOURSESRESPONSE']._serialized_end=2146
+  _globals['_GETCOURSEREQUEST']._serialized_start=2149
+  _globals['_GETCOURSEREQUEST']._serialized_end=2395
+  _globals['_GETCOURSERESPONSE']._serialized_start=2397
+  _globals['_GETCOURSERESPONSE']._serialized_end=2460
+  _globals['_CREATECOURSEREQUEST']._serialized_start=2463
+  _globals['_CREATECOURSEREQUEST']._serialized_end=3348
+  _globals['_NEWMODULE']._serialized_start=3350
+  _globals['_NEWMODULE']._serialized_end=3470
+  _globals['_NEWLESSON']._serialized_start=3473
+  _globals['_NEWLESSON']._serialized_end=3806
+  _globals['_CREATECOURSERESPONSE']._serialized_start=3808
+  _globals['_CREATECOURSERESPONSE']._serialized_end=3874
+  _globals['_PUBLISHCOURSEREQUEST']._serialized_start=3876
+  _globals['_PUBLISHCOURSEREQUEST']._serialized_end=3954
+  _globals['_PUBLISHCOURSERESPONSE']._serialized_start=3956
+  _globals['_PUBLISHCOURSERESPONSE']._serialized_end=4023
+  _globals['_COURSESERVICE']._serialized_start=4026
+  _globals['_COURSESERVICE']._serialized_end=4767
 # @@protoc_insertion_point(module_scope)
