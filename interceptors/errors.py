@@ -80,12 +80,18 @@ def to_status(error: errors.DomainError) -> status_pb2.Status:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
         later.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    room_bytes = MAX_STATUS_BYTES - MAX_TEXT_BYTES
+    room_bytes -= status.ByteSize() + info.ByteSize() + sum(detail.ByteSize() for detail in later)
     if error.violations:
-        taken = status.ByteSize() + info.ByteSize() + sum(detail.ByteSize() for detail in later)
-        bad = _bad_request(error.violations, MAX_STATUS_BYTES - MAX_TEXT_BYTES - taken)
+        bad = _bad_request(error.violations, room_bytes)
         if len(bad.field_violations) < len(error.violations):
             info.metadata["violationCount"] = str(len(error.violations))
         later.insert(0, bad)
+    elif error.preconditions:
+        failure = _precondition_failure(error.preconditions, room_bytes)
+        if len(failure.violations) < len(error.preconditions):
+            info.metadata["violationCount"] = str(len(error.preconditions))
+        later.insert(0, failure)
     for detail in (info, *later):
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -110,6 +116,22 @@ def _bad_request(violations: Sequence[errors.FieldViolation], room_bytes: int) -
             break
         bad.field_violations.append(listed)
     return bad
+
+
+def _precondition_failure(
+    violations: Sequence[errors.PreconditionViolation], room_bytes: int
+) -> error_details_pb2.PreconditionFailure:
+    failure = error_details_pb2.PreconditionFailure()
+    for violation in violations[:MAX_VIOLATIONS]:
+        listed = error_details_pb2.PreconditionFailure.Violation(
+            type=_cut(violation.type, MAX_VIOLATION_TEXT_BYTES),
+            subject=_cut(violation.subject, MAX_VIOLATION_TEXT_BYTES),
+            description=_cut(violation.description, MAX_VIOLATION_TEXT_BYTES),
+        )
+        if failure.ByteSize() + listed.ByteSize() > room_bytes:
+            break
+        failure.violations.append(listed)
+    return failure
 
 
 def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -15,9 +15,8 @@ from services.education.courses.drafts import DraftStore
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
-from services.education.enrollments import jobs
-from services.education.enrollments.internal_servicer import InternalServicer
-from services.education.enrollments.operations import EnrollmentOperations, SettlementOperations
+from services.education.enrollments.operations import EnrollmentOperations
+from services.education.enrollments.progress import ProgressStore
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
 from services.education.learning import jobs as learning_jobs
@@ -25,6 +24,13 @@ from services.education.learning.operations import LearningOperations
 from services.education.learning.servicer import LearningServicer
 from services.education.learning.store import LearningStore
 from services.education.people.store import PeopleStore
+from services.education.quizzes import jobs as quiz_jobs
+from services.education.quizzes.operations import QuizOperations
+from services.education.quizzes.servicer import AssessmentServicer
+from services.education.quizzes.store import QuizStore
+from services.education.settlements import jobs
+from services.education.settlements.internal_servicer import InternalServicer
+from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
 from services.shared.cache import CachedReads, EncodedAnswers
 from services.shared.inbox import Inbox
@@ -46,6 +52,7 @@ class Container:
     catalogue: CatalogueOperations
     learning: LearningOperations
     enrollments: EnrollmentOperations
+    quizzes: QuizOperations
     settlements: SettlementOperations
     inbox: Inbox
 
@@ -54,7 +61,8 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     """Return the operations. Tests give a Payments."""
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
-    course_store, enrollment_store = CourseStore(), EnrollmentStore()
+    course_store, enrollment_store, progress_store = CourseStore(), EnrollmentStore(), ProgressStore()
+    quiz_store = QuizStore()
     settlements = SettlementOperations(
         database=database,
         records=infrastructure.records,
@@ -70,9 +78,22 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         store=course_store,
         drafts=DraftStore(),
         people=PeopleStore(),
-        readers=enrollment_store,
+        readers=progress_store,
         reads=reads,
         encoded_bytes=encoded_bytes,
+    )
+    enrollments = EnrollmentOperations(
+        database=database,
+        records=infrastructure.records,
+        store=enrollment_store,
+        progress=progress_store,
+        courses=course_store,
+        settlements=settlements,
+        quizzes=quiz_store,
+        pages=infrastructure.pages,
+        settle_after=timedelta(seconds=settings.settle_after_seconds),
+        max_watchers=settings.max_watchers,
+        max_watchers_per_user=settings.max_watchers_per_user,
     )
     subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
@@ -87,14 +108,15 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         learning=LearningOperations(
             database=database, store=LearningStore(), courses=course_store, enrollments=enrollment_store
         ),
-        enrollments=EnrollmentOperations(
+        enrollments=enrollments,
+        quizzes=QuizOperations(
             database=database,
             records=infrastructure.records,
-            store=enrollment_store,
+            store=quiz_store,
             courses=course_store,
-            settlements=settlements,
+            enrollments=enrollment_store,
+            learning=enrollments,
             pages=infrastructure.pages,
-            settle_after=timedelta(seconds=settings.settle_after_seconds),
         ),
         settlements=settlements,
         inbox=Inbox("education", database, subscriptions),
@@ -114,10 +136,12 @@ def build(
         CourseServicer(container.courses, container.catalogue),
         LearningServicer(container.learning),
         EnrollmentServicer(container.enrollments),
+        AssessmentServicer(container.quizzes),
         InternalServicer(container.settlements, container.inbox),
-        jobs=jobs.jobs(container.settlements),
+        jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
         periodic=[*jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
         retentions=[retention(timedelta(days=settings.event_retention_days))],
+        watchers=[container.enrollments.watchers],
         keys=keys,
         revocations=revocations,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.shared.errors import (
     Aborted,
     AlreadyExists,
@@ -10,6 +12,9 @@ from services.shared.errors import (
     NotFound,
     PermissionDenied,
 )
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class CourseNotFound(NotFound):
@@ -68,6 +73,55 @@ class CourseCompleted(FailedPrecondition):
 
 class ProgressLimitExceeded(FailedPrecondition):
     """The progress in the course exceeds the limit for refunds."""
+
+
+class OwnCourse(FailedPrecondition):
+    """You cannot enrol in your own course."""
+
+
+class PrerequisitesNotCompleted(FailedPrecondition):
+    """Complete the prerequisites of the course first."""
+
+
+class LessonLocked(FailedPrecondition):
+    """The lesson is locked; complete the lessons before it first."""
+
+
+class QuizNotPassed(FailedPrecondition):
+    """The quiz is not passed; pass an attempt to complete the lesson."""
+
+
+class QuizNotFound(NotFound):
+    """Quiz not found in the enrolment's course revision."""
+
+
+class AttemptNotFound(NotFound):
+    """Attempt not found."""
+
+
+class AttemptAlreadyOpen(AlreadyExists):
+    """An attempt at this quiz is already open."""
+
+    def __init__(self, *, attempt_id: str) -> None:
+        super().__init__(metadata={"attemptId": attempt_id})
+
+
+class AttemptsExhausted(FailedPrecondition):
+    """All attempts at this quiz are used."""
+
+    def __init__(self, *, max_attempts: int) -> None:
+        super().__init__(metadata={"maxAttempts": str(max_attempts)})
+
+
+class AttemptExpired(FailedPrecondition):
+    """The deadline of the attempt has passed."""
+
+    def __init__(self, *, deadline: datetime | None) -> None:
+        super().__init__(metadata={"deadline": deadline.isoformat()} if deadline else None)
+
+
+class AttemptSubmitted(FailedPrecondition):
+    """The attempt is already submitted."""
 
 
 class WalletClosed(FailedPrecondition):

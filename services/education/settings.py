@@ -14,3 +14,7 @@ class EducationSettings(ServiceSettings):
     """Maximum progress in a paid course at which the learner can still request a refund, in basis points."""
     settle_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15
     """Delay before the recovery job settles an enrolment whose payment was interrupted, in seconds."""
+    max_watchers: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Maximum number of concurrent watches per process: WatchProgress in Education, WatchTransactions in Payment."""
+    max_watchers_per_user: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Maximum number of concurrent watches per user and process."""

@@ -19,9 +19,9 @@ class PaymentSettings(ServiceSettings):
     refund_window_days: Annotated[int, Field(ge=0, le=3650)] = 14
     """Refund window of a payment in days, for its payer."""
     max_watchers: Annotated[int, Field(ge=1, le=10_000)] = 1000
-    """Maximum number of concurrent WatchTransactions streams per process."""
+    """Maximum number of concurrent watches per process: WatchProgress in Education, WatchTransactions in Payment."""
     max_watchers_per_user: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Maximum number of concurrent WatchTransactions streams per user and process."""
+    """Maximum number of concurrent watches per user and process."""
     refund_settle_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 15
     """Delay before the recovery job settles a refund whose decision was interrupted."""
     velocity_window_hours: Annotated[float, Field(gt=0, le=720)] = 24

@@ -31,6 +31,7 @@ MAX_STALE_SECONDS = 1.0
 
 Key = TypeVar("Key", bound="Hashable")
 Loaded = TypeVar("Loaded")
+Read = TypeVar("Read")
 Response = TypeVar("Response", bound="Message")
 
 
@@ -136,16 +137,25 @@ class CachedReads:
 
         All who would be given the same answer share the key, and nobody else.
         """
+        return Encoded[Response](await self.encoded(key, load, encode)).as_response()
+
+    async def encoded(
+        self,
+        key: Hashable,
+        load: Callable[[AsyncConnection], Awaitable[Loaded]],
+        encode: Callable[[Loaded], Message],
+    ) -> bytes:
+        """Return the bytes of the answer kept under `key`, or load, encode and keep it."""
         answer = self._answers.find(key)
         if answer is None:
             generation = self._answers.generation
             answer = (await self.read(load, encode)).SerializeToString()
             self._answers.keep(key, answer, generation=generation)
-        return Encoded[Response](answer).as_response()
+        return answer
 
     async def read(
-        self, load: Callable[[AsyncConnection], Awaitable[Loaded]], encode: Callable[[Loaded], Response]
-    ) -> Response:
+        self, load: Callable[[AsyncConnection], Awaitable[Loaded]], encode: Callable[[Loaded], Read]
+    ) -> Read:
         """Load and encode an answer, whatever is kept."""
         async with self._database.reading() as connection:
             return encode(await load(connection))

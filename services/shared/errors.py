@@ -39,6 +39,17 @@ class FieldViolation:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PreconditionViolation:
+    """One precondition that is not met, as google.rpc.PreconditionFailure has it."""
+
+    type: str
+    """Kind of the precondition, in upper snake case."""
+    subject: str
+    """ID of what the precondition is about."""
+    description: str
+
+
 class DomainError(Exception):
     """The request failed."""
 
@@ -51,10 +62,12 @@ class DomainError(Exception):
         *,
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[FieldViolation] = (),
+        preconditions: Sequence[PreconditionViolation] = (),
         retry_after_seconds: float | None = None,
     ) -> None:
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.preconditions = tuple(preconditions)
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.message)
 
@@ -75,6 +88,7 @@ class DomainError(Exception):
             "message": self.message,
             "metadata": self.metadata,
             "violations": [asdict(violation) for violation in self.violations],
+            "preconditions": [asdict(violation) for violation in self.preconditions],
         }
 
 
@@ -86,6 +100,8 @@ def revive(record: Mapping[str, Any]) -> DomainError:
     return replayed(
         metadata=record["metadata"],
         violations=[FieldViolation(**violation) for violation in record["violations"]],
+        # Records of earlier versions have none.
+        preconditions=[PreconditionViolation(**violation) for violation in record.get("preconditions", ())],
     )
 
 

@@ -6,6 +6,7 @@ A verdict on the request (insufficient funds, say) is an answer too and is kept;
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
@@ -87,14 +88,21 @@ class IdempotencyRecords:
         self._store = self._table.update().where(*same)
 
     async def run(
-        self, call: Idempotent[Effect, Response], effect: Callable[[AsyncConnection], Awaitable[Effect]]
+        self,
+        call: Idempotent[Effect, Response],
+        effect: Callable[[AsyncConnection], Awaitable[Effect]],
+        *,
+        savepoint: bool = True,
     ) -> Response:
         """Run `effect` once for this key, in one transaction with its record; later calls get the same answer.
 
+        An effect that raises DomainErrors only before it writes needs no `savepoint`, which costs two statements.
         A concurrent twin waits on the record's row and replays. Raises IdempotencyKeyReused for another request under
         the key, and whatever DomainError the effect raised, now or then.
         """
-        answer = await self.advance(call, lambda connection, _: effect(connection), decided=lambda _: True)
+        answer = await self.advance(
+            call, lambda connection, _: effect(connection), decided=lambda _: True, savepoint=savepoint
+        )
         return cast("Response", answer)
 
     async def advance(
@@ -103,6 +111,7 @@ class IdempotencyRecords:
         effect: Callable[[AsyncConnection, bool], Awaitable[Effect]],
         *,
         decided: Callable[[Effect], bool],
+        savepoint: bool = True,
     ) -> Response | Effect:
         """As `run`, for an effect of several transactions: one that is not `decided` is committed and returned itself.
 
@@ -122,7 +131,7 @@ class IdempotencyRecords:
                 if response is not None or rejection is not None:
                     return replay(call, response, rejection)
             try:
-                async with connection.begin_nested():
+                async with connection.begin_nested() if savepoint else nullcontext():
                     done = await effect(connection, again)
             except DomainError as refused:
                 if not refused.stored:

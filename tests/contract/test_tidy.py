@@ -36,7 +36,16 @@ RESOURCES = {
         "tokens",
         "users",
     },
-    "education": {"people", "courses", "catalogue", "enrollments", "learning", "quizzes", "certificates"},
+    "education": {
+        "people",
+        "courses",
+        "catalogue",
+        "enrollments",
+        "learning",
+        "settlements",
+        "quizzes",
+        "certificates",
+    },
     "payment": {"wallets", "transactions", "payments", "holds", "transfers", "ledger", "proofs", "webhooks"},
 }
 RESOURCE_FILES = {"__init__", "servicer", "internal_servicer", "convert", "operations", "store", "model", "jobs"}
@@ -47,6 +56,14 @@ PROOF_FILES = {"comparisons", "merkle", "note", "publication", "verification"}
 """How the ledger is verified, and what is kept of it elsewhere."""
 COURSE_FILES = {"authoring", "content", "drafts", "edits", "lessons"}
 """How courses are written: another concern than how they are read, of the same gRPC service."""
+ENROLLMENT_FILES = {"progress"}
+"""What is read of enrolments: by learners, watches and the catalogue."""
+OWN_FILES = {
+    "courses": COURSE_FILES,
+    "enrollments": ENROLLMENT_FILES,
+    "ledger": LEDGER_FILES,
+    "proofs": PROOF_FILES,
+}
 SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "admin"}
 MOST_LINES, MOST_FUNCTION_LINES = 400, 70
 
@@ -124,10 +141,7 @@ def test_every_service_has_the_same_file_names(service: str) -> None:
                 assert path.stem in SERVICE_FILES, inner
             else:
                 assert inner.parts[0] in RESOURCES[service], inner
-                own = {"courses": COURSE_FILES, "ledger": LEDGER_FILES, "proofs": PROOF_FILES}.get(
-                    inner.parts[0], set()
-                )
-                assert path.stem in RESOURCE_FILES | own, inner
+                assert path.stem in RESOURCE_FILES | OWN_FILES.get(inner.parts[0], set()), inner
 
 
 def test_models_are_frozen_and_know_the_standard_library_alone() -> None:

@@ -14,9 +14,11 @@ from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from azora.auth.v1 import events_pb2
 
-    from services.education.courses.model import Course, ReadCourse
+    from services.education.courses.model import Course, Lock, ReadCourse
     from services.shared.pagination import Page
 
 
@@ -74,9 +76,19 @@ def publish_course_response(read: ReadCourse) -> pb.PublishCourseResponse:
     return pb.PublishCourseResponse(course=_with_modules(read))
 
 
-def get_course_response(read: ReadCourse) -> pb.GetCourseResponse:
-    """Return the answer of GetCourse."""
-    return pb.GetCourseResponse(course=_with_modules(read))
+def get_course_response(read: ReadCourse | None, locks: Sequence[Lock] = ()) -> pb.GetCourseResponse:
+    """Return the answer of GetCourse: the course, what locks it for the caller, or both."""
+    return pb.GetCourseResponse(course=_with_modules(read) if read else None, locks=[lock(model) for model in locks])
+
+
+def lock(model: Lock) -> enrollment_pb2.Lock:
+    """Return the message of a lock."""
+    return enrollment_pb2.Lock(
+        kind=enrollment_pb2.LockKind.Value(f"LOCK_KIND_{model.kind}"),
+        id=model.id,
+        title=model.title,
+        module_id=model.module_id,
+    )
 
 
 def list_courses_response(page: Page[Course]) -> pb.ListCoursesResponse:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from services.shared.money import Money
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 MAX_LESSONS = 500
 MAX_BYTES = 1024 * 1024
 """Of a course as an encoded message."""
+
+MAX_LOCKS_PER_MODULE = 10
+"""Maximum number of lessons that are named as what opens a module."""
 
 
 class CourseState(StrEnum):
@@ -184,6 +188,25 @@ class Course:
         return etag in ("", self.etag) or (not self.changed and etag == str(self.version - 1))
 
 
+class LockKind(StrEnum):
+    """What a lock asks for."""
+
+    PREREQUISITE = "PREREQUISITE"
+    LESSON = "LESSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Something to complete before a course or a module opens."""
+
+    kind: LockKind
+    id: str
+    """Of the course or lesson to complete."""
+    title: str
+    module_id: str = ""
+    """The module that is locked; empty where it is the course."""
+
+
 @dataclass(frozen=True, slots=True)
 class CourseContent:
     """The modules of a course: of one of its revisions, or of its draft."""
@@ -204,6 +227,26 @@ class CourseContent:
         """Return the lesson of this id, if it is part of the content."""
         return next((lesson for lesson in self.lessons if lesson.id == lesson_id), None)
 
+    def locks(self, completed: AbstractSet[str]) -> tuple[Lock, ...]:
+        """Return what locks modules for who has completed these lessons, by module in order.
+
+        A module whose lessons are all complete is never locked again, whatever a newer revision puts before it.
+        """
+        found: list[Lock] = []
+        missing: list[Lesson] = []
+        for module in self.modules:
+            if module.sequential and any(lesson.id not in completed for lesson in module.lessons):
+                found += (Lock(LockKind.LESSON, it.id, it.title, module.id) for it in missing[:MAX_LOCKS_PER_MODULE])
+            missing += (lesson for lesson in module.lessons if lesson.required and lesson.id not in completed)
+        return tuple(found)
+
+    def locks_of(self, lesson_id: str, completed: AbstractSet[str]) -> tuple[Lock, ...]:
+        """Return what locks one lesson for who has completed these lessons."""
+        if lesson_id in completed:
+            return ()
+        module_id = next((module.id for module in self.modules if any(it.id == lesson_id for it in module.lessons)), "")
+        return tuple(lock for lock in self.locks(completed) if lock.module_id == module_id)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadCourse:
@@ -223,6 +266,10 @@ class Reader:
 
     enrolled_revision: int | None
     """The revision of the reader's active or completed enrolment; None without one."""
+    completed_lesson_ids: frozenset[str]
+    """In that enrolment."""
+    locks: tuple[Lock, ...]
+    """What keeps the reader from enrolling: prerequisites."""
     generation: int
     """Of the catalogue."""
 

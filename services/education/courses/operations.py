@@ -14,11 +14,12 @@ from services.education.errors import (
     EtagMismatch,
     OtherEducatorNotAllowed,
 )
+from services.shared.encoded import Encoded
 from services.shared.ids import new_id
 from services.shared.money import check_currency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         CourseContent,
         CourseFilter,
         CourseOrder,
+        Lock,
         NewCourse,
         Reader,
     )
@@ -118,18 +120,23 @@ class CourseOperations:
         course_id: str,
         revision: int,
         draft: bool,
-        encode: Callable[[ReadCourse], Response],
+        encode: Callable[[ReadCourse | None, Sequence[Lock]], Response],
     ) -> Response:
         """Return one revision of the course: `revision`, or if 0 the one the caller is enrolled in, or the latest.
 
-        With `draft` return the draft, to those who edit it. Raises CourseNotFound.
+        With `draft` return the draft, to those who edit it. What locks the course for the caller is encoded by itself
+        and appended: a message may come in parts. Raises CourseNotFound.
         """
         if draft:
-            return await self._reads.read(lambda connection: self._drafted(connection, principal, course_id), encode)
+            return await self._reads.read(
+                lambda connection: self._drafted(connection, principal, course_id), lambda read: encode(read, ())
+            )
         enrolled_revision: int | None = None
+        locks: Sequence[Lock] = ()
         if principal.signed_in:
             async with self._database.reading() as connection:
                 reader = await self._readers.find_reader(connection, user_id=principal.user_id, course_id=course_id)
+                locks = await self._locks(connection, course_id, reader, revision)
             self._reads.advance(reader.generation)
             enrolled_revision = reader.enrolled_revision
         else:
@@ -144,9 +151,11 @@ class CourseOperations:
             return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
 
         if principal.may(WRITE):
-            return await self._reads.read(load, encode)
+            return await self._reads.read(load, lambda read: encode(read, locks))
         # All who are alike in what the key names get the same answer: nobody here may edit.
-        return await self._reads.answer((course_id, shown, enrolled), load, encode)
+        answer = await self._reads.encoded((course_id, shown, enrolled), load, lambda read: encode(read, ()))
+        own = encode(None, locks).SerializeToString() if locks else b""
+        return Encoded[Response](answer + own).as_response()
 
     async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
         """Create a draft.
@@ -203,6 +212,17 @@ class CourseOperations:
             connection, event.user_id
         ):
             await self._store.update_generation(connection)
+
+    async def _locks(
+        self, connection: AsyncConnection, course_id: str, reader: Reader, revision: int
+    ) -> Sequence[Lock]:
+        """Return what locks the course for the reader, or the modules of the revision that they are enrolled in."""
+        if reader.enrolled_revision is None:
+            return reader.locks
+        if revision not in (0, reader.enrolled_revision):
+            return ()
+        content = await self._store.find_content(connection, course_id, reader.enrolled_revision)
+        return content.locks(reader.completed_lesson_ids)
 
     async def _drafted(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
         found = await self._store.find_draft(connection, course_id)

@@ -272,7 +272,7 @@ def _lesson(stored: Mapping[str, Any]) -> Lesson:
 
 def _quiz(stored: Mapping[str, Any]) -> Quiz:
     return Quiz(
-        questions=tuple(_question(question) for question in stored["questions"]),
+        questions=tuple(question(pooled) for pooled in stored["questions"]),
         draw_count=stored["draw_count"],
         pass_basis_points=stored["pass_basis_points"],
         max_attempts=stored["max_attempts"],
@@ -281,7 +281,8 @@ def _quiz(stored: Mapping[str, Any]) -> Quiz:
     )
 
 
-def _question(stored: Mapping[str, Any]) -> Question:
+def question(stored: Mapping[str, Any]) -> Question:
+    """Return a question from its stored form."""
     return Question(
         kind=QuestionKind(stored["kind"]),
         prompt=stored["prompt"],

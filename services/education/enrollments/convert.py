@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from azora.education.v1 import enrollment_pb2, internal_service_pb2
+from azora.education.v1 import enrollment_pb2
 from azora.education.v1 import enrollment_service_pb2 as pb
+from azora.type.v1 import heartbeat_pb2
 
-from services.education.enrollments.model import PaymentRefunded
+from services.education.courses.convert import lock
 from services.shared.convert import timestamp
+from services.shared.watching import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator
 
-    from azora.payment.v1 import events_pb2
-
-    from services.education.enrollments.model import Enrollment, LessonProgress, Progress
+    from services.education.enrollments.model import (
+        Enrollment,
+        LearnerProgress,
+        LessonProgress,
+        Progress,
+        ProgressSnapshot,
+    )
     from services.shared.pagination import Page
 
 
@@ -71,22 +79,40 @@ def list_enrollments_response(page: Page[Enrollment]) -> pb.ListEnrollmentsRespo
     )
 
 
-def get_progress_response(model: Progress, lessons: Sequence[LessonProgress]) -> pb.GetProgressResponse:
+def get_progress_response(model: LearnerProgress) -> pb.GetProgressResponse:
     """Return the answer of GetProgress."""
     return pb.GetProgressResponse(
-        progress=progress(model),
-        lessons=[
-            enrollment_pb2.LessonProgress(lesson_id=lesson.lesson_id, complete_time=timestamp(lesson.complete_time))
-            for lesson in lessons
-        ],
+        progress=progress(model.progress),
+        lessons=[lesson_progress(lesson) for lesson in model.lessons],
+        locks=[lock(model) for model in model.locks],
     )
 
 
-def close_enrollment_response(_: None) -> internal_service_pb2.CloseEnrollmentResponse:
-    """Return the answer of CloseEnrollment."""
-    return internal_service_pb2.CloseEnrollmentResponse()
+def lesson_progress(model: LessonProgress) -> enrollment_pb2.LessonProgress:
+    """Return the message of a lesson's progress."""
+    return enrollment_pb2.LessonProgress(lesson_id=model.lesson_id, complete_time=timestamp(model.complete_time))
 
 
-def payment_refunded(message: events_pb2.PaymentRefunded) -> PaymentRefunded:
-    """Return the event."""
-    return PaymentRefunded(message.payment_id, message.in_full)
+def watch_progress_response(news: ProgressSnapshot | Heartbeat) -> pb.WatchProgressResponse:
+    """Return a message of a watch."""
+    if isinstance(news, Heartbeat):
+        sent = timestamp(datetime.now(UTC))
+        return pb.WatchProgressResponse(heartbeat=heartbeat_pb2.Heartbeat(send_time=sent, sequence=news.sequence))
+    return pb.WatchProgressResponse(
+        snapshot=enrollment_pb2.ProgressSnapshot(
+            enrollment_id=news.enrollment_id,
+            state=enrollment_pb2.EnrollmentState.Value(f"ENROLLMENT_STATE_{news.state}"),
+            progress=progress(news.progress),
+            completed_lessons=[lesson_progress(lesson) for lesson in news.completed_lessons],
+            sequence=news.sequence,
+        )
+    )
+
+
+async def watch_progress_responses(
+    watch: AsyncGenerator[ProgressSnapshot | Heartbeat],
+) -> AsyncGenerator[pb.WatchProgressResponse]:
+    """Yield the messages of a watch."""
+    async with aclosing(watch):
+        async for news in watch:
+            yield watch_progress_response(news)

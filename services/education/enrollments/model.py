@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from services.education.courses.model import Lock
     from services.shared.money import Money
 
 HOLD_LIFETIME = timedelta(minutes=15)
@@ -118,6 +119,28 @@ class LessonProgress:
 
     lesson_id: str
     complete_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerProgress:
+    """How far an enrolment is, in sum and by lesson, and what is not open yet."""
+
+    progress: Progress
+    lessons: tuple[LessonProgress, ...]
+    locks: tuple[Lock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressSnapshot:
+    """What a watch of an enrolment shows."""
+
+    enrollment_id: str
+    user_id: str
+    state: EnrollmentState
+    progress: Progress
+    completed_lessons: tuple[LessonProgress, ...]
+    sequence: int
+    """Version of the enrolment: it grows with every change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +267,12 @@ class Enrollment:
 def payment_key(enrollment_id: str, attempt: int, step: str) -> str:
     """Return the idempotency key of a step of an attempt's payment: whoever takes the step uses the same."""
     return f"enrollment:{enrollment_id}:{attempt}:{step}"
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """An enrolment, and the lessons completed in it."""
+
+    enrollment: Enrollment
+    completions: Mapping[str, datetime]
+    """When each completed lesson was, by its ID, oldest first."""

@@ -1,46 +1,45 @@
-"""Enrolment operations, and the settlement of paid enrolments with Payment."""
+"""Enrolment operations: enrolment, lesson completion and progress."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from services.education import errors
-from services.education.courses.model import CourseState
+from services.education.courses.model import CourseState, LessonKind
 from services.education.courses.operations import may_see
 from services.education.enrollments.model import (
-    HOLD_ENDED,
-    HOLD_LIFETIME,
-    HOLD_REFUSALS,
     Enrollment,
     EnrollmentState,
+    LearnerProgress,
     LessonProgress,
-    Refusal,
     SettleEnrollment,
-    payment_key,
 )
-from services.shared.errors import DependencyUnavailable, Refused
+from services.shared.errors import DependencyUnavailable, PreconditionViolation
 from services.shared.jobs import enqueue
-from services.shared.money import Money
+from services.shared.watching import Watchers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.model import Course
+    from services.education.courses.model import Course, CourseContent, Lesson, Lock
     from services.education.courses.store import CourseStore
-    from services.education.enrollments.model import GrantReward, PaymentRefunded, Progress, ReleaseHold
+    from services.education.enrollments.model import Learner, ProgressSnapshot
+    from services.education.enrollments.progress import ProgressStore
     from services.education.enrollments.store import EnrollmentStore
-    from services.education.ports import Captured, Payments
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
+    from services.shared.watching import Heartbeat
 
 SETTLEMENTS_PER_CALL = 3
-SWEEP_LIMIT = 1000
+ERASURE_RETRY_SECONDS = 15.0
 REFUSALS = {
     kind.reason: kind
     for kind in (
@@ -48,6 +47,22 @@ REFUSALS = {
         *(errors.CourseFull, errors.EnrollmentCancelled),
     )
 }
+
+
+class Settlements(Protocol):
+    """Brings paid enrolments to their end."""
+
+    async def settle(self, *, enrollment: Enrollment) -> None:
+        """Go on from where the enrolment stands until it is paid or cancelled. Raises DependencyUnavailable."""
+        ...
+
+
+class Quizzes(Protocol):
+    """Knows which quizzes were passed."""
+
+    async def is_passed(self, connection: AsyncConnection, *, enrollment_id: str, lesson_id: str) -> bool:
+        """Whether an attempt at the quiz has passed."""
+        ...
 
 
 class EnrollmentOperations:
@@ -59,18 +74,27 @@ class EnrollmentOperations:
         database: Database,
         records: IdempotencyRecords,
         store: EnrollmentStore,
+        progress: ProgressStore,
         courses: CourseStore,
-        settlements: SettlementOperations,
+        settlements: Settlements,
+        quizzes: Quizzes,
         pages: PageTokens,
         settle_after: timedelta,
+        max_watchers: int,
+        max_watchers_per_user: int,
     ) -> None:
         self._database = database
         self._records = records
         self._store = store
+        self._progress = progress
         self._courses = courses
         self._settlements = settlements
         self._pages = pages
         self._settle_after = settle_after
+        self._quizzes = quizzes
+        self.watchers = Watchers(
+            self._list_changed, max_watchers=max_watchers, max_watchers_per_user=max_watchers_per_user
+        )
 
     async def enroll(
         self, *, principal: Principal, course_id: str, idempotent: Idempotent[Enrollment, Response]
@@ -80,8 +104,8 @@ class EnrollmentOperations:
         What each leaves is enough to go on from: for this call, for the same key asked again, and for the job that was
         enqueued with the first. The key's answer is kept when the enrolment is paid, or refused.
 
-        Raises CourseNotFound, CourseNotOpen, CourseFull, AlreadyEnrolled, InsufficientFunds, WalletFrozen,
-        WalletClosed, EnrollmentCancelled, DependencyUnavailable.
+        Raises CourseNotFound, CourseNotOpen, OwnCourse, PrerequisitesNotCompleted, CourseFull, AlreadyEnrolled,
+        InsufficientFunds, WalletFrozen, WalletClosed, EnrollmentCancelled, DependencyUnavailable.
         """
 
         async def work(connection: AsyncConnection, again: bool) -> Enrollment:
@@ -105,42 +129,76 @@ class EnrollmentOperations:
     async def get_enrollment(self, *, principal: Principal, enrollment_id: str) -> Enrollment:
         """Return one of the caller's enrolments. Raises EnrollmentNotFound."""
         async with self._database.reading() as connection:
-            return _existing(await self._store.find_enrollment(connection, enrollment_id), principal)
+            return existing(await self._store.find_enrollment(connection, enrollment_id), principal)
 
-    async def get_progress(
-        self, *, principal: Principal, enrollment_id: str
-    ) -> tuple[Progress, Sequence[LessonProgress]]:
+    async def get_progress(self, *, principal: Principal, enrollment_id: str) -> LearnerProgress:
         """Return how far one of the caller's enrolments is, in sum and by lesson. Raises EnrollmentNotFound."""
         async with self._database.reading() as connection:
-            enrollment = _existing(await self._store.find_enrollment(connection, enrollment_id), principal)
-            completions = await self._store.list_completions(connection, enrollment_id)
+            learner = _learner(await self._store.find_learner(connection, enrollment_id), principal)
+            enrollment, completions = learner.enrollment, learner.completions
             content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
-        lessons = [LessonProgress(lesson.id, completions.get(lesson.id)) for lesson in content.lessons]
-        return enrollment.progress, lessons
+        return LearnerProgress(
+            enrollment.progress,
+            tuple(LessonProgress(lesson.id, completions.get(lesson.id)) for lesson in content.lessons),
+            content.locks(completions.keys()),
+        )
+
+    async def watch_progress(
+        self, *, principal: Principal, enrollment_id: str
+    ) -> AsyncGenerator[ProgressSnapshot | Heartbeat]:
+        """Yield the progress of one of the caller's enrolments, now and after every change, and heartbeats.
+
+        Raises EnrollmentNotFound, TooManyStreams, Overloaded; StreamInterrupted at the end.
+        """
+        async with self._database.reading() as connection:
+            found = (await self._progress.list_snapshots(connection, {enrollment_id: 0})).get(enrollment_id)
+        if found is None or found.user_id != principal.user_id:
+            raise errors.EnrollmentNotFound
+        watch = self.watchers.watch(enrollment_id, after=0, head=found.sequence, user_id=principal.user_id)
+        async with aclosing(watch):
+            async for news in watch:
+                yield news
 
     async def complete_lesson(
         self, *, principal: Principal, enrollment_id: str, lesson_id: str, idempotent: Idempotent[Enrollment, Response]
     ) -> Response:
         """Complete a lesson, and with the last required one the course; what is complete already stays as it is.
 
-        Raises EnrollmentNotFound, LessonNotFound, EnrollmentNotActive.
+        Raises EnrollmentNotFound, LessonNotFound, EnrollmentNotActive, LessonLocked, QuizNotPassed.
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
-            before = _existing(await self._store.lock_enrollment(connection, enrollment_id), principal)
+            learner = _learner(await self._store.lock_learner(connection, enrollment_id), principal)
+            before, completed = learner.enrollment, learner.completions.keys()
             content = await self._courses.find_content(connection, before.course_id, before.course_revision)
             lesson = content.lesson(lesson_id)
             if lesson is None:
                 raise errors.LessonNotFound
             if before.state not in (EnrollmentState.ACTIVE, EnrollmentState.COMPLETED):
                 raise errors.EnrollmentNotActive
-            if not await self._store.insert_completion(connection, enrollment_id, lesson_id):
+            if lesson_id in completed:
                 return before
-            after = before.with_lesson(required=lesson.required).advanced(datetime.now(UTC))
-            await self._store.update_enrollment(connection, before, after)
-            return after
+            # An attempt whose deadline has just passed may have passed the quiz before its job says so.
+            passed = lesson.kind is LessonKind.QUIZ and await self._quizzes.is_passed(
+                connection, enrollment_id=enrollment_id, lesson_id=lesson_id
+            )
+            if lesson.kind is LessonKind.QUIZ and not passed:
+                raise errors.QuizNotPassed
+            if not passed:
+                refuse_locked(content, lesson_id, completed)
+            return await self.complete(connection, enrollment=before, lesson_id=lesson_id, lesson=lesson)
 
-        return await self._records.run(idempotent, work)
+        # All that refuses comes before the first write.
+        return await self._records.run(idempotent, work, savepoint=False)
+
+    async def complete(
+        self, connection: AsyncConnection, *, enrollment: Enrollment, lesson_id: str, lesson: Lesson | None
+    ) -> Enrollment:
+        """Complete a lesson of a locked enrolment; `lesson` is None where its revision no longer has it."""
+        counted = enrollment.with_lesson(required=lesson.required) if lesson else enrollment
+        after = counted.advanced(datetime.now(UTC))
+        is_new = await self._store.insert_completion(connection, enrollment, after, lesson_id)
+        return after if is_new else enrollment
 
     async def cancel_enrollment(
         self, *, principal: Principal, enrollment_id: str, idempotent: Idempotent[Enrollment, Response]
@@ -151,7 +209,7 @@ class EnrollmentOperations:
         """
 
         async def work(connection: AsyncConnection) -> Enrollment:
-            before = _existing(await self._store.lock_enrollment(connection, enrollment_id), principal)
+            before = existing(await self._store.lock_enrollment(connection, enrollment_id), principal)
             if before.state is EnrollmentState.CANCELLED:
                 return before
             if before.state is EnrollmentState.COMPLETED:
@@ -174,7 +232,7 @@ class EnrollmentOperations:
         if found is None or found.state is EnrollmentState.CANCELLED:
             if opened := await self._open(connection, principal, course_id, key):
                 return opened
-            found = _existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
+            found = existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
         if found.key != key:
             raise errors.AlreadyEnrolled(enrollment_id=found.id, state=found.state)
         return found
@@ -187,7 +245,13 @@ class EnrollmentOperations:
             raise errors.CourseNotFound
         if course.state is not CourseState.PUBLISHED:
             raise errors.CourseNotOpen
-        if await _is_full(connection, self._courses, course):
+        if course.educator_id == principal.user_id:
+            raise errors.OwnCourse
+        if locks := await self._progress.list_prerequisite_locks(
+            connection, user_id=principal.user_id, course_id=course.id
+        ):
+            raise errors.PrerequisitesNotCompleted(preconditions=violations(locks))
+        if await is_full(connection, self._courses, course):
             raise errors.CourseFull
         content = await self._courses.find_content(connection, course.id, course.revision)
         opened = await self._store.insert_enrollment(
@@ -202,197 +266,52 @@ class EnrollmentOperations:
         await self._store.update_enrollment(connection, opened, advanced)
         return advanced
 
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> dict[str, Any]:
+        """Return the person's enrolments and completed lessons as JSON values."""
+        return {"enrollments": await self._progress.list_exported(connection, user_id)}
 
-class SettlementOperations:
-    """Brings paid enrolments to their end: enrolled and paid, or neither; refunded or completed, never both.
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> None:
+        """Cancel what the person has not completed; what stays holds opaque IDs only.
 
-    The learner's call settles, and a job does it again in case the call died. Both use the same keys towards Payment,
-    and every change of the row asks first whether it is still due, so any number may do it at once.
-    """
+        Raises DependencyUnavailable while a payment is being captured: its recovery job ends that first.
+        """
+        for before in await self._store.lock_enrollments_of(connection, user_id):
+            if before.state is EnrollmentState.ACTIVE and before.unsettled:
+                raise DependencyUnavailable(retry_after_seconds=ERASURE_RETRY_SECONDS)
+            if before.state in (EnrollmentState.PENDING, EnrollmentState.ACTIVE):
+                await self._store.update_enrollment(connection, before, before.called_off())
+        await self._store.delete_keys(connection, user_id)
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        records: IdempotencyRecords,
-        store: EnrollmentStore,
-        courses: CourseStore,
-        payments: Payments,
-        refund_limit_basis_points: int,
-        sweep_after: timedelta,
-    ) -> None:
-        self._database = database
-        self._records = records
-        self._store = store
-        self._courses = courses
-        self._payments = payments
-        self._refund_limit_basis_points = refund_limit_basis_points
-        self._sweep_after = sweep_after
-
-    async def settle(self, *, enrollment: Enrollment) -> None:
-        """Go on from where the enrolment stands until it is paid or cancelled. Raises DependencyUnavailable."""
-        current = enrollment
-        if current.lapsed(datetime.now(UTC)):
-            current = await self._change(current, Enrollment.given_up)
-            # The job that was enqueued with the change does this, too; here the learner's next attempt waits for it.
-            if current.state is EnrollmentState.CANCELLED:
-                await self.release_hold(enrollment.release())
-        if current.state is EnrollmentState.PENDING:
-            current = await self._hold(current)
-        if current.attempt == enrollment.attempt and current.unsettled:
-            await self._capture(current)
-
-    async def settle_enrollment(self, job: SettleEnrollment) -> None:
-        """Settle the enrolment if this attempt at it was left unpaid. Raises DependencyUnavailable."""
+    async def _list_changed(self, sequences: Mapping[str, int]) -> Mapping[str, Sequence[ProgressSnapshot]]:
         async with self._database.reading() as connection:
-            enrollment = await self._store.find_enrollment(connection, job.enrollment_id)
-        if enrollment is not None and enrollment.attempt == job.attempt and enrollment.unsettled:
-            await self.settle(enrollment=enrollment)
-
-    async def sweep_enrollments(self) -> None:
-        """Enqueue the settlement of enrolments that are unpaid although their job is over."""
-
-        async def work(connection: AsyncConnection) -> None:
-            for job in await self._store.list_unsettled(connection, age=self._sweep_after, limit=SWEEP_LIMIT):
-                await enqueue(connection, job, once=job.once)
-
-        await self._database.transaction(work)
-
-    async def release_hold(self, job: ReleaseHold) -> None:
-        """Release what is held for a cancelled attempt, if anything is. Raises DependencyUnavailable."""
-        try:
-            hold_id = job.hold_id or await self._ask_for_hold(job)
-            key = payment_key(job.enrollment_id, job.attempt, "release")
-            await self._payments.release(key=key, user_id=job.user_id, hold_id=hold_id)
-        except Refused:
-            return  # Nothing is held, or it is released already.
-
-    async def grant_reward(self, job: GrantReward) -> None:
-        """Let the learner earn what completing the course is worth, once. Raises DependencyUnavailable."""
-        await self._payments.earn(
-            reference=f"course-completion:{job.enrollment_id}",
-            user_id=job.user_id,
-            amount=Money(job.amount_minor),
-            description=f"Completed {job.course_title}",
-        )
-
-    async def close_enrollment(
-        self, *, payment_id: str, by_payer: bool, idempotent: Idempotent[None, Response]
-    ) -> Response:
-        """Cancel the enrolment that a payment bought, so that it can be refunded in full.
-
-        Raises CourseCompleted, ProgressLimitExceeded where the payer asks.
-        """
-        return await self._records.run(
-            idempotent, lambda connection: self._close(connection, payment_id, by_payer=by_payer)
-        )
-
-    async def payment_refunded(self, connection: AsyncConnection, event: PaymentRefunded) -> None:
-        """Cancel the enrolment of a payment that was refunded in full, if it was not closed before."""
-        if event.in_full:
-            await self._close(connection, event.payment_id, by_payer=False)
-
-    async def _close(self, connection: AsyncConnection, payment_id: str, *, by_payer: bool) -> None:
-        """Decide under the lock that completing a lesson takes: whoever comes first wins, for good.
-
-        A payment that is not known yet is noted: what it bought is cancelled when the capture's answer is found out.
-        """
-        await self._store.lock_payment(connection, payment_id)
-        bought = await self._store.lock_enrollment_of_payment(connection, payment_id)
-        if bought is not None and by_payer and bought.state is not EnrollmentState.CANCELLED:
-            if bought.state is EnrollmentState.COMPLETED:
-                raise errors.CourseCompleted
-            if bought.progress.basis_points > self._refund_limit_basis_points:
-                raise errors.ProgressLimitExceeded
-        await self._store.insert_closed_payment(connection, payment_id)
-        if bought is not None:
-            await self._store.update_enrollment(connection, bought, bought.called_off())
-
-    async def _hold(self, enrollment: Enrollment) -> Enrollment:
-        try:
-            hold_id = await self._ask_for_hold(enrollment.release())
-        except Refused as refused:
-            refusal = HOLD_REFUSALS.get(refused.reason)
-            if refusal is None:
-                raise
-            return await self._change(enrollment, lambda current: current.declined(refusal))
-        current = await self._change(
-            enrollment,
-            lambda current: current.activated(hold_id, datetime.now(UTC)),
-            if_full=lambda current: current.declined(Refusal.COURSE_FULL, hold_id),
-        )
-        if current.hold_id != hold_id or current.state is EnrollmentState.CANCELLED:
-            await self.release_hold(replace(enrollment.release(), hold_id=hold_id))
-        return current
-
-    async def _ask_for_hold(self, held: ReleaseHold) -> str:
-        """Set the price aside, once for an attempt; return the hold's id."""
-        return await self._payments.hold(
-            key=payment_key(held.enrollment_id, held.attempt, "hold"),
-            user_id=held.user_id,
-            amount=Money(held.amount_minor, held.currency),
-            description=held.course_title,
-            course_id=held.course_id,
-            lifetime=HOLD_LIFETIME,
-        )
-
-    async def _capture(self, enrollment: Enrollment) -> None:
-        try:
-            key = payment_key(enrollment.id, enrollment.attempt, "capture")
-            user_id, hold_id = enrollment.user_id, enrollment.hold_id or ""
-            captured = await self._payments.capture(key=key, user_id=user_id, hold_id=hold_id)
-        except Refused as refused:
-            if refused.reason not in HOLD_ENDED:
-                raise
-            await self._change(enrollment, Enrollment.cancelled)
-            return
-        await self._database.transaction(lambda connection: self._paid(connection, enrollment, captured))
-
-    async def _paid(self, connection: AsyncConnection, enrollment: Enrollment, captured: Captured) -> None:
-        await self._store.lock_payment(connection, captured.payment_id)
-        before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
-        if before.attempt != enrollment.attempt:
-            return
-        after = before.paid(captured.payment_id)
-        # First whether it was paid, and still is: what follows from progress is for those who paid.
-        closed = await self._store.is_closed(connection, captured.payment_id)
-        kept = captured.amount == enrollment.price and not closed
-        after = after.advanced(datetime.now(UTC)) if kept else after.called_off()
-        await self._store.update_enrollment(connection, before, after)
-
-    async def _change(
-        self,
-        enrollment: Enrollment,
-        change: Callable[[Enrollment], Enrollment],
-        *,
-        if_full: Callable[[Enrollment], Enrollment] | None = None,
-    ) -> Enrollment:
-        """Change the row if it is still at this attempt and unpaid; return it as it is then.
-
-        `if_full` is for a change that takes a seat, and is made instead where none is free.
-        """
-
-        async def work(connection: AsyncConnection) -> Enrollment:
-            # Whoever locks a course and an enrolment locks the course first.
-            course = await self._courses.find_course(connection, enrollment.course_id) if if_full else None
-            full = await _is_full(connection, self._courses, course)
-            before = _existing(await self._store.lock_enrollment(connection, enrollment.id))
-            if before.attempt != enrollment.attempt or not before.unsettled:
-                return before
-            after = if_full(before) if if_full and full else change(before)
-            await self._store.update_enrollment(connection, before, after)
-            return after
-
-        return await self._database.transaction(work)
+            found = await self._progress.list_snapshots(connection, sequences)
+        return {enrollment_id: (snapshot,) for enrollment_id, snapshot in found.items()}
 
 
-async def _is_full(connection: AsyncConnection, courses: CourseStore, course: Course | None) -> bool:
+def refuse_locked(content: CourseContent, lesson_id: str, completed: AbstractSet[str]) -> None:
+    """Raise LessonLocked if the lesson is locked for who has completed those lessons."""
+    if locks := content.locks_of(lesson_id, completed):
+        raise errors.LessonLocked(preconditions=violations(locks))
+
+
+def violations(locks: Sequence[Lock]) -> list[PreconditionViolation]:
+    """Return what an error says of locks."""
+    return [PreconditionViolation(f"LOCK_KIND_{lock.kind}", lock.id, lock.title) for lock in locks]
+
+
+async def is_full(connection: AsyncConnection, courses: CourseStore, course: Course | None) -> bool:
     """Whether all seats of the course are taken; if not, one stays free until the transaction ends."""
     return course is not None and course.capacity is not None and (await courses.lock_seats(connection, course.id)).full
 
 
-def _existing(enrollment: Enrollment | None, principal: Principal | None = None) -> Enrollment:
+def existing(enrollment: Enrollment | None, principal: Principal | None = None) -> Enrollment:
     """Return the enrolment, which must be the principal's if one is given."""
     if enrollment is None or (principal is not None and enrollment.user_id != principal.user_id):
         raise errors.EnrollmentNotFound
     return enrollment
+
+
+def _learner(learner: Learner | None, principal: Principal) -> Learner:
+    if learner is None or learner.enrollment.user_id != principal.user_id:
+        raise errors.EnrollmentNotFound
+    return learner

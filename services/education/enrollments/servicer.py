@@ -12,6 +12,8 @@ from services.shared.keyed import idempotent
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from interceptors.base import Context
     from services.education.enrollments.operations import EnrollmentOperations
 
@@ -59,7 +61,13 @@ class EnrollmentServicer(enrollment_service_pb2_grpc.EnrollmentServiceServicer):
         )
 
     async def GetProgress(self, request: pb.GetProgressRequest, context: Context) -> pb.GetProgressResponse:
-        progress, lessons = await self._operations.get_progress(
+        progress = await self._operations.get_progress(
             principal=current_principal(), enrollment_id=request.enrollment_id
         )
-        return convert.get_progress_response(progress, lessons)
+        return convert.get_progress_response(progress)
+
+    def WatchProgress(
+        self, request: pb.WatchProgressRequest, context: Context
+    ) -> AsyncIterator[pb.WatchProgressResponse]:
+        watch = self._operations.watch_progress(principal=current_principal(), enrollment_id=request.enrollment_id)
+        return convert.watch_progress_responses(watch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Integer,
     Interval,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    exists,
     func,
     literal_column,
     or_,
@@ -23,9 +25,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from services.education.courses.model import Reader
-from services.education.courses.store import GENERATION, TABLES, course_revisions
-from services.education.enrollments.model import Enrollment, EnrollmentState, Progress, Refusal, SettleEnrollment
+from services.education.courses.store import TABLES, course_revisions
+from services.education.enrollments.model import (
+    Enrollment,
+    EnrollmentState,
+    Learner,
+    Progress,
+    Refusal,
+    SettleEnrollment,
+)
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
@@ -59,7 +67,9 @@ enrollments = Table(
     Column("required_lessons", Integer, nullable=False),
     Column("enroll_time", Time),
     Column("complete_time", Time),
+    Column("version", BigInteger, nullable=False),
 )
+"""`version` grows with every change of an enrolment and its completed lessons: it is the sequence of its watches."""
 lesson_completions = Table(
     "lesson_completions",
     TABLES,
@@ -84,6 +94,21 @@ FIND = SELECT.where(e.id == bindparam("id"))
 FIND_OF = SELECT.where(e.user_id == bindparam("user_id"), e.course_id == bindparam("course_id"))
 # Only the enrolment's row is locked: revisions never change, and the role may not lock them.
 LOCK = FIND.with_for_update(of=enrollments, key_share=True)
+LOCK_OF = FIND_OF.with_for_update(of=enrollments, key_share=True)
+_MINE = done.enrollment_id == e.id
+COMPLETED_IDS = select(cast(done.lesson_id, Text)).where(_MINE).order_by(done.complete_time, done.lesson_id)
+COMPLETE_TIMES = select(done.complete_time).where(_MINE).order_by(done.complete_time, done.lesson_id)
+COMPLETIONS = (
+    func.array(COMPLETED_IDS.scalar_subquery(), type_=ARRAY(Text)).label("completed_ids"),
+    func.array(COMPLETE_TIMES.scalar_subquery(), type_=ARRAY(Time)).label("complete_times"),
+)
+"""The completed lessons, oldest first. Of a row that is being locked they are at least those of when the call began."""
+FIND_LEARNER = FIND.add_columns(*COMPLETIONS)
+FIND_LEARNER_OF = FIND_OF.add_columns(*COMPLETIONS)
+LOCK_LEARNER = LOCK.add_columns(*COMPLETIONS)
+LOCK_ALL_OF = (
+    SELECT.where(e.user_id == bindparam("user_id")).order_by(e.id).with_for_update(of=enrollments, key_share=True)
+)
 LOCK_OF_PAYMENT = SELECT.where(e.payment_id == bindparam("payment_id")).with_for_update(of=enrollments, key_share=True)
 LIST = (
     SELECT.where(
@@ -93,17 +118,6 @@ LIST = (
     )
     .order_by(e.id.desc())
     .limit(bindparam("count"))
-)
-FIND_READER = select(
-    select(e.course_revision)
-    .where(
-        e.user_id == bindparam("user_id"),
-        e.course_id == bindparam("course_id"),
-        text("enrollments.state IN ('ACTIVE', 'COMPLETED')"),  # Literals: the statement is compiled once.
-    )
-    .scalar_subquery()
-    .label("enrolled_revision"),
-    GENERATION.scalar_subquery().label("generation"),
 )
 LIST_BY_ID = SELECT.where(e.id == any_(bindparam("ids", type_=ARRAY(Id))))
 # The conditions of partial indexes, word for word: a parameter would keep the index from being used.
@@ -127,6 +141,7 @@ INSERT = _new.on_conflict_do_update(
         **{name: _new.excluded[name] for name in INSERTED},
         "enroll_time": func.coalesce(_new.excluded.enroll_time, e.enroll_time),
         "attempt": e.attempt + 1,
+        "version": e.version + 1,
         "hold_id": None,
         "payment_id": None,
         "refusal": None,
@@ -141,9 +156,18 @@ UPDATE = (
     update(enrollments)
     .where(e.id == bindparam("the_id"))
     .values({name: bindparam(name) for name in (*UPDATED, "completed_lessons")})
+    .values(version=e.version + 1)
 )
-INSERT_COMPLETION = insert(lesson_completions).on_conflict_do_nothing().returning(done.lesson_id)
-LIST_COMPLETIONS = select(done.lesson_id, done.complete_time).where(done.enrollment_id == bindparam("id"))
+_completed = (
+    insert(lesson_completions)
+    .values(enrollment_id=bindparam("the_id"), lesson_id=bindparam("lesson_id"), complete_time=func.now())
+    .on_conflict_do_nothing()
+    .returning(done.lesson_id)
+    .cte("completed")
+)
+INSERT_COMPLETION = UPDATE.where(exists().select_from(_completed)).returning(e.id)
+"""A lesson and the count that it changes, or nothing where the lesson is complete."""
+DELETE_KEYS = update(enrollments).where(e.user_id == bindparam("the_user_id")).values(key="")
 LOCK_PAYMENT = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("payment_id"), 0)))
 INSERT_CLOSED = insert(closed_payments).on_conflict_do_nothing()
 FIND_CLOSED = select(closed_payments.c.payment_id).where(closed_payments.c.payment_id == bindparam("payment_id"))
@@ -195,11 +219,6 @@ class EnrollmentStore:
         """Return the person's enrolment in the course."""
         return await _one(connection, FIND_OF, {"user_id": user_id, "course_id": course_id})
 
-    async def find_reader(self, connection: AsyncConnection, *, user_id: str, course_id: str) -> Reader:
-        """Return what the user is to the course, and the catalogue's generation."""
-        row = (await connection.execute(FIND_READER, {"user_id": user_id, "course_id": course_id})).one()
-        return Reader(row.enrolled_revision, row.generation)
-
     async def lock_enrollment(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
         """Return the enrolment, unchanged by others until the transaction ends."""
         return await _one(connection, LOCK, {"id": enrollment_id})
@@ -227,25 +246,50 @@ class EnrollmentStore:
         rows = await connection.execute(LIST_UNSETTLED, {"age": age, "count": limit})
         return [SettleEnrollment(row.id, row.attempt) for row in rows]
 
+    async def find_learner(self, connection: AsyncConnection, enrollment_id: str) -> Learner | None:
+        """Return the enrolment with its completed lessons, whoever's it is."""
+        return _learner((await connection.execute(FIND_LEARNER, {"id": enrollment_id})).first())
+
+    async def find_learner_of(self, connection: AsyncConnection, user_id: str, course_id: str) -> Learner | None:
+        """Return the person's enrolment in the course with its completed lessons."""
+        bound = {"user_id": user_id, "course_id": course_id}
+        return _learner((await connection.execute(FIND_LEARNER_OF, bound)).first())
+
+    async def lock_learner(self, connection: AsyncConnection, enrollment_id: str) -> Learner | None:
+        """Return the enrolment, unchanged by others until the transaction ends, with lessons completed until now.
+
+        A lesson that was completed while this waited for the lock may be missing.
+        """
+        return _learner((await connection.execute(LOCK_LEARNER, {"id": enrollment_id})).first())
+
+    async def lock_enrollment_of(self, connection: AsyncConnection, user_id: str, course_id: str) -> Enrollment | None:
+        """Return the person's enrolment in the course, unchanged by others until the transaction ends."""
+        return await _one(connection, LOCK_OF, {"user_id": user_id, "course_id": course_id})
+
+    async def lock_enrollments_of(self, connection: AsyncConnection, user_id: str) -> Sequence[Enrollment]:
+        """Return all enrolments of the person, unchanged by others until the transaction ends."""
+        return [_enrollment(row) for row in await connection.execute(LOCK_ALL_OF, {"user_id": user_id})]
+
+    async def delete_keys(self, connection: AsyncConnection, user_id: str) -> None:
+        """Delete the idempotency keys of the person's enrolments: texts of their own."""
+        await connection.execute(DELETE_KEYS, {"the_user_id": user_id})
+
     async def update_enrollment(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
         """Write a change of a locked enrolment, and enqueue in the same transaction the work that follows from it."""
         if after == before:
             return
-        values = {name: getattr(after, name) for name in UPDATED}
-        completed = after.progress.completed_lessons
-        await connection.execute(UPDATE, {"the_id": after.id, "completed_lessons": completed, **values})
-        for job in after.jobs_since(before):
-            await enqueue(connection, job)
+        await connection.execute(UPDATE, _changes(after))
+        await _enqueue(connection, before, after)
 
-    async def insert_completion(self, connection: AsyncConnection, enrollment_id: str, lesson_id: str) -> bool:
-        """Note that the lesson is complete; return whether that is new."""
-        row = {"enrollment_id": enrollment_id, "lesson_id": lesson_id}
-        return (await connection.execute(INSERT_COMPLETION, row)).first() is not None
-
-    async def list_completions(self, connection: AsyncConnection, enrollment_id: str) -> Mapping[str, datetime]:
-        """Return when each completed lesson was, by its id."""
-        rows = await connection.execute(LIST_COMPLETIONS, {"id": enrollment_id})
-        return {row.lesson_id: row.complete_time for row in rows}
+    async def insert_completion(
+        self, connection: AsyncConnection, before: Enrollment, after: Enrollment, lesson_id: str
+    ) -> bool:
+        """Complete a lesson of a locked enrolment, and write the change that follows; return whether that is new."""
+        bound = _changes(after) | {"lesson_id": lesson_id}
+        if (await connection.execute(INSERT_COMPLETION, bound)).first() is None:
+            return False
+        await _enqueue(connection, before, after)
+        return True
 
     async def lock_payment(self, connection: AsyncConnection, payment_id: str) -> None:
         """Keep others from closing or noting a payment, known or not, until the transaction ends."""
@@ -285,3 +329,22 @@ def _enrollment(row: Any) -> Enrollment:
         enroll_time=row.enroll_time,
         complete_time=row.complete_time,
     )
+
+
+def _learner(row: Any) -> Learner | None:
+    return Learner(_enrollment(row), completions(row)) if row else None
+
+
+def completions(row: Any) -> dict[str, datetime]:
+    """Return when each lesson of COMPLETIONS was completed, by its ID."""
+    return dict(zip(row.completed_ids, row.complete_times, strict=True))
+
+
+def _changes(after: Enrollment) -> dict[str, Any]:
+    values = {name: getattr(after, name) for name in UPDATED}
+    return {"the_id": after.id, "completed_lessons": after.progress.completed_lessons, **values}
+
+
+async def _enqueue(connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
+    for job in after.jobs_since(before):
+        await enqueue(connection, job)

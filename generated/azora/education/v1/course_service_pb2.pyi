@@ -239,18 +239,27 @@ class GetCourseResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COURSE_FIELD_NUMBER: _builtins.int
+    LOCKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def course(self) -> _course_pb2.Course:
         """The course, including modules and lessons."""
+
+    @_builtins.property
+    def locks(self) -> _containers.RepeatedCompositeFieldContainer[_enrollment_pb2.Lock]:
+        """Conditions that lock the course or its modules for the caller, if signed in: prerequisites to complete before
+        enrolment, or once enrolled, lessons to complete before a module opens, at most 10 of a module. Empty if another
+        revision than that of the enrolment is shown.
+        """
 
     def __init__(
         self,
         *,
         course: _course_pb2.Course | None = ...,
+        locks: _abc.Iterable[_enrollment_pb2.Lock] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course", b"course", "locks", b"locks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

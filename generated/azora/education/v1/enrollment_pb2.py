@@ -25,19 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#azora/education/v1/enrollment.proto\x12\x12\x61zora.education.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x02\n\nEnrollment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tcourse_id\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.azora.education.v1.EnrollmentState\x12.\n\x08progress\x18\x04 \x01(\x0b\x32\x1c.azora.education.v1.Progress\x12/\n\x0b\x65nroll_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npayment_id\x18\x07 \x01(\t\x12\x0f\n\x07user_id\x18\x08 \x01(\t\x12\x17\n\x0f\x63ourse_revision\x18\t \x01(\x05\x12\x14\n\x0c\x63ourse_title\x18\n \x01(\t\"U\n\x08Progress\x12\x19\n\x11\x63ompleted_lessons\x18\x01 \x01(\x05\x12\x18\n\x10required_lessons\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x61sis_points\x18\x03 \x01(\x05\"V\n\x0eLessonProgress\x12\x11\n\tlesson_id\x18\x01 \x01(\t\x12\x31\n\rcomplete_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xae\x01\n\x0f\x45nrollmentState\x12 \n\x1c\x45NROLLMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45NROLLMENT_STATE_PENDING\x10\x01\x12\x1b\n\x17\x45NROLLMENT_STATE_ACTIVE\x10\x02\x12\x1e\n\x1a\x45NROLLMENT_STATE_COMPLETED\x10\x03\x12\x1e\n\x1a\x45NROLLMENT_STATE_CANCELLED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#azora/education/v1/enrollment.proto\x12\x12\x61zora.education.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x02\n\nEnrollment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tcourse_id\x18\x02 \x01(\t\x12\x32\n\x05state\x18\x03 \x01(\x0e\x32#.azora.education.v1.EnrollmentState\x12.\n\x08progress\x18\x04 \x01(\x0b\x32\x1c.azora.education.v1.Progress\x12/\n\x0b\x65nroll_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npayment_id\x18\x07 \x01(\t\x12\x0f\n\x07user_id\x18\x08 \x01(\t\x12\x17\n\x0f\x63ourse_revision\x18\t \x01(\x05\x12\x14\n\x0c\x63ourse_title\x18\n \x01(\t\"U\n\x08Progress\x12\x19\n\x11\x63ompleted_lessons\x18\x01 \x01(\x05\x12\x18\n\x10required_lessons\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x61sis_points\x18\x03 \x01(\x05\"V\n\x0eLessonProgress\x12\x11\n\tlesson_id\x18\x01 \x01(\t\x12\x31\n\rcomplete_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x04Lock\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.azora.education.v1.LockKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x11\n\tmodule_id\x18\x04 \x01(\t\"\xde\x01\n\x10ProgressSnapshot\x12\x15\n\renrollment_id\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.azora.education.v1.EnrollmentState\x12.\n\x08progress\x18\x03 \x01(\x0b\x32\x1c.azora.education.v1.Progress\x12=\n\x11\x63ompleted_lessons\x18\x04 \x03(\x0b\x32\".azora.education.v1.LessonProgress\x12\x10\n\x08sequence\x18\x05 \x01(\x03*\xae\x01\n\x0f\x45nrollmentState\x12 \n\x1c\x45NROLLMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45NROLLMENT_STATE_PENDING\x10\x01\x12\x1b\n\x17\x45NROLLMENT_STATE_ACTIVE\x10\x02\x12\x1e\n\x1a\x45NROLLMENT_STATE_COMPLETED\x10\x03\x12\x1e\n\x1a\x45NROLLMENT_STATE_CANCELLED\x10\x04*W\n\x08LockKind\x12\x19\n\x15LOCK_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16LOCK_KIND_PREREQUISITE\x10\x01\x12\x14\n\x10LOCK_KIND_LESSON\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.education.v1.enrollment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENROLLMENTSTATE']._serialized_start=598
-  _globals['_ENROLLMENTSTATE']._serialized_end=772
+  _globals['_ENROLLMENTSTATE']._serialized_start=921
+  _globals['_ENROLLMENTSTATE']._serialized_end=1095
+  _globals['_LOCKKIND']._serialized_start=1097
+  _globals['_LOCKKIND']._serialized_end=1184
   _globals['_ENROLLMENT']._serialized_start=93
   _globals['_ENROLLMENT']._serialized_end=420
   _globals['_PROGRESS']._serialized_start=422
   _globals['_PROGRESS']._serialized_end=507
   _globals['_LESSONPROGRESS']._serialized_start=509
   _globals['_LESSONPROGRESS']._serialized_end=595
+  _globals['_LOCK']._serialized_start=597
+  _globals['_LOCK']._serialized_end=693
+  _globals['_PROGRESSSNAPSHOT']._serialized_start=696
+  _globals['_PROGRESSSNAPSHOT']._serialized_end=918
 # @@protoc_insertion_point(module_scope)

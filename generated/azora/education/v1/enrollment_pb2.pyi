@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -49,6 +51,30 @@ ENROLLMENT_STATE_COMPLETED: EnrollmentState.ValueType  # 3
 ENROLLMENT_STATE_CANCELLED: EnrollmentState.ValueType  # 4
 """Cancelled, by the learner or because the payment failed or was refunded. Enrolling again reactivates the enrolment."""
 Global___EnrollmentState: _TypeAlias = EnrollmentState  # noqa: Y015
+
+class _LockKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LockKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LockKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOCK_KIND_UNSPECIFIED: _LockKind.ValueType  # 0
+    """Default value. Never returned."""
+    LOCK_KIND_PREREQUISITE: _LockKind.ValueType  # 1
+    """A prerequisite course is not completed."""
+    LOCK_KIND_LESSON: _LockKind.ValueType  # 2
+    """A required lesson of an earlier module is not completed."""
+
+class LockKind(_LockKind, metaclass=_LockKindEnumTypeWrapper):
+    """Kind of a condition that locks something for a learner."""
+
+LOCK_KIND_UNSPECIFIED: LockKind.ValueType  # 0
+"""Default value. Never returned."""
+LOCK_KIND_PREREQUISITE: LockKind.ValueType  # 1
+"""A prerequisite course is not completed."""
+LOCK_KIND_LESSON: LockKind.ValueType  # 2
+"""A required lesson of an earlier module is not completed."""
+Global___LockKind: _TypeAlias = LockKind  # noqa: Y015
 
 @_typing.final
 class Enrollment(_message.Message):
@@ -171,3 +197,79 @@ class LessonProgress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LessonProgress: _TypeAlias = LessonProgress  # noqa: Y015
+
+@_typing.final
+class Lock(_message.Message):
+    """Condition that locks a course or a module for a learner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    MODULE_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___LockKind.ValueType
+    """Kind of the condition."""
+    id: _builtins.str
+    """ID of what must be completed: a course for LOCK_KIND_PREREQUISITE, a lesson for LOCK_KIND_LESSON."""
+    title: _builtins.str
+    """Title of what must be completed."""
+    module_id: _builtins.str
+    """ID of the locked module. Empty if enrolment in the course is locked."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LockKind.ValueType = ...,
+        id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        module_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "module_id", b"module_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lock: _TypeAlias = Lock  # noqa: Y015
+
+@_typing.final
+class ProgressSnapshot(_message.Message):
+    """Progress of an enrolment at a point in time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENROLLMENT_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    COMPLETED_LESSONS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    enrollment_id: _builtins.str
+    """ID of the enrolment."""
+    state: Global___EnrollmentState.ValueType
+    """State of the enrolment."""
+    sequence: _builtins.int
+    """Version of the enrolment. Increases with every change."""
+    @_builtins.property
+    def progress(self) -> Global___Progress:
+        """Progress over all required lessons."""
+
+    @_builtins.property
+    def completed_lessons(self) -> _containers.RepeatedCompositeFieldContainer[Global___LessonProgress]:
+        """Completed lessons, optional ones included, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        enrollment_id: _builtins.str = ...,
+        state: Global___EnrollmentState.ValueType = ...,
+        progress: Global___Progress | None = ...,
+        completed_lessons: _abc.Iterable[Global___LessonProgress] | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_lessons", b"completed_lessons", "enrollment_id", b"enrollment_id", "progress", b"progress", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgressSnapshot: _TypeAlias = ProgressSnapshot  # noqa: Y015

@@ -4,10 +4,12 @@ isort:skip_file
 """
 
 from azora.education.v1 import enrollment_pb2 as _enrollment_pb2
+from azora.type.v1 import heartbeat_pb2 as _heartbeat_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -311,6 +313,7 @@ class GetProgressResponse(_message.Message):
 
     PROGRESS_FIELD_NUMBER: _builtins.int
     LESSONS_FIELD_NUMBER: _builtins.int
+    LOCKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> _enrollment_pb2.Progress:
         """Progress over all required lessons."""
@@ -319,16 +322,81 @@ class GetProgressResponse(_message.Message):
     def lessons(self) -> _containers.RepeatedCompositeFieldContainer[_enrollment_pb2.LessonProgress]:
         """Every lesson of the enrolment's course revision, in order."""
 
+    @_builtins.property
+    def locks(self) -> _containers.RepeatedCompositeFieldContainer[_enrollment_pb2.Lock]:
+        """Conditions that lock modules, by module in order; at most 10 of a module."""
+
     def __init__(
         self,
         *,
         progress: _enrollment_pb2.Progress | None = ...,
         lessons: _abc.Iterable[_enrollment_pb2.LessonProgress] | None = ...,
+        locks: _abc.Iterable[_enrollment_pb2.Lock] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lessons", b"lessons", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lessons", b"lessons", "locks", b"locks", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProgressResponse: _TypeAlias = GetProgressResponse  # noqa: Y015
+
+@_typing.final
+class WatchProgressRequest(_message.Message):
+    """Request message for EnrollmentService.WatchProgress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENROLLMENT_ID_FIELD_NUMBER: _builtins.int
+    enrollment_id: _builtins.str
+    """ID of the enrolment."""
+    def __init__(
+        self,
+        *,
+        enrollment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment_id", b"enrollment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchProgressRequest: _TypeAlias = WatchProgressRequest  # noqa: Y015
+
+@_typing.final
+class WatchProgressResponse(_message.Message):
+    """Response message for EnrollmentService.WatchProgress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> _enrollment_pb2.ProgressSnapshot:
+        """The current progress. Sent first, and after every change."""
+
+    @_builtins.property
+    def heartbeat(self) -> _heartbeat_pb2.Heartbeat:
+        """Sent after the first snapshot, and every 15 seconds from then on."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Error that ends the stream; the same gRPC status follows."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _enrollment_pb2.ProgressSnapshot | None = ...,
+        heartbeat: _heartbeat_pb2.Heartbeat | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "event", b"event", "heartbeat", b"heartbeat", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "event", b"event", "heartbeat", b"heartbeat", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["snapshot", "heartbeat", "error"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchProgressResponse: _TypeAlias = WatchProgressResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class EnrollmentServiceStub:
                 request_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetProgressRequest.SerializeToString,
                 response_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetProgressResponse.FromString,
                 _registered_method=True)
+        self.WatchProgress = channel.unary_stream(
+                '/azora.education.v1.EnrollmentService/WatchProgress',
+                request_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.WatchProgressRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.WatchProgressResponse.FromString,
+                _registered_method=True)
 
 
 class EnrollmentServiceServicer:
@@ -75,7 +80,7 @@ class EnrollmentServiceServicer:
         """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
         activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
+        COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
         DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -109,7 +114,9 @@ class EnrollmentServiceServicer:
 
     def CompleteLesson(self, request, context):
         """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
-        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
+        A lesson of kind LESSON_KIND_QUIZ is completed by passing an attempt at the quiz.
+        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE, LESSON_LOCKED,
+        QUIZ_NOT_PASSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +125,17 @@ class EnrollmentServiceServicer:
     def GetProgress(self, request, context):
         """Gets the progress of one of the caller's enrolments, by lesson.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchProgress(self, request, context):
+        """Streams the progress of one of the caller's enrolments: its current state, then every change within 2 seconds;
+        changes that follow each other closely are sent as one. Ends with UNAVAILABLE STREAM_INTERRUPTED when the server
+        shuts down; reconnect.
+        Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +173,11 @@ def add_EnrollmentServiceServicer_to_server(servicer, server):
                     servicer.GetProgress,
                     request_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetProgressRequest.FromString,
                     response_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetProgressResponse.SerializeToString,
+            ),
+            'WatchProgress': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchProgress,
+                    request_deserializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.WatchProgressRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_enrollment__service__pb2.WatchProgressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -320,6 +343,33 @@ class EnrollmentService:
             '/azora.education.v1.EnrollmentService/GetProgress',
             azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetProgressRequest.SerializeToString,
             azora_dot_education_dot_v1_dot_enrollment__service__pb2.GetProgressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/azora.education.v1.EnrollmentService/WatchProgress',
+            azora_dot_education_dot_v1_dot_enrollment__service__pb2.WatchProgressRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_enrollment__service__pb2.WatchProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,7 +37,7 @@ class EnrollmentServiceStub:
     """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
     activation; the learner ends up enrolled and charged, or neither.
     Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-    COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
+    COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
     DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
     """
     ListEnrollments: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]
@@ -55,11 +55,20 @@ class EnrollmentServiceStub:
     """
     CompleteLesson: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.CompleteLessonRequest, _enrollment_service_pb2.CompleteLessonResponse]
     """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
-    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
+    A lesson of kind LESSON_KIND_QUIZ is completed by passing an attempt at the quiz.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE, LESSON_LOCKED,
+    QUIZ_NOT_PASSED.
     """
     GetProgress: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetProgressRequest, _enrollment_service_pb2.GetProgressResponse]
     """Gets the progress of one of the caller's enrolments, by lesson.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+    """
+    WatchProgress: _grpc.UnaryStreamMultiCallable[_enrollment_service_pb2.WatchProgressRequest, _enrollment_service_pb2.WatchProgressResponse]
+    """Streams the progress of one of the caller's enrolments: its current state, then every change within 2 seconds;
+    changes that follow each other closely are sent as one. Ends with UNAVAILABLE STREAM_INTERRUPTED when the server
+    shuts down; reconnect.
+    Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     """
 
 @_typing.type_check_only
@@ -71,7 +80,7 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
     activation; the learner ends up enrolled and charged, or neither.
     Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-    COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
+    COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
     DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
     """
     ListEnrollments: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]  # type: ignore[assignment]
@@ -89,11 +98,20 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """
     CompleteLesson: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.CompleteLessonRequest, _enrollment_service_pb2.CompleteLessonResponse]  # type: ignore[assignment]
     """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
-    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
+    A lesson of kind LESSON_KIND_QUIZ is completed by passing an attempt at the quiz.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE, LESSON_LOCKED,
+    QUIZ_NOT_PASSED.
     """
     GetProgress: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.GetProgressRequest, _enrollment_service_pb2.GetProgressResponse]  # type: ignore[assignment]
     """Gets the progress of one of the caller's enrolments, by lesson.
     Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+    """
+    WatchProgress: _aio.UnaryStreamMultiCallable[_enrollment_service_pb2.WatchProgressRequest, _enrollment_service_pb2.WatchProgressResponse]  # type: ignore[assignment]
+    """Streams the progress of one of the caller's enrolments: its current state, then every change within 2 seconds;
+    changes that follow each other closely are sent as one. Ends with UNAVAILABLE STREAM_INTERRUPTED when the server
+    shuts down; reconnect.
+    Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+    Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     """
 
 class EnrollmentServiceServicer:
@@ -107,7 +125,7 @@ class EnrollmentServiceServicer:
         """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
         activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
+        COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
         DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
         """
 
@@ -145,7 +163,9 @@ class EnrollmentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_service_pb2.CompleteLessonResponse, _abc.Awaitable[_enrollment_service_pb2.CompleteLessonResponse]]:
         """Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
-        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
+        A lesson of kind LESSON_KIND_QUIZ is completed by passing an attempt at the quiz.
+        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE, LESSON_LOCKED,
+        QUIZ_NOT_PASSED.
         """
 
     def GetProgress(
@@ -155,6 +175,18 @@ class EnrollmentServiceServicer:
     ) -> _typing.Union[_enrollment_service_pb2.GetProgressResponse, _abc.Awaitable[_enrollment_service_pb2.GetProgressResponse]]:
         """Gets the progress of one of the caller's enrolments, by lesson.
         Errors: NOT_FOUND ENROLLMENT_NOT_FOUND.
+        """
+
+    def WatchProgress(
+        self,
+        request: _enrollment_service_pb2.WatchProgressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_enrollment_service_pb2.WatchProgressResponse], _abc.AsyncIterator[_enrollment_service_pb2.WatchProgressResponse]]:
+        """Streams the progress of one of the caller's enrolments: its current state, then every change within 2 seconds;
+        changes that follow each other closely are sent as one. Ends with UNAVAILABLE STREAM_INTERRUPTED when the server
+        shuts down; reconnect.
+        Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+        Errors: NOT_FOUND ENROLLMENT_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
         """
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

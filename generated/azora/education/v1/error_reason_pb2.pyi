@@ -62,6 +62,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 18
     """FAILED_PRECONDITION: the caller's wallet is frozen."""
+    ERROR_REASON_LESSON_LOCKED: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION: an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's
+    module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+    """
+    ERROR_REASON_PREREQUISITES_NOT_COMPLETED: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to
+    complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
+    """
+    ERROR_REASON_QUIZ_NOT_PASSED: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION: the lesson is a quiz of which no attempt has passed."""
+    ERROR_REASON_QUIZ_NOT_FOUND: _ErrorReason.ValueType  # 33
+    """NOT_FOUND: the lesson does not exist in the enrolment's course revision, or is not a quiz."""
+    ERROR_REASON_ATTEMPT_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """NOT_FOUND: the attempt does not exist or belongs to another user."""
+    ERROR_REASON_ATTEMPT_ALREADY_OPEN: _ErrorReason.ValueType  # 35
+    """ALREADY_EXISTS: the caller has an open attempt at the quiz. Metadata: attemptId."""
+    ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION: the caller has used all attempts at the quiz. Metadata: maxAttempts."""
+    ERROR_REASON_ATTEMPT_EXPIRED: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline."""
+    ERROR_REASON_ATTEMPT_SUBMITTED: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION: the attempt is submitted."""
+    ERROR_REASON_OWN_COURSE: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION: educators cannot enrol in their own courses."""
     ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION: the caller's wallet is closed."""
     ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
@@ -110,6 +134,30 @@ ERROR_REASON_ENROLLMENT_CANCELLED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 18
 """FAILED_PRECONDITION: the caller's wallet is frozen."""
+ERROR_REASON_LESSON_LOCKED: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION: an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's
+module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+"""
+ERROR_REASON_PREREQUISITES_NOT_COMPLETED: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to
+complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
+"""
+ERROR_REASON_QUIZ_NOT_PASSED: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION: the lesson is a quiz of which no attempt has passed."""
+ERROR_REASON_QUIZ_NOT_FOUND: ErrorReason.ValueType  # 33
+"""NOT_FOUND: the lesson does not exist in the enrolment's course revision, or is not a quiz."""
+ERROR_REASON_ATTEMPT_NOT_FOUND: ErrorReason.ValueType  # 34
+"""NOT_FOUND: the attempt does not exist or belongs to another user."""
+ERROR_REASON_ATTEMPT_ALREADY_OPEN: ErrorReason.ValueType  # 35
+"""ALREADY_EXISTS: the caller has an open attempt at the quiz. Metadata: attemptId."""
+ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION: the caller has used all attempts at the quiz. Metadata: maxAttempts."""
+ERROR_REASON_ATTEMPT_EXPIRED: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline."""
+ERROR_REASON_ATTEMPT_SUBMITTED: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION: the attempt is submitted."""
+ERROR_REASON_OWN_COURSE: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION: educators cannot enrol in their own courses."""
 ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION: the caller's wallet is closed."""
 ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20

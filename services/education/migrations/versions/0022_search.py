@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.shared.migrations import run_script
 
 revision = "0022"
-down_revision = "0020"
+down_revision = "0021"
 
 # Primary language subtags (BCP 47) and PostgreSQL's text search configurations. A column of the type regconfig would
 # keep pg_upgrade from working, so that configurations are stored by name.

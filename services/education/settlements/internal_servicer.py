@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from azora.education.v1 import internal_service_pb2 as pb
 from azora.education.v1 import internal_service_pb2_grpc
 
-from services.education.enrollments import convert
+from services.education.settlements import convert
 from services.shared.keyed import idempotent
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
     from interceptors.base import Context
-    from services.education.enrollments.operations import SettlementOperations
+    from services.education.settlements.operations import SettlementOperations
     from services.shared.inbox import Inbox
 
 

@@ -1,4 +1,4 @@
-"""Background work of enrolments: settling what a call left unpaid, releasing holds, granting rewards, events."""
+"""Background work of settlements: settling what a call left unpaid, releasing holds, granting rewards, events."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from azora.payment.v1 import events_pb2
 
-from services.education.enrollments import convert
 from services.education.enrollments.model import GrantReward, ReleaseHold, SettleEnrollment
+from services.education.settlements import convert
 from services.shared.inbox import Subscription
 from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.education.enrollments.operations import SettlementOperations
+    from services.education.settlements.operations import SettlementOperations
 
 SWEEP_SCHEDULE = "* * * * *"
 
 
 def jobs(settlements: SettlementOperations) -> Sequence[Job[Any]]:
-    """Return the jobs of enrolments."""
+    """Return the jobs of settlements."""
     return [
         Job(SettleEnrollment, settlements.settle_enrollment),
         Job(ReleaseHold, settlements.release_hold),

@@ -1,0 +1,1 @@
+"""Taking quizzes: attempts, their answers and their grades."""
