@@ -10,7 +10,7 @@ from services.education.catalogue.operations import CatalogueOperations
 from services.education.catalogue.store import CatalogueStore
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
-from services.education.courses.convert import encoded_bytes
+from services.education.courses.convert import ENCODING, encoded_bytes, encoded_modules
 from services.education.courses.drafts import DraftStore
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
@@ -32,8 +32,9 @@ from services.education.settlements import jobs
 from services.education.settlements.internal_servicer import InternalServicer
 from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
-from services.shared.cache import CachedReads, EncodedAnswers
+from services.shared.cache import CachedReads, EncodedAnswers, ImmutableParts
 from services.shared.inbox import Inbox
+from services.shared.shared_cache import SharedCache
 
 if TYPE_CHECKING:
     from services.education.ports import Payments
@@ -55,6 +56,8 @@ class Container:
     quizzes: QuizOperations
     settlements: SettlementOperations
     inbox: Inbox
+    shared_cache: SharedCache | None
+    """Modules of revisions, for all processes."""
 
 
 def assemble(settings: EducationSettings, *, payments: Payments | None = None) -> Container:
@@ -72,6 +75,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         sweep_after=timedelta(seconds=settings.settle_after_seconds),
     )
+    shared = _shared_cache(settings)
     reads = CachedReads(database, EncodedAnswers(), course_store.find_generation)
     courses = CourseOperations(
         database=database,
@@ -80,6 +84,8 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         people=PeopleStore(),
         readers=progress_store,
         reads=reads,
+        modules=ImmutableParts(shared),
+        encoded_modules=encoded_modules,
         encoded_bytes=encoded_bytes,
     )
     enrollments = EnrollmentOperations(
@@ -120,7 +126,15 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         ),
         settlements=settlements,
         inbox=Inbox("education", database, subscriptions),
+        shared_cache=shared,
     )
+
+
+def _shared_cache(settings: EducationSettings) -> SharedCache | None:
+    if not settings.counters_url:
+        return None
+    key = settings.derive_key("course-revisions")
+    return SharedCache(settings.counters_url, namespace=f"course-revisions:{ENCODING}", key=key)
 
 
 def build(
@@ -141,6 +155,7 @@ def build(
         jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
         periodic=[*jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
         retentions=[retention(timedelta(days=settings.event_retention_days))],
+        close=[container.shared_cache.close] if container.shared_cache else [],
         watchers=[container.enrollments.watchers],
         keys=keys,
         revocations=revocations,

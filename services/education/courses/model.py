@@ -258,6 +258,8 @@ class ReadCourse:
     """Whether the reader gets the lessons themselves, beside their titles."""
     questions_are_open: bool = False
     """Whether the reader gets the questions of quizzes, with their right answers."""
+    encoded_modules: bytes | None = None
+    """What the reader gets of the modules, as messages that are encoded; None: it is made of the content."""
 
 
 @dataclass(frozen=True, slots=True)

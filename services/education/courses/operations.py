@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from services.education.courses.model import MAX_BYTES, MAX_LESSONS, CourseState, ReadCourse
+from services.education.courses.model import MAX_BYTES, MAX_LESSONS, CourseContent, CourseState, ReadCourse
 from services.education.errors import (
     CompletionRewardNotAllowed,
     CourseArchived,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from services.education.courses.drafts import DraftStore
     from services.education.courses.model import (
         Course,
-        CourseContent,
         CourseFilter,
         CourseOrder,
         Lock,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from services.education.courses.store import CourseStore
     from services.education.people.model import UserRenamed
     from services.education.people.store import PeopleStore
-    from services.shared.cache import CachedReads
+    from services.shared.cache import CachedReads, ImmutableParts
     from services.shared.db import Database
     from services.shared.idempotency import Message
     from services.shared.pagination import Page
@@ -103,6 +102,8 @@ class CourseOperations:
         people: PeopleStore,
         readers: Readers,
         reads: CachedReads,
+        modules: ImmutableParts,
+        encoded_modules: Callable[[ReadCourse], bytes],
         encoded_bytes: Callable[[ReadCourse], int],
     ) -> None:
         self._database = database
@@ -111,6 +112,8 @@ class CourseOperations:
         self._people = people
         self._readers = readers
         self._reads = reads
+        self._modules = modules
+        self._encoded_modules = encoded_modules
         self._encoded_bytes = encoded_bytes
 
     async def get_course(
@@ -144,14 +147,19 @@ class CourseOperations:
         shown = revision or enrolled_revision
         enrolled = enrolled_revision is not None and shown == enrolled_revision
 
-        async def load(connection: AsyncConnection) -> ReadCourse:
-            course, content = await self._found(connection, course_id, shown)
-            if not may_see(principal, course):
-                raise CourseNotFound
-            return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
-
         if principal.may(WRITE):
-            return await self._reads.read(load, lambda read: encode(read, locks))
+
+            async def read(connection: AsyncConnection) -> ReadCourse:
+                course, content = await self._found(connection, course_id, shown)
+                if not may_see(principal, course):
+                    raise CourseNotFound
+                return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
+
+            return await self._reads.read(read, lambda read: encode(read, locks))
+
+        async def load(connection: AsyncConnection) -> ReadCourse:
+            return await self._revision(connection, course_id, shown, enrolled=enrolled)
+
         # All who are alike in what the key names get the same answer: nobody here may edit.
         answer = await self._reads.encoded((course_id, shown, enrolled), load, lambda read: encode(read, ()))
         own = encode(None, locks).SerializeToString() if locks else b""
@@ -223,6 +231,24 @@ class CourseOperations:
             return ()
         content = await self._store.find_content(connection, course_id, reader.enrolled_revision)
         return content.locks(reader.completed_lesson_ids)
+
+    async def _revision(
+        self, connection: AsyncConnection, course_id: str, number: int | None, *, enrolled: bool
+    ) -> ReadCourse:
+        """Return a revision, or the latest, as those see it who may not edit it. Its modules never change."""
+        course = await self._store.find_course(connection, course_id, number)
+        if course is None or course.state is CourseState.DRAFT:
+            raise CourseNotFound
+        if not course.revision:  # Archived before it was published.
+            return ReadCourse(*await self._found(connection, course_id, None), lessons_are_open=False)
+
+        async def load() -> bytes:
+            content = await self._store.find_content(connection, course.id, course.revision)
+            return self._encoded_modules(ReadCourse(course, content, lessons_are_open=enrolled))
+
+        name = f"{course.id}:{course.revision}:{'open' if enrolled else 'closed'}"
+        encoded = await self._modules.part(name, load)
+        return ReadCourse(course, CourseContent(()), lessons_are_open=enrolled, encoded_modules=encoded)
 
     async def _drafted(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
         found = await self._store.find_draft(connection, course_id)

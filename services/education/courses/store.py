@@ -131,10 +131,11 @@ FIND = AS_READ.where(c.id == bindparam("course_id"))
 FIND_WITH_CONTENT = FIND.add_columns(func.coalesce(r.modules, c.modules).label("modules"))
 FIND_DRAFT = AS_DRAFTED.add_columns(c.modules).where(c.id == bindparam("course_id"))
 FIND_REVISION = (
-    select(*LIVED, r.number.label("revision"), *(r[name] for name in WRITTEN), r.modules)
+    select(*LIVED, r.number.label("revision"), *(r[name] for name in WRITTEN))
     .join_from(courses, course_revisions, r.course_id == c.id)
     .where(c.id == bindparam("course_id"), r.number == bindparam("number"))
 )
+FIND_REVISION_WITH_CONTENT = FIND_REVISION.add_columns(r.modules)
 LOCK_DRAFT = FIND_DRAFT.with_for_update(of=courses)
 LOCK_SEATS = select(c.capacity, c.seats_taken).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
 CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
@@ -163,9 +164,15 @@ class CourseStore:
         """Return the courses that a statement made of AS_READ selects, each with its row."""
         return [(_course(row), row) for row in await connection.execute(statement, bound)]
 
-    async def find_course(self, connection: AsyncConnection, course_id: str) -> Course | None:
-        """Return the course as its newest revision has it."""
-        row = (await connection.execute(FIND, {"course_id": course_id})).first()
+    async def find_course(
+        self, connection: AsyncConnection, course_id: str, revision: int | None = None
+    ) -> Course | None:
+        """Return the course as a revision has it; as its newest has it, or the draft, if None."""
+        row = (
+            await connection.execute(FIND, {"course_id": course_id})
+            if revision is None
+            else await connection.execute(FIND_REVISION, {"course_id": course_id, "number": revision})
+        ).first()
         return _course(row) if row else None
 
     async def find_course_with_content(
@@ -175,7 +182,7 @@ class CourseStore:
         row = (
             await connection.execute(FIND_WITH_CONTENT, {"course_id": course_id})
             if revision is None
-            else await connection.execute(FIND_REVISION, {"course_id": course_id, "number": revision})
+            else await connection.execute(FIND_REVISION_WITH_CONTENT, {"course_id": course_id, "number": revision})
         ).first()
         return (_course(row), _content(row.modules)) if row else None
 
