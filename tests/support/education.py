@@ -21,9 +21,6 @@ from azora.education.v1 import (
     enrollment_service_pb2_grpc,
     internal_service_pb2,
     internal_service_pb2_grpc,
-    learning_pb2,
-    learning_service_pb2,
-    learning_service_pb2_grpc,
 )
 from azora.event.v1 import event_pb2
 from azora.payment.v1 import events_pb2
@@ -197,21 +194,6 @@ class Person:
         )
         return await self.education.courses.ListCourses(request, metadata=self.metadata)
 
-    async def search(self, query: str, **fields: Any) -> course_service_pb2.SearchCoursesResponse:
-        """Search courses."""
-        request = course_service_pb2.SearchCoursesRequest(query=query, **fields)
-        return await self.education.courses.SearchCourses(request, metadata=self.metadata)
-
-    async def figures(self, course_id: str) -> learning_pb2.CourseFigures:
-        """Read the figures of a course."""
-        request = learning_service_pb2.GetCourseFiguresRequest(course_id=course_id)
-        return (await self.education.learning.GetCourseFigures(request, metadata=self.metadata)).figures
-
-    async def overview(self) -> learning_pb2.LearningOverview:
-        """Read what they have done and can go on with."""
-        request = learning_service_pb2.GetLearningOverviewRequest()
-        return (await self.education.learning.GetLearningOverview(request, metadata=self.metadata)).overview
-
     async def enroll(self, course_id: str, *, key: str = "") -> enrollment_pb2.Enrollment:
         """Enrol."""
         request = enrollment_service_pb2.EnrollRequest(course_id=course_id, request_id=key)
@@ -268,11 +250,6 @@ class RunningEducation:
     def enrollments(self) -> enrollment_service_pb2_grpc.EnrollmentServiceAsyncStub:
         """Return the stub of EnrollmentService."""
         return enrollment_service_pb2_grpc.EnrollmentServiceStub(self.channel)
-
-    @property
-    def learning(self) -> learning_service_pb2_grpc.LearningServiceAsyncStub:
-        """Return the stub of LearningService."""
-        return learning_service_pb2_grpc.LearningServiceStub(self.channel)
 
     @property
     def internal(self) -> internal_service_pb2_grpc.InternalServiceAsyncStub:

@@ -9,6 +9,7 @@ from azora.education.v1 import enrollment_pb2
 from azora.type.v1 import money_pb2
 
 from tests.support.education import azr
+from tests.support.learning import search
 from tests.support.refusals import refusal
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ async def test_the_catalogue_shows_the_state_of_ones_own_enrolment(education: Ru
     assert await titles(learner, enrollment_state=ACTIVE) == ["free"]
     assert await titles(learner, enrollment_state=COMPLETED, order_by="title") == ["done"]
     assert await titles(education.person(), enrollment_state=ACTIVE) == []
-    assert [course.title for course in (await learner.search("free", enrollment_state=ACTIVE)).courses] == ["free"]
+    assert [course.title for course in (await search(learner, "free", enrollment_state=ACTIVE)).courses] == ["free"]
     assert (await refusal(education.anyone().list(enrollment_state=ACTIVE))).reason == "TOKEN_MISSING"
     token = (await learner.list(page_size=1)).next_page_token
     assert (await refusal(learner.list(page_token=token, enrollment_state=ACTIVE))).reason == "PAGE_TOKEN_INVALID"
@@ -154,7 +155,7 @@ async def test_lists_show_the_published_revision_of_published_courses(education:
     assert await titles(reader, language="he") == ["aleph"]
     await education.sql("UPDATE courses SET state = 'ARCHIVED' WHERE id = $1", course.id)
     assert await titles(reader) == ["eta"]
-    assert (await reader.search("aleph")).courses == []
+    assert (await search(reader, "aleph")).courses == []
     await education.sql("UPDATE courses SET state = 'PUBLISHED' WHERE id = $1", course.id)
     assert await titles(reader) == ["eta", "aleph"]
 

@@ -11,6 +11,7 @@ from azora.education.v1 import enrollment_pb2
 
 from services.shared.ids import new_id
 from tests.support.education import azr, lesson_ids
+from tests.support.learning import figures, overview
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
@@ -37,7 +38,7 @@ async def test_figures_count_enrolments_and_each_lesson(education: RunningEducat
     """As soon as they change, whether or not the changes have been added up."""
     educator = education.educator()
     course = await educator.published()
-    empty = await educator.figures(course.id)
+    empty = await figures(educator, course.id)
     assert (empty.course_id, empty.enrollments.enrolled_learners) == (course.id, 0)
     assert funnel(empty) == [(0, 0)] * 4
     begun, gone = education.person(), education.person()
@@ -48,17 +49,17 @@ async def test_figures_count_enrolments_and_each_lesson(education: RunningEducat
     await gone.cancel((await gone.enroll(course.id)).id)
     for _ in range(3):
         before = datetime.now(UTC)
-        figures = await educator.figures(course.id)
-        assert before <= figures.compute_time.ToDatetime(UTC) <= datetime.now(UTC)
-        enrolled = figures.enrollments
+        seen = await figures(educator, course.id)
+        assert before <= seen.compute_time.ToDatetime(UTC) <= datetime.now(UTC)
+        enrolled = seen.enrollments
         assert (enrolled.enrolled_learners, enrolled.pending, enrolled.active) == (3, 0, 1)
         assert (enrolled.completed, enrolled.cancelled, enrolled.completion_basis_points) == (1, 1, 3333)
-        assert funnel(figures) == [(2, 6666), (1, 3333), (1, 3333), (1, 3333)]
+        assert funnel(seen) == [(2, 6666), (1, 3333), (1, 3333), (1, 3333)]
         await education.replica.learning.add_figure_changes()
-    assert [(lesson.title, lesson.required) for lesson in figures.lessons[2:]] == [("Baking", True), ("Ovens", False)]
-    assert [lesson.module_id for lesson in figures.lessons[2:]] == [course.modules[1].id] * 2
+    assert [(lesson.title, lesson.required) for lesson in seen.lessons[2:]] == [("Baking", True), ("Ovens", False)]
+    assert [lesson.module_id for lesson in seen.lessons[2:]] == [course.modules[1].id] * 2
     assert (await education.sql("SELECT count(*) FROM figure_changes"))[0][0] == 0
-    assert await education.admin().figures(course.id)
+    assert await figures(education.admin(), course.id)
 
 
 async def test_who_comes_back_is_counted_once(education: RunningEducation) -> None:
@@ -68,7 +69,7 @@ async def test_who_comes_back_is_counted_once(education: RunningEducation) -> No
         enrollment = await learner.enroll(course.id)
         await learner.cancel(enrollment.id)
     await learner.enroll(course.id)
-    enrolled = (await educator.figures(course.id)).enrollments
+    enrolled = (await figures(educator, course.id)).enrollments
     assert (enrolled.enrolled_learners, enrolled.active, enrolled.cancelled) == (1, 1, 0)
 
 
@@ -79,11 +80,11 @@ async def test_who_has_not_paid_is_not_enrolled(education: RunningEducation) -> 
     await refusal(poor.enroll(course.id))
     education.payments.silent.add("hold")
     await refusal(learner.enroll(course.id, key="k"))
-    enrolled = (await educator.figures(course.id)).enrollments
+    enrolled = (await figures(educator, course.id)).enrollments
     assert (enrolled.enrolled_learners, enrolled.pending, enrolled.active, enrolled.cancelled) == (0, 1, 0, 0)
     education.payments.silent.clear()
     await learner.enroll(course.id, key="k")
-    enrolled = (await educator.figures(course.id)).enrollments
+    enrolled = (await figures(educator, course.id)).enrollments
     assert (enrolled.enrolled_learners, enrolled.pending, enrolled.active, enrolled.cancelled) == (1, 0, 1, 0)
 
 
@@ -98,9 +99,9 @@ async def test_learners_at_once_and_two_replicas_that_add_up_lose_nothing(educat
 
     await asyncio.gather(add(), *(finish(learner, course) for learner in learners), add())
     for _ in range(2):
-        figures = await educator.figures(course.id)
-        assert (figures.enrollments.enrolled_learners, figures.enrollments.completed) == (8, 8)
-        assert funnel(figures) == [(8, 10_000)] * 4
+        seen = await figures(educator, course.id)
+        assert (seen.enrollments.enrolled_learners, seen.enrollments.completed) == (8, 8)
+        assert funnel(seen) == [(8, 10_000)] * 4
         await education.replica.learning.add_figure_changes()
 
 
@@ -110,20 +111,20 @@ async def test_what_is_deleted_counts_no_more(education: RunningEducation) -> No
     await finish(learner, course)
     await education.replica.learning.add_figure_changes()
     await education.sql("DELETE FROM enrollments WHERE user_id = $1", learner.id)
-    figures = await educator.figures(course.id)
-    assert figures.enrollments.enrolled_learners == figures.enrollments.completed == 0
-    assert funnel(figures) == [(0, 0)] * 4
+    seen = await figures(educator, course.id)
+    assert seen.enrollments.enrolled_learners == seen.enrollments.completed == 0
+    assert funnel(seen) == [(0, 0)] * 4
 
 
 async def test_figures_are_of_the_newest_revision_and_for_those_who_edit(education: RunningEducation) -> None:
     educator = education.educator()
     draft = await educator.write()
-    assert len((await educator.figures(draft.id)).lessons) == 4
+    assert len((await figures(educator, draft.id)).lessons) == 4
     for stranger in (education.educator(), education.person(), education.anyone()):
-        refused = await refusal(stranger.figures(draft.id))
+        refused = await refusal(figures(stranger, draft.id))
         assert refused.reason in ("COURSE_NOT_FOUND", "ACCESS_DENIED", "TOKEN_MISSING")
-    assert (await refusal(educator.figures(new_id()))).reason == "COURSE_NOT_FOUND"
-    assert (await refusal(educator.figures("x"))).reason == "VALIDATION_FAILED"
+    assert (await refusal(figures(educator, new_id()))).reason == "COURSE_NOT_FOUND"
+    assert (await refusal(figures(educator, "x"))).reason == "VALIDATION_FAILED"
 
 
 async def test_the_job_adds_changes_up(education: RunningEducation) -> None:
@@ -139,7 +140,7 @@ async def test_the_job_adds_changes_up(education: RunningEducation) -> None:
 async def test_an_overview_shows_what_to_go_on_with(education: RunningEducation) -> None:
     """The course with the latest activity first, and the first required lesson that is not complete."""
     educator, learner = education.educator(), education.person()
-    empty = await learner.overview()
+    empty = await overview(learner)
     assert (empty.active_courses, empty.completed_courses, list(empty.current_courses)) == (0, 0, [])
     first, second = await educator.published(title="first"), await educator.published(title="second")
     enrollments = [(await learner.enroll(course.id)).id for course in (first, second)]
@@ -150,11 +151,11 @@ async def test_an_overview_shows_what_to_go_on_with(education: RunningEducation)
     await learner.complete(enrollments[0], lesson_ids(first)[3])
     await learner.complete(enrollments[0], lesson_ids(first)[0])
     before = datetime.now(UTC)
-    overview = await learner.overview()
-    assert before <= overview.compute_time.ToDatetime(UTC) <= datetime.now(UTC)
-    assert (overview.pending_courses, overview.active_courses, overview.completed_courses) == (0, 2, 1)
-    assert overview.completed_lessons == 1 + 3
-    latest, other = overview.current_courses
+    shown = await overview(learner)
+    assert before <= shown.compute_time.ToDatetime(UTC) <= datetime.now(UTC)
+    assert (shown.pending_courses, shown.active_courses, shown.completed_courses) == (0, 2, 1)
+    assert shown.completed_lessons == 1 + 3
+    latest, other = shown.current_courses
     assert (latest.enrollment.id, latest.enrollment.course_title) == (enrollments[0], "first")
     assert latest.enrollment.progress.basis_points == 3333
     assert (latest.next_lesson_id, latest.next_lesson_title) == (lesson_ids(first)[1], "Water")
@@ -162,7 +163,7 @@ async def test_an_overview_shows_what_to_go_on_with(education: RunningEducation)
     assert other.last_activity_time == other.enrollment.enroll_time
     assert latest.last_activity_time.ToDatetime() > latest.enrollment.enroll_time.ToDatetime()
     assert latest.enrollment.state == enrollment_pb2.ENROLLMENT_STATE_ACTIVE
-    assert (await refusal(education.anyone().overview())).reason == "TOKEN_MISSING"
+    assert (await refusal(overview(education.anyone()))).reason == "TOKEN_MISSING"
 
 
 async def test_an_overview_is_bounded(education: RunningEducation) -> None:
@@ -171,8 +172,8 @@ async def test_an_overview_is_bounded(education: RunningEducation) -> None:
     courses = [await educator.published(title=f"{number}", modules=modules) for number in range(12)]
     for course in courses:
         await learner.enroll(course.id)
-    overview = await learner.overview()
-    assert overview.active_courses == 12
-    assert [current.enrollment.course_title for current in overview.current_courses] == [
+    shown = await overview(learner)
+    assert shown.active_courses == 12
+    assert [current.enrollment.course_title for current in shown.current_courses] == [
         f"{number}" for number in range(11, 1, -1)
     ]

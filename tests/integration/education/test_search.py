@@ -11,6 +11,7 @@ from azora.education.v1 import course_service_pb2 as pb
 from services.education.catalogue import store
 from services.shared.db import ID_MAX
 from tests.support.education import azr
+from tests.support.learning import search
 from tests.support.plans import explain
 from tests.support.quizzes import quiz
 from tests.support.refusals import refusal
@@ -37,7 +38,7 @@ PUBLISH = "UPDATE courses SET state = 'PUBLISHED'"
 
 async def found(reader: Person, query: str, **fields: Any) -> list[str]:
     """Return the titles of the first page."""
-    return [course.title for course in (await reader.search(query, **fields)).courses]
+    return [course.title for course in (await search(reader, query, **fields)).courses]
 
 
 @pytest.fixture
@@ -103,17 +104,17 @@ async def test_search_is_filtered_as_lists_are(reader: Person) -> None:
     assert await found(reader, "baking", min_price=azr(1), max_price=azr(49_00)) == ["Rye"]
     assert await found(reader, "breads", language="ja") == ["パンを焼く"]
     for fields in ({"max_price": azr(-1)}, {"language": "e n"}, {"page_size": -1}):
-        assert (await refusal(reader.search("baking", **fields))).reason == "VALIDATION_FAILED"
-    assert (await refusal(reader.search("baking", enrollment_state=2))).reason == "TOKEN_MISSING"
+        assert (await refusal(search(reader, "baking", **fields))).reason == "VALIDATION_FAILED"
+    assert (await refusal(search(reader, "baking", enrollment_state=2))).reason == "TOKEN_MISSING"
 
 
 async def test_a_query_has_a_length(reader: Person) -> None:
     for query in ("", "x" * 201):
-        refused = await refusal(reader.search(query))
+        refused = await refusal(search(reader, query))
         assert (refused.reason, refused.fields) == ("VALIDATION_FAILED", ("query",))
     for query in ("-" * 200, "- (" * 66, '-"' * 100, "or " * 66, "(" * 200):
         assert await found(reader, query) == []
-    assert (await refusal(reader.search("a\0b"))).code == "INVALID_ARGUMENT"
+    assert (await refusal(search(reader, "a\0b"))).code == "INVALID_ARGUMENT"
 
 
 async def test_results_are_paged_through_once_each(education: RunningEducation) -> None:
@@ -121,16 +122,16 @@ async def test_results_are_paged_through_once_each(education: RunningEducation) 
     await education.sql(MANY, 25)
     await education.sql(PUBLISH)
     reader = education.anyone()
-    everything = [course.id for course in (await reader.search("words", page_size=100)).courses]
+    everything = [course.id for course in (await search(reader, "words", page_size=100)).courses]
     assert everything == sorted(everything, reverse=True)
     paged, token = list[str](), ""
     for size in (7, 10, 100):
-        page = await reader.search("words", page_size=size, page_token=token)
+        page = await search(reader, "words", page_size=size, page_token=token)
         paged += [course.id for course in page.courses]
         token = page.next_page_token
     assert (paged, token) == (everything, "")
-    first = (await reader.search("words", page_size=1)).next_page_token
-    for asked in (reader.search("word", page_token=first), reader.search("words", page_token=first, language="en")):
+    first = (await search(reader, "words", page_size=1)).next_page_token
+    for asked in (search(reader, "word", page_token=first), search(reader, "words", page_token=first, language="en")):
         assert (await refusal(asked)).reason == "PAGE_TOKEN_INVALID"
     assert (await refusal(reader.list(page_token=first))).reason == "PAGE_TOKEN_INVALID"
 
@@ -143,7 +144,7 @@ async def test_the_newest_of_many_matches_are_ranked(
     try:
         await education.sql(MANY, 20)
         await education.sql(PUBLISH)
-        ranked = [course.id for course in (await education.anyone().search("word", page_size=100)).courses]
+        ranked = [course.id for course in (await search(education.anyone(), "word", page_size=100)).courses]
     finally:
         store.search_statement.cache_clear()
     ids = [str(row["course_id"]) for row in await education.sql("SELECT course_id FROM catalogue_entries")]
