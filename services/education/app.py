@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from services.education.catalogue.operations import CatalogueOperations
+from services.education.catalogue.store import CatalogueStore
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
 from services.education.courses.authoring import AuthoringOperations
-from services.education.courses.convert import encoded_bytes
+from services.education.courses.convert import ENCODING, encoded_bytes, encoded_modules
 from services.education.courses.drafts import DraftStore
 from services.education.courses.lessons import LessonOperations
 from services.education.courses.operations import CourseOperations
@@ -19,6 +21,10 @@ from services.education.enrollments.operations import EnrollmentOperations
 from services.education.enrollments.progress import ProgressStore
 from services.education.enrollments.servicer import EnrollmentServicer
 from services.education.enrollments.store import EnrollmentStore, retention
+from services.education.learning import jobs as learning_jobs
+from services.education.learning.operations import LearningOperations
+from services.education.learning.servicer import LearningServicer
+from services.education.learning.store import LearningStore
 from services.education.people.store import PeopleStore
 from services.education.quizzes import jobs as quiz_jobs
 from services.education.quizzes.operations import QuizOperations
@@ -29,9 +35,10 @@ from services.education.settlements.internal_servicer import InternalServicer
 from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
 from services.shared.audit.store import AuditStore
-from services.shared.cache import EncodedAnswers
+from services.shared.cache import CachedReads, EncodedAnswers, ImmutableParts
 from services.shared.inbox import Inbox
 from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
+from services.shared.shared_cache import SharedCache
 
 if TYPE_CHECKING:
     from services.education.ports import Payments
@@ -49,11 +56,15 @@ class Container:
     courses: CourseOperations
     authoring: AuthoringOperations
     lessons: LessonOperations
+    catalogue: CatalogueOperations
+    learning: LearningOperations
     enrollments: EnrollmentOperations
     quizzes: QuizOperations
     settlements: SettlementOperations
     persons: PersonOperations
     inbox: Inbox
+    shared_cache: SharedCache | None
+    """Modules of revisions, for all processes."""
 
 
 def assemble(settings: EducationSettings, *, payments: Payments | None = None) -> Container:
@@ -71,21 +82,23 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         refund_limit_basis_points=settings.refund_progress_limit_basis_points,
         sweep_after=timedelta(seconds=settings.settle_after_seconds),
     )
-    answers = EncodedAnswers()
+    shared = _shared_cache(settings)
+    reads = CachedReads(database, EncodedAnswers(), course_store.find_generation)
     courses = CourseOperations(
         database=database,
         store=course_store,
         people=PeopleStore(),
         readers=progress_store,
-        pages=infrastructure.pages,
-        answers=answers,
+        reads=reads,
+        modules=ImmutableParts(shared),
+        encoded_modules=encoded_modules,
     )
     authoring = AuthoringOperations(
         database=database,
         store=course_store,
         drafts=DraftStore(),
         pages=infrastructure.pages,
-        answers=answers,
+        reads=reads,
         encoded_bytes=encoded_bytes,
     )
     enrollments = EnrollmentOperations(
@@ -101,13 +114,21 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         max_watchers=settings.max_watchers,
         max_watchers_per_user=settings.max_watchers_per_user,
     )
-    kept = (quiz_store, enrollment_store)
     subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
         courses=courses,
         authoring=authoring,
         lessons=LessonOperations(authoring),
+        catalogue=CatalogueOperations(
+            reads=reads,
+            store=CatalogueStore(course_store),
+            courses=course_store,
+            pages=infrastructure.pages,
+        ),
+        learning=LearningOperations(
+            database=database, store=LearningStore(), courses=course_store, enrollments=enrollment_store
+        ),
         enrollments=enrollments,
         quizzes=QuizOperations(
             database=database,
@@ -133,7 +154,15 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
             ],
         ),
         inbox=Inbox("education", database, subscriptions),
+        shared_cache=shared,
     )
+
+
+def _shared_cache(settings: EducationSettings) -> SharedCache | None:
+    if not settings.counters_url:
+        return None
+    key = settings.derive_key("course-revisions")
+    return SharedCache(settings.counters_url, namespace=f"course-revisions:{ENCODING}", key=key)
 
 
 def build(
@@ -146,15 +175,17 @@ def build(
     """Return Education's server. Tests give the keys of tokens, what revokes them, and a Payments."""
     container = assemble(settings, payments=payments)
     return container.infrastructure.server(
-        CourseServicer(container.courses, container.authoring, container.lessons),
+        CourseServicer(container.courses, container.catalogue, container.authoring, container.lessons),
+        LearningServicer(container.learning),
         EnrollmentServicer(container.enrollments),
         AssessmentServicer(container.quizzes),
         InternalServicer(
             container.settlements, container.inbox, container.persons, container.infrastructure.audit_operations
         ),
         jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
-        periodic=jobs.periodic(container.settlements),
+        periodic=[*jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
         retentions=[retention(timedelta(days=settings.event_retention_days))],
+        close=[container.shared_cache.close] if container.shared_cache else [],
         watchers=[container.enrollments.watchers],
         keys=keys,
         revocations=revocations,

@@ -1,16 +1,71 @@
-"""Encoded answers in memory: least recently used out, bounded by bytes, valid for one generation of what they show."""
+"""Encoded bytes in memory: least recently used out, bounded by their size.
+
+Answers are valid for one generation of what they show. Parts that never change outlive it, and may be kept on a server
+that all processes share, too.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from services.shared.encoded import Encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Awaitable, Callable, Hashable
 
-MAX_BYTES = 32 * 1024 * 1024
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.shared.db import Database
+    from services.shared.idempotency import Message
+
+MEBIBYTE = 1024 * 1024
+MAX_ANSWER_BYTES = 20 * MEBIBYTE
+MAX_PART_BYTES = 12 * MEBIBYTE
+"""Together 32 MiB a process."""
 ENTRY_OVERHEAD_BYTES = 256
-"""What an entry costs beside its answer, about: key, pointers, headers of objects."""
+"""What an entry costs beside its bytes, about: key, pointers, headers of objects."""
+MAX_STALE_SECONDS = 1.0
+"""Maximum age of answers from memory, where the generation is asked for."""
+
+Key = TypeVar("Key", bound="Hashable")
+Loaded = TypeVar("Loaded")
+Read = TypeVar("Read")
+Response = TypeVar("Response", bound="Message")
+
+
+class LeastRecentlyUsed(Generic[Key]):
+    """Bytes by key. Beyond the bound, what was not used for longest is dropped."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[Key, bytes] = OrderedDict()
+        self.size_bytes = 0
+        """Size of all that is kept."""
+
+    def find(self, key: Key) -> bytes | None:
+        """Return what is kept under `key`."""
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def keep(self, key: Key, data: bytes) -> None:
+        """Keep bytes under `key`, unless there are some or they alone exceed the bound."""
+        size = _size(data)
+        if key in self._kept or size > self._max_bytes:
+            return
+        self._kept[key] = data
+        self.size_bytes += size
+        while self.size_bytes > self._max_bytes:
+            _, dropped = self._kept.popitem(last=False)
+            self.size_bytes -= _size(dropped)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._kept.clear()
+        self.size_bytes = 0
 
 
 class EncodedAnswers:
@@ -20,37 +75,123 @@ class EncodedAnswers:
     was current before its data was read still is, so that a slow reader never brings back what has changed.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._answers: OrderedDict[Hashable, bytes] = OrderedDict()
-        self.bytes = 0
-        """Size of all that is kept."""
+    def __init__(self, max_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self._answers: LeastRecentlyUsed[Hashable] = LeastRecentlyUsed(max_bytes)
         self.generation = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all that is kept."""
+        return self._answers.size_bytes
 
     def advance(self, generation: int) -> None:
         """Drop everything if `generation` is newer than the current one."""
         if generation > self.generation:
             self.generation = generation
             self._answers.clear()
-            self.bytes = 0
 
     def find(self, key: Hashable) -> bytes | None:
         """Return the answer under `key`, if it is kept."""
-        answer = self._answers.get(key)
-        if answer is not None:
-            self._answers.move_to_end(key)
-        return answer
+        return self._answers.find(key)
 
     def keep(self, key: Hashable, answer: bytes, *, generation: int) -> None:
         """Keep an answer whose data was read after `generation` was found to be current."""
-        if generation != self.generation or key in self._answers:
-            return
-        self._answers[key] = answer
-        self.bytes += _size(answer)
-        while self.bytes > self._max_bytes:
-            _, dropped = self._answers.popitem(last=False)
-            self.bytes -= _size(dropped)
+        if generation == self.generation:
+            self._answers.keep(key, answer)
 
 
-def _size(answer: bytes) -> int:
-    return len(answer) + ENTRY_OVERHEAD_BYTES
+class CachedReads:
+    """Reads of a database that are answered from memory, encoded, where they were answered before."""
+
+    def __init__(
+        self,
+        database: Database,
+        answers: EncodedAnswers,
+        find_generation: Callable[[AsyncConnection], Awaitable[int]],
+    ) -> None:
+        """Answer from `answers`, which are valid for the generation that `find_generation` returns."""
+        self._database = database
+        self._answers = answers
+        self._find_generation = find_generation
+        self._checked_at = float("-inf")
+
+    def advance(self, generation: int) -> None:
+        """Drop what is kept if `generation`, as it was just read or made, is new."""
+        self._answers.advance(generation)
+
+    async def refresh(self) -> None:
+        """Drop what is kept if there is a new generation, asking the database once a second at most."""
+        now = time.monotonic()
+        if now - self._checked_at > MAX_STALE_SECONDS:
+            async with self._database.reading() as connection:
+                self.advance(await self._find_generation(connection))
+            self._checked_at = max(self._checked_at, now)
+
+    async def answer(
+        self,
+        key: Hashable,
+        load: Callable[[AsyncConnection], Awaitable[Loaded]],
+        encode: Callable[[Loaded], Response],
+    ) -> Response:
+        """Return the answer kept under `key`, or load, encode and keep it.
+
+        All who would be given the same answer share the key, and nobody else.
+        """
+        return Encoded[Response](await self.encoded(key, load, encode)).as_response()
+
+    async def encoded(
+        self,
+        key: Hashable,
+        load: Callable[[AsyncConnection], Awaitable[Loaded]],
+        encode: Callable[[Loaded], Message],
+    ) -> bytes:
+        """Return the bytes of the answer kept under `key`, or load, encode and keep it."""
+        answer = self._answers.find(key)
+        if answer is None:
+            generation = self._answers.generation
+            answer = (await self.read(load, encode)).SerializeToString()
+            self._answers.keep(key, answer, generation=generation)
+        return answer
+
+    async def read(
+        self, load: Callable[[AsyncConnection], Awaitable[Loaded]], encode: Callable[[Loaded], Read]
+    ) -> Read:
+        """Load and encode an answer, whatever is kept."""
+        async with self._database.reading() as connection:
+            return encode(await load(connection))
+
+
+class SharedParts(Protocol):
+    """Keeps parts for all processes, as well as it can."""
+
+    async def find(self, key: str) -> bytes | None:
+        """Return what is kept under `key`; None, too, where that cannot be found out."""
+        ...
+
+    async def keep(self, key: str, data: bytes) -> None:
+        """Keep bytes under `key`, if that can be done."""
+        ...
+
+
+class ImmutableParts:
+    """Encoded parts of answers that never change, like a revision's lessons: in memory, then where all share them."""
+
+    def __init__(self, shared: SharedParts | None = None, *, max_bytes: int = MAX_PART_BYTES) -> None:
+        self._own: LeastRecentlyUsed[str] = LeastRecentlyUsed(max_bytes)
+        self._shared = shared
+
+    async def part(self, key: str, load: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return the part under `key`, or load and keep it."""
+        part = self._own.find(key)
+        if part is None:
+            part = await self._shared.find(key) if self._shared else None
+            if part is None:
+                part = await load()
+                if self._shared:
+                    await self._shared.keep(key, part)
+            self._own.keep(key, part)
+        return part
+
+
+def _size(data: bytes) -> int:
+    return len(data) + ENTRY_OVERHEAD_BYTES

@@ -97,7 +97,8 @@ class ServerSettings(DeploymentSettings):
     """Limits per minute that replace those of the [rate-limit tiers](policies.md#rate-limits), comma-separated:
     `CREDENTIALS.per_address=100,MONEY.per_user=120`. Must be the same for all services and Envoy."""
     redis_url: SecretStr | None = None
-    """URL of the Redis-compatible server for shared rate-limit counters. Counters are in-process if unset."""
+    """URL of the Redis-compatible server for shared rate-limit counters and cached course revisions. Both are
+    in-process if unset."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Minimum log level."""
     otlp_endpoint: OtlpEndpoint = ""

@@ -39,7 +39,16 @@ RESOURCES = {
         "tokens",
         "users",
     },
-    "education": {"people", "courses", "enrollments", "settlements", "quizzes", "certificates"},
+    "education": {
+        "people",
+        "courses",
+        "catalogue",
+        "enrollments",
+        "learning",
+        "settlements",
+        "quizzes",
+        "certificates",
+    },
     "payment": {
         "audit",
         "erasures",

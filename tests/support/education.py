@@ -186,10 +186,12 @@ class Person:
         return (await self.education.courses.GetCourse(request, metadata=self.metadata)).course
 
     async def list(
-        self, *, page_size: int = 0, page_token: str = "", mine: bool = False
+        self, *, page_size: int = 0, page_token: str = "", mine: bool = False, **filters: Any
     ) -> course_service_pb2.ListCoursesResponse:
         """List courses."""
-        request = course_service_pb2.ListCoursesRequest(page_size=page_size, page_token=page_token, mine=mine)
+        request = course_service_pb2.ListCoursesRequest(
+            page_size=page_size, page_token=page_token, mine=mine, **filters
+        )
         return await self.education.courses.ListCourses(request, metadata=self.metadata)
 
     async def enroll(self, course_id: str, *, key: str = "") -> enrollment_pb2.Enrollment:

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.education.courses.drafts import DraftStore
-    from services.education.courses.model import Course, CourseChanges, CourseContent, CourseRevision, NewCourse
+    from services.education.courses.edits import CourseChanges
+    from services.education.courses.model import Course, CourseContent, CourseRevision, NewCourse
     from services.education.courses.store import CourseStore
-    from services.shared.cache import EncodedAnswers
+    from services.shared.cache import CachedReads
     from services.shared.db import Database
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
@@ -56,14 +57,14 @@ class AuthoringOperations:
         store: CourseStore,
         drafts: DraftStore,
         pages: PageTokens,
-        answers: EncodedAnswers,
+        reads: CachedReads,
         encoded_bytes: Callable[[ReadCourse], int],
     ) -> None:
         self._database = database
         self._store = store
         self._drafts = drafts
         self._pages = pages
-        self._answers = answers
+        self._reads = reads
         self._encoded_bytes = encoded_bytes
 
     async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
@@ -262,7 +263,7 @@ class AuthoringOperations:
     def _advanced(self, done: tuple[ReadCourse, int]) -> ReadCourse:
         """Drop what this process shows of before the change."""
         shown, generation = done
-        self._answers.advance(generation)
+        self._reads.advance(generation)
         return shown
 
 

@@ -8,13 +8,12 @@ from azora.education.v1 import course_pb2
 from azora.education.v1 import course_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 
+from services.education.courses.edits import LessonChanges, ModuleChanges
 from services.education.courses.model import (
     CourseContent,
     Lesson,
-    LessonChanges,
     LessonKind,
     Module,
-    ModuleChanges,
     Option,
     Question,
     QuestionKind,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from azora.education.v1 import course_pb2, enrollment_pb2
 from azora.education.v1 import course_service_pb2 as pb
 
 from services.education.courses.content import changed_fields, content, described, duration, lesson, module, modules
-from services.education.courses.edits import find_module
-from services.education.courses.model import CourseChanges, NewCourse
+from services.education.courses.edits import CourseChanges, find_module
+from services.education.courses.model import CourseFilter, CourseOrder, NewCourse
 from services.education.people.model import UserRenamed
 from services.shared.convert import money, timestamp, to_money
 from services.shared.money import Money
@@ -26,6 +27,8 @@ COURSE_FIELDS = (
     *("title", "description", "price", "completion_reward", "capacity"),
     *("language", "duration", "prerequisites"),
 )
+ENCODING = hashlib.sha256(course_pb2.DESCRIPTOR.serialized_pb).hexdigest()[:16]
+"""Names the messages of courses: bytes that another version of the service encoded may lack what this one shows."""
 
 
 def new_course(request: pb.CreateCourseRequest) -> NewCourse:
@@ -75,6 +78,22 @@ def course_changes(request: pb.UpdateCourseRequest) -> CourseChanges:
         duration_seconds=changes.duration.seconds,
         prerequisites=tuple(changes.prerequisites),
     )
+
+
+def course_filter(request: pb.ListCoursesRequest | pb.SearchCoursesRequest) -> CourseFilter:
+    """Return the filter that a request describes."""
+    state = enrollment_pb2.EnrollmentState.Name(request.enrollment_state).removeprefix("ENROLLMENT_STATE_")
+    return CourseFilter(
+        language=request.language.lower(),
+        min_price=to_money(request.min_price) if request.HasField("min_price") else None,
+        max_price=to_money(request.max_price) if request.HasField("max_price") else None,
+        enrollment_state=state if request.enrollment_state else None,
+    )
+
+
+def course_order(request: pb.ListCoursesRequest) -> CourseOrder:
+    """Return the order that a request asks for."""
+    return CourseOrder(request.order_by or CourseOrder.NEWEST)
 
 
 def is_draft(request: pb.GetCourseRequest) -> bool:
@@ -220,6 +239,18 @@ def move_lesson_response(read: ReadCourse) -> pb.MoveLessonResponse:
     return pb.MoveLessonResponse(etag=read.course.etag)
 
 
+def search_courses_response(page: Page[Course]) -> pb.SearchCoursesResponse:
+    """Return the answer of SearchCourses."""
+    return pb.SearchCoursesResponse(
+        courses=[_course(course) for course in page.items], next_page_token=page.next_page_token
+    )
+
+
+def encoded_modules(read: ReadCourse) -> bytes:
+    """Return the modules of a course with what its reader gets of them, as a part of its message."""
+    return course_pb2.Course(modules=modules(read)).SerializeToString()
+
+
 def encoded_bytes(read: ReadCourse) -> int:
     """Return the size of a course as an encoded message."""
     return _with_modules(read).ByteSize()
@@ -227,7 +258,10 @@ def encoded_bytes(read: ReadCourse) -> int:
 
 def _with_modules(read: ReadCourse) -> course_pb2.Course:
     message = _course(read.course)
-    message.modules.extend(modules(read))
+    if read.encoded_modules is None:
+        message.modules.extend(modules(read))
+    else:
+        message.MergeFromString(read.encoded_modules)
     return message
 
 

@@ -1,8 +1,8 @@
-"""Edits of a draft's modules and lessons, as functions from content to content."""
+"""Edits of drafts: changes of a course, and functions on modules and lessons from content to content."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from services.education.courses.model import CourseContent, Lesson, LessonKind, Module
@@ -11,10 +11,59 @@ from services.education.errors import LessonNotFound, ModuleNotFound, QuizMismat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from services.education.courses.model import LessonChanges, ModuleChanges
+    from services.education.courses.model import Course, Quiz
     from services.shared.errors import NotFound
+    from services.shared.money import Money
 
 Item = TypeVar("Item", bound="Module | Lesson")
+
+
+@dataclass(frozen=True, slots=True)
+class CourseChanges:
+    """Changes of a course: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    description: str
+    price: Money
+    completion_reward: Money
+    capacity: int | None
+    language: str
+    duration_seconds: int
+    prerequisites: tuple[str, ...]
+
+    def applied_to(self, course: Course) -> Course:
+        """Return the course with the changes."""
+        return replace(course, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleChanges:
+    """Changes of a module: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    sequential: bool
+
+    def applied_to(self, module: Module) -> Module:
+        """Return the module with the changes."""
+        return replace(module, **{name: getattr(self, name) for name in self.fields})
+
+
+@dataclass(frozen=True, slots=True)
+class LessonChanges:
+    """Changes of a lesson: the values of the fields that are named."""
+
+    fields: frozenset[str]
+    title: str
+    kind: LessonKind
+    required: bool
+    content: str
+    quiz: Quiz | None
+
+    def applied_to(self, lesson: Lesson) -> Lesson:
+        """Return the lesson with the changes."""
+        return replace(lesson, **{name: getattr(self, name) for name in self.fields})
 
 
 def add_module(content: CourseContent, module: Module, position: int | None) -> CourseContent:

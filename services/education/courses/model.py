@@ -229,54 +229,6 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
-class CourseChanges:
-    """Changes of a course: the values of the fields that are named."""
-
-    fields: frozenset[str]
-    title: str
-    description: str
-    price: Money
-    completion_reward: Money
-    capacity: int | None
-    language: str
-    duration_seconds: int
-    prerequisites: tuple[str, ...]
-
-    def applied_to(self, course: Course) -> Course:
-        """Return the course with the changes."""
-        return replace(course, **{name: getattr(self, name) for name in self.fields})
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleChanges:
-    """Changes of a module: the values of the fields that are named."""
-
-    fields: frozenset[str]
-    title: str
-    sequential: bool
-
-    def applied_to(self, module: Module) -> Module:
-        """Return the module with the changes."""
-        return replace(module, **{name: getattr(self, name) for name in self.fields})
-
-
-@dataclass(frozen=True, slots=True)
-class LessonChanges:
-    """Changes of a lesson: the values of the fields that are named."""
-
-    fields: frozenset[str]
-    title: str
-    kind: LessonKind
-    required: bool
-    content: str
-    quiz: Quiz | None
-
-    def applied_to(self, lesson: Lesson) -> Lesson:
-        """Return the lesson with the changes."""
-        return replace(lesson, **{name: getattr(self, name) for name in self.fields})
-
-
-@dataclass(frozen=True, slots=True)
 class CourseRevision:
     """What a list of revisions shows of one."""
 
@@ -338,6 +290,8 @@ class ReadCourse:
     """Whether the reader gets the lessons themselves, beside their titles."""
     questions_are_open: bool = False
     """Whether the reader gets the questions of quizzes, with their right answers."""
+    encoded_modules: bytes | None = None
+    """What the reader gets of the modules, as messages that are encoded; None: it is made of the content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,3 +319,42 @@ class Seats:
     def full(self) -> bool:
         """Whether all seats are taken."""
         return self.capacity is not None and self.taken >= self.capacity
+
+
+class CourseOrder(StrEnum):
+    """Orders of the catalogue, as `order_by` names them (AIP-132)."""
+
+    NEWEST = "create_time desc"
+    TITLE = "title"
+    PRICE = "price"
+    PRICE_DESCENDING = "price desc"
+
+
+@dataclass(frozen=True, slots=True)
+class CourseFilter:
+    """Which published courses are asked for: those that meet all that is set."""
+
+    language: str = ""
+    """A language range in lower case, which language tags equal or begin with (RFC 4647, 3.3.1)."""
+    min_price: Money | None = None
+    max_price: Money | None = None
+    """In the same currency as `min_price`."""
+    enrollment_state: str | None = None
+    """Of the caller's enrolment."""
+
+    @property
+    def currency(self) -> str:
+        """The currency of the prices that are asked for; empty where none are."""
+        price = self.min_price or self.max_price
+        return price.currency if price else ""
+
+    @property
+    def personal(self) -> bool:
+        """Whether what it finds depends on the caller."""
+        return self.enrollment_state is not None
+
+    @property
+    def values(self) -> tuple[str | int | None, ...]:
+        """Return all that is asked for, for page tokens and keys."""
+        prices = (price.amount_minor if price else None for price in (self.min_price, self.max_price))
+        return (self.language, self.currency, *prices, self.enrollment_state)

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from services.education.courses.model import CourseState, ReadCourse
+from services.education.courses.model import CourseContent, CourseState, ReadCourse
 from services.education.errors import CourseNotFound
 from services.education.people.model import ERASED_VERSION, UserRenamed
 from services.shared.encoded import Encoded
-from services.shared.errors import TokenMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.model import Course, CourseContent, Lock, Reader
+    from services.education.courses.model import Course, CourseFilter, CourseOrder, Lock, Reader
     from services.education.courses.store import CourseStore
     from services.education.people.store import PeopleStore
-    from services.shared.cache import EncodedAnswers
+    from services.shared.cache import CachedReads, ImmutableParts
     from services.shared.db import Database
     from services.shared.idempotency import Message
-    from services.shared.pagination import Page, PageTokens
+    from services.shared.pagination import Page
     from services.shared.principal import Principal
 
 MANAGE = "PERMISSION_COURSES_MANAGE"
 WRITE = "PERMISSION_COURSES_WRITE"
-MAX_STALE_SECONDS = 1.0
-"""Maximum age of what readers who cannot write courses are shown."""
 
-Shown = TypeVar("Shown")
 Response = TypeVar("Response", bound="Message")
 
 
@@ -39,6 +34,37 @@ class Readers(Protocol):
 
     async def find_reader(self, connection: AsyncConnection, *, user_id: str, course_id: str) -> Reader:
         """Return what the user is to the course, and the catalogue's generation, in one statement."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Finds courses."""
+
+    async def list_courses(
+        self,
+        *,
+        principal: Principal,
+        page_size: int,
+        page_token: str,
+        wanted: CourseFilter,
+        order: CourseOrder,
+        mine: bool,
+        encode: Callable[[Page[Course]], Response],
+    ) -> Response:
+        """Return a page of published courses, or of the caller's own in every state."""
+        ...
+
+    async def search_courses(
+        self,
+        *,
+        principal: Principal,
+        page_size: int,
+        page_token: str,
+        query: str,
+        wanted: CourseFilter,
+        encode: Callable[[Page[Course]], Response],
+    ) -> Response:
+        """Return a page of the published courses that match a query, best first."""
         ...
 
 
@@ -56,45 +82,17 @@ class CourseOperations:
         store: CourseStore,
         people: PeopleStore,
         readers: Readers,
-        pages: PageTokens,
-        answers: EncodedAnswers,
+        reads: CachedReads,
+        modules: ImmutableParts,
+        encoded_modules: Callable[[ReadCourse], bytes],
     ) -> None:
         self._database = database
         self._store = store
         self._people = people
         self._readers = readers
-        self._pages = pages
-        self._answers = answers
-        self._checked_at = float("-inf")
-
-    async def list_courses(
-        self,
-        *,
-        principal: Principal,
-        page_size: int,
-        page_token: str,
-        mine: bool,
-        encode: Callable[[Page[Course]], Response],
-    ) -> Response:
-        """Return a page of published courses, or of the caller's own in every state, newest first.
-
-        Raises TokenMissing, PageTokenInvalid.
-        """
-        if mine and not principal.signed_in:
-            raise TokenMissing
-        educator_id = principal.user_id if mine else None
-        bound_to = {"method": "ListCourses", "educator": educator_id}
-        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
-
-        async def load(connection: AsyncConnection) -> Page[Course]:
-            found = await self._store.list_courses(connection, request, educator_id)
-            return request.page(found, lambda course: [course.id])
-
-        if mine or principal.may(WRITE):
-            return await self._read(load, encode)
-        after = request.cursor[0] if request.cursor else None
-        await self._refresh()
-        return await self._answer(("page", request.size, after), load, encode)
+        self._reads = reads
+        self._modules = modules
+        self._encoded_modules = encoded_modules
 
     async def get_course(
         self,
@@ -111,7 +109,7 @@ class CourseOperations:
         and appended: a message may come in parts. Raises CourseNotFound.
         """
         if draft:
-            return await self._read(
+            return await self._reads.read(
                 lambda connection: self._drafted(connection, principal, course_id), lambda read: encode(read, ())
             )
         enrolled_revision: int | None = None
@@ -120,23 +118,28 @@ class CourseOperations:
             async with self._database.reading() as connection:
                 reader = await self._readers.find_reader(connection, user_id=principal.user_id, course_id=course_id)
                 locks = await self._locks(connection, course_id, reader, revision)
-            self._answers.advance(reader.generation)
+            self._reads.advance(reader.generation)
             enrolled_revision = reader.enrolled_revision
         else:
-            await self._refresh()
+            await self._reads.refresh()
         shown = revision or enrolled_revision
         enrolled = enrolled_revision is not None and shown == enrolled_revision
 
-        async def load(connection: AsyncConnection) -> ReadCourse:
-            course, content = await self._found(connection, course_id, shown)
-            if not may_see(principal, course):
-                raise CourseNotFound
-            return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
-
         if principal.may(WRITE):
-            return await self._read(load, lambda read: encode(read, locks))
+
+            async def read(connection: AsyncConnection) -> ReadCourse:
+                course, content = await self._found(connection, course_id, shown)
+                if not may_see(principal, course):
+                    raise CourseNotFound
+                return ReadCourse(course, content, lessons_are_open=enrolled or may_edit(principal, course))
+
+            return await self._reads.read(read, lambda read: encode(read, locks))
+
+        async def load(connection: AsyncConnection) -> ReadCourse:
+            return await self._revision(connection, course_id, shown, enrolled=enrolled)
+
         # All who are alike in what the key names get the same answer: nobody here may edit.
-        answer = await self._encoded((course_id, shown, enrolled), load, lambda read: encode(read, ()))
+        answer = await self._reads.encoded((course_id, shown, enrolled), load, lambda read: encode(read, ()))
         own = encode(None, locks).SerializeToString() if locks else b""
         return Encoded[Response](answer + own).as_response()
 
@@ -159,13 +162,6 @@ class CourseOperations:
             await self._store.update_generation(connection)
         return int(forgotten)
 
-    async def _read(
-        self, load: Callable[[AsyncConnection], Awaitable[Shown]], encode: Callable[[Shown], Response]
-    ) -> Response:
-        """Load and encode an answer."""
-        async with self._database.reading() as connection:
-            return encode(await load(connection))
-
     async def _locks(
         self, connection: AsyncConnection, course_id: str, reader: Reader, revision: int
     ) -> Sequence[Lock]:
@@ -177,35 +173,23 @@ class CourseOperations:
         content = await self._store.find_content(connection, course_id, reader.enrolled_revision)
         return content.locks(reader.completed_lesson_ids)
 
-    async def _answer(
-        self,
-        key: Hashable,
-        load: Callable[[AsyncConnection], Awaitable[Shown]],
-        encode: Callable[[Shown], Response],
-    ) -> Response:
-        """Return the answer kept under `key`, or load, encode and keep it."""
-        return Encoded[Response](await self._encoded(key, load, encode)).as_response()
+    async def _revision(
+        self, connection: AsyncConnection, course_id: str, number: int | None, *, enrolled: bool
+    ) -> ReadCourse:
+        """Return a revision, or the latest, as those see it who may not edit it. Its modules never change."""
+        course = await self._store.find_course(connection, course_id, number)
+        if course is None or course.state is CourseState.DRAFT:
+            raise CourseNotFound
+        if not course.revision:  # Archived before it was published.
+            return ReadCourse(*await self._found(connection, course_id, None), lessons_are_open=False)
 
-    async def _encoded(
-        self,
-        key: Hashable,
-        load: Callable[[AsyncConnection], Awaitable[Shown]],
-        encode: Callable[[Shown], Response],
-    ) -> bytes:
-        answer = self._answers.find(key)
-        if answer is None:
-            generation = self._answers.generation
-            answer = (await self._read(load, encode)).SerializeToString()
-            self._answers.keep(key, answer, generation=generation)
-        return answer
+        async def load() -> bytes:
+            content = await self._store.find_content(connection, course.id, course.revision)
+            return self._encoded_modules(ReadCourse(course, content, lessons_are_open=enrolled))
 
-    async def _refresh(self) -> None:
-        """Drop what is kept if a course has changed since, asking the database once a second at most."""
-        now = time.monotonic()
-        if now - self._checked_at > MAX_STALE_SECONDS:
-            async with self._database.reading() as connection:
-                self._answers.advance(await self._store.find_generation(connection))
-            self._checked_at = max(self._checked_at, now)
+        name = f"{course.id}:{course.revision}:{'open' if enrolled else 'closed'}"
+        encoded = await self._modules.part(name, load)
+        return ReadCourse(course, CourseContent(()), lessons_are_open=enrolled, encoded_modules=encoded)
 
     async def _drafted(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
         found = await self._store.find_draft(connection, course_id)

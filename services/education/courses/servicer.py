@@ -14,24 +14,43 @@ if TYPE_CHECKING:
     from interceptors.base import Context
     from services.education.courses.authoring import AuthoringOperations
     from services.education.courses.lessons import LessonOperations
-    from services.education.courses.operations import CourseOperations
+    from services.education.courses.operations import Catalogue, CourseOperations
 
 
 class CourseServicer(course_service_pb2_grpc.CourseServiceServicer):
     """The course catalogue."""
 
-    def __init__(self, operations: CourseOperations, authoring: AuthoringOperations, lessons: LessonOperations) -> None:
+    def __init__(
+        self,
+        operations: CourseOperations,
+        catalogue: Catalogue,
+        authoring: AuthoringOperations,
+        lessons: LessonOperations,
+    ) -> None:
         self._operations = operations
+        self._catalogue = catalogue
         self._authoring = authoring
         self._lessons = lessons
 
     async def ListCourses(self, request: pb.ListCoursesRequest, context: Context) -> pb.ListCoursesResponse:
-        return await self._operations.list_courses(
+        return await self._catalogue.list_courses(
             principal=current_principal(),
             page_size=request.page_size,
             page_token=request.page_token,
+            wanted=convert.course_filter(request),
+            order=convert.course_order(request),
             mine=request.mine,
             encode=convert.list_courses_response,
+        )
+
+    async def SearchCourses(self, request: pb.SearchCoursesRequest, context: Context) -> pb.SearchCoursesResponse:
+        return await self._catalogue.search_courses(
+            principal=current_principal(),
+            page_size=request.page_size,
+            page_token=request.page_token,
+            query=request.query,
+            wanted=convert.course_filter(request),
+            encode=convert.search_courses_response,
         )
 
     async def GetCourse(self, request: pb.GetCourseRequest, context: Context) -> pb.GetCourseResponse:

@@ -17,7 +17,6 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
-    literal_column,
     select,
     update,
 )
@@ -45,6 +44,7 @@ from services.shared.personal_data import list_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.shared.pagination import PageRequest
@@ -123,17 +123,20 @@ AS_READ = AS_PUBLISHED.select_from(NEWEST)
 AS_DRAFTED = select(*LIVED, c.revision, *(c[name] for name in WRITTEN))
 
 
-NEWEST_FIRST = AS_READ.where(c.id < bindparam("after")).order_by(c.id.desc()).limit(bindparam("count"))
-LIST_PUBLISHED = NEWEST_FIRST.where(c.state == literal_column("'PUBLISHED'"))  # As the partial index has it.
-LIST_OF_EDUCATOR = NEWEST_FIRST.where(c.educator_id == bindparam("educator_id"))
+LIST_OF_EDUCATOR = (
+    AS_READ.where(c.educator_id == bindparam("educator_id"), c.id < bindparam("after"))
+    .order_by(c.id.desc())
+    .limit(bindparam("count"))
+)
 FIND = AS_READ.where(c.id == bindparam("course_id"))
 FIND_WITH_CONTENT = FIND.add_columns(func.coalesce(r.modules, c.modules).label("modules"))
 FIND_DRAFT = AS_DRAFTED.add_columns(c.modules).where(c.id == bindparam("course_id"))
 FIND_REVISION = (
-    select(*LIVED, r.number.label("revision"), *(r[name] for name in WRITTEN), r.modules)
+    select(*LIVED, r.number.label("revision"), *(r[name] for name in WRITTEN))
     .join_from(courses, course_revisions, r.course_id == c.id)
     .where(c.id == bindparam("course_id"), r.number == bindparam("number"))
 )
+FIND_REVISION_WITH_CONTENT = FIND_REVISION.add_columns(r.modules)
 LOCK_DRAFT = FIND_DRAFT.with_for_update(of=courses)
 LOCK_SEATS = select(c.capacity, c.seats_taken).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
 CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
@@ -156,20 +159,28 @@ class CourseStore:
         self._revisions: OrderedDict[tuple[str, int], CourseContent] = OrderedDict()
 
     async def list_courses(
-        self, connection: AsyncConnection, request: PageRequest, educator_id: str | None
+        self, connection: AsyncConnection, request: PageRequest, educator_id: str
     ) -> Sequence[Course]:
-        """Return one course more than the page holds, newest first: published ones, or an educator's in any state."""
-        bound = {"count": request.limit, "after": request.cursor[0] if request.cursor else ID_MAX}
-        rows = await (
-            connection.execute(LIST_OF_EDUCATOR, bound | {"educator_id": educator_id})
-            if educator_id
-            else connection.execute(LIST_PUBLISHED, bound)
-        )
-        return [_course(row) for row in rows]
+        """Return one course of an educator's more than the page holds, newest first, in any state."""
+        after = request.cursor[0] if request.cursor else ID_MAX
+        bound = {"count": request.limit, "after": after, "educator_id": educator_id}
+        return [found for found, _ in await self.list_selected(connection, LIST_OF_EDUCATOR, bound)]
 
-    async def find_course(self, connection: AsyncConnection, course_id: str) -> Course | None:
-        """Return the course as its newest revision has it."""
-        row = (await connection.execute(FIND, {"course_id": course_id})).first()
+    async def list_selected(
+        self, connection: AsyncConnection, statement: Select[*tuple[Any, ...]], bound: Mapping[str, Any]
+    ) -> Sequence[tuple[Course, Any]]:
+        """Return the courses that a statement made of AS_READ selects, each with its row."""
+        return [(_course(row), row) for row in await connection.execute(statement, bound)]
+
+    async def find_course(
+        self, connection: AsyncConnection, course_id: str, revision: int | None = None
+    ) -> Course | None:
+        """Return the course as a revision has it; as its newest has it, or the draft, if None."""
+        row = (
+            await connection.execute(FIND, {"course_id": course_id})
+            if revision is None
+            else await connection.execute(FIND_REVISION, {"course_id": course_id, "number": revision})
+        ).first()
         return _course(row) if row else None
 
     async def find_course_with_content(
@@ -179,7 +190,7 @@ class CourseStore:
         row = (
             await connection.execute(FIND_WITH_CONTENT, {"course_id": course_id})
             if revision is None
-            else await connection.execute(FIND_REVISION, {"course_id": course_id, "number": revision})
+            else await connection.execute(FIND_REVISION_WITH_CONTENT, {"course_id": course_id, "number": revision})
         ).first()
         return (_course(row), _content(row.modules)) if row else None
 

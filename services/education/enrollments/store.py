@@ -119,6 +119,7 @@ LIST = (
     .order_by(e.id.desc())
     .limit(bindparam("count"))
 )
+LIST_BY_ID = SELECT.where(e.id == any_(bindparam("ids", type_=ARRAY(Id))))
 # The conditions of partial indexes, word for word: a parameter would keep the index from being used.
 LIST_UNSETTLED = (
     select(e.id, e.attempt)
@@ -250,6 +251,10 @@ class EnrollmentStore:
         after = request.cursor[0] if request.cursor else ID_MAX
         rows = await connection.execute(LIST, {"user_id": user_id, "after": after, "count": request.limit})
         return [_enrollment(row) for row in rows]
+
+    async def list_enrollments_by_id(self, connection: AsyncConnection, ids: Sequence[str]) -> Sequence[Enrollment]:
+        """Return the enrolments of these ids, in any order, whoever's they are."""
+        return [_enrollment(row) for row in await connection.execute(LIST_BY_ID, {"ids": ids})]
 
     async def list_unsettled(
         self, connection: AsyncConnection, *, age: timedelta, limit: int

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from azora.education.v1 import course_service_pb2
 
-from services.education.courses.store import LIST_OF_EDUCATOR, LIST_PUBLISHED
+from services.education.catalogue.store import list_statement
+from services.education.courses.model import CourseOrder
+from services.education.courses.store import LIST_OF_EDUCATOR
 from services.education.enrollments.store import LIST
 from services.education.quizzes.store import INT32_MAX
 from services.education.quizzes.store import LIST as LIST_ATTEMPTS
@@ -27,12 +29,15 @@ EDUCATOR, LEARNER = new_id(), new_id()
 MANY = """
 INSERT INTO courses (id, educator_id, state, title, description, price_minor, price_currency, reward_minor,
                      lesson_count, revision)
-SELECT gen_random_uuid(), $1::uuid, CASE WHEN n % 3 = 0 THEN 'DRAFT' ELSE 'PUBLISHED' END, 'T', 'D', 0, 'AZR', 0, 1, 1
-FROM generate_series(1, 6000) AS n;
+SELECT gen_random_uuid(), $1::uuid, 'DRAFT', 'T', 'D', 0, 'AZR', 0, 1, 1 FROM generate_series(1, 6000) AS n;
 """
 REVISIONS = """
-INSERT INTO course_revisions SELECT id, 1, 'T', 'D', 0, 'AZR', 0, 1, '[]' FROM courses;
+INSERT INTO course_revisions (course_id, number, title, description, price_minor, price_currency, reward_minor,
+                              lesson_count, modules, language)
+SELECT id, 1, 'T' || id, 'D', n % 50 * 100, 'AZR', 0, 1, '[]', CASE WHEN n % 3 = 0 THEN 'de' ELSE 'en' END
+FROM (SELECT id, row_number() OVER () AS n FROM courses) AS numbered;
 """
+PUBLISHED = "UPDATE courses SET state = 'PUBLISHED' WHERE id::text < 'a'"
 ENROLLED = """
 INSERT INTO enrollments (id, user_id, course_id, course_revision, state, key, open_time, required_lessons, enroll_time)
 SELECT gen_random_uuid(), CASE WHEN n <= 3000 THEN $1::uuid ELSE gen_random_uuid() END, id, 1, 'ACTIVE', n::text, now(),
@@ -55,17 +60,21 @@ LESSON = new_id()
 @pytest.mark.parametrize(
     ("statement", "values"),
     [
-        (LIST_PUBLISHED, {}),
+        *((list_statement(order, frozenset(), first=True), {}) for order in CourseOrder),
+        (list_statement(CourseOrder.NEWEST, frozenset(), first=False), {"after_0": ID_MAX}),
+        (list_statement(CourseOrder.PRICE, frozenset(), first=False), {"after_0": "", "after_1": 0, "after_2": ID_MAX}),
+        (list_statement(CourseOrder.NEWEST, frozenset({"language"}), first=True), {"primary_language": "de"}),
         (LIST_OF_EDUCATOR, {"educator_id": EDUCATOR}),
         (LIST, {"user_id": LEARNER}),
     ],
-    ids=["published", "mine", "enrolments"],
+    ids=[*CourseOrder, "next", "next by price", "in a language", "mine", "enrolments"],
 )
 async def test_a_page_reads_no_more_than_it_shows(
     education: RunningEducation, statement: Any, values: dict[str, Any]
 ) -> None:
     await education.sql(MANY, EDUCATOR)
     await education.sql(REVISIONS)
+    await education.sql(PUBLISHED)
     await education.sql(ENROLLED, LEARNER)
     plan = await explain(education.owner_url, statement, {"after": ID_MAX, "count": 21} | values)
     assert not plan.sorts

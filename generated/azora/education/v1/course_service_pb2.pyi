@@ -33,6 +33,11 @@ class ListCoursesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MINE_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    MIN_PRICE_FIELD_NUMBER: _builtins.int
+    MAX_PRICE_FIELD_NUMBER: _builtins.int
+    ENROLLMENT_STATE_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
     page_token: _builtins.str
@@ -40,17 +45,44 @@ class ListCoursesRequest(_message.Message):
     fields except `page_size` must be unchanged.
     """
     mine: _builtins.bool
-    """Whether to list the caller's own courses, in every state, instead of published courses."""
+    """Whether to list the caller's own courses, in every state and newest first, instead of published courses. Excludes
+    filters and `order_by`.
+    """
+    language: _builtins.str
+    """Language range (RFC 4647): courses whose `language` equals it or begins with it and a hyphen, regardless of case. "en"
+    matches "en" and "en-GB". Empty for any language.
+    """
+    enrollment_state: _enrollment_pb2.EnrollmentState.ValueType
+    """State of the caller's enrolment in the course. Requires an access token."""
+    order_by: _builtins.str
+    """Order (AIP-132): `create_time desc`, which is the default, `title`, `price` or `price desc`. Prices are compared
+    within a currency; currencies are in alphabetical order.
+    """
+    @_builtins.property
+    def min_price(self) -> _money_pb2.Money:
+        """Minimum price. Courses in another currency do not match."""
+
+    @_builtins.property
+    def max_price(self) -> _money_pb2.Money:
+        """Maximum price, in the currency of `min_price` if that is set. 0 for free courses. Courses in another currency do not
+        match unless they are free.
+        """
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         mine: _builtins.bool = ...,
+        language: _builtins.str = ...,
+        min_price: _money_pb2.Money | None = ...,
+        max_price: _money_pb2.Money | None = ...,
+        enrollment_state: _enrollment_pb2.EnrollmentState.ValueType = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_price", b"max_price", "min_price", b"min_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mine", b"mine", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment_state", b"enrollment_state", "language", b"language", "max_price", b"max_price", "min_price", b"min_price", "mine", b"mine", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -68,7 +100,7 @@ class ListCoursesResponse(_message.Message):
     """Token for the next page. Empty on the last page."""
     @_builtins.property
     def courses(self) -> _containers.RepeatedCompositeFieldContainer[_course_pb2.Course]:
-        """Courses, newest first, without their modules."""
+        """Courses in the order asked for, without their modules."""
 
     def __init__(
         self,
@@ -83,6 +115,92 @@ class ListCoursesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCoursesResponse: _TypeAlias = ListCoursesResponse  # noqa: Y015
+
+@_typing.final
+class SearchCoursesRequest(_message.Message):
+    """Request message for CourseService.SearchCourses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    MIN_PRICE_FIELD_NUMBER: _builtins.int
+    MAX_PRICE_FIELD_NUMBER: _builtins.int
+    ENROLLMENT_STATE_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Words to search for, 1 to 200 characters. All must occur; "quoted words" in this order, words after `-` not at all,
+    and of words joined by `or` any.
+    """
+    page_size: _builtins.int
+    """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
+    page_token: _builtins.str
+    """Page token from the `next_page_token` of a previous SearchCourses response; empty for the first page. All other
+    fields except `page_size` must be unchanged.
+    """
+    language: _builtins.str
+    """Language range (RFC 4647): courses whose `language` equals it or begins with it and a hyphen, regardless of case. "en"
+    matches "en" and "en-GB". Empty for any language.
+    """
+    enrollment_state: _enrollment_pb2.EnrollmentState.ValueType
+    """State of the caller's enrolment in the course. Requires an access token."""
+    @_builtins.property
+    def min_price(self) -> _money_pb2.Money:
+        """Minimum price. Courses in another currency do not match."""
+
+    @_builtins.property
+    def max_price(self) -> _money_pb2.Money:
+        """Maximum price, in the currency of `min_price` if that is set. 0 for free courses. Courses in another currency do not
+        match unless they are free.
+        """
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        language: _builtins.str = ...,
+        min_price: _money_pb2.Money | None = ...,
+        max_price: _money_pb2.Money | None = ...,
+        enrollment_state: _enrollment_pb2.EnrollmentState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_price", b"max_price", "min_price", b"min_price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enrollment_state", b"enrollment_state", "language", b"language", "max_price", b"max_price", "min_price", b"min_price", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchCoursesRequest: _TypeAlias = SearchCoursesRequest  # noqa: Y015
+
+@_typing.final
+class SearchCoursesResponse(_message.Message):
+    """Response message for CourseService.SearchCourses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURSES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page. Empty on the last page."""
+    @_builtins.property
+    def courses(self) -> _containers.RepeatedCompositeFieldContainer[_course_pb2.Course]:
+        """Courses, best matches first, without their modules."""
+
+    def __init__(
+        self,
+        *,
+        courses: _abc.Iterable[_course_pb2.Course] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["courses", b"courses", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchCoursesResponse: _TypeAlias = SearchCoursesResponse  # noqa: Y015
 
 @_typing.final
 class GetCourseRequest(_message.Message):

@@ -40,6 +40,11 @@ class CourseServiceStub:
                 request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCoursesRequest.SerializeToString,
                 response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCoursesResponse.FromString,
                 _registered_method=True)
+        self.SearchCourses = channel.unary_unary(
+                '/azora.education.v1.CourseService/SearchCourses',
+                request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.SearchCoursesRequest.SerializeToString,
+                response_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.SearchCoursesResponse.FromString,
+                _registered_method=True)
         self.GetCourse = channel.unary_unary(
                 '/azora.education.v1.CourseService/GetCourse',
                 request_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.GetCourseRequest.SerializeToString,
@@ -142,9 +147,21 @@ class CourseServiceServicer:
     """
 
     def ListCourses(self, request, context):
-        """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
-        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
-        token.
+        """Lists published courses that match all filters, newest first unless `order_by` is set. With `mine`, lists the
+        caller's own courses in every state.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `mine` or
+        `enrollment_state` is set without an access token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchCourses(self, request, context):
+        """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
+        first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
+        to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
+        set without an access token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,6 +340,11 @@ def add_CourseServiceServicer_to_server(servicer, server):
                     request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCoursesRequest.FromString,
                     response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.ListCoursesResponse.SerializeToString,
             ),
+            'SearchCourses': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchCourses,
+                    request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.SearchCoursesRequest.FromString,
+                    response_serializer=azora_dot_education_dot_v1_dot_course__service__pb2.SearchCoursesResponse.SerializeToString,
+            ),
             'GetCourse': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCourse,
                     request_deserializer=azora_dot_education_dot_v1_dot_course__service__pb2.GetCourseRequest.FromString,
@@ -447,6 +469,33 @@ class CourseService:
             '/azora.education.v1.CourseService/ListCourses',
             azora_dot_education_dot_v1_dot_course__service__pb2.ListCoursesRequest.SerializeToString,
             azora_dot_education_dot_v1_dot_course__service__pb2.ListCoursesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchCourses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.education.v1.CourseService/SearchCourses',
+            azora_dot_education_dot_v1_dot_course__service__pb2.SearchCoursesRequest.SerializeToString,
+            azora_dot_education_dot_v1_dot_course__service__pb2.SearchCoursesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,9 +34,17 @@ class CourseServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CourseServiceAsyncStub: ...
     ListCourses: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.ListCoursesRequest, _course_service_pb2.ListCoursesResponse]
-    """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
-    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
-    token.
+    """Lists published courses that match all filters, newest first unless `order_by` is set. With `mine`, lists the
+    caller's own courses in every state.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `mine` or
+    `enrollment_state` is set without an access token.
+    """
+    SearchCourses: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.SearchCoursesRequest, _course_service_pb2.SearchCoursesResponse]
+    """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
+    first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
+    to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
+    set without an access token.
     """
     GetCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]
     """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
@@ -134,9 +142,17 @@ class CourseServiceAsyncStub(CourseServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListCourses: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ListCoursesRequest, _course_service_pb2.ListCoursesResponse]  # type: ignore[assignment]
-    """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
-    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
-    token.
+    """Lists published courses that match all filters, newest first unless `order_by` is set. With `mine`, lists the
+    caller's own courses in every state.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `mine` or
+    `enrollment_state` is set without an access token.
+    """
+    SearchCourses: _aio.UnaryUnaryMultiCallable[_course_service_pb2.SearchCoursesRequest, _course_service_pb2.SearchCoursesResponse]  # type: ignore[assignment]
+    """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
+    first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
+    to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
+    set without an access token.
     """
     GetCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.GetCourseRequest, _course_service_pb2.GetCourseResponse]  # type: ignore[assignment]
     """Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
@@ -236,9 +252,22 @@ class CourseServiceServicer:
         request: _course_service_pb2.ListCoursesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_course_service_pb2.ListCoursesResponse, _abc.Awaitable[_course_service_pb2.ListCoursesResponse]]:
-        """Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
-        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
-        token.
+        """Lists published courses that match all filters, newest first unless `order_by` is set. With `mine`, lists the
+        caller's own courses in every state.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `mine` or
+        `enrollment_state` is set without an access token.
+        """
+
+    def SearchCourses(
+        self,
+        request: _course_service_pb2.SearchCoursesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_course_service_pb2.SearchCoursesResponse, _abc.Awaitable[_course_service_pb2.SearchCoursesResponse]]:
+        """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
+        first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
+        to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
+        set without an access token.
         """
 
     def GetCourse(

@@ -1,0 +1,1 @@
+"""Finding published courses: pages with filters and orders, and full-text search."""

@@ -1,0 +1,1 @@
+"""Learning at a glance: figures of a course, and a learner's overview."""

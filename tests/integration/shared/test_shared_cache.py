@@ -1,0 +1,76 @@
+"""Bytes kept on a real Redis: found again by the same service only, and never waited for."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis as Client
+
+from services.shared import shared_cache
+from services.shared.shared_cache import SharedCache
+from tests.support.redis import Redis, running_redis
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+KEY = bytes(32)
+ANSWER_SECONDS = 1.0
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    with running_redis(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def cache(redis: Redis) -> AsyncIterator[SharedCache]:
+    kept = SharedCache(redis.url, namespace="parts", key=KEY)
+    yield kept
+    await kept.close()
+
+
+async def test_what_is_kept_is_found_by_another_process(redis: Redis, cache: SharedCache) -> None:
+    assert await cache.find("a") is None
+    await cache.keep("a", b"lessons\0\xff")
+    other = SharedCache(redis.url, namespace="parts", key=KEY)
+    assert await other.find("a") == b"lessons\0\xff"
+    await other.close()
+
+
+async def test_what_another_wrote_is_not_there(redis: Redis, cache: SharedCache) -> None:
+    """Another installation with the same server, bytes that were changed, or moved to another key."""
+    await cache.keep("a", b"lessons")
+    stranger = SharedCache(redis.url, namespace="parts", key=b"1" * 32)
+    assert await stranger.find("a") is None
+    await stranger.close()
+    client = Client.from_url(redis.url)
+    stored: Any = await client.get("azora:parts:a")
+    assert 0 < await client.ttl("azora:parts:a") <= shared_cache.LIFETIME.total_seconds()
+    await client.set("azora:parts:b", stored)
+    await client.set("azora:parts:a", stored[:-1] + b"S")
+    await client.set("azora:parts:c", b"short")
+    await client.aclose()
+    assert [await cache.find(key) for key in "abc"] == [None] * 3
+
+
+async def test_a_server_that_does_not_answer_is_left_alone_and_found_again(
+    redis: Redis, cache: SharedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cache.keep("a", b"lessons")
+    redis.send(signal.SIGSTOP)
+    begun = time.monotonic()
+    for _ in range(50):
+        assert await cache.find("a") is None
+        await cache.keep("b", b"more")
+    assert time.monotonic() - begun < ANSWER_SECONDS
+    redis.send(signal.SIGCONT)
+    monkeypatch.setattr(shared_cache, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(cache, "_again_at", float("-inf"))
+    assert await cache.find("a") == b"lessons"
+    redis.kill()
+    assert await cache.find("a") is None
