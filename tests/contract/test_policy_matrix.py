@@ -74,8 +74,16 @@ def rows() -> list[Row]:
     header, *lines = PRINTED[: PRINTED.index([""])]
     assert tuple(header) == policy_command.HEADER
     return [
-        Row(f"/azora.{rpc}", BINDINGS[f"/azora.{rpc}"], frozenset(callers.split(", ")), *limits, scope)
-        for rpc, callers, _rate, *limits, scope, _key in lines
+        Row(
+            f"/azora.{rpc}",
+            BINDINGS[f"/azora.{rpc}"],
+            frozenset(callers.split(", ")),
+            priority,
+            timeout,
+            retries,
+            scope,
+        )
+        for rpc, callers, _rate, priority, timeout, retries, scope, _key in lines
     ]
 
 

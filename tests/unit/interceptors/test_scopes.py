@@ -8,7 +8,7 @@ import pytest
 from azora.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from azora.client import bearer
 from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
-from azora.policy.v1 import policy_pb2
+from azora.policy.v1 import permission_pb2, policy_pb2
 from azora.type.v1 import money_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
 
@@ -125,7 +125,7 @@ def test_scopes_are_those_of_what_users_may_call_without_signing_in_each_time() 
     descriptors = FileDescriptorSet()
     for owner, access, interactive, level in (
         ("reader", policy_pb2.Access(signed_in=True), False, MethodOptions.NO_SIDE_EFFECTS),
-        ("writer", policy_pb2.Access(permission="PERMISSION_MAIL_READ"), False, MethodOptions.IDEMPOTENT),
+        ("writer", policy_pb2.Access(permission=permission_pb2.PERMISSION_MAIL_READ), False, MethodOptions.IDEMPOTENT),
         ("teller", policy_pb2.Access(public=True), False, MethodOptions.IDEMPOTENCY_UNKNOWN),
         ("person", policy_pb2.Access(signed_in=True), True, MethodOptions.IDEMPOTENT),
         ("mesh", policy_pb2.Access(service="reader"), False, MethodOptions.IDEMPOTENT),
