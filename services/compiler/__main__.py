@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,21 +52,22 @@ def main() -> None:
 
 def as_yaml(resources: Sequence[Mapping[str, Any]]) -> str:
     """Return resources as a file of YAML."""
-    from ruamel.yaml import YAML  # noqa: PLC0415 - what runs in containers has no need of it
+    import yaml  # noqa: PLC0415 - what runs in containers has no need of it
 
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 4096  # A wrapped line may end in a space.
-    yaml.representer.ignore_aliases = lambda _value: True
-    yaml.representer.add_representer(str, _text)
-    out = io.StringIO()
-    yaml.dump_all(resources, out)
-    return f"{GENERATED}\n{'' if len(resources) == 1 else '---' + chr(10)}{out.getvalue()}"
+    class Dumper(yaml.SafeDumper):
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's
+            super().increase_indent(flow, indentless=False)
 
+        def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's
+            return True
 
-def _text(representer: Any, value: str) -> Any:
-    """Show a script as its lines."""
-    return representer.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)  # A script is shown as its lines.
+    # A wrapped line may end in a space.
+    written = yaml.dump_all(resources, Dumper=Dumper, sort_keys=False, width=4096, explicit_start=len(resources) > 1)
+    return f"{GENERATED}\n{written}"
 
 
 def _settings_in_pods() -> EnvoySettings:

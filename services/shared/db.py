@@ -18,7 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 from services.shared.gate import Gate
-from services.shared.principal import current_request, note_failed_dependency
+from services.shared.principal import current_request, note_failed_dependency, note_late
 from services.shared.reading import Queries, ReadConnection
 from services.shared.telemetry import trace_statements
 
@@ -304,6 +304,10 @@ class Database:
                     return await self._open(server_settings=server_settings, **options)
                 finally:
                     self._dialling.discard(limit)
+        except asyncio.CancelledError:
+            # Whatever others are answered on the connections that they have.
+            note_late(DependencyUnavailable(retry_after_seconds=1))
+            raise
         except (*DRIVER_ERRORS, OSError):
             self._dial_at = clock.time() + REDIAL_SECONDS
             raise

@@ -37,11 +37,20 @@ def job_log(keep: timedelta) -> tuple[Retention, ...]:
 
 
 def expiry(database: Database, retentions: Sequence[Retention]) -> Periodic:
-    """Return the periodic job that deletes what is older than each retention."""
+    """Return the periodic job that deletes what is older than each retention.
+
+    It fails with the first failure, after it has tried them all.
+    """
 
     async def run() -> None:
+        failures: list[Exception] = []
         for retention in retentions:
-            await expire(database, retention)
+            try:
+                await expire(database, retention)
+            except Exception as error:  # noqa: BLE001 - whatever keeps the rows of one table
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     return Periodic("expire", SCHEDULE, run)
 

@@ -109,7 +109,11 @@ def late(outcomes: Outcomes) -> list[str]:
 
 def unexcused(outcomes: Outcomes) -> list[str]:
     """Return the failures that a fault of the database does not excuse."""
-    return [outcome.error for outcome in outcomes.failed if outcome.error.split()[1] not in EXCUSES]
+    return [
+        f"{outcome.error} ({outcome.seconds:.2f} s, {outcomes.stalled(outcome):.2f} s of them the load's own)"
+        for outcome in outcomes.failed
+        if outcome.error.split()[1] not in EXCUSES
+    ]
 
 
 def resumed_seconds(outcomes: Outcomes, since: float) -> float:

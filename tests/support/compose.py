@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ruamel.yaml import YAML
+import yaml
 
 from services.local.envoy import installed_envoy
 from services.local.orphans import Register
@@ -41,7 +41,7 @@ VARIABLE = re.compile(r"\$\{\w+:-([^}]*)\}")
 def compose() -> Mapping[str, Any]:
     """Return docker-compose.yml with its defaults filled in and its merges done."""
     text = VARIABLE.sub(r"\1", (ROOT / "docker-compose.yml").read_text()).replace("$$", "$")
-    content: Mapping[str, Any] = YAML(typ="safe", pure=True).load(text)
+    content: Mapping[str, Any] = yaml.safe_load(text)
     return content
 
 

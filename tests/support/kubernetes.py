@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import kubernetes_validate
-from ruamel.yaml import YAML
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,7 +74,7 @@ def validate(resource: Mapping[str, Any], version: str) -> None:
 
 def documents(text: str) -> Iterator[Json]:
     """Read YAML."""
-    yield from YAML(typ="safe", pure=True).load_all(text)
+    yield from yaml.load_all(text, Loader=yaml.CSafeLoader)
 
 
 def _documents(path: Path) -> list[Json]:

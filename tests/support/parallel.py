@@ -26,6 +26,8 @@ FIRST = (SYSTEM, *(f"tests/{file}" for file in STARTS))
 LAST = "alone"
 """Files with tests that run alone: in one worker, when the others have the least to do."""
 MAX_WORKERS = 4
+MEASURED = ("tests/unit/", "tests/integration/")
+"""Tests that coverage is measured of: it takes as much time again, and others run the code in other processes."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -52,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop() -> None:
     """Measure the coverage of processes that run tests, and not of what these start: it would take twice its time."""
-    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    _without_subprocesses()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -86,6 +88,8 @@ class Turns:
     def __init__(self) -> None:
         here = Path(__file__).parent
         self._queue, self._turn = (os.open(folder, os.O_RDONLY) for folder in (here, here.parent))
+        self._coverage = coverage.Coverage.current()
+        self._measuring = self._coverage is not None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -93,6 +97,7 @@ class Turns:
         alone = item.get_closest_marker("alone") is not None
         with _locked(self._queue, fcntl.LOCK_EX):  # First come, first served: whoever waits to be alone is next.
             fcntl.flock(self._turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        self._measure_coverage(item.nodeid.startswith(MEASURED) and not alone)
         try:
             return (yield)
         finally:
@@ -104,9 +109,22 @@ class Turns:
 
         The tracer follows greenlets; where threads end that it has seen, the last teardown never comes back.
         """
-        measured = coverage.Coverage.current()
-        if nextitem is None and measured is not None:
-            measured.stop()
+        if nextitem is None:
+            self._measure_coverage(False)
+
+    def _measure_coverage(self, wanted: bool) -> None:
+        if self._coverage is None or wanted == self._measuring:
+            return
+        self._measuring = wanted
+        if wanted:
+            self._coverage.start()
+            _without_subprocesses()
+        else:
+            self._coverage.stop()
+
+
+def _without_subprocesses() -> None:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @contextmanager

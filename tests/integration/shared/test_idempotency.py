@@ -11,11 +11,11 @@ import pytest
 from google.protobuf.wrappers_pb2 import Int64Value
 from sqlalchemy import text
 
-from services.shared.db import Database
+from services.shared.db import Database, StatementFailed
 from services.shared.errors import DependencyUnavailable, FailedPrecondition, IdempotencyKeyReused
 from services.shared.idempotency import IdempotencyRecords, Idempotent, retention
 from services.shared.principal import Request, serve_request
-from services.shared.retention import expire
+from services.shared.retention import Retention, expiry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -127,6 +127,8 @@ async def test_records_expire_after_a_day_and_not_before(counter: Counter, payme
 
     await owner.transaction(age)
     await owner.close()
-    assert await expire(counter.database, retention(timedelta(hours=24))) == 1
+    broken = Retention("no_such_table", "create_time", timedelta())
+    with pytest.raises(StatementFailed):
+        await expiry(counter.database, [broken, retention(timedelta(hours=24)), broken]).run()
     assert await counter.run(key="new") == (2, True)
     assert await counter.run(key="old") == (3, False)

@@ -183,6 +183,26 @@ async def test_a_call_whose_deadline_passes_says_what_it_waited_for(
     await database.close()
 
 
+@pytest.mark.parametrize("each", [read, write])
+async def test_a_call_that_waits_for_a_new_connection_says_so_although_others_are_answered(
+    each: Callable[[Database], Coroutine[Any, Any, None]], database: Database, payment_database: Clone
+) -> None:
+    """It said DEADLINE_EXCEEDED: a server without free connections still answered those that had one."""
+
+    async def wait_for_a_connection(connection: AsyncConnection) -> None:
+        await connection.execute(SELECT)  # The connection of the first call; there is no other.
+        with pytest.raises(DependencyUnavailable):
+            await asyncio.create_task(served(lambda: each(database)))
+
+    postmaster = int((payment_database.server.data / "postmaster.pid").read_text().split()[0])
+    os.kill(postmaster, signal.SIGSTOP)
+    try:
+        await database.transaction(wait_for_a_connection)
+        assert await database.ready()
+    finally:
+        os.kill(postmaster, signal.SIGCONT)
+
+
 async def test_a_database_that_answers_work_is_not_silent(database: Database, payment_database: Clone) -> None:
     async with payment_database.server.connection("postgres") as connection:
         probes = await connection.fetch(
