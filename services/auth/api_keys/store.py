@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, and_, bindparam, func, insert, select, update
+from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.auth.accounts.model import UserState
@@ -13,7 +13,7 @@ from services.auth.api_keys.model import ApiKey, UsedApiKey
 from services.shared.db import ID_MAX, Id, Time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -86,9 +86,34 @@ UPDATE_REVOKED = (
     .returning(api_keys.c.id)
 )
 
+EXPORT = (
+    select(
+        api_keys.c.id,
+        api_keys.c.name,
+        api_keys.c.prefix,
+        api_keys.c.scopes,
+        api_keys.c.create_time.label("createTime"),
+        api_keys.c.expire_time.label("expireTime"),
+        api_keys.c.last_use_time.label("lastUseTime"),
+        api_keys.c.revoke_time.label("revokeTime"),
+    )
+    .where(_of_user)
+    .order_by(api_keys.c.id)
+)
+DELETE_ALL = delete(api_keys).where(_of_user)
+
 
 class ApiKeyStore:
     """Reads and writes API keys."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's keys, without their digests."""
+        rows = await connection.execute(EXPORT, {"of_user": user_id})
+        return {"apiKeys": [dict(row) for row in rows.mappings()]}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's keys; return how many they were."""
+        return (await connection.execute(DELETE_ALL, {"of_user": user_id})).rowcount
 
     async def insert_api_key(
         self,
