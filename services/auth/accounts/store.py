@@ -238,4 +238,5 @@ class AccountStore:
 
 def _user(row: Row[*tuple[Any, ...]]) -> User:
     user_id, email, role, *profile, state = row[: len(USER)]
-    return User(user_id, email, Role(role), *profile, state=UserState(state))
+    fields: list[Any] = [user_id, email, Role(role), *profile, UserState(state)]
+    return User(*fields)
