@@ -155,10 +155,12 @@ INTERACTIVE = {
         "RequestEmailVerification",
         "VerifyEmail",
         "ChangeEmail",
+        "ExportMyData",
+        "DeleteMyAccount",
     },
     "ApiKeyService": {"CreateApiKey", "ListApiKeys", "RevokeApiKey"},
 }
-"""Of services that have other methods, too, those on passwords, e-mail addresses, sessions and API keys."""
+"""Of services that have other methods, too, those on credentials, sessions, erasure and export."""
 WHOLLY_INTERACTIVE = {"DeviceService", "MailService", "MfaService", "SessionService", "UserService"}
 FOR_KEYS = {"ListRoles"}
 """Of these: what the contract says of roles, which is no user's."""

@@ -87,7 +87,11 @@ UPDATE_REVOKED = (
     .returning(api_keys.c.id)
 )
 
-EXPORT = select(*API_KEY, api_keys.c.revoke_time).where(_of_user).order_by(api_keys.c.id)
+EXPORT = (
+    select(*(column for column in API_KEY if column.name != "user_id"), api_keys.c.revoke_time)
+    .where(_of_user)
+    .order_by(api_keys.c.id)
+)
 DELETE_OF = delete(api_keys).where(_of_user)
 
 

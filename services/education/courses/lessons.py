@@ -11,13 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.education.courses.authoring import AuthoringOperations
+    from services.education.courses.edits import LessonChanges, ModuleChanges
     from services.education.courses.model import (
         Course,
         CourseContent,
         Lesson,
-        LessonChanges,
         Module,
-        ModuleChanges,
         ReadCourse,
     )
     from services.shared.principal import Principal

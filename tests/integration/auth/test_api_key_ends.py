@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azora.auth.v1 import api_key_service_pb2 as pb
 from azora.auth.v1 import internal_service_pb2
 
 from services.auth.api_keys.model import KEPT_EXPIRED
+from services.auth.api_keys.store import ApiKeyStore
 from services.auth.app import retentions
 from services.auth.container import assemble
 from services.auth.revocations.model import Cause
@@ -159,6 +160,29 @@ async def test_no_token_outlives_a_key_that_is_revoked_while_it_is_exchanged(
         for answer in answers:
             if isinstance(answer, pb.ExchangeApiKeyResponse):
                 await refused(auth, answer.access_token)
+
+
+async def test_keys_of_a_person_are_exported_without_their_secret_and_erased(
+    auth: RunningAuth, keys: KeyClient
+) -> None:
+    owner, other = await auth.register(EMAIL), await auth.register(OTHER)
+    created = await keys.create(owner.access_token)
+    kept = await keys.create(other.access_token)
+    container, store = assemble(auth.settings), ApiKeyStore()
+
+    async def export_and_erase(connection: AsyncConnection) -> tuple[Any, int, Any]:
+        before = await store.export_person(connection, user_id=owner.user.id)
+        erased = await store.erase_person(connection, user_id=owner.user.id)
+        return before, erased, await store.export_person(connection, user_id=owner.user.id)
+
+    before, erased, after = await container.infrastructure.database.transaction(export_and_erase)
+    await container.close()
+    ((exported,), left) = before["apiKeys"], after["apiKeys"]
+    assert (exported["id"], exported["name"]) == (created.api_key.id, "Nightly report")
+    assert not any("digest" in name or isinstance(value, bytes) for name, value in exported.items())
+    assert (erased, left) == (1, [])
+    assert (await refusal(keys.exchange(created.key))).reason == "API_KEY_INVALID"
+    assert (await keys.exchange(kept.key)).access_token
 
 
 async def test_a_key_of_a_deleted_user_is_gone(auth: RunningAuth, keys: KeyClient) -> None:
