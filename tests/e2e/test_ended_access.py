@@ -169,7 +169,7 @@ def right(policy: MethodPolicy, reason: str) -> bool:
 
 @pytest.mark.parametrize("role", [permission_pb2.ROLE_ADMIN, permission_pb2.ROLE_EDUCATOR])
 async def test_a_demoted_persons_next_token_opens_what_the_new_role_may(
-    platform: Platform, role: permission_pb2.Role
+    platform: Platform, role: permission_pb2.Role.ValueType
 ) -> None:
     session = await platform.person(role)
     await demote(platform, session)
