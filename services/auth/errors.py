@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from services.shared.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -13,9 +11,6 @@ from services.shared.errors import (
     ResourceExhausted,
     Unauthenticated,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class EmailInvalid(InvalidArgument):
@@ -52,8 +47,8 @@ class UserDeleting(FailedPrecondition):
 class BalanceNotForfeited(FailedPrecondition):
     """The wallet has a balance, which deleting the account forfeits; confirm it with forfeitBalance."""
 
-    def __init__(self, *, balances: Mapping[str, int]) -> None:
-        super().__init__(metadata={currency: str(minor) for currency, minor in balances.items()})
+    def __init__(self, *, balances: str) -> None:
+        super().__init__(metadata={"balances": balances})
 
 
 class RefreshTokenInvalid(Unauthenticated):

@@ -138,7 +138,8 @@ class ErasureOperations:
             return
         balances = await self._balances.list_balances(user_id=user_id)
         if balances:
-            raise BalanceNotForfeited(balances={balance.currency: balance.amount_minor for balance in balances})
+            listed = (f"{balance.currency}:{balance.amount_minor}" for balance in balances)
+            raise BalanceNotForfeited(balances=",".join(listed))
 
     async def _begin(self, connection: AsyncConnection, user: User, *, requester_id: str) -> None:
         """Sign the user out everywhere, and have them erased after the commit."""

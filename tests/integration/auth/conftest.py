@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.administrators import Administrator, administering
 from tests.support.auth import LIMITED, RunningAuth, running_auth
+from tests.support.platform import Platform, running_platform
 from tests.support.second_factors import Client, client_of
 from tests.support.smtp import Mailbox, smtp_server
 
@@ -27,6 +28,13 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 async def auth(auth_database: Clone) -> AsyncIterator[RunningAuth]:
     async with running_auth(auth_database.owner_url, auth_database.app_url) as auth:
         yield auth
+
+
+@pytest.fixture
+async def platform(auth_database: Clone, education_database: Clone, payment_database: Clone) -> AsyncIterator[Platform]:
+    """Give all services, on databases of the test's own."""
+    async with running_platform(auth_database, education_database, payment_database) as running:
+        yield running
 
 
 @pytest.fixture

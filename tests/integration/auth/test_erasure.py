@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from azora.auth.v1 import auth_service_pb2, user_pb2
-from azora.payment.v1 import payment_pb2, wallet_pb2, wallet_service_pb2
-from azora.payment.v1 import payment_service_pb2 as pb
+from azora.payment.v1 import wallet_pb2
 
 from services.payment.admin import verify_ledger
 from services.payment.payments.commands import Earn
@@ -17,84 +14,15 @@ from services.shared.ids import new_id
 from services.shared.money import Money
 from tests.support.education import lesson_ids
 from tests.support.payment import azr
-from tests.support.platform import Account, Platform, running_platform
+from tests.support.personal_texts import EMAIL, MARK, NAME, freeze, named, spread
 from tests.support.refusals import outcome, refusal
+from tests.support.second_factors import client_of
 from tests.support.waiting import eventually
-from tests.support.webhooks import hook
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.support.platform import Platform
 
-    from tests.support.payment import Person
-    from tests.support.postgres import Clone
-
-MARK = "zanele"
-EMAIL = f"{MARK}@example.com"
-NAME = "Zanele Mbeki"
 ADMIN = "admin@example.com"
-
-
-@pytest.fixture
-async def platform(auth_database: Clone, education_database: Clone, payment_database: Clone) -> AsyncIterator[Platform]:
-    async with running_platform(auth_database, education_database, payment_database) as running:
-        yield running
-
-
-async def freeze(platform: Platform, person: Person, reason: str) -> None:
-    """Freeze a person's wallet, as an administrator."""
-    request = wallet_service_pb2.FreezeWalletRequest(wallet_id=(await person.wallet()).id, reason=reason)
-    payment = platform.economy.payment
-    await payment.wallets.FreezeWallet(request, metadata=payment.admin().metadata)
-
-
-async def spread(platform: Platform, person: Account, friend: Account) -> None:
-    """Have a person's name come into as many places as there are."""
-    purse, payment = person.learner.purse, platform.economy.payment
-    profile = user_pb2.User(bio=f"{NAME} bakes.", location=f"{NAME}'s", avatar_url=f"https://{MARK}.example/a.png")
-    profile.preferences.update({"nick": NAME})
-    await platform.auth.auth.UpdateProfile(
-        auth_service_pb2.UpdateProfileRequest(user=profile), metadata=person.metadata
-    )
-    login = auth_service_pb2.LoginRequest(
-        email=EMAIL, password="correct horse battery staple", device_name=f"{MARK}'s telephone"
-    )
-    await platform.auth.auth.Login(login)
-    await platform.auth.request_reset(EMAIL)
-    await platform.auth.sql(
-        "INSERT INTO pending_registrations (id, email, email_folded, name, password_hash, expire_time)"
-        " VALUES ($1, $2, $2, $3, '', now() + interval '1 hour')",
-        new_id(),
-        EMAIL,
-        NAME,
-    )
-    created = await payment.payments.CreatePayment(
-        pb.CreatePaymentRequest(
-            type=payment_pb2.PAYMENT_TYPE_DONATION, amount=azr(100), description=f"For {NAME}'s school"
-        ),
-        metadata=purse.metadata,
-    )
-    await payment.payments.CreateRefund(
-        pb.CreateRefundRequest(payment_id=created.payment.id, amount=azr(50), reason=f"{NAME} changed her mind"),
-        metadata=purse.metadata,
-    )
-    await payment.payments.CreateHold(
-        pb.CreateHoldRequest(amount=azr(75), description=f"Held for {NAME}"), metadata=purse.metadata
-    )
-    await purse.transfer(friend.learner.purse, 25, description=f"With love, {NAME}")
-    await friend.learner.purse.transfer(purse, 10, key="thanks", description=f"Thank you, {NAME}!")
-    await hook(payment, purse, f"https://{MARK}.example.com/hook", description=f"{NAME}'s shop")
-    await freeze(platform, purse, f"{NAME} asked for it")
-    unfreeze = wallet_service_pb2.UnfreezeWalletRequest(wallet_id=(await purse.wallet()).id, reason=f"{NAME} is back")
-    await payment.wallets.UnfreezeWallet(unfreeze, metadata=payment.admin().metadata)
-
-
-async def named(platform: Platform) -> None:
-    """Wait until Education knows the name."""
-
-    async def known() -> bool:
-        return ("education", "people", "name") in await platform.found(MARK)
-
-    await eventually(known)
 
 
 async def findings(platform: Platform) -> list[Any]:
@@ -199,11 +127,22 @@ async def test_deleting_asks_for_the_password(platform: Platform) -> None:
     assert not await platform.auth.sql("SELECT 1 FROM erasures")
 
 
+async def test_deleting_asks_for_a_code_of_the_second_factor(platform: Platform) -> None:
+    person = await platform.register(EMAIL)
+    async with client_of(platform.auth) as client:
+        authenticator, _ = await client.enable(person.metadata[0][1].removeprefix("Bearer "))
+    assert await outcome(platform.delete(person)) == "CONFIRMATION_REQUIRED"
+    assert await outcome(platform.delete(person, code=authenticator.wrong_code())) == "CONFIRMATION_INVALID"
+    assert not await platform.auth.sql("SELECT 1 FROM erasures")
+    await platform.delete(person, code=authenticator.next_code())
+    await platform.erased(person.id)
+
+
 async def test_a_balance_is_forfeited_only_if_the_request_says_so(platform: Platform) -> None:
     person = await platform.register(EMAIL, minor_units=500)
     refused = await refusal(platform.delete(person, forfeit=False))
     assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "BALANCE_NOT_FORFEITED")
-    assert refused.metadata == {"AZR": "500"}
+    assert refused.metadata == {"balances": "AZR:500"}
     assert not await platform.auth.sql("SELECT 1 FROM erasures")
     assert (await platform.auth.login(EMAIL)).access_token
     await platform.delete(person)
@@ -334,7 +273,7 @@ async def test_every_currency_is_forfeited(platform: Platform) -> None:
     payment = platform.economy.payment
     earning = Earning(person.id, Money(700, "ZAR"), reference=new_id(), description="")
     await payment.replica.earnings._writer.run(Earn(earning, reference_owner="education"))
-    assert (await refusal(platform.delete(person, forfeit=False))).metadata == {"AZR": "500", "ZAR": "700"}
+    assert (await refusal(platform.delete(person, forfeit=False))).metadata == {"balances": "AZR:500,ZAR:700"}
     await platform.delete(person)
     await platform.erased(person.id)
     assert await forfeited(platform, person.id) == 1200
@@ -381,43 +320,3 @@ async def test_an_erasure_whose_job_was_lost_is_taken_up_again(platform: Platfor
     platform.to_payment.silent.clear()
     await platform.sweep()
     await platform.erased(person.id)
-
-
-async def test_an_export_has_all_of_a_person_and_no_secret(platform: Platform) -> None:
-    person = await platform.register(EMAIL, NAME, 1000)
-    friend = await platform.register("friend@example.com", "Sipho", 1000)
-    course = await platform.economy.education.admin().published()
-    enrollment = await person.learner.enroll(course)
-    await person.learner.study.complete(enrollment.id, lesson_ids(course)[0])
-    await spread(platform, person, friend)
-    await named(platform)
-    document = await platform.export(person)
-    exported = json.loads(document)
-    assert exported["userId"] == person.id
-    auth, education, payment = exported["auth"], exported["education"], exported["payment"]
-    (profile,) = auth["users"]
-    assert (profile["email"], profile["name"], profile["preferences"]) == (EMAIL, NAME, {"nick": NAME})
-    assert {session["device"] for session in auth["sessions"]} >= {f"{MARK}'s telephone"}
-    assert education["name"] == NAME
-    (studied,) = education["enrollments"]
-    assert (studied["id"], studied["completedLessons"]) == (enrollment.id, 1)
-    assert [done["lessonId"] for done in education["completedLessons"]] == [lesson_ids(course)[0]]
-    assert [(balance["currency"], balance["held"]) for balance in payment["balances"]] == [("AZR", "75")]
-    assert [entry["amount"] for entry in payment["transactions"]] == ["1000", "-100", "50", "-25", "10"]
-    assert payment["payments"][0]["description"] == f"For {NAME}'s school"
-    assert payment["webhooks"][0]["url"] == f"https://{MARK}.example.com/hook"
-    for secret in (b"hash", b"digest", b"secret", b"sealed"):
-        assert secret not in document
-
-
-async def test_an_export_is_complete_or_fails(platform: Platform) -> None:
-    person = await platform.register(EMAIL)
-    platform.to_education.silent.add("*")
-    refused = await refusal(platform.export(person))
-    assert (refused.code, refused.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
-
-
-async def test_an_export_of_nothing_is_a_document(platform: Platform) -> None:
-    person = await platform.register(EMAIL)
-    exported = json.loads(await platform.export(person))
-    assert exported["education"]["enrollments"] == exported["payment"]["transactions"] == []

@@ -91,8 +91,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_USER_DELETING: _ErrorReason.ValueType  # 72
     """FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
     ERROR_REASON_BALANCE_NOT_FORFEITED: _ErrorReason.ValueType  # 80
-    """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
-    balance in minor units, by currency.
+    """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata:
+    balances.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -167,7 +167,7 @@ ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 71
 ERROR_REASON_USER_DELETING: ErrorReason.ValueType  # 72
 """FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
 ERROR_REASON_BALANCE_NOT_FORFEITED: ErrorReason.ValueType  # 80
-"""FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata: the
-balance in minor units, by currency.
+"""FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata:
+balances.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
