@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis as Client
@@ -48,7 +48,7 @@ async def test_what_another_wrote_is_not_there(redis: Redis, cache: SharedCache)
     stranger = SharedCache(redis.url, namespace="parts", key=b"1" * 32)
     assert await stranger.find("a") is None
     await stranger.close()
-    client = Client.from_url(redis.url)
+    client: Any = Client.from_url(redis.url)
     stored = await client.get("azora:parts:a")
     assert 0 < await client.ttl("azora:parts:a") <= shared_cache.LIFETIME.total_seconds()
     await client.set("azora:parts:b", stored)
