@@ -88,7 +88,7 @@ unit: .venv/.dev ## Run the quick tests: unit and contract
 	$(BIN)/pytest -q tests/unit tests/contract
 
 .PHONY: lint
-lint: .venv/.dev ## Check style, imports, contracts, containers and workflows
+lint: .venv/.dev ## Check style, imports, contracts, OpenAPI, containers and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports --no-logo
@@ -97,6 +97,7 @@ lint: .venv/.dev ## Check style, imports, contracts, containers and workflows
 	$(BIN)/buf lint "$$image#format=binpb" --config protos/buf.yaml
 	$(BIN)/buf format protos --diff --exit-code
 	$(BIN)/buf breaking "$$image#format=binpb" --against protos/released.binpb --config protos/buf.yaml
+	$(BIN)/openapi-spec-validator generated/azora/openapi.json >/dev/null
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/yamllint --strict docker-compose.yml .github .yamllint.yaml deploy/kubernetes protos
@@ -109,7 +110,7 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, kustomize base, pages of policies, events and settings
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, OpenAPI, Envoy bootstraps, kustomize base, pages of policies, events and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.compiler
 	$(BIN)/python -m services.cli.settings_page
