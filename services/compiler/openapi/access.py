@@ -53,6 +53,7 @@ def policy_extension(policy: MethodPolicy) -> Json:
         "roles": roles(policy),
         **limits,
         "priority": policy.priority.name,
+        "watch": policy.watch,
         "timeoutSeconds": policy.timeout_seconds,
         "retrySafe": policy.retry_safe,
         "idempotencyKey": policy.takes_idempotency_key,
