@@ -10,6 +10,8 @@ const SCHEME = "accessToken";
 const REFRESH_BEFORE_SECONDS = 60;
 
 let refreshTimer;
+let documentLoaded;
+const loaded = new Promise((resolve) => { documentLoaded = resolve; });
 
 // Watches last until the client ends them, which Swagger UI cannot show: they are documented only.
 const withoutWatches = {
@@ -62,6 +64,7 @@ async function signIn(ui, { label, email, password }) {
   show("Signing in");
   try {
     const answer = await post("/v1/auth/login", { email, password });
+    await loaded; // It declares the security scheme.
     authorize(ui, answer);
     press(label);
     show(`Signed in as ${answer.user.name} (${email})`);
@@ -99,8 +102,10 @@ const ui = SwaggerUIBundle({
   displayRequestDuration: true,
   docExpansion: "none",
   filter: true,
-  onComplete: () => offerAccounts(ui),
+  onComplete: documentLoaded,
   plugins: [withoutWatches],
   tryItOutEnabled: true,
   validatorUrl: null,
 });
+
+offerAccounts(ui);
