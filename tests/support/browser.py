@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 COMPLAINTS = ("error", "warning")
 WIDTH, HEIGHT = 1280, 900
+MOST_MILLISECONDS = 60_000
+"""For a page to do what is expected of it, however busy the machine is."""
 
 
 @dataclass
@@ -50,6 +52,8 @@ async def browsing() -> AsyncIterator[Seen]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         page = await browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(MOST_MILLISECONDS)
+        expect.set_options(timeout=MOST_MILLISECONDS)
         seen = Seen(page)
         page.on("console", seen.note_message)
         page.on("pageerror", lambda error: seen.complaints.append(str(error)))

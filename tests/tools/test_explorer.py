@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.support.system import LocalSystem
 
+
 def block(page: Page, operation_id: str) -> Locator:
     return page.locator(f"[id$='-{operation_id}']")
 
