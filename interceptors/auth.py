@@ -10,6 +10,8 @@ from interceptors.base import Interceptor
 from services.shared.errors import (
     AccessDenied,
     DependencyUnavailable,
+    InteractiveSignInRequired,
+    ScopeInsufficient,
     TokenExpired,
     TokenInvalid,
     TokenMissing,
@@ -99,10 +101,18 @@ class Authentication(Interceptor):
 
 
 class Authorization(Interceptor):
-    """Lets the call through if any one alternative of its policy holds."""
+    """Lets the call through if any one alternative of its policy holds.
+
+    An API key's access token may do what its owner may, within its scopes. On a public RPC beyond them it counts as
+    none: anyone may call it.
+    """
 
     async def around(self, call: Call, proceed: Proceed) -> None:
-        """Check the principal. Raises TokenMissing when signing in would help, AccessDenied when it would not."""
+        """Check the principal.
+
+        Raises TokenMissing when signing in would help, AccessDenied when it would not; ScopeInsufficient and
+        InteractiveSignInRequired for an API key's access token.
+        """
         policy, principal = call.policy, call.served.principal
         allowed = (
             policy.public
@@ -112,6 +122,13 @@ class Authorization(Interceptor):
         )
         if not allowed:
             raise AccessDenied if principal.signed_in or policy.internal or principal.service else TokenMissing
+        if principal.scopes is not None and principal.service not in policy.services:
+            if policy.interactive:
+                raise InteractiveSignInRequired
+            if policy.scope not in principal.scopes:
+                if not policy.public:
+                    raise ScopeInsufficient(scope=policy.scope)
+                call.served.principal = LAPSED.through(service=principal.service, address=principal.address)
         await proceed()
 
 

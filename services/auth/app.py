@@ -11,6 +11,10 @@ from services.auth.accounts import convert
 from services.auth.accounts.model import EmailVerified, UserRegistered, UserRenamed
 from services.auth.accounts.operations import AccountOperations
 from services.auth.accounts.store import AccountStore
+from services.auth.api_keys.model import KEPT_EXPIRED
+from services.auth.api_keys.operations import ApiKeyOperations
+from services.auth.api_keys.servicer import ApiKeyServicer
+from services.auth.api_keys.store import ApiKeyStore
 from services.auth.clients import SmtpTransport
 from services.auth.confirmations.operations import ConfirmationOperations
 from services.auth.devices.operations import DeviceOperations
@@ -23,6 +27,8 @@ from services.auth.factors.operations import ChallengeOperations, FactorOperatio
 from services.auth.factors.store import ChallengeStore, FactorStore
 from services.auth.failures.operations import FailureOperations
 from services.auth.failures.store import FailureStore
+from services.auth.introspection.operations import IntrospectionOperations
+from services.auth.introspection.servicer import TokenServicer
 from services.auth.links.operations import LinkOperations
 from services.auth.links.store import LinkStore
 from services.auth.mail import jobs as mail_jobs
@@ -46,17 +52,14 @@ from services.auth.sessions.servicer import SessionServicer
 from services.auth.sessions.store import SessionStore
 from services.auth.sign_in.operations import SignInOperations
 from services.auth.sign_in.servicer import AuthServicer
+from services.auth.signing import access_tokens, signing_keys, token_operations
 from services.auth.signing_keys import jobs
-from services.auth.signing_keys.model import KeyTimes
-from services.auth.signing_keys.operations import PUBLISHED_SECONDS, SigningKeyOperations
-from services.auth.signing_keys.store import SigningKeyStore
-from services.auth.tokens.operations import TokenOperations
-from services.auth.tokens.servicer import TokenServicer
 from services.shared.assembly import Infrastructure
 from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
 from services.shared.retention import Retention
-from services.shared.tokens import LEEWAY_SECONDS, TOKEN_LIFE, RemoteKeys
+from services.shared.scopes import declared_scopes
+from services.shared.tokens import TOKEN_LIFE, RemoteKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from services.auth.settings import AuthSettings
+    from services.auth.signing_keys.operations import SigningKeyOperations
+    from services.auth.tokens.operations import TokenOperations
     from services.shared.outbox import Send
     from services.shared.server import Server
 
@@ -74,8 +79,6 @@ EVENTS: Mapping[type, Callable[[Any], Message]] = {
     UserRenamed: convert.user_renamed,
     EmailVerified: convert.email_verified,
 }
-FETCH_SECONDS = 2.0
-"""Time by which a fetch of keys may make a cache older than its limit: Envoy's takes two seconds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class Container:
     registrations: RegistrationOperations
     password_changes: PasswordChangeOperations
     email_addresses: EmailAddressOperations
+    api_keys: ApiKeyOperations
+    introspection: IntrospectionOperations
     outbox: Outbox
 
     async def ready(self) -> bool:
@@ -122,8 +127,8 @@ def assemble(settings: AuthSettings) -> Container:
     outbox = Outbox("auth", EVENTS)
     accounts = AccountOperations(database=database, store=AccountStore(), passwords=passwords, outbox=outbox)
     revocations = RevocationOperations(database=database, store=RevocationStore(), pages=infrastructure.pages)
-    keys = _keys(infrastructure, revocations)
-    tokens = _tokens(settings, keys)
+    keys = signing_keys(infrastructure, revocations)
+    tokens = token_operations(settings, keys)
     mail = _mail(infrastructure)
     links = _links(settings, mail)
     registrations = _registrations(infrastructure, accounts, links, mail)
@@ -167,36 +172,46 @@ def assemble(settings: AuthSettings) -> Container:
         links=links,
         mail=mail,
     )
-    mfa = _mfa(
-        infrastructure,
-        factors=factors,
-        confirmations=confirmations,
-        failures=failures,
-        revocations=revocations,
-        mail=mail,
-    )
-    flows = (sessions, sign_in, devices, mfa, mail, registrations, password_changes, email_addresses)
-    return Container(infrastructure, passwords, keys, tokens, accounts, revocations, *flows, outbox)
+    mfa = _mfa(infrastructure, factors, confirmations, failures, revocations, mail=mail)
+    api_keys = _api_keys(infrastructure, confirmations, revocations, tokens, mail)
+    introspection = _introspection(infrastructure, tokens, revocations, sessions, api_keys)
+    credentials = (passwords, keys, tokens, accounts, revocations, sessions, sign_in, devices, mfa, mail)
+    flows = (registrations, password_changes, email_addresses, api_keys, introspection)
+    return Container(infrastructure, *credentials, *flows, outbox)
 
 
-def _keys(infrastructure: Infrastructure[AuthSettings], revocations: RevocationOperations) -> SigningKeyOperations:
-    settings = infrastructure.settings
-    return SigningKeyOperations(
+def _api_keys(
+    infrastructure: Infrastructure[AuthSettings],
+    confirmations: ConfirmationOperations,
+    revocations: RevocationOperations,
+    tokens: TokenOperations,
+    mail: MailOperations,
+) -> ApiKeyOperations:
+    return ApiKeyOperations(
         database=infrastructure.database,
-        store=SigningKeyStore(),
-        encryption=Encryption(settings.derive_keys("signing-keys")),
+        store=ApiKeyStore(),
+        pages=infrastructure.pages,
+        confirmations=confirmations,
         revocations=revocations,
-        times=_key_times(settings),
-        signer_cache_seconds=settings.signing_key_cache_seconds,
+        tokens=tokens,
+        mail=mail,
+        scopes=declared_scopes(),
     )
 
 
-def _tokens(settings: AuthSettings, keys: SigningKeyOperations) -> TokenOperations:
-    return TokenOperations(
-        keys=keys,
-        public_url=settings.public_url,
-        audience=settings.audience,
-        lifetime_seconds=settings.access_token_seconds,
+def _introspection(
+    infrastructure: Infrastructure[AuthSettings],
+    tokens: TokenOperations,
+    revocations: RevocationOperations,
+    sessions: SessionOperations,
+    api_keys: ApiKeyOperations,
+) -> IntrospectionOperations:
+    return IntrospectionOperations(
+        database=infrastructure.database,
+        verifier=access_tokens(infrastructure.settings, tokens),
+        revocations=revocations,
+        sessions=sessions,
+        api_keys=api_keys,
     )
 
 
@@ -249,11 +264,11 @@ def _registrations(
 
 def _mfa(
     infrastructure: Infrastructure[AuthSettings],
-    *,
     factors: FactorOperations,
     confirmations: ConfirmationOperations,
     failures: FailureOperations,
     revocations: RevocationOperations,
+    *,
     mail: MailOperations,
 ) -> MfaOperations:
     return MfaOperations(
@@ -320,14 +335,6 @@ def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
     )
 
 
-def _key_times(settings: AuthSettings) -> KeyTimes:
-    return KeyTimes(
-        rotation_seconds=timedelta(days=settings.signing_key_days).total_seconds(),
-        publication_seconds=settings.jwks_cache_seconds + FETCH_SECONDS + PUBLISHED_SECONDS,
-        retirement_seconds=settings.access_token_seconds + settings.signing_key_cache_seconds + LEEWAY_SECONDS,
-    )
-
-
 def retentions(settings: AuthSettings) -> Sequence[Retention]:
     """Return how long the rows of each table are kept. Refresh tokens go before their sessions, whose end takes all."""
     at_expiry = ("refresh_tokens", "sessions", "pending_registrations", "email_links", "mfa_challenges")
@@ -338,6 +345,7 @@ def retentions(settings: AuthSettings) -> Sequence[Retention]:
         # The limit of mails counts an hour; a development system shows the last ones.
         Retention("mails", "create_time", 2 * NOTICE_LIFETIME if settings.production else timedelta(days=30)),
         Retention("devices", "last_use_time", timedelta(days=settings.device_idle_days)),
+        Retention("api_keys", "expire_time", KEPT_EXPIRED),
         Retention("failed_attempts", "count_time", timedelta(days=1)),
     ]
 
@@ -347,9 +355,10 @@ def build(settings: AuthSettings, *, send: Send | None = None) -> Server:
     container = assemble(settings)
     return container.infrastructure.server(
         AuthServicer(container.sign_in, container.accounts, container.password_changes, container.email_addresses),
-        TokenServicer(container.tokens),
+        TokenServicer(container.introspection, container.tokens),
         SessionServicer(container.sessions),
         DeviceServicer(container.devices),
+        ApiKeyServicer(container.api_keys),
         MfaServicer(container.mfa, container.sign_in),
         InternalServicer(container.revocations),
         *([] if settings.production else [MailServicer(container.mail)]),

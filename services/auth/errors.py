@@ -32,6 +32,10 @@ class CredentialsInvalid(Unauthenticated):
     """Invalid e-mail or password."""
 
 
+class AccountDisabled(PermissionDenied):
+    """The account is disabled; contact an administrator."""
+
+
 class RefreshTokenInvalid(Unauthenticated):
     """Invalid or expired refresh token; sign in again."""
 
@@ -50,6 +54,21 @@ class PasswordChecksBusy(ResourceExhausted):
 
 class TooManyFailedAttempts(ResourceExhausted):
     """Too many failed attempts; retry after the delay in Retry-After."""
+
+
+class ApiKeyNotFound(NotFound):
+    """The API key does not exist."""
+
+
+class ApiKeyInvalid(Unauthenticated):
+    """Invalid, expired or revoked API key."""
+
+
+class TooManyApiKeys(FailedPrecondition):
+    """The maximum number of API keys is reached; revoke one first."""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(metadata={"limit": str(limit)})
 
 
 class DeviceNotFound(NotFound):

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from services.cli.output import say, say_table
 from services.compiler.contract import load_contract
-from services.compiler.policy_table import summary
+from services.compiler.policy_table import api_key_scope, summary
 from services.local.settings import read_settings
 from services.shared.rate_limits import effective_tiers
 
 if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy, Tier
 
-HEADER = ("RPC", "CALLERS", "RATE", "PRIORITY", "TIMEOUT", "RETRIES", "KEY")
+HEADER = ("RPC", "CALLERS", "RATE", "PRIORITY", "TIMEOUT", "RETRIES", "API KEY", "KEY")
 TIERS = ("RATE", "PER ADDRESS", "PER USER")
 
 
@@ -37,7 +37,8 @@ def _row(policy: MethodPolicy) -> tuple[str, ...]:
     callers, rate, timeout = summary(policy)
     key = "yes" if policy.takes_idempotency_key else "-"
     name = policy.path.removeprefix("/azora.")
-    return name, callers, rate.replace("`", "") or "-", policy.priority.name, timeout, _retries(policy), key
+    rate = rate.replace("`", "") or "-"
+    return name, callers, rate, policy.priority.name, timeout, _retries(policy), api_key_scope(policy), key
 
 
 def _retries(policy: MethodPolicy) -> str:

@@ -30,6 +30,8 @@ Compiled from the `.proto` files by `make generate`. Envoy and the services enfo
 - **Retry**: whether the call can be retried after an unknown outcome.
 - **Fresh sessions**: whether calls of users fail with UNAVAILABLE while the service has not learned of revoked sessions
   for longer than `AZORA_FRESH_SESSIONS_SECONDS`. Calls of services do not.
+- **API key**: the scope that an access token of an API key needs. RPCs with "-" refuse such tokens; where anyone is
+  admitted, a token without the scope counts as none.
 - **Key**: whether the call accepts an idempotency key, as `requestId` or the `Idempotency-Key` header.
 """
 
@@ -57,16 +59,22 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
                 f"{policy.timeout_seconds:g} s",
                 _tick(policy.retry_safe),
                 _tick(policy.requires_fresh_sessions),
+                api_key_scope(policy),
                 _tick(policy.takes_idempotency_key),
             )
         )
-    header = ("RPC", "HTTP", "Callers", "Rate", "Priority", "Timeout", "Retry", "Fresh sessions", "Key")
+    header = ("RPC", "HTTP", "Callers", "Rate", "Priority", "Timeout", "Retry", "Fresh sessions", "API key", "Key")
     return f"## {service.full_name}\n\n{_table(header, rows)}"
 
 
 def summary(policy: MethodPolicy) -> tuple[str, str, str]:
     """Return a policy's callers, rate and timeout, as the page has them."""
     return ", ".join(_callers(policy)), _rate(policy), f"{policy.timeout_seconds:g} s"
+
+
+def api_key_scope(policy: MethodPolicy) -> str:
+    """Return the scope that an access token of an API key needs, as the page has it; "-" where it is refused."""
+    return "-" if policy.internal or policy.interactive else policy.scope
 
 
 def _rate(policy: MethodPolicy) -> str:

@@ -10,7 +10,7 @@ from buf.validate import validate_pb2
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
-from services.shared.limits import MAX_STRUCT_BYTES
+from services.shared.limits import MAX_FORM_BYTES, MAX_STRUCT_BYTES
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
@@ -32,6 +32,7 @@ WELL_KNOWN_BYTES = {
     "google.protobuf.Duration": 64,
     "google.protobuf.FieldMask": MASK_BYTES,  # Names fields of the request: its own rules would not bound it.
     "google.protobuf.Struct": ESCAPED_JSON * MAX_STRUCT_BYTES,
+    "google.api.HttpBody": MAX_FORM_BYTES,
 }
 STRINGS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 

@@ -3,7 +3,7 @@
     DomainError
     ├── InvalidArgument ── ValidationFailed · MalformedRequest · UpdateMaskInvalid · CurrencyUnknown · …
     ├── Unauthenticated ── TokenMissing · TokenInvalid (TokenRevoked) · TokenExpired
-    ├── PermissionDenied ── AccessDenied
+    ├── PermissionDenied ── AccessDenied · ScopeInsufficient · InteractiveSignInRequired
     ├── NotFound ── ServiceUnknown
     ├── AlreadyExists
     ├── FailedPrecondition
@@ -233,6 +233,17 @@ class TokenExpired(Unauthenticated):
 
 class AccessDenied(PermissionDenied):
     """Permission denied."""
+
+
+class ScopeInsufficient(PermissionDenied):
+    """The API key does not have the required scope."""
+
+    def __init__(self, *, scope: str) -> None:
+        super().__init__(metadata={"scope": scope})
+
+
+class InteractiveSignInRequired(PermissionDenied):
+    """API keys are not accepted here; sign in."""
 
 
 class RateLimited(ResourceExhausted):

@@ -11,6 +11,8 @@ MAX_CONCURRENT_RPCS = 256
 
 More than Envoy gives it (services.compiler.envoy.clusters).
 """
+MAX_FORM_BYTES = 16 * 1024
+"""Maximum size of a form in a request, as the rules of the fields that hold one bound it."""
 MAX_HEADERS_KIB = 16
 """Maximum size of a request's headers at the edge and on the mesh, as Envoy counts them."""
 MAX_HEADERS = 64

@@ -11,9 +11,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from azora.policy.v1 import permission_pb2, policy_pb2
+from google.api import annotations_pb2
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from services.shared.events import declared_events, publishers_to
+from services.shared.scopes import scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +37,8 @@ INFRASTRUCTURE = frozenset(path.split("/")[1] for path in INFRASTRUCTURE_STREAMS
 
 WATCH_FIELDS = {"heartbeat": "azora.type.v1.Heartbeat", "error": "google.rpc.Status"}
 """What the messages of a watch have beside its items."""
+HTTP_BODY = "google.api.HttpBody"
+"""The message of a request body that is taken as it is."""
 METRICS = "/azora.telemetry.v1.MetricsService/GetMetrics"
 """Where a process shows its metrics to the gateway. No part of the contract: Envoy knows nothing of it."""
 
@@ -93,6 +97,10 @@ class MethodPolicy:
     priority: Priority = Priority.NORMAL
     requires_fresh_sessions: bool = False
     """Whether users are refused while revocations of sessions are not known as of a moment ago."""
+    interactive: bool = False
+    """Whether access tokens of API keys are refused, whatever their scopes."""
+    content_types: tuple[str, ...] = ()
+    """The media types of its HTTP request body; none where it is JSON."""
 
     @property
     def watch(self) -> bool:
@@ -113,6 +121,11 @@ class MethodPolicy:
     def owner(self) -> str:
         """The service of the mesh that serves it: "payment"."""
         return self.service_path.split(".")[1]
+
+    @property
+    def scope(self) -> str:
+        """The scope that an access token of an API key needs: "payment.write"."""
+        return scope_of(self.owner, no_side_effects=self.no_side_effects)
 
 
 def compile_policies(
@@ -206,6 +219,8 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         watched=_watched(path, method) if declared.watch else None,
         priority=Priority(declared.priority or _tier(value).priority),
         requires_fresh_sessions=declared.requires_fresh_sessions,
+        interactive=declared.interactive,
+        content_types=tuple(declared.content_types),
     )
 
 
@@ -224,6 +239,16 @@ def _check(path: str, method: MethodDescriptor, declared: policy_pb2.Policy) -> 
         raise PolicyError(f"{path} accepts an idempotency key, but {method.input_type.full_name} has no request_id")
     if declared.requires_fresh_sessions and any(access.public for access in declared.access):
         raise PolicyError(f"{path} requires fresh sessions, but is public")
+    if _takes_http_body(method) is not bool(declared.content_types):
+        raise PolicyError(f"{path} must declare content types if its HTTP request body is a {HTTP_BODY}, and only then")
+
+
+def _takes_http_body(method: MethodDescriptor) -> bool:
+    """Whether the body of an HTTP request is no JSON but taken as it is."""
+    body = method.GetOptions().Extensions[annotations_pb2.http].body
+    field = method.input_type.fields_by_name.get(body)
+    message = field.message_type if field else method.input_type
+    return bool(body) and message is not None and message.full_name == HTTP_BODY
 
 
 def _watched(path: str, method: MethodDescriptor) -> Descriptor:

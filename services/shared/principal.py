@@ -40,6 +40,8 @@ class Principal:
     """Whether the access token states that the user's e-mail address is verified."""
     lapsed: bool = False
     """Whether an access token was sent and is ignored: see LAPSED."""
+    scopes: frozenset[str] | None = None
+    """Scopes of an API key's access token, whose `session_id` is the key's; None for a session's, unlimited one."""
 
     @property
     def network(self) -> str:
@@ -74,6 +76,7 @@ class Principal:
             address,
             self.email_verified,
             self.lapsed,
+            self.scopes,
         )
 
     def may(self, permission: str) -> bool:
@@ -84,7 +87,8 @@ class Principal:
 ANYONE = Principal()
 """An anonymous caller."""
 LAPSED = Principal(lapsed=True)
-"""A caller whose token is ignored: it has expired, was revoked, or cannot be checked for revocation yet."""
+"""A caller whose token is ignored: it has expired, was revoked, cannot be checked for revocation yet, or is of too
+narrow a scope."""
 
 
 class TokenVerifier(Protocol):

@@ -269,7 +269,7 @@ class AccessTokens:
 
     async def _verify(self, token: str) -> VerifiedToken:
         self._verified.pop(token, None)
-        key_id, claims = await self._claims(token)
+        key_id, claims = await self.read(token)
         roles = claims["roles"]
         verified = VerifiedToken(
             principal=Principal(
@@ -278,6 +278,7 @@ class AccessTokens:
                 role=roles[0],
                 permissions=frozenset().union(*(self._permissions.get(role, frozenset()) for role in roles)),
                 email_verified=claims.get("email_verified") is True,
+                scopes=frozenset(claims["scope"].split()) if "scope" in claims else None,
             ),
             epoch=claims.get("epoch", 0),
             key_id=key_id,
@@ -288,7 +289,11 @@ class AccessTokens:
             self._verified.popitem(last=False)
         return verified
 
-    async def _claims(self, token: str) -> tuple[str, dict[str, Any]]:
+    async def read(self, token: str) -> tuple[str, dict[str, Any]]:
+        """Return the id of the key that signed a token, and its claims, whether or not it was revoked.
+
+        Raises TokenInvalid, TokenExpired; DependencyUnavailable where keys are not known.
+        """
         if len(token) > MAX_TOKEN_CHARACTERS or not TOKEN.fullmatch(token):
             raise TokenInvalid
         try:
@@ -320,6 +325,8 @@ class AccessTokens:
         if not (isinstance(roles, list) and roles and all(isinstance(role, str) for role in roles)):
             raise TokenInvalid
         if not (claims["sub"] and isinstance(claims["sid"], str) and type(claims.get("epoch", 0)) is int):
+            raise TokenInvalid
+        if not isinstance(claims.get("scope", ""), str):
             raise TokenInvalid
         return key_id, claims
 

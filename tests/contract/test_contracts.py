@@ -109,6 +109,7 @@ GOOD: dict[str, Any] = {
         ({**GOOD, "acting_user_field": "nobody"}, "refers to the unknown field nobody"),
         ({**GOOD, "idempotency_key": True}, "has no request_id"),
         ({**GOOD, "requires_fresh_sessions": True}, "requires fresh sessions, but is public"),
+        ({**GOOD, "content_types": ["text/plain"]}, "must declare content types if"),
         ({**GOOD, "access": [policy_pb2.Access(publishers=True)]}, "no event names test as a subscriber"),
     ],
 )
@@ -145,6 +146,32 @@ def test_what_moves_money_or_administers_requires_fresh_sessions(policies: dict[
         assert policy.requires_fresh_sessions is (money or bool(policy.permissions and not others)), policy.path
 
 
+INTERACTIVE = {
+    "AuthService": {
+        "Logout",
+        "ChangePassword",
+        "RequestPasswordReset",
+        "ResetPassword",
+        "RequestEmailVerification",
+        "VerifyEmail",
+        "ChangeEmail",
+        "ExportMyData",
+        "DeleteMyAccount",
+    },
+    "ApiKeyService": {"CreateApiKey", "ListApiKeys", "RevokeApiKey"},
+}
+"""Of services that have other methods, too, those on credentials, sessions, erasure and export."""
+WHOLLY_INTERACTIVE = {"DeviceService", "MailService", "MfaService", "SessionService", "UserService"}
+
+
+def test_methods_on_credentials_and_users_are_interactive(policies: dict[str, MethodPolicy]) -> None:
+    for method in methods():
+        service = method.containing_service.name
+        policy = policies[f"/{method.containing_service.full_name}/{method.name}"]
+        expected = service in WHOLLY_INTERACTIVE or method.name in INTERACTIVE.get(service, set())
+        assert policy.interactive is expected, policy.path
+
+
 def test_every_other_service_polls_what_auth_revokes(policies: dict[str, MethodPolicy]) -> None:
     path = "/azora.auth.v1.InternalService/ListRevocations"
     assert policies[path].services == set(SERVICES) - {"auth"}
@@ -158,12 +185,20 @@ def test_internal_methods_have_no_route_and_all_others_have_one(policies: dict[s
         assert (method.containing_service.name == "InternalService") is policy.internal, policy.path
 
 
+POSTED_READS = {"azora.auth.v1.TokenService.Introspect", "azora.auth.v1.TokenService.IntrospectToken"}
+"""Reads of a secret, which must not stand in a URL."""
+
+
 def test_reads_are_get_and_free_of_side_effects() -> None:
     for method in methods():
         http = method.GetOptions().Extensions[annotations_pb2.http]
         if method.containing_service.name == "InternalService":
             continue  # It has no route at all.
-        assert (http.WhichOneof("pattern") == "get") is (method.GetOptions().idempotency_level == 1), method.full_name
+        verb = "post" if method.full_name in POSTED_READS else "get"
+        reads = method.GetOptions().idempotency_level == 1
+        if method.full_name in POSTED_READS:
+            assert reads, method.full_name
+        assert (http.WhichOneof("pattern") == verb) is reads, method.full_name
 
 
 def test_nobody_but_named_services_and_administrators_issues_tokens(policies: dict[str, MethodPolicy]) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 SERVICES = load_contract().owners
 POSITIONAL = {"self", "connection", "job", "event", "password", "password_hash"}
 """What an operation takes by position: what it is part of, or the one thing it is about."""
-STORE_VERBS = ("is", "find", "lock", "list", "count", "insert", "update", "delete", "claim")
+STORE_VERBS = ("is", "find", "lock", "list", "count", "insert", "update", "delete", "claim", "export", "erase")
 
 
 def _files(name: str) -> list[Path]:

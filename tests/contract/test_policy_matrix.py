@@ -22,6 +22,8 @@ from services.cli import policy as policy_command
 from services.compiler.contract import ENVOY, GATEWAY
 from services.compiler.envoy import compile_bootstrap
 from services.compiler.policy_table import policy_table
+from services.shared.ids import new_id
+from services.shared.scopes import declared_scopes
 from tests.support.edge import CONTRACT
 from tests.support.serving import Signer
 from tests.support.tcp_mesh import running_tcp_mesh
@@ -47,6 +49,8 @@ class Row(NamedTuple):
     priority: str
     timeout: str
     retries: str
+    scope: str
+    """The scope that an API key's access token needs; "-" where it is refused."""
 
     @property
     def internal(self) -> bool:
@@ -70,8 +74,16 @@ def rows() -> list[Row]:
     header, *lines = PRINTED[: PRINTED.index([""])]
     assert tuple(header) == policy_command.HEADER
     return [
-        Row(f"/azora.{rpc}", BINDINGS[f"/azora.{rpc}"], frozenset(callers.split(", ")), priority, timeout, retries)
-        for rpc, callers, _rate, priority, timeout, retries, _key in lines
+        Row(
+            f"/azora.{rpc}",
+            BINDINGS[f"/azora.{rpc}"],
+            frozenset(callers.split(", ")),
+            priority,
+            timeout,
+            retries,
+            scope,
+        )
+        for rpc, callers, _rate, priority, timeout, retries, scope, _key in lines
     ]
 
 
@@ -160,6 +172,46 @@ async def test_through_the_edge_users_are_admitted_by_role(running: TcpMesh) -> 
             assert await outcome(channel, row, Signer().token(role="ROLE_ADMIN")) in forged, row
 
 
+async def test_api_keys_are_admitted_by_scope_as_far_as_their_owner_is(running: TcpMesh) -> None:
+    """Key tokens of every scope and of none: in the service, and, where a key is never admitted, at Envoy."""
+    scopes = sorted({row.scope for row in ROWS} - {"-"})
+    assert scopes == [f"{name}.{kind}" for name in CONTRACT.owners for kind in ("read", "write")]
+    assert list(declared_scopes()) == scopes
+    async with client.connect(running.edge, retries=False) as channel:
+        for role, permissions in ROLES.items():
+            for scope in (*scopes, "", " ".join(scopes)):
+                token = running.signer.token(role=role, scope=scope)
+                for row in ROWS:
+                    granted = row.scope in scope.split() and row.admits_user(permissions)
+                    # Beyond its scopes a token counts as none where anyone is admitted, unless keys never are.
+                    allowed = granted or (ANYONE in row.callers and row.scope != "-")
+                    expected = {"UNIMPLEMENTED"} if row.internal else admitted(allowed)
+                    assert await outcome(channel, row, token) in expected, (row, role, scope)
+
+
+async def test_beyond_its_scopes_an_api_key_is_nobody_where_anyone_is_admitted(running: TcpMesh) -> None:
+    """So it reads no drafts of its owner's: the service is told of no user."""
+    limits = {"education.read": True, "education.write": False, "payment.read": False}
+    async with client.connect(running.edge, retries=False) as channel:
+        (row,) = (row for row in ROWS if row.path.endswith("/ListCourses"))
+        for scope, known in limits.items():
+            running.replicas["education"].received.clear()
+            user_id = new_id()
+            assert await outcome(channel, row, running.signer.token(user_id, scope=scope)) == "OK"
+            (call,) = running.replicas["education"].received
+            assert (call.user_id == user_id) is known, scope
+
+
+async def test_a_token_with_a_scope_that_is_no_text_is_refused(running: TcpMesh) -> None:
+    async with client.connect(running.edge, retries=False) as channel:
+        for scope in (["payment.read"], 1, {"payment.read": True}, True):
+            for row in ROWS:
+                if not row.internal and row.binding != "-":
+                    token = running.signer.token(role="ROLE_ADMIN", scope=scope)
+                    refused = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
+                    assert await outcome(channel, row, token) in refused, (row, scope)
+
+
 async def test_through_the_edge_json_is_no_other_way(running: TcpMesh) -> None:
     async with httpx.AsyncClient(base_url=f"http://{running.edge}") as http:
         for row in ROWS:
@@ -168,7 +220,9 @@ async def test_through_the_edge_json_is_no_other_way(running: TcpMesh) -> None:
                 assert answer.status_code == 404, row
             elif row.binding != "-":
                 method, _, url = row.binding.partition(" ")
-                answer = await http.request(method, re.sub(r"{[^}]+}", "1", url), json={} if method != "GET" else None)
+                types = CONTRACT.policies()[row.path].content_types or ("application/json",)
+                body = {"headers": {"content-type": types[0]}, "content": "{}"} if method != "GET" else {}
+                answer = await http.request(method, re.sub(r"{[^}]+}", "1", url), **body)  # type: ignore[arg-type]
                 assert (answer.status_code == 401) is (ANYONE not in row.callers), row
 
 

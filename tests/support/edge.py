@@ -41,6 +41,7 @@ from services.deployment.pki import ensure_pki
 from services.local.envoy import admin_client, installed_envoy
 from services.shared.limits import MAX_METADATA_BYTES
 from services.shared.policy import infrastructure_policies
+from services.shared.principal import current_request
 from tests.support.ports import free_port
 from tests.support.serving import ISSUER, KEY_ID, Signer, short_folder
 from tests.support.waiting import eventually
@@ -63,6 +64,8 @@ class Received:
     path: str
     headers: Mapping[str, str]
     message: bytes
+    user_id: str = ""
+    """Of the principal that the interceptors found, where they stand before the service."""
 
 
 @dataclass(slots=True)
@@ -86,7 +89,9 @@ class Replica(grpc.GenericRpcHandler):
 
         async def handle(request: Any, context: aio.ServicerContext[Any, Any]) -> bytes:
             headers = {key: str(value) for key, value in context.invocation_metadata() or ()}
-            call = Received(path, headers, request.SerializeToString() if self.guarded else request)
+            served = current_request() if self.guarded else None
+            message = request.SerializeToString() if self.guarded else request
+            call = Received(path, headers, message, served.principal.user_id if served else "")
             self.received.append(call)
             if path == GET_JWKS:
                 return await self._keys()

@@ -48,6 +48,7 @@ def user(model: User) -> user_pb2.User:
         create_time=timestamp(model.create_time),
         update_time=timestamp(model.update_time),
         email_verified=model.email_verified,
+        state=user_pb2.UserState.Value(f"USER_STATE_{model.state}"),
     )
 
 

@@ -37,6 +37,16 @@ class Role(StrEnum):
     ADMIN = "ROLE_ADMIN"
 
 
+class UserState(StrEnum):
+    """State of an account."""
+
+    ACTIVE = "ACTIVE"
+    DISABLED = "DISABLED"
+    """Signs in no more, until an administrator enables it."""
+    DELETING = "DELETING"
+    """Is being erased. It no longer exists to anyone but administrators, and keeps its address until it is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmailAddress:
     """An e-mail address as it is kept: NFC, without spaces around it, its domain in lower case."""
@@ -117,6 +127,7 @@ class User:
     create_time: datetime
     update_time: datetime
     email_verified: bool
+    state: UserState
 
     @property
     def greeting_name(self) -> str:

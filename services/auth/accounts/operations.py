@@ -13,6 +13,7 @@ from services.auth.accounts.model import (
     Role,
     UserRegistered,
     UserRenamed,
+    UserState,
 )
 from services.auth.errors import EmailInvalid, EmailTaken, UserNotFound
 from services.shared.errors import TokenInvalid, ValidationFailed
@@ -66,10 +67,10 @@ class AccountOperations:
         return user
 
     async def find_recipient(self, connection: AsyncConnection, *, email: str) -> User | None:
-        """Return the user of an e-mail address, regardless of case; None without an account."""
+        """Return the user of an e-mail address, regardless of case; None without an account, or while it is deleted."""
         address = EmailAddress.parse(email)
         credentials = await self._store.find_credentials(connection, address) if address else None
-        return credentials.user if credentials else None
+        return credentials.user if credentials and credentials.user.state is not UserState.DELETING else None
 
     async def set_password(self, connection: AsyncConnection, *, user_id: str, new_hash: str) -> None:
         """Set another password, in the caller's transaction."""
@@ -133,7 +134,12 @@ class AccountOperations:
         return await self._database.transaction(work)
 
     async def _user_of_open_session(self, connection: AsyncConnection, principal: Principal) -> User:
-        """Return the user of an access token whose session goes on."""
+        """Return the user of an access token whose session goes on; an API key's is known by its access token alone."""
+        if principal.scopes is not None:
+            user = await self._store.find_user(connection, principal.user_id)
+            if user is None:
+                raise UserNotFound
+            return user
         status = await self._store.find_session_status(
             connection, user_id=principal.user_id, session_id=principal.session_id
         )

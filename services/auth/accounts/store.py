@@ -22,7 +22,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from services.auth.accounts.model import Credentials, ProfileChanges, Role, SessionCredentials, SessionStatus, User
+from services.auth.accounts.model import (
+    Credentials,
+    ProfileChanges,
+    Role,
+    SessionCredentials,
+    SessionStatus,
+    User,
+    UserState,
+)
 from services.auth.sessions.store import OPEN, TABLES, sessions
 from services.shared.db import Id, Time
 
@@ -40,6 +48,7 @@ users = Table(
     Column("email_folded", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
+    Column("state", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("bio", Text, nullable=False),
     Column("avatar_url", Text, nullable=False),
@@ -66,6 +75,7 @@ USER = (  # In the order of the model's fields.
     users.c.create_time,
     users.c.update_time,
     users.c.email_verify_time.is_not(None).label("email_verified"),
+    users.c.state,
 )
 FIND = select(*USER).where(users.c.id == bindparam("user_id"))
 LOCK = FIND.with_for_update(read=True)
@@ -227,5 +237,6 @@ class AccountStore:
 
 
 def _user(row: Row[*tuple[Any, ...]]) -> User:
-    user_id, email, role, *profile = row[: len(USER)]
-    return User(user_id, email, Role(role), *profile)
+    user_id, email, role, *profile, state = row[: len(USER)]
+    fields: list[Any] = [user_id, email, Role(role), *profile, UserState(state)]
+    return User(*fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.auth.accounts.model import UserState
 from services.auth.accounts.operations import deliverable
 from services.auth.email_addresses.model import Effect, SendEmailChange
 from services.auth.errors import EmailAlreadyVerified, EmailInvalid, LinkInvalid, MailLimitReached
@@ -130,7 +131,7 @@ class EmailAddressOperations:
         # The account before its link, as in every transaction that revokes links.
         account = await self._store.lock_account(connection, link.user_id)
         claimed = await self._links.claim(connection, token=token, purposes=PURPOSES)
-        if account is None or claimed is None:
+        if account is None or claimed is None or account.user.state is UserState.DELETING:
             raise LinkInvalid
         # A change ends with the session that asked for it: so does what a thief began in it.
         if link.purpose is Purpose.EMAIL_CHANGE and not await self._store.is_session_open(

@@ -41,6 +41,8 @@ class Kind(StrEnum):
     """Notice of enabled multi-factor authentication. Value: name."""
     MFA_DISABLED = "mfa_disabled"
     """Notice of disabled multi-factor authentication. Value: name."""
+    API_KEY_CREATED = "api_key_created"
+    """Notice of a new API key. Value: name."""
     RECOVERY_CODES_REPLACED = "recovery_codes_replaced"
     """Notice of new recovery codes. Value: name."""
 

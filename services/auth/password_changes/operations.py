@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.auth.accounts.model import EmailAddress
+from services.auth.accounts.model import EmailAddress, UserState
 from services.auth.accounts.operations import deliverable
 from services.auth.errors import LinkInvalid, PasswordChecksBusy, PasswordRefused
 from services.auth.failures.model import Subject, SubjectKind
@@ -101,7 +101,7 @@ class PasswordChangeOperations:
 
         async def work(connection: AsyncConnection) -> None:
             user = await self._accounts.find_recipient(connection, email=email)
-            if user is not None:
+            if user is not None and user.state is UserState.ACTIVE:
                 link = Link(Purpose.PASSWORD_RESET, user.id, user.email)
                 await self._links.send(
                     connection, link=link, kind=Kind.PASSWORD_RESET, values={"name": user.greeting_name}
@@ -125,7 +125,9 @@ class PasswordChangeOperations:
         async def work(connection: AsyncConnection) -> None:
             account = await self._store.lock_account(connection, user_id)
             claimed = await self._links.claim(connection, token=token, purposes=RESET)
-            if account is None or claimed is None or claimed[0].email != account.user.email:
+            if account is None or claimed is None or account.user.state is not UserState.ACTIVE:
+                raise LinkInvalid
+            if claimed[0].email != account.user.email:
                 raise LinkInvalid  # It may have been mailed to the former address while that was changed.
             await self._set_password(connection, account.user, new_hash, Cause.PASSWORD_RESET)
             await self._accounts.verify_email(connection, user_id=account.user.id)

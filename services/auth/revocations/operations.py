@@ -70,6 +70,14 @@ class RevocationOperations:
             connection, revocation_id=new_id(), cause=Cause.SIGNING_KEY_REVOKED, key_id=key_id
         )
 
+    async def is_revoked(
+        self, connection: AsyncConnection, *, session_id: str, user_id: str, epoch: int, key_id: str
+    ) -> bool:
+        """Whether an access token with these claims, signed by this key, was revoked."""
+        return await self._store.is_revoked(
+            connection, session_id=session_id, user_id=user_id, epoch=epoch, key_id=key_id
+        )
+
     async def list_revocations(self, *, since: datetime | None, page_token: str) -> RevokedPage:
         """Return what was revoked since `COMMIT_WINDOW` before a time of the database; None: a whole token life ago.
 

@@ -11,9 +11,11 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     bindparam,
     column,
     func,
+    or_,
     select,
     table,
     tuple_,
@@ -84,6 +86,21 @@ LIST = (
     .order_by(*POSITION)
     .limit(bindparam("page_limit"))
 )
+IS_REVOKED = select(
+    select(revocations.c.id)
+    .where(
+        or_(
+            revocations.c.session_id == bindparam("of_session"),
+            revocations.c.key_id == bindparam("of_key"),
+            and_(
+                revocations.c.user_id == bindparam("of_user"),
+                revocations.c.before_epoch > bindparam("of_epoch"),
+                revocations.c.except_session_id.is_distinct_from(bindparam("of_session")),
+            ),
+        )
+    )
+    .exists()
+)
 NOW = select(func.clock_timestamp())
 
 
@@ -131,6 +148,14 @@ class RevocationStore:
         """Return the database's time."""
         time: datetime = (await connection.execute(NOW)).scalar_one()
         return time
+
+    async def is_revoked(
+        self, connection: AsyncConnection, *, session_id: str, user_id: str, epoch: int, key_id: str
+    ) -> bool:
+        """Whether a token with these claims is covered by a revocation: by session, by key, or by user and epoch."""
+        values = {"of_session": session_id, "of_key": key_id, "of_user": user_id, "of_epoch": epoch}
+        found: bool = (await connection.execute(IS_REVOKED, values)).scalar_one()
+        return found
 
     async def list_revocations(
         self, connection: AsyncConnection, *, after_time: datetime, after_id: str, limit: int

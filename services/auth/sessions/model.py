@@ -72,6 +72,16 @@ class UsedToken:
 
 
 @dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A refresh token that was not used, of a session that has not ended."""
+
+    user_id: str
+    session_id: str
+    create_time: datetime
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class IssuedSession:
     """A session with its newest refresh token, in the clear."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.revocations.operations import RevocationOperations
+    from services.auth.sessions.model import RefreshToken
     from services.auth.sessions.store import SessionStore
     from services.shared.db import Database
     from services.shared.encryption import Encryption
@@ -128,6 +129,10 @@ class SessionOperations:
             return _issued(used.session, self._successor(used.session, refresh_token))
         await self._revocations.end_session(connection, session_id=used.session.id, cause=Cause.REFRESH_TOKEN_REUSED)
         return None
+
+    async def find_refresh_token(self, connection: AsyncConnection, *, refresh_token: str) -> RefreshToken | None:
+        """Return a refresh token without using it; None if it cannot be used."""
+        return await self._store.find_refresh_token(connection, token_digest(refresh_token))
 
     async def find_session_id(self, connection: AsyncConnection, *, refresh_token: str) -> str | None:
         """Return the id of the session that a refresh token belongs to, used or not; None if it is unknown."""

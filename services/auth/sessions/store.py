@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from services.auth.revocations.store import users
-from services.auth.sessions.model import OpenSession, Session, UsedToken
+from services.auth.sessions.model import OpenSession, RefreshToken, Session, UsedToken
 from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
@@ -81,6 +81,16 @@ UPDATE_USE_TIME = (
         OPEN,
     )
     .returning(*SESSION)
+)
+FIND_REFRESH_TOKEN = (
+    select(sessions.c.user_id, refresh_tokens.c.session_id, refresh_tokens.c.create_time, refresh_tokens.c.expire_time)
+    .join_from(refresh_tokens, sessions, refresh_tokens.c.session_id == sessions.c.id)
+    .where(
+        refresh_tokens.c.digest == bindparam("token_digest"),
+        refresh_tokens.c.use_time.is_(None),
+        refresh_tokens.c.expire_time > func.now(),
+        OPEN,
+    )
 )
 SUCCESSOR = refresh_tokens.alias("successor")
 FIND_USED_TOKEN = (
@@ -183,6 +193,11 @@ class SessionStore:
     async def update_last_use(self, connection: AsyncConnection, session_id: str, *, address: str) -> None:
         """Note that the session is used now, from this address."""
         await connection.execute(UPDATE_LAST_USE, {"used_id": session_id, "new_address": address})
+
+    async def find_refresh_token(self, connection: AsyncConnection, digest: bytes) -> RefreshToken | None:
+        """Return a refresh token that can be used; None for every other token."""
+        row = (await connection.execute(FIND_REFRESH_TOKEN, {"token_digest": digest})).one_or_none()
+        return RefreshToken(*row) if row else None
 
     async def find_session_id(self, connection: AsyncConnection, digest: bytes) -> str | None:
         """Return the session of a refresh token, used or not; None if it is unknown."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from services.auth.accounts.model import EmailAddress, Role
+from services.auth.accounts.model import EmailAddress, Role, UserState
 from services.auth.errors import (
+    AccountDisabled,
     CredentialsInvalid,
     EmailTaken,
     MfaChallengeInvalid,
@@ -25,7 +26,7 @@ from services.shared.principal import current_request
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.accounts.model import User
+    from services.auth.accounts.model import Credentials, User
     from services.auth.accounts.operations import AccountOperations
     from services.auth.accounts.store import AccountStore
     from services.auth.devices.operations import DeviceOperations
@@ -104,12 +105,12 @@ class SignInOperations:
         An unknown address and a wrong password take alike, answer alike and are counted alike. Failures with a valid
         device token are the device's, so that it need not wait for what others do with the address.
 
-        Raises CredentialsInvalid, TooManyFailedAttempts, PasswordChecksBusy.
+        Raises CredentialsInvalid, AccountDisabled, TooManyFailedAttempts, PasswordChecksBusy.
         """
         address = EmailAddress.parse(email)
         with self._passwords.place():
             async with self._database.reading() as connection:
-                credentials = await self._store.find_credentials(connection, address) if address else None
+                credentials = await self._find_credentials(connection, address)
                 device = await self._devices.find(connection, device_token=device_token)
             known_id = device.id if device and credentials and device.user_id == credentials.user.id else None
             attempt = await self._failures.begin(subjects=_subjects(principal, _account(email), known_id))
@@ -117,6 +118,9 @@ class SignInOperations:
         if credentials is None or not matches:
             raise CredentialsInvalid
         user, old_hash = credentials.user, credentials.password_hash
+        if user.state is UserState.DISABLED:
+            await self._failures.withdraw(attempt=attempt)
+            raise AccountDisabled
         new_hash = await self._rehashed(password, old_hash)
 
         async def work(connection: AsyncConnection) -> tuple[IssuedSession, str] | IssuedChallenge:
@@ -189,7 +193,7 @@ class SignInOperations:
         async def work(connection: AsyncConnection) -> tuple[User, IssuedSession] | None:
             session = await self._sessions.rotate(connection, refresh_token=refresh_token)
             user = await self._store.find_user(connection, session.user_id) if session else None
-            return (user, session) if user and session else None
+            return (user, session) if user and session and user.state is UserState.ACTIVE else None
 
         # A refusal may have ended the session: it is raised after the commit, so that this stays.
         outcome = await self._database.transaction(work)
@@ -215,6 +219,11 @@ class SignInOperations:
                 await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT)
 
         await self._database.transaction(work)
+
+    async def _find_credentials(self, connection: AsyncConnection, address: EmailAddress | None) -> Credentials | None:
+        """Return the credentials of an address; one whose account is being deleted has none."""
+        credentials = await self._store.find_credentials(connection, address) if address else None
+        return credentials if credentials and credentials.user.state is not UserState.DELETING else None
 
     async def _rehashed(self, password: str, old_hash: str) -> str | None:
         """Return a hash at today's cost if the old one has another, and there is time for it."""

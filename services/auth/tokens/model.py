@@ -15,8 +15,9 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Provider metadata: issuer, location of the keys, signing algorithms."""
+    """Provider metadata: issuer, which is the base of all endpoints, signing algorithms, claims, scopes of API keys."""
 
     issuer: str
-    jwks_uri: str
     algorithms: tuple[str, ...]
+    claims: tuple[str, ...]
+    scopes: tuple[str, ...]

@@ -11,6 +11,7 @@ from azora.auth.v1 import token_service_pb2
 
 from services.compiler.envoy.clusters import JWKS, listening
 from services.compiler.envoy.connections import http_listener
+from services.compiler.envoy.local_replies import INTERACTIVE_RULE
 from services.compiler.envoy.routes import rpc_route
 from services.compiler.envoy.transcoding import transcoder
 from services.compiler.envoy.typed import Json, extension, typed
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 FILTER = "envoy.filters.http.jwt_authn"
 MESSAGES = "envoy.extensions.filters.http.jwt_authn.v3"
+METADATA = "token"
+"""Where Envoy keeps the claims of a verified token."""
+RBAC = "envoy.extensions.filters.http.rbac.v3"
+API_KEY_FILTER = "azora.api_keys"
+"""A name of its own: routes configure a filter by it."""
 PROVIDER = "azora"
 REQUIRED = "required"
 OPTIONAL = "optional"
@@ -47,7 +53,7 @@ def token_verifier(profile: Profile) -> Json:
                 "from_headers": [
                     {"name": "authorization", "value_prefix": scheme} for scheme in ("Bearer ", "bearer ")
                 ],
-                "payload_in_metadata": "token",
+                "payload_in_metadata": METADATA,
                 "jwt_cache_config": {"jwt_cache_size": 1000},
                 "remote_jwks": {
                     "http_uri": {"uri": JWKS_URI, "cluster": JWKS, "timeout": "2s"},
@@ -70,6 +76,19 @@ def token_requirement(policy: MethodPolicy) -> Json:
     """Return a route's requirement, from who may call the method."""
     name = OPTIONAL if policy.public else REQUIRED
     return {FILTER: typed(f"{MESSAGES}.PerRouteConfig", requirement_name=name)}
+
+
+def api_key_rules() -> Json:
+    """Return the filter that refuses access tokens of API keys on routes with `interactive_only`."""
+    return extension(API_KEY_FILTER, f"{RBAC}.RBAC")
+
+
+def interactive_only() -> Json:
+    """Return what the route of an interactive method needs: no other token than an API key's has scopes."""
+    claim = {"filter": FILTER, "path": [{"key": METADATA}, {"key": "scope"}], "value": {"present_match": True}}
+    rule = {"permissions": [{"any": True}], "principals": [{"sourced_metadata": {"metadata_matcher": claim}}]}
+    rules = {"action": "DENY", "policies": {INTERACTIVE_RULE: rule}}
+    return {API_KEY_FILTER: typed(f"{RBAC}.RBACPerRoute", rbac={"rules": rules})}
 
 
 def no_token() -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from services.compiler.envoy import authentication, tls
@@ -62,6 +63,7 @@ REFLECTION_SECONDS = 15
 EVENT_STREAM = "text/event-stream"
 BUFFER = "envoy.filters.http.buffer"
 BUFFER_MESSAGES = "envoy.extensions.filters.http.buffer.v3"
+RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 CONTENT_TYPES = r"(?i)application/(json|grpc(-web)?(-text)?(\+proto|\+json)?)\s*(;.*)?"
 
 
@@ -96,7 +98,7 @@ def _filters(profile: Profile, contract: Contract) -> list[Json]:
     """
     return [
         cors(),
-        _accepted_headers(),
+        _accepted_headers(contract),
         header_rules(),
         no_trailers(),
         extension("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"),
@@ -104,6 +106,7 @@ def _filters(profile: Profile, contract: Contract) -> list[Json]:
         transcoder(profile, _transcoded(contract)),
         flood_guard(profile),
         authentication.token_verifier(profile),
+        authentication.api_key_rules(),
         _whole_requests(),
         message_rules(),
     ]
@@ -199,6 +202,8 @@ def _rpc(profile: Profile, policy: MethodPolicy, method: MethodDescriptor) -> Js
         route["typed_per_filter_config"] = authentication.no_token()
         return route
     route["typed_per_filter_config"] = authentication.token_requirement(policy)
+    if policy.interactive:
+        route["typed_per_filter_config"] |= authentication.interactive_only()
     max_bytes = max_request_bytes(method)
     if max_bytes != SMALL_REQUEST_BYTES:
         large = typed(f"{BUFFER_MESSAGES}.BufferPerRoute", buffer={"max_request_bytes": max_bytes})
@@ -253,33 +258,51 @@ def _page(match: Json) -> Json:
     }
 
 
-def _accepted_headers() -> Json:
+def _accepted_headers(contract: Contract) -> Json:
     """Return the refusal of bodies that are not JSON's or gRPC's, and of compressions that gRPC does not read.
 
     The transcoder would take any text for JSON, and a browser sends text, forms, and bodies without a type to other
-    sites without asking them first.
+    sites without asking them first. Where a method declares its content types, the transcoder takes the body as it is,
+    and bodies of other types are refused.
     """
+    declared = list(_declared_content_types(contract))
+    elsewhere = {"not_rule": {"or_rules": {"rules": [path for path, _ in declared]}}}
+    other = _unaccepted(CONTENT_TYPES)
+    bodies = [_both(elsewhere, other) if declared else other]
+    bodies += [_both(path, _unaccepted(types)) for path, types in declared]
+    rules = {CONTENT_TYPE_RULE: bodies, ENCODING_RULE: [unknown_encoding()]}
+    policies = {
+        name: {"permissions": permissions, "principals": [{"any": True}]} for name, permissions in rules.items()
+    }
+    return extension("envoy.filters.http.rbac", RBAC, rules={"action": "DENY", "policies": policies})
+
+
+def _declared_content_types(contract: Contract) -> Iterator[tuple[Json, str]]:
+    """Yield the path of each HTTP request whose body is no JSON, as a permission, and a pattern of its types."""
+    policies = contract.policies()
+    for path, method in contract.methods.items():
+        types = "|".join(re.escape(content_type) for content_type in policies[path].content_types)
+        if types:
+            for match in json_matches(method):
+                yield {"url_path": {"path": {"safe_regex": match["safe_regex"]}}}, rf"(?i)({types})\s*(;.*)?"
+
+
+def _unaccepted(content_types: str) -> Json:
+    """Return the permission that matches bodies of no type, or of one that a pattern does not match."""
     other = {
         "name": "content-type",
-        "string_match": {"safe_regex": {"regex": CONTENT_TYPES}},
+        "string_match": {"safe_regex": {"regex": content_types}},
         "invert_match": True,
     }
     untyped = {"name": "content-type", "present_match": False}
     filled = {"name": "content-length", "string_match": {"safe_regex": {"regex": "0+"}}, "invert_match": True}
     coded = {"name": TRANSFER_CODING, "present_match": True}
     body = {"or_rules": {"rules": [{"header": filled}, {"header": coded}]}}
-    content_type = {"or_rules": {"rules": [{"header": other}, {"and_rules": {"rules": [{"header": untyped}, body]}}]}}
-    rules = {CONTENT_TYPE_RULE: content_type, ENCODING_RULE: unknown_encoding()}
-    return extension(
-        "envoy.filters.http.rbac",
-        "envoy.extensions.filters.http.rbac.v3.RBAC",
-        rules={
-            "action": "DENY",
-            "policies": {
-                name: {"permissions": [permission], "principals": [{"any": True}]} for name, permission in rules.items()
-            },
-        },
-    )
+    return {"or_rules": {"rules": [{"header": other}, _both({"header": untyped}, body)]}}
+
+
+def _both(one: Json, other: Json) -> Json:
+    return {"and_rules": {"rules": [one, other]}}
 
 
 def _whole_requests() -> Json:

@@ -10,7 +10,7 @@ class RouteNotFound(NotFound):
 
 
 class ContentTypeUnsupported(InvalidArgument):
-    """Unsupported content type: use application/json or gRPC."""
+    """Unsupported content type: use gRPC or what the method accepts, application/json unless it declares another."""
 
 
 class EncodingUnsupported(InvalidArgument):

@@ -39,6 +39,8 @@ CONTENT_TYPE_RULE = "content-type"
 """The name of the edge's rule about bodies, which Envoy gives as the reason of its refusal."""
 ENCODING_RULE = "grpc-encoding"
 """The name of the edge's rule about compressed messages."""
+INTERACTIVE_RULE = "interactive"
+"""The name of the edge's rule about access tokens of API keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ REPLIES = (
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
     LocalReply(_token(""), errors.TokenInvalid(), HTTPStatus.UNAUTHORIZED),
+    LocalReply(_rule(INTERACTIVE_RULE), errors.InteractiveSignInRequired(), HTTPStatus.FORBIDDEN),
     LocalReply("response.code == 403", errors.AccessDenied(), HTTPStatus.FORBIDDEN),
     LocalReply(
         "response.code == 429",

@@ -19,6 +19,7 @@ from services.shared.encryption import Encryption, SecretKeyChanged
 from services.shared.tokens import sign
 from tests.support.auth import RunningAuth, auth_settings, running_auth
 from tests.support.refusals import refusal
+from tests.support.services import SERVICES
 from tests.support.serving import ISSUER, channel_to
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def test_anyone_can_verify_a_token_by_the_published_keys(auth: RunningAuth
     assert claims["sub"] == session.user.id
 
 
-async def test_the_discovery_document_says_where_the_keys_are(auth_database: Clone) -> None:
+async def test_the_discovery_document_is_complete_for_what_is_there(auth_database: Clone) -> None:
     url = "https://learn.example.com"
     async with running_auth(auth_database.owner_url, auth_database.app_url, public_url=f"{url}/") as auth:
         document = MessageToDict(await auth.tokens.GetOpenIdConfiguration(pb.GetOpenIdConfigurationRequest()))
@@ -44,6 +45,14 @@ async def test_the_discovery_document_says_where_the_keys_are(auth_database: Clo
         "jwks_uri": "https://learn.example.com/.well-known/jwks.json",
         "id_token_signing_alg_values_supported": ["ES256"],
         "subject_types_supported": ["public"],
+        "introspection_endpoint": "https://learn.example.com/oauth2/introspect",
+        "introspection_endpoint_auth_methods_supported": ["Bearer"],
+        "revocation_endpoint": "https://learn.example.com/oauth2/revoke",
+        "revocation_endpoint_auth_methods_supported": ["none"],
+        "scopes_supported": [f"{name}.{kind}" for name in SERVICES for kind in ("read", "write")],
+        "claims_supported": [
+            *("iss", "aud", "sub", "sid", "jti", "iat", "exp", "roles", "epoch", "email_verified", "scope")
+        ],
     }
 
 

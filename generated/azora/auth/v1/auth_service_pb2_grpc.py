@@ -116,7 +116,8 @@ class AuthServiceServicer:
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
         A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
         after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
-        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; PERMISSION_DENIED ACCOUNT_DISABLED, after the correct password only;
+        RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

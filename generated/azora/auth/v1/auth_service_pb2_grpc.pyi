@@ -44,7 +44,8 @@ class AuthServiceStub:
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
     A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
     after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
-    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; PERMISSION_DENIED ACCOUNT_DISABLED, after the correct password only;
+    RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]
     """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
@@ -113,7 +114,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
     A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
     after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
-    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+    Errors: UNAUTHENTICATED CREDENTIALS_INVALID; PERMISSION_DENIED ACCOUNT_DISABLED, after the correct password only;
+    RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshRequest, _auth_service_pb2.RefreshResponse]  # type: ignore[assignment]
     """Issues a new access token and rotates the refresh token. Reuse of a rotated refresh token revokes the session.
@@ -189,7 +191,8 @@ class AuthServiceServicer:
         """Creates a session from an e-mail address and password. The response does not reveal whether the account exists.
         A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
         after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
-        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+        Errors: UNAUTHENTICATED CREDENTIALS_INVALID; PERMISSION_DENIED ACCOUNT_DISABLED, after the correct password only;
+        RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
         """
 
     def Refresh(

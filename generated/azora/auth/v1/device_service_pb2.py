@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"azora/auth/v1/device_service.proto\x12\razora.auth.v1\x1a\x1a\x61zora/auth/v1/device.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"N\n\x12ListDevicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"V\n\x13ListDevicesResponse\x12&\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x15.azora.auth.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x13RevokeDeviceRequest\x12\x1f\n\tdevice_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x16\n\x14RevokeDeviceResponse2\xa1\x02\n\rDeviceService\x12\x7f\n\x0bListDevices\x12!.azora.auth.v1.ListDevicesRequest\x1a\".azora.auth.v1.ListDevicesResponse\")\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auth/devices\x12\x8e\x01\n\x0cRevokeDevice\x12\".azora.auth.v1.RevokeDeviceRequest\x1a#.azora.auth.v1.RevokeDeviceResponse\"5\x90\x02\x02\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x05\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/auth/devices/{device_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"azora/auth/v1/device_service.proto\x12\razora.auth.v1\x1a\x1a\x61zora/auth/v1/device.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\"N\n\x12ListDevicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"V\n\x13ListDevicesResponse\x12&\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x15.azora.auth.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"6\n\x13RevokeDeviceRequest\x12\x1f\n\tdevice_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\x16\n\x14RevokeDeviceResponse2\xa8\x02\n\rDeviceService\x12\x82\x01\n\x0bListDevices\x12!.azora.auth.v1.ListDevicesRequest\x1a\".azora.auth.v1.ListDevicesResponse\",\x90\x02\x01\xea\xe1\x18\r\n\x02\x10\x01\x10\x03\"\x02\x08\x02\xb8\x01\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/auth/devices\x12\x91\x01\n\x0cRevokeDevice\x12\".azora.auth.v1.RevokeDeviceRequest\x1a#.azora.auth.v1.RevokeDeviceResponse\"8\x90\x02\x02\xea\xe1\x18\r\n\x02\x10\x01\x10\x03\"\x02\x08\x05\xb8\x01\x01\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/auth/devices/{device_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEDEVICEREQUEST'].fields_by_name['device_id']._loaded_options = None
   _globals['_REVOKEDEVICEREQUEST'].fields_by_name['device_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_DEVICESERVICE'].methods_by_name['ListDevices']._loaded_options = None
-  _globals['_DEVICESERVICE'].methods_by_name['ListDevices']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002\022\022\020/v1/auth/devices'
+  _globals['_DEVICESERVICE'].methods_by_name['ListDevices']._serialized_options = b'\220\002\001\352\341\030\r\n\002\020\001\020\003\"\002\010\002\270\001\001\202\323\344\223\002\022\022\020/v1/auth/devices'
   _globals['_DEVICESERVICE'].methods_by_name['RevokeDevice']._loaded_options = None
-  _globals['_DEVICESERVICE'].methods_by_name['RevokeDevice']._serialized_options = b'\220\002\002\352\341\030\n\n\002\020\001\020\003\"\002\010\005\202\323\344\223\002\036*\034/v1/auth/devices/{device_id}'
+  _globals['_DEVICESERVICE'].methods_by_name['RevokeDevice']._serialized_options = b'\220\002\002\352\341\030\r\n\002\020\001\020\003\"\002\010\005\270\001\001\202\323\344\223\002\036*\034/v1/auth/devices/{device_id}'
   _globals['_LISTDEVICESREQUEST']._serialized_start=203
   _globals['_LISTDEVICESREQUEST']._serialized_end=281
   _globals['_LISTDEVICESRESPONSE']._serialized_start=283
@@ -55,5 +55,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEDEVICERESPONSE']._serialized_start=427
   _globals['_REVOKEDEVICERESPONSE']._serialized_end=449
   _globals['_DEVICESERVICE']._serialized_start=452
-  _globals['_DEVICESERVICE']._serialized_end=741
+  _globals['_DEVICESERVICE']._serialized_end=748
 # @@protoc_insertion_point(module_scope)

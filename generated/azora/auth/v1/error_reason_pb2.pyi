@@ -78,6 +78,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: no authenticator is enabled."""
     ERROR_REASON_TOTP_CODE_INVALID: _ErrorReason.ValueType  # 49
     """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """NOT_FOUND: the caller has no API key with this ID."""
+    ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 61
+    """UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled."""
+    ERROR_REASON_TOO_MANY_API_KEYS: _ErrorReason.ValueType  # 62
+    """FAILED_PRECONDITION: the user has the maximum number of API keys; revoke one first. Metadata: limit."""
+    ERROR_REASON_ACCOUNT_DISABLED: _ErrorReason.ValueType  # 70
+    """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Auth, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -138,4 +146,12 @@ ERROR_REASON_TOTP_NOT_ENABLED: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION: no authenticator is enabled."""
 ERROR_REASON_TOTP_CODE_INVALID: ErrorReason.ValueType  # 49
 """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 60
+"""NOT_FOUND: the caller has no API key with this ID."""
+ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 61
+"""UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled."""
+ERROR_REASON_TOO_MANY_API_KEYS: ErrorReason.ValueType  # 62
+"""FAILED_PRECONDITION: the user has the maximum number of API keys; revoke one first. Metadata: limit."""
+ERROR_REASON_ACCOUNT_DISABLED: ErrorReason.ValueType  # 70
+"""PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

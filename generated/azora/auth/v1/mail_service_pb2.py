@@ -28,7 +28,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/mail_service.proto\x12\razora.auth.v1\x1a\x18\x61zora/auth/v1/mail.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\"O\n\x13ListMessagesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"]\n\x14ListMessagesResponse\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.azora.auth.v1.MailMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x96\x01\n\x0bMailService\x12\x86\x01\n\x0cListMessages\x12\".azora.auth.v1.ListMessagesRequest\x1a#.azora.auth.v1.ListMessagesResponse\"-\x90\x02\x01\xea\xe1\x18\r\n\x02\x18\x1e\x10\x03\"\x02\x08\x05\xb0\x01\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/mail/messagesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/auth/v1/mail_service.proto\x12\razora.auth.v1\x1a\x18\x61zora/auth/v1/mail.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\"O\n\x13ListMessagesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"]\n\x14ListMessagesResponse\x12,\n\x08messages\x18\x01 \x03(\x0b\x32\x1a.azora.auth.v1.MailMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x99\x01\n\x0bMailService\x12\x89\x01\n\x0cListMessages\x12\".azora.auth.v1.ListMessagesRequest\x1a#.azora.auth.v1.ListMessagesResponse\"0\x90\x02\x01\xea\xe1\x18\x10\n\x02\x18\x1e\x10\x03\"\x02\x08\x05\xb0\x01\x01\xb8\x01\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/mail/messagesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_MAILSERVICE'].methods_by_name['ListMessages']._loaded_options = None
-  _globals['_MAILSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\220\002\001\352\341\030\r\n\002\030\036\020\003\"\002\010\005\260\001\001\202\323\344\223\002\023\022\021/v1/mail/messages'
+  _globals['_MAILSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\220\002\001\352\341\030\020\n\002\030\036\020\003\"\002\010\005\260\001\001\270\001\001\202\323\344\223\002\023\022\021/v1/mail/messages'
   _globals['_LISTMESSAGESREQUEST']._serialized_start=166
   _globals['_LISTMESSAGESREQUEST']._serialized_end=245
   _globals['_LISTMESSAGESRESPONSE']._serialized_start=247
   _globals['_LISTMESSAGESRESPONSE']._serialized_end=340
   _globals['_MAILSERVICE']._serialized_start=343
-  _globals['_MAILSERVICE']._serialized_end=493
+  _globals['_MAILSERVICE']._serialized_end=496
 # @@protoc_insertion_point(module_scope)

@@ -23,30 +23,57 @@ _sym_db = _symbol_database.Default()
 
 
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!azora/auth/v1/token_service.proto\x12\razora.auth.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\"\x10\n\x0eGetJwksRequest\"3\n\x0fGetJwksResponse\x12 \n\x04keys\x18\x01 \x03(\x0b\x32\x12.azora.auth.v1.Jwk\"\xb3\x01\n\x03Jwk\x12\x10\n\x03kty\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x03\x63rv\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x01x\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x0e\n\x01y\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x10\n\x03kid\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x10\n\x03\x61lg\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x10\n\x03use\x18\x07 \x01(\tH\x06\x88\x01\x01\x42\x06\n\x04_ktyB\x06\n\x04_crvB\x04\n\x02_xB\x04\n\x02_yB\x06\n\x04_kidB\x06\n\x04_algB\x06\n\x04_use\"\x1f\n\x1dGetOpenIdConfigurationRequest\"\xba\x02\n\x1eGetOpenIdConfigurationResponse\x12\x13\n\x06issuer\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x08jwks_uri\x18\x02 \x01(\tH\x01R\x08jwks_uri\x88\x01\x01\x12T\n%id_token_signing_alg_values_supported\x18\x03 \x03(\tR%id_token_signing_alg_values_supported\x12\x38\n\x17subject_types_supported\x18\x04 \x03(\tR\x17subject_types_supported\x12:\n\x18response_types_supported\x18\x05 \x03(\tR\x18response_types_supportedB\t\n\x07_issuerB\x0b\n\t_jwks_uri2\xc0\x02\n\x0cTokenService\x12|\n\x07GetJwks\x12\x1d.azora.auth.v1.GetJwksRequest\x1a\x1e.azora.auth.v1.GetJwksResponse\"2\x90\x02\x01\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x02\xa8\x01\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12\xb1\x01\n\x16GetOpenIdConfiguration\x12,.azora.auth.v1.GetOpenIdConfigurationRequest\x1a-.azora.auth.v1.GetOpenIdConfigurationResponse\":\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02#\x12!/.well-known/openid-configurationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!azora/auth/v1/token_service.proto\x12\razora.auth.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\"\x10\n\x0eGetJwksRequest\"3\n\x0fGetJwksResponse\x12 \n\x04keys\x18\x01 \x03(\x0b\x32\x12.azora.auth.v1.Jwk\"\xb3\x01\n\x03Jwk\x12\x10\n\x03kty\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x03\x63rv\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x01x\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x0e\n\x01y\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x10\n\x03kid\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x10\n\x03\x61lg\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x10\n\x03use\x18\x07 \x01(\tH\x06\x88\x01\x01\x42\x06\n\x04_ktyB\x06\n\x04_crvB\x04\n\x02_xB\x04\n\x02_yB\x06\n\x04_kidB\x06\n\x04_algB\x06\n\x04_use\"\x1f\n\x1dGetOpenIdConfigurationRequest\"\xb5\x06\n\x1eGetOpenIdConfigurationResponse\x12\x13\n\x06issuer\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1f\n\x08jwks_uri\x18\x02 \x01(\tH\x01R\x08jwks_uri\x88\x01\x01\x12T\n%id_token_signing_alg_values_supported\x18\x03 \x03(\tR%id_token_signing_alg_values_supported\x12\x38\n\x17subject_types_supported\x18\x04 \x03(\tR\x17subject_types_supported\x12:\n\x18response_types_supported\x18\x05 \x03(\tR\x18response_types_supported\x12\x34\n\x15grant_types_supported\x18\x06 \x03(\tR\x15grant_types_supported\x12;\n\x16introspection_endpoint\x18\x07 \x01(\tH\x02R\x16introspection_endpoint\x88\x01\x01\x12\x64\n-introspection_endpoint_auth_methods_supported\x18\x08 \x03(\tR-introspection_endpoint_auth_methods_supported\x12\x35\n\x13revocation_endpoint\x18\t \x01(\tH\x03R\x13revocation_endpoint\x88\x01\x01\x12^\n*revocation_endpoint_auth_methods_supported\x18\n \x03(\tR*revocation_endpoint_auth_methods_supported\x12*\n\x10scopes_supported\x18\x0b \x03(\tR\x10scopes_supported\x12*\n\x10\x63laims_supported\x18\x0c \x03(\tR\x10\x63laims_supportedB\t\n\x07_issuerB\x0b\n\t_jwks_uriB\x19\n\x17_introspection_endpointB\x16\n\x14_revocation_endpoint\"\x88\x01\n\x11IntrospectRequest\x12s\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\tform_size\x12\x1bmust be at most 16384 bytes\x1a\x18size(this.data) <= 16384\xc8\x01\x01\"\xbc\x02\n\x12IntrospectResponse\x12\x13\n\x06\x61\x63tive\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05scope\x18\x02 \x01(\tH\x01\x88\x01\x01\x12#\n\ntoken_type\x18\x03 \x01(\tH\x02R\ntoken_type\x88\x01\x01\x12\x10\n\x03\x65xp\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x10\n\x03iat\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x10\n\x03sub\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x10\n\x03\x61ud\x18\x07 \x01(\tH\x06\x88\x01\x01\x12\x10\n\x03iss\x18\x08 \x01(\tH\x07\x88\x01\x01\x12\x10\n\x03jti\x18\t \x01(\tH\x08\x88\x01\x01\x12\x10\n\x03sid\x18\n \x01(\tH\t\x88\x01\x01\x42\t\n\x07_activeB\x08\n\x06_scopeB\r\n\x0b_token_typeB\x06\n\x04_expB\x06\n\x04_iatB\x06\n\x04_subB\x06\n\x04_audB\x06\n\x04_issB\x06\n\x04_jtiB\x06\n\x04_sid\"7\n\x16IntrospectTokenRequest\x12\x1d\n\x05token\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\x80 \"\xc1\x02\n\x17IntrospectTokenResponse\x12\x13\n\x06\x61\x63tive\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x12\n\x05scope\x18\x02 \x01(\tH\x01\x88\x01\x01\x12#\n\ntoken_type\x18\x03 \x01(\tH\x02R\ntoken_type\x88\x01\x01\x12\x10\n\x03\x65xp\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x10\n\x03iat\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x10\n\x03sub\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x10\n\x03\x61ud\x18\x07 \x01(\tH\x06\x88\x01\x01\x12\x10\n\x03iss\x18\x08 \x01(\tH\x07\x88\x01\x01\x12\x10\n\x03jti\x18\t \x01(\tH\x08\x88\x01\x01\x12\x10\n\x03sid\x18\n \x01(\tH\t\x88\x01\x01\x42\t\n\x07_activeB\x08\n\x06_scopeB\r\n\x0b_token_typeB\x06\n\x04_expB\x06\n\x04_iatB\x06\n\x04_subB\x06\n\x04_audB\x06\n\x04_issB\x06\n\x04_jtiB\x06\n\x04_sid\"\x84\x01\n\rRevokeRequest\x12s\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBodyBO\xe2\x41\x01\x02\xbaHH\xba\x01\x42\n\tform_size\x12\x1bmust be at most 16384 bytes\x1a\x18size(this.data) <= 16384\xc8\x01\x01\"\x10\n\x0eRevokeResponse2\xaa\x06\n\x0cTokenService\x12|\n\x07GetJwks\x12\x1d.azora.auth.v1.GetJwksRequest\x1a\x1e.azora.auth.v1.GetJwksResponse\"2\x90\x02\x01\xea\xe1\x18\r\n\x02\x08\x01\x10\x01\"\x02\x08\x02\xa8\x01\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.json\x12\xb1\x01\n\x16GetOpenIdConfiguration\x12,.azora.auth.v1.GetOpenIdConfigurationRequest\x1a-.azora.auth.v1.GetOpenIdConfigurationResponse\":\x90\x02\x01\xea\xe1\x18\n\n\x02\x08\x01\x10\x01\"\x02\x08\x02\x82\xd3\xe4\x93\x02#\x12!/.well-known/openid-configuration\x12\xab\x01\n\nIntrospect\x12 .azora.auth.v1.IntrospectRequest\x1a!.azora.auth.v1.IntrospectResponse\"X\x90\x02\x01\xea\xe1\x18\x31\n\x02\x18(\x10\x03\"\x02\x08\x02\xb0\x01\x01\xc2\x01!application/x-www-form-urlencoded\x82\xd3\xe4\x93\x02\x1a\"\x12/oauth2/introspect:\x04\x62ody\x12\x9b\x01\n\x0fIntrospectToken\x12%.azora.auth.v1.IntrospectTokenRequest\x1a&.azora.auth.v1.IntrospectTokenResponse\"9\x90\x02\x01\xea\xe1\x18\r\n\x02\x18(\x10\x03\"\x02\x08\x02\xb0\x01\x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/auth/tokens:introspect:\x01*\x12\x9b\x01\n\x06Revoke\x12\x1c.azora.auth.v1.RevokeRequest\x1a\x1d.azora.auth.v1.RevokeResponse\"T\x90\x02\x02\xea\xe1\x18\x31\n\x02\x08\x01\x10\x01\"\x02\x08\x05\xa8\x01\x04\xc2\x01!application/x-www-form-urlencoded\x82\xd3\xe4\x93\x02\x16\"\x0e/oauth2/revoke:\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.auth.v1.token_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_INTROSPECTREQUEST'].fields_by_name['body']._loaded_options = None
+  _globals['_INTROSPECTREQUEST'].fields_by_name['body']._serialized_options = b'\342A\001\002\272HH\272\001B\n\tform_size\022\033must be at most 16384 bytes\032\030size(this.data) <= 16384\310\001\001'
+  _globals['_INTROSPECTTOKENREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_INTROSPECTTOKENREQUEST'].fields_by_name['token']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\200 '
+  _globals['_REVOKEREQUEST'].fields_by_name['body']._loaded_options = None
+  _globals['_REVOKEREQUEST'].fields_by_name['body']._serialized_options = b'\342A\001\002\272HH\272\001B\n\tform_size\022\033must be at most 16384 bytes\032\030size(this.data) <= 16384\310\001\001'
   _globals['_TOKENSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_TOKENSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\352\341\030\r\n\002\010\001\020\001\"\002\010\002\250\001\003\202\323\344\223\002\030\022\026/.well-known/jwks.json'
   _globals['_TOKENSERVICE'].methods_by_name['GetOpenIdConfiguration']._loaded_options = None
   _globals['_TOKENSERVICE'].methods_by_name['GetOpenIdConfiguration']._serialized_options = b'\220\002\001\352\341\030\n\n\002\010\001\020\001\"\002\010\002\202\323\344\223\002#\022!/.well-known/openid-configuration'
-  _globals['_GETJWKSREQUEST']._serialized_start=112
-  _globals['_GETJWKSREQUEST']._serialized_end=128
-  _globals['_GETJWKSRESPONSE']._serialized_start=130
-  _globals['_GETJWKSRESPONSE']._serialized_end=181
-  _globals['_JWK']._serialized_start=184
-  _globals['_JWK']._serialized_end=363
-  _globals['_GETOPENIDCONFIGURATIONREQUEST']._serialized_start=365
-  _globals['_GETOPENIDCONFIGURATIONREQUEST']._serialized_end=396
-  _globals['_GETOPENIDCONFIGURATIONRESPONSE']._serialized_start=399
-  _globals['_GETOPENIDCONFIGURATIONRESPONSE']._serialized_end=713
-  _globals['_TOKENSERVICE']._serialized_start=716
-  _globals['_TOKENSERVICE']._serialized_end=1036
+  _globals['_TOKENSERVICE'].methods_by_name['Introspect']._loaded_options = None
+  _globals['_TOKENSERVICE'].methods_by_name['Introspect']._serialized_options = b'\220\002\001\352\341\0301\n\002\030(\020\003\"\002\010\002\260\001\001\302\001!application/x-www-form-urlencoded\202\323\344\223\002\032\"\022/oauth2/introspect:\004body'
+  _globals['_TOKENSERVICE'].methods_by_name['IntrospectToken']._loaded_options = None
+  _globals['_TOKENSERVICE'].methods_by_name['IntrospectToken']._serialized_options = b'\220\002\001\352\341\030\r\n\002\030(\020\003\"\002\010\002\260\001\001\202\323\344\223\002\037\"\032/v1/auth/tokens:introspect:\001*'
+  _globals['_TOKENSERVICE'].methods_by_name['Revoke']._loaded_options = None
+  _globals['_TOKENSERVICE'].methods_by_name['Revoke']._serialized_options = b'\220\002\002\352\341\0301\n\002\010\001\020\001\"\002\010\005\250\001\004\302\001!application/x-www-form-urlencoded\202\323\344\223\002\026\"\016/oauth2/revoke:\004body'
+  _globals['_GETJWKSREQUEST']._serialized_start=201
+  _globals['_GETJWKSREQUEST']._serialized_end=217
+  _globals['_GETJWKSRESPONSE']._serialized_start=219
+  _globals['_GETJWKSRESPONSE']._serialized_end=270
+  _globals['_JWK']._serialized_start=273
+  _globals['_JWK']._serialized_end=452
+  _globals['_GETOPENIDCONFIGURATIONREQUEST']._serialized_start=454
+  _globals['_GETOPENIDCONFIGURATIONREQUEST']._serialized_end=485
+  _globals['_GETOPENIDCONFIGURATIONRESPONSE']._serialized_start=488
+  _globals['_GETOPENIDCONFIGURATIONRESPONSE']._serialized_end=1309
+  _globals['_INTROSPECTREQUEST']._serialized_start=1312
+  _globals['_INTROSPECTREQUEST']._serialized_end=1448
+  _globals['_INTROSPECTRESPONSE']._serialized_start=1451
+  _globals['_INTROSPECTRESPONSE']._serialized_end=1767
+  _globals['_INTROSPECTTOKENREQUEST']._serialized_start=1769
+  _globals['_INTROSPECTTOKENREQUEST']._serialized_end=1824
+  _globals['_INTROSPECTTOKENRESPONSE']._serialized_start=1827
+  _globals['_INTROSPECTTOKENRESPONSE']._serialized_end=2148
+  _globals['_REVOKEREQUEST']._serialized_start=2151
+  _globals['_REVOKEREQUEST']._serialized_end=2283
+  _globals['_REVOKERESPONSE']._serialized_start=2285
+  _globals['_REVOKERESPONSE']._serialized_end=2301
+  _globals['_TOKENSERVICE']._serialized_start=2304
+  _globals['_TOKENSERVICE']._serialized_end=3114
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -153,8 +154,8 @@ Global___GetOpenIdConfigurationRequest: _TypeAlias = GetOpenIdConfigurationReque
 
 @_typing.final
 class GetOpenIdConfigurationResponse(_message.Message):
-    """Provider metadata (OpenID Connect Discovery 1.0, section 3). The service has no authorization endpoint, so only the
-    members that token verification needs are set.
+    """Provider metadata (OpenID Connect Discovery 1.0, section 3; RFC 8414, section 2). There is neither an authorization
+    endpoint nor a token endpoint: users sign in with AuthService, and programs exchange API keys.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -164,10 +165,21 @@ class GetOpenIdConfigurationResponse(_message.Message):
     ID_TOKEN_SIGNING_ALG_VALUES_SUPPORTED_FIELD_NUMBER: _builtins.int
     SUBJECT_TYPES_SUPPORTED_FIELD_NUMBER: _builtins.int
     RESPONSE_TYPES_SUPPORTED_FIELD_NUMBER: _builtins.int
+    GRANT_TYPES_SUPPORTED_FIELD_NUMBER: _builtins.int
+    INTROSPECTION_ENDPOINT_FIELD_NUMBER: _builtins.int
+    INTROSPECTION_ENDPOINT_AUTH_METHODS_SUPPORTED_FIELD_NUMBER: _builtins.int
+    REVOCATION_ENDPOINT_FIELD_NUMBER: _builtins.int
+    REVOCATION_ENDPOINT_AUTH_METHODS_SUPPORTED_FIELD_NUMBER: _builtins.int
+    SCOPES_SUPPORTED_FIELD_NUMBER: _builtins.int
+    CLAIMS_SUPPORTED_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
     """Issuer identifier, equal to the `iss` claim of access tokens."""
     jwks_uri: _builtins.str
     """URL of the JSON Web Key Set."""
+    introspection_endpoint: _builtins.str
+    """URL of TokenService.Introspect."""
+    revocation_endpoint: _builtins.str
+    """URL of TokenService.Revoke."""
     @_builtins.property
     def id_token_signing_alg_values_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Signing algorithms: "ES256"."""
@@ -180,6 +192,26 @@ class GetOpenIdConfigurationResponse(_message.Message):
     def response_types_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Always empty: there is no authorization endpoint."""
 
+    @_builtins.property
+    def grant_types_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Always empty: there is no token endpoint."""
+
+    @_builtins.property
+    def introspection_endpoint_auth_methods_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Authentication at the introspection endpoint: "Bearer", an access token."""
+
+    @_builtins.property
+    def revocation_endpoint_auth_methods_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Authentication at the revocation endpoint: "none", possession of the token suffices."""
+
+    @_builtins.property
+    def scopes_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Scopes that an API key can have."""
+
+    @_builtins.property
+    def claims_supported(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Claims of access tokens."""
+
     def __init__(
         self,
         *,
@@ -188,18 +220,314 @@ class GetOpenIdConfigurationResponse(_message.Message):
         id_token_signing_alg_values_supported: _abc.Iterable[_builtins.str] | None = ...,
         subject_types_supported: _abc.Iterable[_builtins.str] | None = ...,
         response_types_supported: _abc.Iterable[_builtins.str] | None = ...,
+        grant_types_supported: _abc.Iterable[_builtins.str] | None = ...,
+        introspection_endpoint: _builtins.str | None = ...,
+        introspection_endpoint_auth_methods_supported: _abc.Iterable[_builtins.str] | None = ...,
+        revocation_endpoint: _builtins.str | None = ...,
+        revocation_endpoint_auth_methods_supported: _abc.Iterable[_builtins.str] | None = ...,
+        scopes_supported: _abc.Iterable[_builtins.str] | None = ...,
+        claims_supported: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_issuer", b"_issuer", "_jwks_uri", b"_jwks_uri", "issuer", b"issuer", "jwks_uri", b"jwks_uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_introspection_endpoint", b"_introspection_endpoint", "_issuer", b"_issuer", "_jwks_uri", b"_jwks_uri", "_revocation_endpoint", b"_revocation_endpoint", "introspection_endpoint", b"introspection_endpoint", "issuer", b"issuer", "jwks_uri", b"jwks_uri", "revocation_endpoint", b"revocation_endpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_issuer", b"_issuer", "_jwks_uri", b"_jwks_uri", "id_token_signing_alg_values_supported", b"id_token_signing_alg_values_supported", "issuer", b"issuer", "jwks_uri", b"jwks_uri", "response_types_supported", b"response_types_supported", "subject_types_supported", b"subject_types_supported"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_introspection_endpoint", b"_introspection_endpoint", "_issuer", b"_issuer", "_jwks_uri", b"_jwks_uri", "_revocation_endpoint", b"_revocation_endpoint", "claims_supported", b"claims_supported", "grant_types_supported", b"grant_types_supported", "id_token_signing_alg_values_supported", b"id_token_signing_alg_values_supported", "introspection_endpoint", b"introspection_endpoint", "introspection_endpoint_auth_methods_supported", b"introspection_endpoint_auth_methods_supported", "issuer", b"issuer", "jwks_uri", b"jwks_uri", "response_types_supported", b"response_types_supported", "revocation_endpoint", b"revocation_endpoint", "revocation_endpoint_auth_methods_supported", b"revocation_endpoint_auth_methods_supported", "scopes_supported", b"scopes_supported", "subject_types_supported", b"subject_types_supported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__introspection_endpoint: _TypeAlias = _typing.Literal["introspection_endpoint"]  # noqa: Y015
+    _WhichOneofArgType__introspection_endpoint: _TypeAlias = _typing.Literal["_introspection_endpoint", b"_introspection_endpoint"]  # noqa: Y015
     _WhichOneofReturnType__issuer: _TypeAlias = _typing.Literal["issuer"]  # noqa: Y015
     _WhichOneofArgType__issuer: _TypeAlias = _typing.Literal["_issuer", b"_issuer"]  # noqa: Y015
     _WhichOneofReturnType__jwks_uri: _TypeAlias = _typing.Literal["jwks_uri"]  # noqa: Y015
     _WhichOneofArgType__jwks_uri: _TypeAlias = _typing.Literal["_jwks_uri", b"_jwks_uri"]  # noqa: Y015
+    _WhichOneofReturnType__revocation_endpoint: _TypeAlias = _typing.Literal["revocation_endpoint"]  # noqa: Y015
+    _WhichOneofArgType__revocation_endpoint: _TypeAlias = _typing.Literal["_revocation_endpoint", b"_revocation_endpoint"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__introspection_endpoint) -> _WhichOneofReturnType__introspection_endpoint | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__issuer) -> _WhichOneofReturnType__issuer | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__jwks_uri) -> _WhichOneofReturnType__jwks_uri | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revocation_endpoint) -> _WhichOneofReturnType__revocation_endpoint | None: ...
 
 Global___GetOpenIdConfigurationResponse: _TypeAlias = GetOpenIdConfigurationResponse  # noqa: Y015
+
+@_typing.final
+class IntrospectRequest(_message.Message):
+    """Request message for TokenService.Introspect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def body(self) -> _httpbody_pb2.HttpBody:
+        """Form with the token, at most 16 KiB."""
+
+    def __init__(
+        self,
+        *,
+        body: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntrospectRequest: _TypeAlias = IntrospectRequest  # noqa: Y015
+
+@_typing.final
+class IntrospectResponse(_message.Message):
+    """Introspection response (RFC 7662, section 2.2). Members have explicit presence so that the JSON matches the RFC."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    EXP_FIELD_NUMBER: _builtins.int
+    IAT_FIELD_NUMBER: _builtins.int
+    SUB_FIELD_NUMBER: _builtins.int
+    AUD_FIELD_NUMBER: _builtins.int
+    ISS_FIELD_NUMBER: _builtins.int
+    JTI_FIELD_NUMBER: _builtins.int
+    SID_FIELD_NUMBER: _builtins.int
+    active: _builtins.bool
+    """Whether the token is valid. All other fields are unset if it is not."""
+    scope: _builtins.str
+    """Scopes of an API key or its access token, separated by spaces. Unset for a session's tokens, which are not limited."""
+    token_type: _builtins.str
+    """"Bearer" for an access token; unset otherwise."""
+    exp: _builtins.int
+    """Time of expiry, in seconds since 1970-01-01T00:00:00Z."""
+    iat: _builtins.int
+    """Time of issue, in seconds since 1970-01-01T00:00:00Z."""
+    sub: _builtins.str
+    """ID of the user."""
+    aud: _builtins.str
+    """Audience of an access token."""
+    iss: _builtins.str
+    """Issuer: that of TokenService.GetOpenIdConfiguration."""
+    jti: _builtins.str
+    """Unique identifier of an access token."""
+    sid: _builtins.str
+    """ID of the session or API key."""
+    def __init__(
+        self,
+        *,
+        active: _builtins.bool | None = ...,
+        scope: _builtins.str | None = ...,
+        token_type: _builtins.str | None = ...,
+        exp: _builtins.int | None = ...,
+        iat: _builtins.int | None = ...,
+        sub: _builtins.str | None = ...,
+        aud: _builtins.str | None = ...,
+        iss: _builtins.str | None = ...,
+        jti: _builtins.str | None = ...,
+        sid: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_aud", b"_aud", "_exp", b"_exp", "_iat", b"_iat", "_iss", b"_iss", "_jti", b"_jti", "_scope", b"_scope", "_sid", b"_sid", "_sub", b"_sub", "_token_type", b"_token_type", "active", b"active", "aud", b"aud", "exp", b"exp", "iat", b"iat", "iss", b"iss", "jti", b"jti", "scope", b"scope", "sid", b"sid", "sub", b"sub", "token_type", b"token_type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_aud", b"_aud", "_exp", b"_exp", "_iat", b"_iat", "_iss", b"_iss", "_jti", b"_jti", "_scope", b"_scope", "_sid", b"_sid", "_sub", b"_sub", "_token_type", b"_token_type", "active", b"active", "aud", b"aud", "exp", b"exp", "iat", b"iat", "iss", b"iss", "jti", b"jti", "scope", b"scope", "sid", b"sid", "sub", b"sub", "token_type", b"token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
+    _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015
+    _WhichOneofReturnType__aud: _TypeAlias = _typing.Literal["aud"]  # noqa: Y015
+    _WhichOneofArgType__aud: _TypeAlias = _typing.Literal["_aud", b"_aud"]  # noqa: Y015
+    _WhichOneofReturnType__exp: _TypeAlias = _typing.Literal["exp"]  # noqa: Y015
+    _WhichOneofArgType__exp: _TypeAlias = _typing.Literal["_exp", b"_exp"]  # noqa: Y015
+    _WhichOneofReturnType__iat: _TypeAlias = _typing.Literal["iat"]  # noqa: Y015
+    _WhichOneofArgType__iat: _TypeAlias = _typing.Literal["_iat", b"_iat"]  # noqa: Y015
+    _WhichOneofReturnType__iss: _TypeAlias = _typing.Literal["iss"]  # noqa: Y015
+    _WhichOneofArgType__iss: _TypeAlias = _typing.Literal["_iss", b"_iss"]  # noqa: Y015
+    _WhichOneofReturnType__jti: _TypeAlias = _typing.Literal["jti"]  # noqa: Y015
+    _WhichOneofArgType__jti: _TypeAlias = _typing.Literal["_jti", b"_jti"]  # noqa: Y015
+    _WhichOneofReturnType__scope: _TypeAlias = _typing.Literal["scope"]  # noqa: Y015
+    _WhichOneofArgType__scope: _TypeAlias = _typing.Literal["_scope", b"_scope"]  # noqa: Y015
+    _WhichOneofReturnType__sid: _TypeAlias = _typing.Literal["sid"]  # noqa: Y015
+    _WhichOneofArgType__sid: _TypeAlias = _typing.Literal["_sid", b"_sid"]  # noqa: Y015
+    _WhichOneofReturnType__sub: _TypeAlias = _typing.Literal["sub"]  # noqa: Y015
+    _WhichOneofArgType__sub: _TypeAlias = _typing.Literal["_sub", b"_sub"]  # noqa: Y015
+    _WhichOneofReturnType__token_type: _TypeAlias = _typing.Literal["token_type"]  # noqa: Y015
+    _WhichOneofArgType__token_type: _TypeAlias = _typing.Literal["_token_type", b"_token_type"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active) -> _WhichOneofReturnType__active | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__aud) -> _WhichOneofReturnType__aud | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exp) -> _WhichOneofReturnType__exp | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iat) -> _WhichOneofReturnType__iat | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iss) -> _WhichOneofReturnType__iss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__jti) -> _WhichOneofReturnType__jti | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scope) -> _WhichOneofReturnType__scope | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sid) -> _WhichOneofReturnType__sid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sub) -> _WhichOneofReturnType__sub | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__token_type) -> _WhichOneofReturnType__token_type | None: ...
+
+Global___IntrospectResponse: _TypeAlias = IntrospectResponse  # noqa: Y015
+
+@_typing.final
+class IntrospectTokenRequest(_message.Message):
+    """Request message for TokenService.IntrospectToken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Token, at most 4096 characters."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntrospectTokenRequest: _TypeAlias = IntrospectTokenRequest  # noqa: Y015
+
+@_typing.final
+class IntrospectTokenResponse(_message.Message):
+    """Response message for TokenService.IntrospectToken. Fields have explicit presence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    EXP_FIELD_NUMBER: _builtins.int
+    IAT_FIELD_NUMBER: _builtins.int
+    SUB_FIELD_NUMBER: _builtins.int
+    AUD_FIELD_NUMBER: _builtins.int
+    ISS_FIELD_NUMBER: _builtins.int
+    JTI_FIELD_NUMBER: _builtins.int
+    SID_FIELD_NUMBER: _builtins.int
+    active: _builtins.bool
+    """Whether the token is valid. All other fields are unset if it is not."""
+    scope: _builtins.str
+    """Scopes of an API key or its access token, separated by spaces. Unset for a session's tokens, which are not limited."""
+    token_type: _builtins.str
+    """"Bearer" for an access token; unset otherwise."""
+    exp: _builtins.int
+    """Time of expiry, in seconds since 1970-01-01T00:00:00Z."""
+    iat: _builtins.int
+    """Time of issue, in seconds since 1970-01-01T00:00:00Z."""
+    sub: _builtins.str
+    """ID of the user."""
+    aud: _builtins.str
+    """Audience of an access token."""
+    iss: _builtins.str
+    """Issuer: that of TokenService.GetOpenIdConfiguration."""
+    jti: _builtins.str
+    """Unique identifier of an access token."""
+    sid: _builtins.str
+    """ID of the session or API key."""
+    def __init__(
+        self,
+        *,
+        active: _builtins.bool | None = ...,
+        scope: _builtins.str | None = ...,
+        token_type: _builtins.str | None = ...,
+        exp: _builtins.int | None = ...,
+        iat: _builtins.int | None = ...,
+        sub: _builtins.str | None = ...,
+        aud: _builtins.str | None = ...,
+        iss: _builtins.str | None = ...,
+        jti: _builtins.str | None = ...,
+        sid: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_aud", b"_aud", "_exp", b"_exp", "_iat", b"_iat", "_iss", b"_iss", "_jti", b"_jti", "_scope", b"_scope", "_sid", b"_sid", "_sub", b"_sub", "_token_type", b"_token_type", "active", b"active", "aud", b"aud", "exp", b"exp", "iat", b"iat", "iss", b"iss", "jti", b"jti", "scope", b"scope", "sid", b"sid", "sub", b"sub", "token_type", b"token_type"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "_aud", b"_aud", "_exp", b"_exp", "_iat", b"_iat", "_iss", b"_iss", "_jti", b"_jti", "_scope", b"_scope", "_sid", b"_sid", "_sub", b"_sub", "_token_type", b"_token_type", "active", b"active", "aud", b"aud", "exp", b"exp", "iat", b"iat", "iss", b"iss", "jti", b"jti", "scope", b"scope", "sid", b"sid", "sub", b"sub", "token_type", b"token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
+    _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015
+    _WhichOneofReturnType__aud: _TypeAlias = _typing.Literal["aud"]  # noqa: Y015
+    _WhichOneofArgType__aud: _TypeAlias = _typing.Literal["_aud", b"_aud"]  # noqa: Y015
+    _WhichOneofReturnType__exp: _TypeAlias = _typing.Literal["exp"]  # noqa: Y015
+    _WhichOneofArgType__exp: _TypeAlias = _typing.Literal["_exp", b"_exp"]  # noqa: Y015
+    _WhichOneofReturnType__iat: _TypeAlias = _typing.Literal["iat"]  # noqa: Y015
+    _WhichOneofArgType__iat: _TypeAlias = _typing.Literal["_iat", b"_iat"]  # noqa: Y015
+    _WhichOneofReturnType__iss: _TypeAlias = _typing.Literal["iss"]  # noqa: Y015
+    _WhichOneofArgType__iss: _TypeAlias = _typing.Literal["_iss", b"_iss"]  # noqa: Y015
+    _WhichOneofReturnType__jti: _TypeAlias = _typing.Literal["jti"]  # noqa: Y015
+    _WhichOneofArgType__jti: _TypeAlias = _typing.Literal["_jti", b"_jti"]  # noqa: Y015
+    _WhichOneofReturnType__scope: _TypeAlias = _typing.Literal["scope"]  # noqa: Y015
+    _WhichOneofArgType__scope: _TypeAlias = _typing.Literal["_scope", b"_scope"]  # noqa: Y015
+    _WhichOneofReturnType__sid: _TypeAlias = _typing.Literal["sid"]  # noqa: Y015
+    _WhichOneofArgType__sid: _TypeAlias = _typing.Literal["_sid", b"_sid"]  # noqa: Y015
+    _WhichOneofReturnType__sub: _TypeAlias = _typing.Literal["sub"]  # noqa: Y015
+    _WhichOneofArgType__sub: _TypeAlias = _typing.Literal["_sub", b"_sub"]  # noqa: Y015
+    _WhichOneofReturnType__token_type: _TypeAlias = _typing.Literal["token_type"]  # noqa: Y015
+    _WhichOneofArgType__token_type: _TypeAlias = _typing.Literal["_token_type", b"_token_type"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active) -> _WhichOneofReturnType__active | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__aud) -> _WhichOneofReturnType__aud | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exp) -> _WhichOneofReturnType__exp | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iat) -> _WhichOneofReturnType__iat | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iss) -> _WhichOneofReturnType__iss | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__jti) -> _WhichOneofReturnType__jti | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scope) -> _WhichOneofReturnType__scope | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sid) -> _WhichOneofReturnType__sid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sub) -> _WhichOneofReturnType__sub | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__token_type) -> _WhichOneofReturnType__token_type | None: ...
+
+Global___IntrospectTokenResponse: _TypeAlias = IntrospectTokenResponse  # noqa: Y015
+
+@_typing.final
+class RevokeRequest(_message.Message):
+    """Request message for TokenService.Revoke."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def body(self) -> _httpbody_pb2.HttpBody:
+        """Form with the token, at most 16 KiB."""
+
+    def __init__(
+        self,
+        *,
+        body: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeRequest: _TypeAlias = RevokeRequest  # noqa: Y015
+
+@_typing.final
+class RevokeResponse(_message.Message):
+    """Response message for TokenService.Revoke."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeResponse: _TypeAlias = RevokeResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TokenServiceStub:
-    """Public keys and metadata for the verification of access tokens.
+    """Public keys and metadata for the verification of access tokens; introspection and revocation of tokens.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,25 @@ class TokenServiceStub:
                 request_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.GetOpenIdConfigurationRequest.SerializeToString,
                 response_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.GetOpenIdConfigurationResponse.FromString,
                 _registered_method=True)
+        self.Introspect = channel.unary_unary(
+                '/azora.auth.v1.TokenService/Introspect',
+                request_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectRequest.SerializeToString,
+                response_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectResponse.FromString,
+                _registered_method=True)
+        self.IntrospectToken = channel.unary_unary(
+                '/azora.auth.v1.TokenService/IntrospectToken',
+                request_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectTokenRequest.SerializeToString,
+                response_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectTokenResponse.FromString,
+                _registered_method=True)
+        self.Revoke = channel.unary_unary(
+                '/azora.auth.v1.TokenService/Revoke',
+                request_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeRequest.SerializeToString,
+                response_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeResponse.FromString,
+                _registered_method=True)
 
 
 class TokenServiceServicer:
-    """Public keys and metadata for the verification of access tokens.
+    """Public keys and metadata for the verification of access tokens; introspection and revocation of tokens.
     """
 
     def GetJwks(self, request, context):
@@ -60,6 +75,32 @@ class TokenServiceServicer:
 
     def GetOpenIdConfiguration(self, request, context):
         """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Introspect(self, request, context):
+        """Introspects an access token, refresh token or API key (RFC 7662), with a form as the request body: `token`, and
+        `token_type_hint`, which is ignored. Typed clients use IntrospectToken.
+        Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IntrospectToken(self, request, context):
+        """Introspects an access token, refresh token or API key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Revoke(self, request, context):
+        """Revokes a token (RFC 7009), with a form as the request body: `token`, and `token_type_hint`, which is ignored.
+        Possession suffices. A refresh token and an access token end their session, an API key and its access tokens the
+        key. A token that is unknown or has ended changes nothing.
+        Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +119,21 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     request_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.GetOpenIdConfigurationRequest.FromString,
                     response_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.GetOpenIdConfigurationResponse.SerializeToString,
             ),
+            'Introspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Introspect,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectRequest.FromString,
+                    response_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectResponse.SerializeToString,
+            ),
+            'IntrospectToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.IntrospectToken,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectTokenRequest.FromString,
+                    response_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectTokenResponse.SerializeToString,
+            ),
+            'Revoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revoke,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeRequest.FromString,
+                    response_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'azora.auth.v1.TokenService', rpc_method_handlers)
@@ -87,7 +143,7 @@ def add_TokenServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TokenService:
-    """Public keys and metadata for the verification of access tokens.
+    """Public keys and metadata for the verification of access tokens; introspection and revocation of tokens.
     """
 
     @staticmethod
@@ -134,6 +190,87 @@ class TokenService:
             '/azora.auth.v1.TokenService/GetOpenIdConfiguration',
             azora_dot_auth_dot_v1_dot_token__service__pb2.GetOpenIdConfigurationRequest.SerializeToString,
             azora_dot_auth_dot_v1_dot_token__service__pb2.GetOpenIdConfigurationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Introspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.auth.v1.TokenService/Introspect',
+            azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectRequest.SerializeToString,
+            azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IntrospectToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.auth.v1.TokenService/IntrospectToken',
+            azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectTokenRequest.SerializeToString,
+            azora_dot_auth_dot_v1_dot_token__service__pb2.IntrospectTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Revoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.auth.v1.TokenService/Revoke',
+            azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeRequest.SerializeToString,
+            azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeResponse.FromString,
             options,
             channel_credentials,
             insecure,

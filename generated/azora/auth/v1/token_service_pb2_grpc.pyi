@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TokenServiceStub:
-    """Public keys and metadata for the verification of access tokens."""
+    """Public keys and metadata for the verification of access tokens; introspection and revocation of tokens."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +37,45 @@ class TokenServiceStub:
     """Gets the public signing keys as a JSON Web Key Set (RFC 7517)."""
     GetOpenIdConfiguration: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.GetOpenIdConfigurationRequest, _token_service_pb2.GetOpenIdConfigurationResponse]
     """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
+    Introspect: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.IntrospectRequest, _token_service_pb2.IntrospectResponse]
+    """Introspects an access token, refresh token or API key (RFC 7662), with a form as the request body: `token`, and
+    `token_type_hint`, which is ignored. Typed clients use IntrospectToken.
+    Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+    """
+    IntrospectToken: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.IntrospectTokenRequest, _token_service_pb2.IntrospectTokenResponse]
+    """Introspects an access token, refresh token or API key."""
+    Revoke: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.RevokeRequest, _token_service_pb2.RevokeResponse]
+    """Revokes a token (RFC 7009), with a form as the request body: `token`, and `token_type_hint`, which is ignored.
+    Possession suffices. A refresh token and an access token end their session, an API key and its access tokens the
+    key. A token that is unknown or has ended changes nothing.
+    Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+    """
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
-    """Public keys and metadata for the verification of access tokens."""
+    """Public keys and metadata for the verification of access tokens; introspection and revocation of tokens."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetJwks: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetJwksRequest, _token_service_pb2.GetJwksResponse]  # type: ignore[assignment]
     """Gets the public signing keys as a JSON Web Key Set (RFC 7517)."""
     GetOpenIdConfiguration: _aio.UnaryUnaryMultiCallable[_token_service_pb2.GetOpenIdConfigurationRequest, _token_service_pb2.GetOpenIdConfigurationResponse]  # type: ignore[assignment]
     """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
+    Introspect: _aio.UnaryUnaryMultiCallable[_token_service_pb2.IntrospectRequest, _token_service_pb2.IntrospectResponse]  # type: ignore[assignment]
+    """Introspects an access token, refresh token or API key (RFC 7662), with a form as the request body: `token`, and
+    `token_type_hint`, which is ignored. Typed clients use IntrospectToken.
+    Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+    """
+    IntrospectToken: _aio.UnaryUnaryMultiCallable[_token_service_pb2.IntrospectTokenRequest, _token_service_pb2.IntrospectTokenResponse]  # type: ignore[assignment]
+    """Introspects an access token, refresh token or API key."""
+    Revoke: _aio.UnaryUnaryMultiCallable[_token_service_pb2.RevokeRequest, _token_service_pb2.RevokeResponse]  # type: ignore[assignment]
+    """Revokes a token (RFC 7009), with a form as the request body: `token`, and `token_type_hint`, which is ignored.
+    Possession suffices. A refresh token and an access token end their session, an API key and its access tokens the
+    key. A token that is unknown or has ended changes nothing.
+    Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+    """
 
 class TokenServiceServicer:
-    """Public keys and metadata for the verification of access tokens."""
+    """Public keys and metadata for the verification of access tokens; introspection and revocation of tokens."""
 
     def GetJwks(
         self,
@@ -64,5 +90,33 @@ class TokenServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_token_service_pb2.GetOpenIdConfigurationResponse, _abc.Awaitable[_token_service_pb2.GetOpenIdConfigurationResponse]]:
         """Gets the provider metadata (OpenID Connect Discovery 1.0, RFC 8414)."""
+
+    def Introspect(
+        self,
+        request: _token_service_pb2.IntrospectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.IntrospectResponse, _abc.Awaitable[_token_service_pb2.IntrospectResponse]]:
+        """Introspects an access token, refresh token or API key (RFC 7662), with a form as the request body: `token`, and
+        `token_type_hint`, which is ignored. Typed clients use IntrospectToken.
+        Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+        """
+
+    def IntrospectToken(
+        self,
+        request: _token_service_pb2.IntrospectTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.IntrospectTokenResponse, _abc.Awaitable[_token_service_pb2.IntrospectTokenResponse]]:
+        """Introspects an access token, refresh token or API key."""
+
+    def Revoke(
+        self,
+        request: _token_service_pb2.RevokeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.RevokeResponse, _abc.Awaitable[_token_service_pb2.RevokeResponse]]:
+        """Revokes a token (RFC 7009), with a form as the request body: `token`, and `token_type_hint`, which is ignored.
+        Possession suffices. A refresh token and an access token end their session, an API key and its access tokens the
+        key. A token that is unknown or has ended changes nothing.
+        Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+        """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

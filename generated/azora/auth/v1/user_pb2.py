@@ -29,7 +29,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61zora/auth/v1/user.proto\x12\razora.auth.v1\x1a azora/policy/v1/permission.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x04\n\x04User\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x04name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64H\x00\x88\x01\x01\x12)\n\x04role\x18\x04 \x01(\x0e\x32\x15.azora.policy.v1.RoleB\x04\xe2\x41\x01\x03\x12\x1a\n\x03\x62io\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07H\x01\x88\x01\x01\x12\x36\n\navatar_url\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xd0\x0f\x32\x13^(https://[^\\s]+)?$H\x02\x88\x01\x01\x12\x1e\n\x08location\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x64H\x03\x88\x01\x01\x12G\n\x08timezone\x18\x08 \x01(\tB0\xbaH-r+\x18@2\'^([A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*)?$H\x04\x88\x01\x01\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x65mail_verified\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x03\x12,\n\x0bpreferences\x18\x0b \x01(\x0b\x32\x17.google.protobuf.StructB\x07\n\x05_nameB\x06\n\x04_bioB\r\n\x0b_avatar_urlB\x0b\n\t_locationB\x0b\n\t_timezoneb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61zora/auth/v1/user.proto\x12\razora.auth.v1\x1a azora/policy/v1/permission.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x04\n\x04User\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65mail\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x04name\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64H\x00\x88\x01\x01\x12)\n\x04role\x18\x04 \x01(\x0e\x32\x15.azora.policy.v1.RoleB\x04\xe2\x41\x01\x03\x12\x1a\n\x03\x62io\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07H\x01\x88\x01\x01\x12\x36\n\navatar_url\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xd0\x0f\x32\x13^(https://[^\\s]+)?$H\x02\x88\x01\x01\x12\x1e\n\x08location\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x64H\x03\x88\x01\x01\x12G\n\x08timezone\x18\x08 \x01(\tB0\xbaH-r+\x18@2\'^([A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*)?$H\x04\x88\x01\x01\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x65mail_verified\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x03\x12,\n\x0bpreferences\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12-\n\x05state\x18\x0e \x01(\x0e\x32\x18.azora.auth.v1.UserStateB\x04\xe2\x41\x01\x03\x42\x07\n\x05_nameB\x06\n\x04_bioB\r\n\x0b_avatar_urlB\x0b\n\t_locationB\x0b\n\t_timezone*p\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x17\n\x13USER_STATE_DISABLED\x10\x02\x12\x17\n\x13USER_STATE_DELETING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +58,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USER'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_USER'].fields_by_name['email_verified']._loaded_options = None
   _globals['_USER'].fields_by_name['email_verified']._serialized_options = b'\342A\001\003'
+  _globals['_USER'].fields_by_name['state']._loaded_options = None
+  _globals['_USER'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_USERSTATE']._serialized_start=803
+  _globals['_USERSTATE']._serialized_end=915
   _globals['_USER']._serialized_start=203
-  _globals['_USER']._serialized_end=754
+  _globals['_USER']._serialized_end=801
 # @@protoc_insertion_point(module_scope)

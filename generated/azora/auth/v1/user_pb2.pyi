@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _UserState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UserStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USER_STATE_UNSPECIFIED: _UserState.ValueType  # 0
+    """Default value. Never returned."""
+    USER_STATE_ACTIVE: _UserState.ValueType  # 1
+    """The user can sign in."""
+    USER_STATE_DISABLED: _UserState.ValueType  # 2
+    """Disabled by an administrator: the user cannot sign in, and all sessions have ended."""
+    USER_STATE_DELETING: _UserState.ValueType  # 3
+    """Being deleted: the user cannot sign in, all sessions have ended, and the user's data is being erased."""
+
+class UserState(_UserState, metaclass=_UserStateEnumTypeWrapper):
+    """State of a user account."""
+
+USER_STATE_UNSPECIFIED: UserState.ValueType  # 0
+"""Default value. Never returned."""
+USER_STATE_ACTIVE: UserState.ValueType  # 1
+"""The user can sign in."""
+USER_STATE_DISABLED: UserState.ValueType  # 2
+"""Disabled by an administrator: the user cannot sign in, and all sessions have ended."""
+USER_STATE_DELETING: UserState.ValueType  # 3
+"""Being deleted: the user cannot sign in, all sessions have ended, and the user's data is being erased."""
+Global___UserState: _TypeAlias = UserState  # noqa: Y015
 
 @_typing.final
 class User(_message.Message):
@@ -37,6 +66,7 @@ class User(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     EMAIL_VERIFIED_FIELD_NUMBER: _builtins.int
     PREFERENCES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv7, ordered by creation time). Set by the server."""
     email: _builtins.str
@@ -55,6 +85,8 @@ class User(_message.Message):
     """IANA time zone name, for example "Africa/Johannesburg". May be empty."""
     email_verified: _builtins.bool
     """Whether the e-mail address was verified by a link. Claim `email_verified` of access tokens that are issued later."""
+    state: Global___UserState.ValueType
+    """State of the account. Changed by administrators."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Time of registration."""
@@ -84,10 +116,11 @@ class User(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         email_verified: _builtins.bool = ...,
         preferences: _struct_pb2.Struct | None = ...,
+        state: Global___UserState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "location", b"location", "name", b"name", "preferences", b"preferences", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "email", b"email", "email_verified", b"email_verified", "id", b"id", "location", b"location", "name", b"name", "preferences", b"preferences", "role", b"role", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url", "_bio", b"_bio", "_location", b"_location", "_name", b"_name", "_timezone", b"_timezone", "avatar_url", b"avatar_url", "bio", b"bio", "create_time", b"create_time", "email", b"email", "email_verified", b"email_verified", "id", b"id", "location", b"location", "name", b"name", "preferences", b"preferences", "role", b"role", "state", b"state", "timezone", b"timezone", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avatar_url: _TypeAlias = _typing.Literal["avatar_url"]  # noqa: Y015
     _WhichOneofArgType__avatar_url: _TypeAlias = _typing.Literal["_avatar_url", b"_avatar_url"]  # noqa: Y015

@@ -61,7 +61,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 17
     """NOT_FOUND (UNIMPLEMENTED over gRPC): no RPC is published under this path and HTTP method."""
     ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: _ErrorReason.ValueType  # 18
-    """INVALID_ARGUMENT: the content type is neither JSON nor gRPC."""
+    """INVALID_ARGUMENT: the content type is neither gRPC nor one that the RPC accepts: JSON, unless declared otherwise."""
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
     ERROR_REASON_HTTP_REQUEST_INVALID: _ErrorReason.ValueType  # 20
@@ -76,6 +76,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 61
     """RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
+    ERROR_REASON_SCOPE_INSUFFICIENT: _ErrorReason.ValueType  # 62
+    """PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope."""
+    ERROR_REASON_INTERACTIVE_SIGN_IN_REQUIRED: _ErrorReason.ValueType  # 63
+    """PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons that any RPC can return, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain
@@ -121,7 +125,7 @@ ERROR_REASON_UPDATE_MASK_INVALID: ErrorReason.ValueType  # 16
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 17
 """NOT_FOUND (UNIMPLEMENTED over gRPC): no RPC is published under this path and HTTP method."""
 ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: ErrorReason.ValueType  # 18
-"""INVALID_ARGUMENT: the content type is neither JSON nor gRPC."""
+"""INVALID_ARGUMENT: the content type is neither gRPC nor one that the RPC accepts: JSON, unless declared otherwise."""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
 ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
@@ -136,4 +140,8 @@ ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 60
 """UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 61
 """RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
+ERROR_REASON_SCOPE_INSUFFICIENT: ErrorReason.ValueType  # 62
+"""PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope."""
+ERROR_REASON_INTERACTIVE_SIGN_IN_REQUIRED: ErrorReason.ValueType  # 63
+"""PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

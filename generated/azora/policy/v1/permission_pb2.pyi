@@ -73,6 +73,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Manage the webhooks of the platform and of any user."""
     PERMISSION_MAIL_READ: _Permission.ValueType  # 30
     """Read the mails of a development system."""
+    PERMISSION_TOKENS_INTROSPECT: _Permission.ValueType  # 40
+    """Introspect access tokens, refresh tokens and API keys."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """Permissions that a policy can require."""
@@ -95,6 +97,8 @@ PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20
 """Manage the webhooks of the platform and of any user."""
 PERMISSION_MAIL_READ: Permission.ValueType  # 30
 """Read the mails of a development system."""
+PERMISSION_TOKENS_INTROSPECT: Permission.ValueType  # 40
+"""Introspect access tokens, refresh tokens and API keys."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

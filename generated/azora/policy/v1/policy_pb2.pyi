@@ -104,6 +104,8 @@ class Policy(_message.Message):
     WATCH_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     REQUIRES_FRESH_SESSIONS_FIELD_NUMBER: _builtins.int
+    INTERACTIVE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPES_FIELD_NUMBER: _builtins.int
     rate_tier: Global___RateTier.ValueType
     """Rate-limit tier that calls are counted in. Required."""
     idempotency_key: _builtins.bool
@@ -127,6 +129,12 @@ class Policy(_message.Message):
     revocations for longer than AZORA_FRESH_SESSIONS_SECONDS, users are refused with UNAVAILABLE; services are not. For
     RPCs that move money or administer the platform. Not valid for public RPCs.
     """
+    interactive: _builtins.bool
+    """Whether the RPC requires a person who has signed in: access tokens of API keys are rejected with PERMISSION_DENIED.
+    For RPCs on passwords, e-mail addresses, second factors, sessions, API keys and users, and for erasure and export.
+    Access tokens of API keys call any other RPC if they have its scope: `<service>.read` where the RPC is declared
+    NO_SIDE_EFFECTS, `<service>.write` otherwise.
+    """
     @_builtins.property
     def access(self) -> _containers.RepeatedCompositeFieldContainer[Global___Access]:
         """Access rules, combined with OR: any one is sufficient. At least one is required."""
@@ -135,6 +143,12 @@ class Policy(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """Maximum duration of a call. A shorter client deadline takes precedence. A stream ends when it elapses; clients are
         expected to reconnect.
+        """
+
+    @_builtins.property
+    def content_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Media types of the request body, for example "application/x-www-form-urlencoded". Required for an RPC whose HTTP
+        request body is a google.api.HttpBody, and not valid for any other. Other media types are rejected.
         """
 
     def __init__(
@@ -149,10 +163,12 @@ class Policy(_message.Message):
         watch: _builtins.bool = ...,
         priority: Global___Priority.ValueType = ...,
         requires_fresh_sessions: _builtins.bool = ...,
+        interactive: _builtins.bool = ...,
+        content_types: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "acting_user_field", b"acting_user_field", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "priority", b"priority", "rate_tier", b"rate_tier", "requires_fresh_sessions", b"requires_fresh_sessions", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "acting_user_field", b"acting_user_field", "content_types", b"content_types", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "interactive", b"interactive", "priority", b"priority", "rate_tier", b"rate_tier", "requires_fresh_sessions", b"requires_fresh_sessions", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

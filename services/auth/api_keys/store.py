@@ -1,0 +1,164 @@
+"""The SQL of API keys. The database's clock decides what has expired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from services.auth.accounts.model import UserState
+from services.auth.accounts.store import users
+from services.auth.api_keys.model import ApiKey, UsedApiKey
+from services.shared.db import ID_MAX, Id, Time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from services.auth.api_keys.model import NewApiKey
+    from services.shared.pagination import PageRequest
+
+api_keys = Table(
+    "api_keys",
+    MetaData(),
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("key_digest", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("create_time", Time, nullable=False),
+    Column("expire_time", Time, nullable=False),
+    Column("last_use_time", Time),
+    Column("revoke_time", Time),
+)
+
+API_KEY = (  # In the order of the model's fields.
+    api_keys.c.id,
+    api_keys.c.user_id,
+    api_keys.c.name,
+    api_keys.c.prefix,
+    api_keys.c.scopes,
+    api_keys.c.create_time,
+    api_keys.c.expire_time,
+    api_keys.c.last_use_time,
+)
+_of_user = api_keys.c.user_id == bindparam("of_user")
+ACTIVE = and_(api_keys.c.revoke_time.is_(None), api_keys.c.expire_time > func.now())
+INSERT = insert(api_keys).returning(*API_KEY)
+COUNT = select(func.count()).select_from(api_keys).where(_of_user, ACTIVE)
+LIST = (
+    select(*API_KEY)
+    .where(_of_user, api_keys.c.revoke_time.is_(None), api_keys.c.id < bindparam("before", type_=Id))
+    .order_by(api_keys.c.id.desc())
+    .limit(bindparam("count"))
+)
+FIND_ACTIVE = (
+    select(*API_KEY)
+    .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
+    .where(api_keys.c.key_digest == bindparam("digest"), ACTIVE, users.c.state == UserState.ACTIVE)
+)
+UPDATE_LAST_USE = (
+    update(api_keys)
+    .values(last_use_time=func.now())
+    .where(
+        api_keys.c.key_digest == bindparam("digest"),
+        ACTIVE,
+        users.c.id == api_keys.c.user_id,
+        users.c.state == UserState.ACTIVE,
+    )
+    .returning(
+        api_keys.c.id,
+        api_keys.c.scopes,
+        api_keys.c.expire_time,
+        api_keys.c.user_id,
+        users.c.role,
+        users.c.epoch,
+        users.c.email_verify_time.is_not(None),
+    )
+)
+UPDATE_REVOKED = (
+    update(api_keys)
+    .values(revoke_time=func.coalesce(api_keys.c.revoke_time, func.now()))
+    .where(_of_user, api_keys.c.id == bindparam("api_key_id"))
+    .returning(api_keys.c.id)
+)
+
+EXPORT = (
+    select(
+        api_keys.c.id,
+        api_keys.c.name,
+        api_keys.c.prefix,
+        api_keys.c.scopes,
+        api_keys.c.create_time.label("createTime"),
+        api_keys.c.expire_time.label("expireTime"),
+        api_keys.c.last_use_time.label("lastUseTime"),
+        api_keys.c.revoke_time.label("revokeTime"),
+    )
+    .where(_of_user)
+    .order_by(api_keys.c.id)
+)
+DELETE_ALL = delete(api_keys).where(_of_user)
+
+
+class ApiKeyStore:
+    """Reads and writes API keys."""
+
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+        """Return a person's keys, without their digests."""
+        rows = await connection.execute(EXPORT, {"of_user": user_id})
+        return {"apiKeys": [dict(row) for row in rows.mappings()]}
+
+    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
+        """Delete a person's keys; return how many they were."""
+        return (await connection.execute(DELETE_ALL, {"of_user": user_id})).rowcount
+
+    async def insert_api_key(
+        self,
+        connection: AsyncConnection,
+        *,
+        api_key_id: str,
+        user_id: str,
+        prefix: str,
+        key_digest: bytes,
+        new: NewApiKey,
+    ) -> ApiKey:
+        """Insert a key and return it."""
+        values = {
+            "id": api_key_id,
+            "user_id": user_id,
+            "name": new.name,
+            "prefix": prefix,
+            "key_digest": key_digest,
+            "scopes": list(new.scopes),
+            "expire_time": new.expire_time,
+        }
+        return ApiKey(*(await connection.execute(INSERT, values)).one())
+
+    async def count_active_api_keys(self, connection: AsyncConnection, user_id: str) -> int:
+        """Return the number of the user's keys that are neither expired nor revoked."""
+        count: int = (await connection.execute(COUNT, {"of_user": user_id})).scalar_one()
+        return count
+
+    async def list_api_keys(self, connection: AsyncConnection, user_id: str, page: PageRequest) -> Sequence[ApiKey]:
+        """Return a page of the user's keys that were not revoked, newest first."""
+        before = page.cursor[0] if page.cursor else ID_MAX
+        rows = await connection.execute(LIST, {"of_user": user_id, "before": before, "count": page.limit})
+        return [ApiKey(*row) for row in rows]
+
+    async def find_active_api_key(self, connection: AsyncConnection, key_digest: bytes) -> ApiKey | None:
+        """Return the key with this digest; None if it cannot be used: it is unknown or has ended, or its owner has."""
+        row = (await connection.execute(FIND_ACTIVE, {"digest": key_digest})).one_or_none()
+        return ApiKey(*row) if row else None
+
+    async def update_last_use(self, connection: AsyncConnection, key_digest: bytes) -> UsedApiKey | None:
+        """Note that a key is used, and return it with its owner; None if it cannot be used."""
+        row = (await connection.execute(UPDATE_LAST_USE, {"digest": key_digest})).one_or_none()
+        return UsedApiKey(*row) if row else None
+
+    async def update_revoked(self, connection: AsyncConnection, *, user_id: str, api_key_id: str) -> bool:
+        """Revoke a user's key; one that was revoked stays so. False if the user has none of this id."""
+        values = {"of_user": user_id, "api_key_id": api_key_id}
+        return (await connection.execute(UPDATE_REVOKED, values)).one_or_none() is not None
