@@ -80,7 +80,9 @@ def request(verb: str, path: str, operation: Json) -> tuple[str, str, Json]:
     headers = {each["name"]: "a-key" for each in parameters if each["in"] == "header"}
     arguments: Json = {"params": query, "headers": headers}
     if "requestBody" in operation:
-        arguments["json"] = operation["requestBody"]["content"]["application/json"].get("example", {})
+        ((media_type, content),) = operation["requestBody"]["content"].items()
+        encoding = "json" if media_type == "application/json" else "data"
+        arguments[encoding] = content.get("example", {} if encoding == "json" else {"token": "a-token"})
     return verb.upper(), path, arguments
 
 

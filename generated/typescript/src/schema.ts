@@ -48,6 +48,138 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/oauth2/introspect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Introspect
+         * @description Introspects an access token, refresh token or API key (RFC 7662), with a form as the request body: `token`, and
+         *     `token_type_hint`, which is ignored. Typed clients use IntrospectToken.
+         *
+         *     **Errors**: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+         *
+         *     **Callers**: users with PERMISSION_TOKENS_INTROSPECT (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.read` · **Timeout**: 2 s · **RPC**: `azora.auth.v1.TokenService/Introspect`
+         */
+        post: operations["TokenService_Introspect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/oauth2/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke
+         * @description Revokes a token (RFC 7009), with a form as the request body: `token`, and `token_type_hint`, which is ignored.
+         *     Possession suffices. A refresh token and an access token end their session, an API key and its access tokens the
+         *     key. A token that is unknown or has ended changes nothing.
+         *
+         *     **Errors**: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.TokenService/Revoke`
+         */
+        post: operations["TokenService_Revoke"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/apiKeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List api keys
+         * @description Lists the caller's API keys that were not revoked, newest first, expired ones included for 30 days.
+         *
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 2 s · **RPC**: `azora.auth.v1.ApiKeyService/ListApiKeys`
+         */
+        get: operations["ApiKeyService_ListApiKeys"];
+        put?: never;
+        /**
+         * Create api key
+         * @description Creates an API key and sends a notice by mail. The key is returned once, and stored as a digest.
+         *
+         *     **Errors**: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED, TOO_MANY_API_KEYS;
+         *     RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 10 per minute per client address (tier CREDENTIALS) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.ApiKeyService/CreateApiKey`
+         */
+        post: operations["ApiKeyService_CreateApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/apiKeys/{apiKeyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke api key
+         * @description Revokes an API key. All services reject its access tokens within 5 seconds. A revoked key stays revoked.
+         *
+         *     **Errors**: NOT_FOUND API_KEY_NOT_FOUND.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.ApiKeyService/RevokeApiKey`
+         */
+        delete: operations["ApiKeyService_RevokeApiKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/apiKeys:exchange": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exchange api key
+         * @description Exchanges an API key for an access token with its scopes. Only the access token is accepted as a Bearer token.
+         *
+         *     **Errors**: UNAUTHENTICATED API_KEY_INVALID.
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.ApiKeyService/ExchangeApiKey`
+         */
+        post: operations["ApiKeyService_ExchangeApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/auth/devices": {
         parameters: {
             query?: never;
@@ -61,7 +193,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.auth.v1.DeviceService/ListDevices`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 2 s · **RPC**: `azora.auth.v1.DeviceService/ListDevices`
          */
         get: operations["DeviceService_ListDevices"];
         put?: never;
@@ -88,7 +220,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND DEVICE_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.DeviceService/RevokeDevice`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.DeviceService/RevokeDevice`
          */
         delete: operations["DeviceService_RevokeDevice"];
         options?: never;
@@ -114,7 +246,7 @@ export interface paths {
          *     **Errors**: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
          *     EMAIL_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 10 per minute per client address (tier CREDENTIALS) · **Timeout**: 10 s · **RPC**: `azora.auth.v1.AuthService/ChangeEmail`
+         *     **Callers**: any signed-in user · **Rate limit**: 10 per minute per client address (tier CREDENTIALS) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.AuthService/ChangeEmail`
          */
         post: operations["AuthService_ChangeEmail"];
         delete?: never;
@@ -138,7 +270,7 @@ export interface paths {
          *
          *     **Errors**: FAILED_PRECONDITION EMAIL_ALREADY_VERIFIED; RESOURCE_EXHAUSTED MAIL_LIMIT_REACHED; NOT_FOUND USER_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.AuthService/RequestEmailVerification`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.AuthService/RequestEmailVerification`
          */
         post: operations["AuthService_RequestEmailVerification"];
         delete?: never;
@@ -189,7 +321,8 @@ export interface paths {
          *     A user with a second factor receives a challenge. Failed attempts are counted per account and per network address;
          *     after several, further ones are rejected for 30 seconds to 15 minutes, whether or not the account exists.
          *
-         *     **Errors**: UNAUTHENTICATED CREDENTIALS_INVALID; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
+         *     **Errors**: UNAUTHENTICATED CREDENTIALS_INVALID; PERMISSION_DENIED ACCOUNT_DISABLED, after the correct password only;
+         *     RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
          *
          *     **Callers**: anyone · **Rate limit**: 10 per minute per client address (tier CREDENTIALS) · **Timeout**: 10 s · **RPC**: `azora.auth.v1.AuthService/Login`
          */
@@ -236,7 +369,7 @@ export interface paths {
          * Get mfa
          * @description Gets the caller's second factors.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.auth.v1.MfaService/GetMfa`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 2 s · **RPC**: `azora.auth.v1.MfaService/GetMfa`
          */
         get: operations["MfaService_GetMfa"];
         put?: never;
@@ -263,7 +396,7 @@ export interface paths {
          *     **Errors**: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
          *     TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 10 s · **RPC**: `azora.auth.v1.MfaService/RegenerateRecoveryCodes`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.MfaService/RegenerateRecoveryCodes`
          */
         post: operations["MfaService_RegenerateRecoveryCodes"];
         delete?: never;
@@ -289,7 +422,7 @@ export interface paths {
          *     **Errors**: FAILED_PRECONDITION TOTP_ALREADY_ENABLED, CONFIRMATION_REQUIRED; PERMISSION_DENIED CONFIRMATION_INVALID;
          *     RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 10 s · **RPC**: `azora.auth.v1.MfaService/EnrollTotp`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.MfaService/EnrollTotp`
          */
         post: operations["MfaService_EnrollTotp"];
         delete?: never;
@@ -314,7 +447,7 @@ export interface paths {
          *     **Errors**: FAILED_PRECONDITION TOTP_NOT_ENROLLED; INVALID_ARGUMENT TOTP_CODE_INVALID; RESOURCE_EXHAUSTED
          *     TOO_MANY_FAILED_ATTEMPTS.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.MfaService/ConfirmTotp`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.MfaService/ConfirmTotp`
          */
         post: operations["MfaService_ConfirmTotp"];
         delete?: never;
@@ -339,7 +472,7 @@ export interface paths {
          *     **Errors**: FAILED_PRECONDITION TOTP_NOT_ENABLED; PERMISSION_DENIED CONFIRMATION_INVALID; RESOURCE_EXHAUSTED
          *     TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 10 s · **RPC**: `azora.auth.v1.MfaService/DisableTotp`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.MfaService/DisableTotp`
          */
         post: operations["MfaService_DisableTotp"];
         delete?: never;
@@ -389,7 +522,7 @@ export interface paths {
          *     **Errors**: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED; INVALID_ARGUMENT
          *     PASSWORD_REFUSED; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 10 per minute per client address (tier CREDENTIALS) · **Timeout**: 10 s · **RPC**: `azora.auth.v1.AuthService/ChangePassword`
+         *     **Callers**: any signed-in user · **Rate limit**: 10 per minute per client address (tier CREDENTIALS) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.AuthService/ChangePassword`
          */
         post: operations["AuthService_ChangePassword"];
         delete?: never;
@@ -461,7 +594,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND USER_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.auth.v1.AuthService/GetProfile`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.read` · **Timeout**: 2 s · **RPC**: `azora.auth.v1.AuthService/GetProfile`
          */
         get: operations["AuthService_GetProfile"];
         put?: never;
@@ -475,7 +608,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT UPDATE_MASK_INVALID; NOT_FOUND USER_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.AuthService/UpdateProfile`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.write` · **Timeout**: 5 s · **RPC**: `azora.auth.v1.AuthService/UpdateProfile`
          */
         patch: operations["AuthService_UpdateProfile"];
         trace?: never;
@@ -544,7 +677,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.auth.v1.SessionService/ListSessions`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 2 s · **RPC**: `azora.auth.v1.SessionService/ListSessions`
          */
         get: operations["SessionService_ListSessions"];
         put?: never;
@@ -571,7 +704,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND SESSION_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.SessionService/RevokeSession`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.SessionService/RevokeSession`
          */
         delete: operations["SessionService_RevokeSession"];
         options?: never;
@@ -592,7 +725,7 @@ export interface paths {
          * Revoke all sessions
          * @description Ends all sessions, that of the access token included.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.SessionService/RevokeAllSessions`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.SessionService/RevokeAllSessions`
          */
         post: operations["SessionService_RevokeAllSessions"];
         delete?: never;
@@ -614,9 +747,31 @@ export interface paths {
          * Revoke other sessions
          * @description Ends all sessions but that of the access token.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.SessionService/RevokeOtherSessions`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.SessionService/RevokeOtherSessions`
          */
         post: operations["SessionService_RevokeOtherSessions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/tokens:introspect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Introspect token
+         * @description Introspects an access token, refresh token or API key.
+         *
+         *     **Callers**: users with PERMISSION_TOKENS_INTROSPECT (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.read` · **Timeout**: 2 s · **RPC**: `azora.auth.v1.TokenService/IntrospectToken`
+         */
+        post: operations["TokenService_IntrospectToken"];
         delete?: never;
         options?: never;
         head?: never;
@@ -648,7 +803,7 @@ export interface paths {
          *     **Errors**: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
          *     CURRENCY_UNKNOWN.
          *
-         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/CreateCourse`
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/CreateCourse`
          */
         post: operations["CourseService_CreateCourse"];
         delete?: never;
@@ -700,7 +855,7 @@ export interface paths {
          *     COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
          *     DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 10 s · **RPC**: `azora.education.v1.EnrollmentService/Enroll`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `education.write` · **Timeout**: 10 s · **RPC**: `azora.education.v1.EnrollmentService/Enroll`
          */
         post: operations["EnrollmentService_Enroll"];
         delete?: never;
@@ -724,7 +879,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
          *
-         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/PublishCourse`
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/PublishCourse`
          */
         post: operations["CourseService_PublishCourse"];
         delete?: never;
@@ -750,7 +905,7 @@ export interface paths {
          *     **Errors**: ALREADY_EXISTS REFERENCE_USED if the reference was used for another user or amount; FAILED_PRECONDITION
          *     WALLET_CLOSED; INVALID_ARGUMENT AMOUNT_OVERFLOW.
          *
-         *     **Callers**: users with PERMISSION_EARN_GRANT (ROLE_ADMIN) · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/Earn`
+         *     **Callers**: users with PERMISSION_EARN_GRANT (ROLE_ADMIN) · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/Earn`
          */
         post: operations["PaymentService_Earn"];
         delete?: never;
@@ -772,7 +927,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.education.v1.EnrollmentService/ListEnrollments`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.EnrollmentService/ListEnrollments`
          */
         get: operations["EnrollmentService_ListEnrollments"];
         put?: never;
@@ -796,7 +951,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.education.v1.EnrollmentService/GetEnrollment`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.EnrollmentService/GetEnrollment`
          */
         get: operations["EnrollmentService_GetEnrollment"];
         put?: never;
@@ -822,7 +977,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.education.v1.EnrollmentService/CompleteLesson`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.EnrollmentService/CompleteLesson`
          */
         post: operations["EnrollmentService_CompleteLesson"];
         delete?: never;
@@ -844,7 +999,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.education.v1.EnrollmentService/GetProgress`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.EnrollmentService/GetProgress`
          */
         get: operations["EnrollmentService_GetProgress"];
         put?: never;
@@ -871,7 +1026,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND; FAILED_PRECONDITION REFUND_REQUIRED, COURSE_COMPLETED.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.education.v1.EnrollmentService/CancelEnrollment`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.EnrollmentService/CancelEnrollment`
          */
         post: operations["EnrollmentService_CancelEnrollment"];
         delete?: never;
@@ -896,7 +1051,7 @@ export interface paths {
          *     **Errors**: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
          *     INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CreateHold`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CreateHold`
          */
         post: operations["PaymentService_CreateHold"];
         delete?: never;
@@ -923,7 +1078,7 @@ export interface paths {
          *     **Errors**: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE, HOLD_EXPIRED, CAPTURE_EXCEEDS_HOLD;
          *     INVALID_ARGUMENT CURRENCY_MISMATCH.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CaptureHold`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CaptureHold`
          */
         post: operations["PaymentService_CaptureHold"];
         delete?: never;
@@ -947,7 +1102,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND HOLD_NOT_FOUND; FAILED_PRECONDITION HOLD_NOT_ACTIVE.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/ReleaseHold`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/ReleaseHold`
          */
         post: operations["PaymentService_ReleaseHold"];
         delete?: never;
@@ -991,7 +1146,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.LedgerService/ListCheckpoints`
+         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.LedgerService/ListCheckpoints`
          */
         get: operations["LedgerService_ListCheckpoints"];
         put?: never;
@@ -1002,7 +1157,7 @@ export interface paths {
          *
          *     **Errors**: FAILED_PRECONDITION LEDGER_INCONSISTENT.
          *
-         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 30 s · **RPC**: `azora.payment.v1.LedgerService/CreateCheckpoint`
+         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 30 s · **RPC**: `azora.payment.v1.LedgerService/CreateCheckpoint`
          */
         post: operations["LedgerService_CreateCheckpoint"];
         delete?: never;
@@ -1024,7 +1179,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.LedgerService/ListEntries`
+         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.LedgerService/ListEntries`
          */
         get: operations["LedgerService_ListEntries"];
         put?: never;
@@ -1046,7 +1201,7 @@ export interface paths {
          * Trial balance
          * @description Computes the trial balance: the sums of the debits and credits of all accounts, by currency, as of one moment.
          *
-         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 30 s · **RPC**: `azora.payment.v1.LedgerService/TrialBalance`
+         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 30 s · **RPC**: `azora.payment.v1.LedgerService/TrialBalance`
          */
         get: operations["LedgerService_TrialBalance"];
         put?: never;
@@ -1072,7 +1227,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 20 s · **RPC**: `azora.payment.v1.LedgerService/VerifyChain`
+         *     **Callers**: users with PERMISSION_LEDGER_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 20 s · **RPC**: `azora.payment.v1.LedgerService/VerifyChain`
          */
         get: operations["LedgerService_VerifyChain"];
         put?: never;
@@ -1096,7 +1251,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: users with PERMISSION_MAIL_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.MailService/ListMessages`
+         *     **Callers**: users with PERMISSION_MAIL_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.MailService/ListMessages`
          */
         get: operations["MailService_ListMessages"];
         put?: never;
@@ -1123,7 +1278,7 @@ export interface paths {
          *     **Errors**: FAILED_PRECONDITION INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, MINIMUM_AVAILABLE_NOT_MET;
          *     INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CreatePayment`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CreatePayment`
          */
         post: operations["PaymentService_CreatePayment"];
         delete?: never;
@@ -1145,7 +1300,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND PAYMENT_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.PaymentService/GetPayment`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.PaymentService/GetPayment`
          */
         get: operations["PaymentService_GetPayment"];
         put?: never;
@@ -1179,7 +1334,7 @@ export interface paths {
          *     REFUND_PENDING, PARTIAL_REFUND_NOT_ALLOWED, COURSE_COMPLETED, PROGRESS_LIMIT_EXCEEDED, WALLET_CLOSED;
          *     INVALID_ARGUMENT CURRENCY_MISMATCH; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Education cannot be reached.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 10 s · **RPC**: `azora.payment.v1.PaymentService/CreateRefund`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 10 s · **RPC**: `azora.payment.v1.PaymentService/CreateRefund`
          */
         post: operations["PaymentService_CreateRefund"];
         delete?: never;
@@ -1201,7 +1356,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND REFUND_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.PaymentService/GetRefund`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.PaymentService/GetRefund`
          */
         get: operations["PaymentService_GetRefund"];
         put?: never;
@@ -1226,7 +1381,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WalletService/ListTransactions`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WalletService/ListTransactions`
          */
         get: operations["WalletService_ListTransactions"];
         put?: never;
@@ -1253,7 +1408,7 @@ export interface paths {
          *
          *     **Errors**: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 3600 s · **RPC**: `azora.payment.v1.WalletService/WatchTransactions`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 3600 s · **RPC**: `azora.payment.v1.WalletService/WatchTransactions`
          */
         get: operations["WalletService_WatchTransactions"];
         put?: never;
@@ -1281,7 +1436,7 @@ export interface paths {
          *     EMAIL_NOT_VERIFIED; INVALID_ARGUMENT CURRENCY_UNKNOWN, CURRENCY_MISMATCH, SELF_TRANSFER, AMOUNT_OVERFLOW; NOT_FOUND
          *     TARGET_WALLET_NOT_FOUND; ABORTED ETAG_MISMATCH; RESOURCE_EXHAUSTED VELOCITY_EXCEEDED.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CreateTransfer`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/CreateTransfer`
          */
         post: operations["PaymentService_CreateTransfer"];
         delete?: never;
@@ -1303,7 +1458,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND TRANSFER_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.PaymentService/GetTransfer`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.PaymentService/GetTransfer`
          */
         get: operations["PaymentService_GetTransfer"];
         put?: never;
@@ -1331,7 +1486,7 @@ export interface paths {
          *
          *     **Errors**: as CreateTransfer, for the first transfer that is rejected; metadata then contains its zero-based `index`.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **Timeout**: 10 s · **RPC**: `azora.payment.v1.PaymentService/BatchCreateTransfers`
+         *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 10 s · **RPC**: `azora.payment.v1.PaymentService/BatchCreateTransfers`
          */
         post: operations["PaymentService_BatchCreateTransfers"];
         delete?: never;
@@ -1357,7 +1512,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WalletService/GetWallet`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WalletService/GetWallet`
          */
         get: operations["WalletService_GetWallet"];
         put?: never;
@@ -1387,7 +1542,7 @@ export interface paths {
          *
          *     **Errors**: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 600 s · **RPC**: `azora.payment.v1.WalletService/ExportStatement`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 600 s · **RPC**: `azora.payment.v1.WalletService/ExportStatement`
          */
         get: operations["WalletService_ExportStatement"];
         put?: never;
@@ -1415,7 +1570,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WALLET_NOT_FOUND; INVALID_ARGUMENT READ_TIME_TOO_RECENT.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WalletService/GetWallet`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WalletService/GetWallet`
          */
         get: operations["WalletService_GetWallet_1"];
         put?: never;
@@ -1443,7 +1598,7 @@ export interface paths {
          *     **Errors**: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_NOT_EMPTY, WALLET_REFUND_PENDING; ABORTED
          *     ETAG_MISMATCH.
          *
-         *     **Callers**: users with PERMISSION_WALLETS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WalletService/CloseWallet`
+         *     **Callers**: users with PERMISSION_WALLETS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WalletService/CloseWallet`
          */
         post: operations["WalletService_CloseWallet"];
         delete?: never;
@@ -1468,7 +1623,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
          *
-         *     **Callers**: users with PERMISSION_WALLETS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WalletService/FreezeWallet`
+         *     **Callers**: users with PERMISSION_WALLETS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WalletService/FreezeWallet`
          */
         post: operations["WalletService_FreezeWallet"];
         delete?: never;
@@ -1492,7 +1647,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WALLET_NOT_FOUND; FAILED_PRECONDITION WALLET_CLOSED; ABORTED ETAG_MISMATCH.
          *
-         *     **Callers**: users with PERMISSION_WALLETS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WalletService/UnfreezeWallet`
+         *     **Callers**: users with PERMISSION_WALLETS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WalletService/UnfreezeWallet`
          */
         post: operations["WalletService_UnfreezeWallet"];
         delete?: never;
@@ -1512,7 +1667,7 @@ export interface paths {
          * List webhook event types
          * @description Lists the types of events that webhooks carry.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/ListWebhookEventTypes`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/ListWebhookEventTypes`
          */
         get: operations["WebhookService_ListWebhookEventTypes"];
         put?: never;
@@ -1536,7 +1691,7 @@ export interface paths {
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID; PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/ListWebhooks`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/ListWebhooks`
          */
         get: operations["WebhookService_ListWebhooks"];
         put?: never;
@@ -1547,7 +1702,7 @@ export interface paths {
          *     **Errors**: INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN; FAILED_PRECONDITION WEBHOOK_LIMIT_REACHED;
          *     PERMISSION_DENIED ALL_USERS_NOT_ALLOWED.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/CreateWebhook`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/CreateWebhook`
          */
         post: operations["WebhookService_CreateWebhook"];
         delete?: never;
@@ -1569,7 +1724,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/GetWebhook`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/GetWebhook`
          */
         get: operations["WebhookService_GetWebhook"];
         put?: never;
@@ -1580,7 +1735,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/DeleteWebhook`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/DeleteWebhook`
          */
         delete: operations["WebhookService_DeleteWebhook"];
         options?: never;
@@ -1592,7 +1747,7 @@ export interface paths {
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT WEBHOOK_URL_INVALID, WEBHOOK_EVENT_TYPE_UNKNOWN,
          *     UPDATE_MASK_INVALID.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/UpdateWebhook`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/UpdateWebhook`
          */
         patch: operations["WebhookService_UpdateWebhook"];
         trace?: never;
@@ -1610,7 +1765,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/ListWebhookDeliveries`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.read` · **Timeout**: 2 s · **RPC**: `azora.payment.v1.WebhookService/ListWebhookDeliveries`
          */
         get: operations["WebhookService_ListWebhookDeliveries"];
         put?: never;
@@ -1636,7 +1791,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND, WEBHOOK_DELIVERY_NOT_FOUND; FAILED_PRECONDITION WEBHOOK_DISABLED.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/RedeliverWebhookDelivery`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/RedeliverWebhookDelivery`
          */
         post: operations["WebhookService_RedeliverWebhookDelivery"];
         delete?: never;
@@ -1660,7 +1815,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/DisableWebhook`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/DisableWebhook`
          */
         post: operations["WebhookService_DisableWebhook"];
         delete?: never;
@@ -1684,7 +1839,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/EnableWebhook`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/EnableWebhook`
          */
         post: operations["WebhookService_EnableWebhook"];
         delete?: never;
@@ -1709,7 +1864,7 @@ export interface paths {
          *
          *     **Errors**: NOT_FOUND WEBHOOK_NOT_FOUND.
          *
-         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/RotateWebhookSecret`
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.WebhookService/RotateWebhookSecret`
          */
         post: operations["WebhookService_RotateWebhookSecret"];
         delete?: never;
@@ -1722,6 +1877,41 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description A long-lived credential of a user for programs. It is exchanged for access tokens, which are limited to its scopes and
+         *     to what the user may do.
+         */
+        "azora.auth.v1.ApiKey": {
+            /** @description Unique identifier (UUIDv7, ordered by creation time), equal to the `sid` claim of the key's access tokens. */
+            readonly id: string;
+            /**
+             * @description Display name that the user gave it.
+             * @example Sam Student
+             */
+            readonly name: string;
+            /** @description First characters of the key, by which its holder recognises it: "azk_4fX9aQ2c". Not secret. */
+            readonly prefix: string;
+            /** @description Scopes of its access tokens, sorted, for example "payment.read". */
+            readonly scopes: string[];
+            /**
+             * Format: date-time
+             * @description Time of creation.
+             * @example 2026-11-02T09:30:00Z
+             */
+            readonly createTime?: string;
+            /**
+             * Format: date-time
+             * @description Time at which the key and all its access tokens expire.
+             * @example 2026-11-02T09:30:00Z
+             */
+            readonly expireTime?: string;
+            /**
+             * Format: date-time
+             * @description Time of the last exchange. Unset if it was never exchanged.
+             * @example 2026-11-02T09:30:00Z
+             */
+            readonly lastUseTime?: string;
+        };
         /** @description Request message for AuthService.ChangeEmail. */
         "azora.auth.v1.ChangeEmailRequest": {
             /**
@@ -1777,6 +1967,40 @@ export interface components {
         "azora.auth.v1.ConfirmTotpResponse": {
             /** @description 10 recovery codes, each valid for one use in place of a code of the authenticator. Not returned again. */
             recoveryCodes: string[];
+        };
+        /** @description Request message for ApiKeyService.CreateApiKey. */
+        "azora.auth.v1.CreateApiKeyRequest": {
+            /**
+             * @description Display name, 1 to 100 characters, at least one of them visible. Line breaks, control and invisible formatting
+             *     characters are rejected.
+             * @example Sam Student
+             */
+            name: string;
+            /** @description Scopes of the key's access tokens, 1 to 50: `scopes_supported` of TokenService.GetOpenIdConfiguration lists them. */
+            scopes: string[];
+            /**
+             * Format: date-time
+             * @description Time at which the key expires, at most 366 days from now. Defaults to 90 days from now.
+             * @example 2026-11-02T09:30:00Z
+             */
+            expireTime?: string;
+            /**
+             * @description The caller's password, at most 128 characters.
+             * @example Correct-Horse-7
+             */
+            password: string;
+            /**
+             * @description Code of the authenticator or a recovery code. Required with a second factor.
+             * @example 123456
+             */
+            code?: string;
+        };
+        /** @description Response message for ApiKeyService.CreateApiKey. */
+        "azora.auth.v1.CreateApiKeyResponse": {
+            /** @description The created API key. */
+            apiKey?: components["schemas"]["azora.auth.v1.ApiKey"];
+            /** @description The key itself, for ExchangeApiKey. Not returned again. */
+            key: string;
         };
         /**
          * @description A device that the user has signed in from. Failed attempts with its device token are counted separately, so that those
@@ -1844,6 +2068,23 @@ export interface components {
             /** @description `otpauth` URI with the secret, for a QR code. Not returned again. */
             uri: string;
         };
+        /** @description Request message for ApiKeyService.ExchangeApiKey. */
+        "azora.auth.v1.ExchangeApiKeyRequest": {
+            /** @description The API key, at most 256 characters. */
+            key: string;
+        };
+        /** @description Response message for ApiKeyService.ExchangeApiKey. */
+        "azora.auth.v1.ExchangeApiKeyResponse": {
+            /** @description Access token (JWT) with the key's scopes, sent as `Authorization: Bearer`. */
+            accessToken: string;
+            /**
+             * Format: int32
+             * @description Lifetime of the access token in seconds: 15 minutes, less where the key expires before.
+             */
+            expiresIn: number;
+            /** @description Scopes of the access token, sorted. */
+            scopes: string[];
+        };
         /** @description A JSON Web Key Set (RFC 7517, section 5). */
         "azora.auth.v1.GetJwksResponse": {
             /** @description Keys whose tokens may still be valid, and the next signing key. */
@@ -1855,8 +2096,8 @@ export interface components {
             mfa?: components["schemas"]["azora.auth.v1.Mfa"];
         };
         /**
-         * @description Provider metadata (OpenID Connect Discovery 1.0, section 3). The service has no authorization endpoint, so only the
-         *     members that token verification needs are set.
+         * @description Provider metadata (OpenID Connect Discovery 1.0, section 3; RFC 8414, section 2). There is neither an authorization
+         *     endpoint nor a token endpoint: users sign in with AuthService, and programs exchange API keys.
          */
         "azora.auth.v1.GetOpenIdConfigurationResponse": {
             /** @description Issuer identifier, equal to the `iss` claim of access tokens. */
@@ -1869,11 +2110,88 @@ export interface components {
             subject_types_supported: string[];
             /** @description Always empty: there is no authorization endpoint. */
             response_types_supported: string[];
+            /** @description Always empty: there is no token endpoint. */
+            grant_types_supported: string[];
+            /** @description URL of TokenService.Introspect. */
+            introspection_endpoint?: string;
+            /** @description Authentication at the introspection endpoint: "Bearer", an access token. */
+            introspection_endpoint_auth_methods_supported: string[];
+            /** @description URL of TokenService.Revoke. */
+            revocation_endpoint?: string;
+            /** @description Authentication at the revocation endpoint: "none", possession of the token suffices. */
+            revocation_endpoint_auth_methods_supported: string[];
+            /** @description Scopes that an API key can have. */
+            scopes_supported: string[];
+            /** @description Claims of access tokens. */
+            claims_supported: string[];
         };
         /** @description Response message for AuthService.GetProfile. */
         "azora.auth.v1.GetProfileResponse": {
             /** @description Profile of the caller. */
             user?: components["schemas"]["azora.auth.v1.User"];
+        };
+        /** @description Introspection response (RFC 7662, section 2.2). Members have explicit presence so that the JSON matches the RFC. */
+        "azora.auth.v1.IntrospectResponse": {
+            /** @description Whether the token is valid. All other fields are unset if it is not. */
+            active?: boolean;
+            /** @description Scopes of an API key or its access token, separated by spaces. Unset for a session's tokens, which are not limited. */
+            scope?: string;
+            /** @description "Bearer" for an access token; unset otherwise. */
+            token_type?: string;
+            /**
+             * Format: uint32
+             * @description Time of expiry, in seconds since 1970-01-01T00:00:00Z.
+             */
+            exp?: number;
+            /**
+             * Format: uint32
+             * @description Time of issue, in seconds since 1970-01-01T00:00:00Z.
+             */
+            iat?: number;
+            /** @description ID of the user. */
+            sub?: string;
+            /** @description Audience of an access token. */
+            aud?: string;
+            /** @description Issuer: that of TokenService.GetOpenIdConfiguration. */
+            iss?: string;
+            /** @description Unique identifier of an access token. */
+            jti?: string;
+            /** @description ID of the session or API key. */
+            sid?: string;
+        };
+        /** @description Request message for TokenService.IntrospectToken. */
+        "azora.auth.v1.IntrospectTokenRequest": {
+            /** @description Token, at most 4096 characters. */
+            token: string;
+        };
+        /** @description Response message for TokenService.IntrospectToken. Fields have explicit presence. */
+        "azora.auth.v1.IntrospectTokenResponse": {
+            /** @description Whether the token is valid. All other fields are unset if it is not. */
+            active?: boolean;
+            /** @description Scopes of an API key or its access token, separated by spaces. Unset for a session's tokens, which are not limited. */
+            scope?: string;
+            /** @description "Bearer" for an access token; unset otherwise. */
+            token_type?: string;
+            /**
+             * Format: uint32
+             * @description Time of expiry, in seconds since 1970-01-01T00:00:00Z.
+             */
+            exp?: number;
+            /**
+             * Format: uint32
+             * @description Time of issue, in seconds since 1970-01-01T00:00:00Z.
+             */
+            iat?: number;
+            /** @description ID of the user. */
+            sub?: string;
+            /** @description Audience of an access token. */
+            aud?: string;
+            /** @description Issuer: that of TokenService.GetOpenIdConfiguration. */
+            iss?: string;
+            /** @description Unique identifier of an access token. */
+            jti?: string;
+            /** @description ID of the session or API key. */
+            sid?: string;
         };
         /**
          * @description A public key on the curve P-256 (RFC 7518, section 6.2). Members have explicit presence so that the JSON matches the
@@ -1894,6 +2212,13 @@ export interface components {
             alg?: string;
             /** @description Public key use: "sig". */
             use?: string;
+        };
+        /** @description Response message for ApiKeyService.ListApiKeys. */
+        "azora.auth.v1.ListApiKeysResponse": {
+            /** @description API keys, newest first. */
+            apiKeys: components["schemas"]["azora.auth.v1.ApiKey"][];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description Response message for DeviceService.ListDevices. */
         "azora.auth.v1.ListDevicesResponse": {
@@ -2136,12 +2461,16 @@ export interface components {
         "azora.auth.v1.RevokeAllSessionsRequest": Record<string, never>;
         /** @description Response message for SessionService.RevokeAllSessions. */
         "azora.auth.v1.RevokeAllSessionsResponse": Record<string, never>;
+        /** @description Response message for ApiKeyService.RevokeApiKey. */
+        "azora.auth.v1.RevokeApiKeyResponse": Record<string, never>;
         /** @description Response message for DeviceService.RevokeDevice. */
         "azora.auth.v1.RevokeDeviceResponse": Record<string, never>;
         /** @description Request message for SessionService.RevokeOtherSessions. */
         "azora.auth.v1.RevokeOtherSessionsRequest": Record<string, never>;
         /** @description Response message for SessionService.RevokeOtherSessions. */
         "azora.auth.v1.RevokeOtherSessionsResponse": Record<string, never>;
+        /** @description Response message for TokenService.Revoke. */
+        "azora.auth.v1.RevokeResponse": Record<string, never>;
         /** @description Response message for SessionService.RevokeSession. */
         "azora.auth.v1.RevokeSessionResponse": Record<string, never>;
         /**
@@ -2232,7 +2561,19 @@ export interface components {
             preferences?: {
                 [key: string]: unknown;
             };
+            /** @description State of the account. Changed by administrators. */
+            readonly state?: components["schemas"]["azora.auth.v1.UserState"];
         };
+        /**
+         * @description State of a user account.
+         *
+         *     - `USER_STATE_UNSPECIFIED`: Default value. Never returned.
+         *     - `USER_STATE_ACTIVE`: The user can sign in.
+         *     - `USER_STATE_DISABLED`: Disabled by an administrator: the user cannot sign in, and all sessions have ended.
+         *     - `USER_STATE_DELETING`: Being deleted: the user cannot sign in, all sessions have ended, and the user's data is being erased.
+         * @enum {string}
+         */
+        "azora.auth.v1.UserState": "USER_STATE_UNSPECIFIED" | "USER_STATE_ACTIVE" | "USER_STATE_DISABLED" | "USER_STATE_DELETING";
         /** @description Request message for MfaService.VerifyChallenge. */
         "azora.auth.v1.VerifyChallengeRequest": {
             /** @description ID of the challenge, from the `mfaChallenge` of a Login response. */
@@ -3872,8 +4213,26 @@ export interface components {
         };
     };
     responses: {
-        /** @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. */
-        ACCESS_DENIED: {
+        /**
+         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+         *
+         *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+         */
+        "ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED": {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /**
+         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+         *
+         *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+         */
+        "ACCESS_DENIED.SCOPE_INSUFFICIENT": {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
@@ -3929,6 +4288,16 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
+        /** @description `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. */
+        INTERACTIVE_SIGN_IN_REQUIRED: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
         /**
          * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller.
          *
@@ -3954,6 +4323,16 @@ export interface components {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 "Retry-After": components["headers"]["Retry-After"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /** @description `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. */
+        SCOPE_INSUFFICIENT: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
             };
             content: {
@@ -4137,6 +4516,291 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    TokenService_Introspect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "example"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["azora.auth.v1.IntrospectTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.IntrospectResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    TokenService_Revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": {
+                    [key: string]: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.RevokeResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_INVALID"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ApiKeyService_ListApiKeys: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous ListApiKeys response; empty for the first page. All other fields
+                 *     except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.ListApiKeysResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ApiKeyService_CreateApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "Sam Student",
+                 *       "scopes": [
+                 *         "example"
+                 *       ],
+                 *       "password": "Correct-Horse-7"
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.auth.v1.CreateApiKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.CreateApiKeyResponse"];
+                };
+            };
+            /**
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             *
+             *     `TOO_MANY_API_KEYS` (FAILED_PRECONDITION): the user has the maximum number of API keys; revoke one first. Metadata: limit.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            /**
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             *
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /**
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             *
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ApiKeyService_RevokeApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the API key. */
+                apiKeyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.RevokeApiKeyResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `API_KEY_NOT_FOUND` (NOT_FOUND): the caller has no API key with this ID. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ApiKeyService_ExchangeApiKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "key": "example"
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.auth.v1.ExchangeApiKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.ExchangeApiKeyResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            /**
+             * @description `API_KEY_INVALID` (UNAUTHENTICATED): the API key is unknown, expired or revoked, or the account of its owner is disabled.
+             *
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
     DeviceService_ListDevices: {
         parameters: {
             query?: {
@@ -4166,6 +4830,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -4196,6 +4861,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             /** @description `DEVICE_NOT_FOUND` (NOT_FOUND): the caller has no device with this ID. */
             404: {
                 headers: {
@@ -4260,7 +4926,11 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            /** @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. */
+            /**
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             *
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4328,6 +4998,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             /** @description `USER_NOT_FOUND` (NOT_FOUND): the account no longer exists. */
             404: {
                 headers: {
@@ -4481,6 +5152,16 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
+            /** @description `ACCOUNT_DISABLED` (PERMISSION_DENIED): the password is correct, but an administrator has disabled the account. */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
             /**
              * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
              *
@@ -4556,6 +5237,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -4608,7 +5290,11 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            /** @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. */
+            /**
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             *
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4684,7 +5370,11 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            /** @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. */
+            /**
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             *
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4765,6 +5455,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             /**
              * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
              *
@@ -4833,7 +5524,11 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            /** @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. */
+            /**
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             *
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4983,7 +5678,11 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            /** @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. */
+            /**
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             *
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5158,6 +5857,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `USER_NOT_FOUND` (NOT_FOUND): the account no longer exists. */
             404: {
                 headers: {
@@ -5205,6 +5905,7 @@ export interface operations {
             };
             400: components["responses"]["UPDATE_MASK_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `USER_NOT_FOUND` (NOT_FOUND): the account no longer exists. */
             404: {
                 headers: {
@@ -5380,6 +6081,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -5410,6 +6112,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             /** @description `SESSION_NOT_FOUND` (NOT_FOUND): the session does not exist, or is not the caller's. */
             404: {
                 headers: {
@@ -5450,6 +6153,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -5480,6 +6184,44 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    TokenService_IntrospectToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "example"
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.auth.v1.IntrospectTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.IntrospectTokenResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -5559,6 +6301,8 @@ export interface operations {
              *     `OTHER_EDUCATOR_NOT_ALLOWED` (PERMISSION_DENIED): creating a course for another educator requires PERMISSION_COURSES_MANAGE.
              *
              *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+             *
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
              */
             403: {
                 headers: {
@@ -5681,6 +6425,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
             404: {
                 headers: {
@@ -5752,7 +6497,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
             404: {
                 headers: {
@@ -5841,7 +6586,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /** @description `REFERENCE_USED` (ALREADY_EXISTS): the reference was already used for another user or amount. */
             409: {
                 headers: {
@@ -5887,6 +6632,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -5917,6 +6663,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -5988,6 +6735,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
              * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
              *
@@ -6032,6 +6780,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -6103,6 +6852,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -6187,6 +6937,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
             409: {
                 headers: {
@@ -6278,6 +7029,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. */
             404: {
                 headers: {
@@ -6347,6 +7099,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. */
             404: {
                 headers: {
@@ -6415,7 +7168,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6456,7 +7209,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6496,7 +7249,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6523,7 +7276,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6556,7 +7309,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6592,7 +7345,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6668,6 +7421,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
             409: {
                 headers: {
@@ -6724,6 +7478,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -6809,6 +7564,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -6849,6 +7605,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `REFUND_NOT_FOUND` (NOT_FOUND): the refund does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -6910,6 +7667,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6948,6 +7706,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             429: components["responses"]["TOO_MANY_STREAMS.RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -7029,6 +7788,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `TARGET_WALLET_NOT_FOUND` (NOT_FOUND): no wallet has the ID given as `targetWalletId`. */
             404: {
                 headers: {
@@ -7095,6 +7855,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `TRANSFER_NOT_FOUND` (NOT_FOUND): the transfer does not exist, or the caller is neither its sender nor its recipient. */
             404: {
                 headers: {
@@ -7153,6 +7914,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST.IDEMPOTENCY_KEY_REUSED.IDEMPOTENCY_KEY_CONFLICT.IDEMPOTENCY_KEY_INVALID"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -7207,6 +7969,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
             404: {
                 headers: {
@@ -7253,6 +8016,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             429: components["responses"]["TOO_MANY_STREAMS.RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -7308,6 +8072,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
             404: {
                 headers: {
@@ -7384,7 +8149,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
             404: {
                 headers: {
@@ -7469,7 +8234,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
             404: {
                 headers: {
@@ -7554,7 +8319,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            403: components["responses"]["ACCESS_DENIED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
             404: {
                 headers: {
@@ -7601,6 +8366,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -7638,7 +8404,11 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            /** @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. */
+            /**
+             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE.
+             *
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7703,7 +8473,11 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
-            /** @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. */
+            /**
+             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE.
+             *
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7743,6 +8517,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -7783,6 +8558,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -7849,6 +8625,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -7899,6 +8676,7 @@ export interface operations {
             };
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -7960,6 +8738,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
              * @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user.
              *
@@ -8008,6 +8787,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -8052,6 +8832,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
             404: {
                 headers: {
@@ -8096,6 +8877,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
             404: {
                 headers: {

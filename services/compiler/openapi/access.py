@@ -57,6 +57,8 @@ def policy_extension(policy: MethodPolicy) -> Json:
         "timeoutSeconds": policy.timeout_seconds,
         "retrySafe": policy.retry_safe,
         "idempotencyKey": policy.takes_idempotency_key,
+        "interactive": policy.interactive,
+        **({} if policy.interactive else {"apiKeyScope": policy.scope}),
         "requiresFreshSessions": policy.requires_fresh_sessions,
     }
 
@@ -74,5 +76,7 @@ def policy_in_words(policy: MethodPolicy) -> str:
         each = ((policy.tier.per_address, "client address"), (policy.tier.per_user, "user"))
         limits = ", ".join(f"{limit} per minute per {whom}" for limit, whom in each if limit)
         lines.append(f"**Rate limit**: {limits} (tier {policy.tier.name})")
+    if not policy.public:
+        lines.append(f"**API keys**: {'not accepted' if policy.interactive else f'scope `{policy.scope}`'}")
     lines += [f"**Timeout**: {policy.timeout_seconds:g} s", f"**RPC**: `{policy.path.removeprefix('/')}`"]
     return " · ".join(lines)

@@ -148,6 +148,8 @@ def _implied(method: MethodDescriptor, policy: MethodPolicy) -> Iterator[str]:
     yield from ("TOKEN_INVALID",) if policy.public else ("TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED")
     if policy.permissions and not policy.signed_in and not policy.public:
         yield "ACCESS_DENIED"
+    if not policy.public:
+        yield "INTERACTIVE_SIGN_IN_REQUIRED" if policy.interactive else "SCOPE_INSUFFICIENT"
     yield from ("RATE_LIMITED", "OVERLOADED", "DEPENDENCY_UNAVAILABLE", "DEADLINE_PASSED")
 
 

@@ -74,7 +74,7 @@ def operation(binding: Binding, policy: MethodPolicy, schemas: Schemas, errors: 
     if parameters:
         compiled["parameters"] = parameters
     if binding.body:
-        compiled["requestBody"] = _request(binding, schemas)
+        compiled["requestBody"] = _request(binding, policy, schemas)
     compiled["responses"] = {"200": _success(method, policy, schemas), **errors.responses(method, policy)}
     comment = schemas.comment(method.full_name).replace("\nErrors: ", "\n\n**Errors**: ")
     return described(compiled, comment, policy_in_words(policy))
@@ -95,8 +95,11 @@ def _parameters(binding: Binding, policy: MethodPolicy, schemas: Schemas) -> Ite
         yield {"$ref": "#/components/parameters/Idempotency-Key"}
 
 
-def _request(binding: Binding, schemas: Schemas) -> Json:
+def _request(binding: Binding, policy: MethodPolicy, schemas: Schemas) -> Json:
     request = binding.method.input_type
+    if policy.content_types:
+        schema, example = _form(binding.method, schemas)
+        return {"required": True, "content": {media: {"schema": schema} | example for media in policy.content_types}}
     if binding.body == "*":
         bound = variables(binding.path)
         schema, example = schemas.body(request, bound), request_example(request, bound)
@@ -105,6 +108,17 @@ def _request(binding: Binding, schemas: Schemas) -> Json:
         schema, example = schemas.field(field), field_example(field)
     content = {JSON: {"schema": schema} | ({"example": example} if example else {})}
     return {"required": bool(example), "content": content}
+
+
+def _form(method: MethodDescriptor, schemas: Schemas) -> tuple[Json, Json]:
+    """Return the schema and the example of a body that is no message.
+
+    They are those of the RPC for typed clients, which has the same name with a suffix: Introspect, IntrospectToken.
+    """
+    for twin in method.containing_service.methods:
+        if twin.name != method.name and twin.name.startswith(method.name):
+            return schemas.message(twin.input_type), {"example": request_example(twin.input_type)}
+    return {"type": "object", "additionalProperties": {"type": "string"}}, {}
 
 
 def _success(method: MethodDescriptor, policy: MethodPolicy, schemas: Schemas) -> Json:

@@ -144,6 +144,18 @@ def test_a_mask_is_a_parameter_beside_the_bare_resource() -> None:
     assert schema["$ref"] == "#/components/schemas/azora.auth.v1.User"
 
 
+def test_a_form_has_the_fields_of_its_rpc_for_typed_clients() -> None:
+    ((media_type, form),) = COMMITTED["paths"]["/oauth2/introspect"]["post"]["requestBody"]["content"].items()
+    assert media_type == "application/x-www-form-urlencoded"
+    assert form["schema"] == {"$ref": "#/components/schemas/azora.auth.v1.IntrospectTokenRequest"}
+
+
+def test_what_api_keys_may_call_is_told() -> None:
+    change = COMMITTED["paths"]["/v1/auth/password:change"]["post"]
+    assert "**API keys**: not accepted" in change["description"]
+    assert FREEZE["x-azora-policy"]["apiKeyScope"] == "payment.write"
+
+
 def test_internal_services_are_not_in_it() -> None:
     assert "InternalService" not in json.dumps(COMMITTED)
 
