@@ -99,6 +99,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/attempts/{attemptId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get attempt
+         * @description Gets one of the caller's attempts. From its deadline on, an attempt is graded by the answers saved until then.
+         *
+         *     **Errors**: NOT_FOUND ATTEMPT_NOT_FOUND.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.AssessmentService/GetAttempt`
+         */
+        get: operations["AssessmentService_GetAttempt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/attempts/{attemptId}:saveAnswers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Save answers
+         * @description Saves answers of an open attempt. Answers to other questions are kept.
+         *
+         *     **Errors**: NOT_FOUND ATTEMPT_NOT_FOUND; FAILED_PRECONDITION ATTEMPT_EXPIRED, ATTEMPT_SUBMITTED, ENROLLMENT_NOT_ACTIVE.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.AssessmentService/SaveAnswers`
+         */
+        post: operations["AssessmentService_SaveAnswers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/attempts/{attemptId}:submit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit attempt
+         * @description Submits an attempt, with answers that are not saved yet, and grades it. An attempt that passes completes the lesson.
+         *     Has no effect on a graded attempt if the answers, if any, are those that were graded.
+         *
+         *     **Errors**: NOT_FOUND ATTEMPT_NOT_FOUND; FAILED_PRECONDITION ATTEMPT_EXPIRED, ATTEMPT_SUBMITTED, ENROLLMENT_NOT_ACTIVE.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.AssessmentService/SubmitAttempt`
+         */
+        post: operations["AssessmentService_SubmitAttempt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auditEvents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List events
+         * @description Lists the audit events of all services, newest first. Services that do not answer in time are named in `unreachable`,
+         *     and their events are missing from the page.
+         *
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: users with PERMISSION_AUDIT_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.read` · **Timeout**: 5 s · **RPC**: `azora.auth.v1.AuditService/ListEvents`
+         */
+        get: operations["AuditService_ListEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auditEvents:verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify chain
+         * @description Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
+         *     that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
+         *     page has a finding and none names a service as unreachable.
+         *
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: users with PERMISSION_AUDIT_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.read` · **Timeout**: 10 s · **RPC**: `azora.auth.v1.AuditService/VerifyChain`
+         */
+        get: operations["AuditService_VerifyChain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/auth/apiKeys": {
         parameters: {
             query?: never;
@@ -599,7 +723,20 @@ export interface paths {
         get: operations["AuthService_GetProfile"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete my account
+         * @description Deletes the caller's account. All sessions end at once; then every service erases the user's data, which cannot be
+         *     undone. Holds are released and unpaid enrolments cancelled. A balance that is left, and whatever is credited until
+         *     the data is erased, moves to the treasury by a transaction. Courses of the user remain, without the name. Ledger and
+         *     audit records remain with opaque IDs only.
+         *
+         *     **Errors**: PERMISSION_DENIED CONFIRMATION_INVALID; FAILED_PRECONDITION CONFIRMATION_REQUIRED, BALANCE_NOT_FORFEITED,
+         *     LAST_ADMINISTRATOR; RESOURCE_EXHAUSTED TOO_MANY_FAILED_ATTEMPTS, PASSWORD_CHECKS_BUSY; UNAVAILABLE
+         *     DEPENDENCY_UNAVAILABLE if `forfeitBalance` is unset and the balance cannot be read.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 10 per minute per client address (tier CREDENTIALS) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.AuthService/DeleteMyAccount`
+         */
+        delete: operations["AuthService_DeleteMyAccount"];
         options?: never;
         head?: never;
         /**
@@ -611,6 +748,32 @@ export interface paths {
          *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.write` · **Timeout**: 5 s · **RPC**: `azora.auth.v1.AuthService/UpdateProfile`
          */
         patch: operations["AuthService_UpdateProfile"];
+        trace?: never;
+    };
+    "/v1/auth/profile:export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Export my data
+         * @description Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
+         *     each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
+         *
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
+         *     service does not respond: an export is complete or fails.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 60 s · **RPC**: `azora.auth.v1.AuthService/ExportMyData`
+         */
+        post: operations["AuthService_ExportMyData"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/auth/refresh": {
@@ -787,10 +950,11 @@ export interface paths {
         };
         /**
          * List courses
-         * @description Lists published courses, newest first. With `mine`, lists the caller's own courses in every state.
+         * @description Lists published courses that match all filters, newest first unless `orderBy` is set. With `mine`, lists the
+         *     caller's own courses in every state.
          *
-         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAUTHENTICATED TOKEN_MISSING if `mine` is set without an access
-         *     token.
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `mine` or
+         *     `enrollmentState` is set without an access token.
          *
          *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 2 s · **RPC**: `azora.education.v1.CourseService/ListCourses`
          */
@@ -801,7 +965,7 @@ export interface paths {
          * @description Creates a course in state COURSE_STATE_DRAFT.
          *
          *     **Errors**: PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED, OTHER_EDUCATOR_NOT_ALLOWED; INVALID_ARGUMENT
-         *     CURRENCY_UNKNOWN.
+         *     CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
          *
          *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/CreateCourse`
          */
@@ -822,7 +986,8 @@ export interface paths {
         /**
          * Get course
          * @description Gets a course with its modules and lessons: the latest published revision, or the revision of the caller's active or
-         *     completed enrolment. A draft is NOT_FOUND to everyone but its educator and administrators.
+         *     completed enrolment; or with COURSE_VIEW_DRAFT, the draft. A draft is NOT_FOUND to everyone but the course's
+         *     educator and administrators.
          *
          *     **Errors**: NOT_FOUND COURSE_NOT_FOUND.
          *
@@ -831,10 +996,28 @@ export interface paths {
         get: operations["CourseService_GetCourse"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete course
+         * @description Deletes a course that has never been published. A published course can be archived instead.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_PUBLISHED; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/DeleteCourse`
+         */
+        delete: operations["CourseService_DeleteCourse"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Update course
+         * @description Updates the draft of a course, and its capacity. The draft's changes are shown when it is published; the capacity
+         *     takes effect at once. Learners who are enrolled keep their seats if it is lowered.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, CURRENCY_UNKNOWN, COURSE_TOO_LARGE;
+         *     PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/UpdateCourse`
+         */
+        patch: operations["CourseService_UpdateCourse"];
         trace?: never;
     };
     "/v1/courses/{courseId}/enroll": {
@@ -852,12 +1035,356 @@ export interface paths {
          *     activation; the learner ends up enrolled and charged, or neither.
          *
          *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-         *     COURSE_FULL, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
+         *     COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
          *     DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
          *
          *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `education.write` · **Timeout**: 10 s · **RPC**: `azora.education.v1.EnrollmentService/Enroll`
          */
         post: operations["EnrollmentService_Enroll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/figures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get course figures
+         * @description Gets the figures of a course: enrolments, and how many learners completed each lesson. Read from counters that
+         *     follow every change; `computeTime` is the time of the response. Requires to be the course's educator or
+         *     PERMISSION_COURSES_MANAGE.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.LearningService/GetCourseFigures`
+         */
+        get: operations["LearningService_GetCourseFigures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/modules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create module
+         * @description Adds a module to the draft of a course.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/CreateModule`
+         */
+        post: operations["CourseService_CreateModule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/modules/{moduleId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete module
+         * @description Deletes a module of the draft, with its lessons. Published revisions keep it.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/DeleteModule`
+         */
+        delete: operations["CourseService_DeleteModule"];
+        options?: never;
+        head?: never;
+        /**
+         * Update module
+         * @description Updates a module of the draft.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID, COURSE_TOO_LARGE; ABORTED
+         *     ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/UpdateModule`
+         */
+        patch: operations["CourseService_UpdateModule"];
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/modules/{moduleId}/lessons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create lesson
+         * @description Adds a lesson to a module of the draft.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; INVALID_ARGUMENT COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/CreateLesson`
+         */
+        post: operations["CourseService_CreateLesson"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/modules/{moduleId}/lessons/{lessonId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete lesson
+         * @description Deletes a lesson of the draft. Published revisions keep it.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/DeleteLesson`
+         */
+        delete: operations["CourseService_DeleteLesson"];
+        options?: never;
+        head?: never;
+        /**
+         * Update lesson
+         * @description Updates a lesson of the draft. Learners who completed it in a revision keep the completion.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; INVALID_ARGUMENT UPDATE_MASK_INVALID,
+         *     QUIZ_MISMATCH, COURSE_TOO_LARGE; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/UpdateLesson`
+         */
+        patch: operations["CourseService_UpdateLesson"];
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/modules/{moduleId}/lessons/{lessonId}:move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move lesson
+         * @description Moves a lesson of the draft to another position, of its own or another module.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND, LESSON_NOT_FOUND; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/MoveLesson`
+         */
+        post: operations["CourseService_MoveLesson"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/modules/{moduleId}:move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move module
+         * @description Moves a module of the draft to another position.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, MODULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/MoveModule`
+         */
+        post: operations["CourseService_MoveModule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/quizzes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List quizzes
+         * @description Lists the quizzes of the caller's course revision, in course order.
+         *
+         *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.AssessmentService/ListQuizzes`
+         */
+        get: operations["AssessmentService_ListQuizzes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/quizzes/{lessonId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get quiz
+         * @description Gets a quiz of the caller's course revision: its rules, and the caller's results.
+         *
+         *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND, QUIZ_NOT_FOUND.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.AssessmentService/GetQuiz`
+         */
+        get: operations["AssessmentService_GetQuiz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/quizzes/{lessonId}/attempts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List attempts
+         * @description Lists the caller's attempts at a quiz, newest first.
+         *
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.AssessmentService/ListAttempts`
+         */
+        get: operations["AssessmentService_ListAttempts"];
+        put?: never;
+        /**
+         * Start attempt
+         * @description Starts an attempt: draws its questions from the pool of the quiz, and starts its time limit. A learner has at most
+         *     one open attempt at a quiz.
+         *
+         *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND, QUIZ_NOT_FOUND; ALREADY_EXISTS ATTEMPT_ALREADY_OPEN; FAILED_PRECONDITION
+         *     ENROLLMENT_NOT_ACTIVE, LESSON_LOCKED, ATTEMPTS_EXHAUSTED.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.AssessmentService/StartAttempt`
+         */
+        post: operations["AssessmentService_StartAttempt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List course revisions
+         * @description Lists the published revisions of a course, newest first.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.CourseService/ListCourseRevisions`
+         */
+        get: operations["CourseService_ListCourseRevisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}:archive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Archive course
+         * @description Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
+         *     it is no longer required. Has no effect on an archived course.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/ArchiveCourse`
+         */
+        post: operations["CourseService_ArchiveCourse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}:export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export course
+         * @description Exports the draft of a course, or one of its revisions, as a document that ImportCourse accepts. Contains the right
+         *     answers of quizzes; does not contain IDs, owner, state and completion reward.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/ExportCourse`
+         */
+        get: operations["CourseService_ExportCourse"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -877,11 +1404,114 @@ export interface paths {
          * Publish course
          * @description Publishes the draft as a new, immutable revision. Existing enrolments keep their revision.
          *
-         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED; ABORTED ETAG_MISMATCH.
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_EMPTY, COURSE_ARCHIVED,
+         *     PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
          *
          *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/PublishCourse`
          */
         post: operations["CourseService_PublishCourse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}:rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rollback course
+         * @description Publishes an earlier revision again, as a new revision. Its content, price and prerequisites replace the draft, whose
+         *     unpublished changes are lost; the completion reward stays as it is. Has no effect if the latest revision and the draft
+         *     are equal to it.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND, COURSE_REVISION_NOT_FOUND; FAILED_PRECONDITION COURSE_ARCHIVED,
+         *     PREREQUISITE_NOT_PUBLISHED, PREREQUISITE_CYCLE; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/RollbackCourse`
+         */
+        post: operations["CourseService_RollbackCourse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses/{courseId}:unarchive": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unarchive course
+         * @description Opens an archived course to enrolment again. Has no effect on a published course.
+         *
+         *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/UnarchiveCourse`
+         */
+        post: operations["CourseService_UnarchiveCourse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses:import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import course
+         * @description Creates a course of the caller from a document of ExportCourse, in state COURSE_STATE_DRAFT.
+         *
+         *     **Errors**: INVALID_ARGUMENT CURRENCY_UNKNOWN, COURSE_TOO_LARGE.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CourseService/ImportCourse`
+         */
+        post: operations["CourseService_ImportCourse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/courses:search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search courses
+         * @description Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
+         *     first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
+         *     to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+         *
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollmentState` is
+         *     set without an access token.
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 2 s · **RPC**: `azora.education.v1.CourseService/SearchCourses`
+         */
+        get: operations["CourseService_SearchCourses"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -974,8 +1604,10 @@ export interface paths {
         /**
          * Complete lesson
          * @description Completes a lesson. The last required lesson completes the course; its reward is paid asynchronously, once.
+         *     A lesson of kind LESSON_KIND_QUIZ is completed by passing an attempt at the quiz.
          *
-         *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE.
+         *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND, LESSON_NOT_FOUND; FAILED_PRECONDITION ENROLLMENT_NOT_ACTIVE, LESSON_LOCKED,
+         *     QUIZ_NOT_PASSED.
          *
          *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.EnrollmentService/CompleteLesson`
          */
@@ -1002,6 +1634,33 @@ export interface paths {
          *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.EnrollmentService/GetProgress`
          */
         get: operations["EnrollmentService_GetProgress"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/enrollments/{enrollmentId}/progress:watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch progress
+         * @description Streams the progress of one of the caller's enrolments: its current state, then every change within 2 seconds;
+         *     changes that follow each other closely are sent as one. Ends with UNAVAILABLE STREAM_INTERRUPTED when the server
+         *     shuts down; reconnect.
+         *     Over HTTP, messages are newline-delimited JSON, or server-sent events if `Accept` is `text/event-stream`.
+         *
+         *     **Errors**: NOT_FOUND ENROLLMENT_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 3600 s · **RPC**: `azora.education.v1.EnrollmentService/WatchProgress`
+         */
+        get: operations["EnrollmentService_WatchProgress"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1105,6 +1764,28 @@ export interface paths {
          *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 5 s · **RPC**: `azora.payment.v1.PaymentService/ReleaseHold`
          */
         post: operations["PaymentService_ReleaseHold"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/learning": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get learning overview
+         * @description Gets the caller's overview: numbers of courses and lessons, and the courses to go on with.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.LearningService/GetLearningOverview`
+         */
+        get: operations["LearningService_GetLearningOverview"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1367,6 +2048,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List roles
+         * @description Lists the roles of the platform with their permissions, as the contract declares them.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `auth.read` · **Timeout**: 2 s · **RPC**: `azora.auth.v1.UserService/ListRoles`
+         */
+        get: operations["UserService_ListRoles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/transactions": {
         parameters: {
             query?: never;
@@ -1489,6 +2192,166 @@ export interface paths {
          *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `payment.write` · **Timeout**: 10 s · **RPC**: `azora.payment.v1.PaymentService/BatchCreateTransfers`
          */
         post: operations["PaymentService_BatchCreateTransfers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List users
+         * @description Lists users, newest first, whatever their state.
+         *
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.UserService/ListUsers`
+         */
+        get: operations["UserService_ListUsers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{userId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get user
+         * @description Gets a user, whatever their state.
+         *
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND.
+         *
+         *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 2 s · **RPC**: `azora.auth.v1.UserService/GetUser`
+         */
+        get: operations["UserService_GetUser"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete user
+         * @description Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
+         *     as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
+         *     effect on an account that is being deleted.
+         *
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
+         *     DEPENDENCY_UNAVAILABLE if `forfeitBalance` is unset and the balance cannot be read.
+         *
+         *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.UserService/DeleteUser`
+         */
+        delete: operations["UserService_DeleteUser"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{userId}:disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Disable user
+         * @description Disables an account: all sessions, access tokens and links by mail end, and the user cannot sign in or reset the
+         *     password. The user is notified by mail. Has no effect on a disabled account.
+         *
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION LAST_ADMINISTRATOR, USER_DELETING.
+         *
+         *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.UserService/DisableUser`
+         */
+        post: operations["UserService_DisableUser"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{userId}:enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enable user
+         * @description Enables a disabled account: the user can sign in again, with the same password and second factor. The user is notified
+         *     by mail. Has no effect on an active account.
+         *
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_DELETING.
+         *
+         *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.UserService/EnableUser`
+         */
+        post: operations["UserService_EnableUser"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{userId}:setRole": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set user role
+         * @description Assigns a role to a user. Access tokens with the former role are revoked; sessions continue, and their next access
+         *     token has the new role. The user is notified by mail. Has no effect if the user has the role.
+         *
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION LAST_ADMINISTRATOR, USER_DELETING.
+         *
+         *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.UserService/SetUserRole`
+         */
+        post: operations["UserService_SetUserRole"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{userId}:unlock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unlock user
+         * @description Ends the wait after failed attempts to sign in to an account, and forgets these attempts: those with its e-mail
+         *     address, with its known devices and with its second factor. Waits of client addresses continue. Has no effect on an
+         *     account without failed attempts.
+         *
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION USER_DELETING.
+         *
+         *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.auth.v1.UserService/UnlockUser`
+         */
+        post: operations["UserService_UnlockUser"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1877,6 +2740,121 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Verification of a part of a service's audit log. */
+        "azora.audit.v1.AuditChain": {
+            /** @description Name of the service. */
+            service: string;
+            /** @description What does not agree, at most 25. Empty if the part is intact. */
+            findings: components["schemas"]["azora.audit.v1.AuditFinding"][];
+            /**
+             * Format: int32
+             * @description Number of findings, returned or not.
+             */
+            findingCount: number;
+            /**
+             * Format: int32
+             * @description Number of seals that were verified.
+             */
+            sealCount: number;
+            /**
+             * Format: int32
+             * @description Number of sealed events that were verified.
+             */
+            eventCount: number;
+            /**
+             * Format: int64
+             * @description Number of the last seal; 0 if there is none.
+             * @example 1
+             */
+            lastSealNumber: string;
+            /** @description Hash of the last seal, 32 bytes: kept elsewhere, it proves later that no seal up to it was replaced. */
+            lastSealHash: string;
+        };
+        /** @description An event of the audit log. It holds opaque IDs; only `address` and `userAgent` are personal data. */
+        "azora.audit.v1.AuditEvent": {
+            /** @description Unique identifier (UUIDv7). Set by the service. */
+            id: string;
+            /** @description Name of the service that recorded the event: "auth", "education" or "payment". */
+            sourceService: string;
+            /**
+             * @description Kind of the target and verb: "user.sign_in", "wallet.freeze". "access.call" for calls of an RPC that the user is not
+             *     permitted to call, counted per user, RPC and minute.
+             */
+            action: string;
+            /** @description How it ended. */
+            outcome: components["schemas"]["azora.audit.v1.AuditOutcome"];
+            /**
+             * @description `ErrorInfo.reason` of an event that did not succeed; empty otherwise.
+             * @example Requested by the user.
+             */
+            reason: string;
+            /**
+             * @description User ID of the signed-in user, or of the user that a service acted for. Empty for anonymous callers, background jobs
+             *     and the command line.
+             */
+            userId: string;
+            /** @description ID of the session or API key of the access token; empty without one. */
+            sessionId: string;
+            /** @description Name of the service that called; empty for calls through the public port. */
+            callingService: string;
+            /**
+             * @description Resource name of what was acted on, "users/0190...", or the RPC of "access.call",
+             *     "azora.payment.v1.PaymentService/Earn". May be empty.
+             */
+            target: string;
+            /**
+             * Format: int32
+             * @description How often it happened. 1 except for "access.call".
+             */
+            count: number;
+            /** @description W3C trace ID of the call; empty for background jobs and the command line. */
+            traceId: string;
+            /** @description Network address of the client. Empty if there was none, after its retention, and once the person was erased. */
+            address: string;
+            /** @description User agent of the client; empty as `address` is. */
+            userAgent: string;
+            /**
+             * Format: date-time
+             * @description Time at which the event was recorded.
+             * @example 2026-11-02T09:30:00Z
+             */
+            createTime?: string;
+        };
+        /** @description A disagreement between the events of an audit log and their seals. */
+        "azora.audit.v1.AuditFinding": {
+            /** @description Type of the disagreement. */
+            type: components["schemas"]["azora.audit.v1.AuditFindingType"];
+            /** @description Resource name of what does not agree: "auditSeals/7" or "auditEvents/0190...". */
+            resource: string;
+            /**
+             * @description What does not agree, in English.
+             * @example Introduction to Python
+             */
+            description: string;
+        };
+        /**
+         * @description Type of an audit finding.
+         *
+         *     - `AUDIT_FINDING_TYPE_UNSPECIFIED`: Default value. Never returned.
+         *     - `AUDIT_FINDING_TYPE_EVENT_MISSING`: A recorded event does not exist any more.
+         *     - `AUDIT_FINDING_TYPE_EVENT_CHANGED`: An event is not what was sealed.
+         *     - `AUDIT_FINDING_TYPE_EVENT_INSERTED`: An event was not recorded by the service, or was added to those that a seal covers.
+         *     - `AUDIT_FINDING_TYPE_EVENT_UNSEALED`: An event is older than a minute, and no seal covers it.
+         *     - `AUDIT_FINDING_TYPE_SEAL_CHANGED`: A seal is not what it was, or does not follow from the seal before it.
+         *     - `AUDIT_FINDING_TYPE_SEAL_MISSING`: A seal does not exist any more.
+         * @enum {string}
+         */
+        "azora.audit.v1.AuditFindingType": "AUDIT_FINDING_TYPE_UNSPECIFIED" | "AUDIT_FINDING_TYPE_EVENT_MISSING" | "AUDIT_FINDING_TYPE_EVENT_CHANGED" | "AUDIT_FINDING_TYPE_EVENT_INSERTED" | "AUDIT_FINDING_TYPE_EVENT_UNSEALED" | "AUDIT_FINDING_TYPE_SEAL_CHANGED" | "AUDIT_FINDING_TYPE_SEAL_MISSING";
+        /**
+         * @description Outcome of an audit event.
+         *
+         *     - `AUDIT_OUTCOME_UNSPECIFIED`: Default value. In requests it selects every outcome.
+         *     - `AUDIT_OUTCOME_SUCCEEDED`: The action was carried out.
+         *     - `AUDIT_OUTCOME_FAILED`: The action was rejected; see `reason`.
+         *     - `AUDIT_OUTCOME_DENIED`: The user is not permitted to call the RPC.
+         * @enum {string}
+         */
+        "azora.audit.v1.AuditOutcome": "AUDIT_OUTCOME_UNSPECIFIED" | "AUDIT_OUTCOME_SUCCEEDED" | "AUDIT_OUTCOME_FAILED" | "AUDIT_OUTCOME_DENIED";
         /**
          * @description A long-lived credential of a user for programs. It is exchanged for access tokens, which are limited to its scopes and
          *     to what the user may do.
@@ -2002,6 +2980,25 @@ export interface components {
             /** @description The key itself, for ExchangeApiKey. Not returned again. */
             key: string;
         };
+        /** @description Request message for AuthService.DeleteMyAccount. */
+        "azora.auth.v1.DeleteMyAccountRequest": {
+            /**
+             * @description The caller's password, at most 128 characters.
+             * @example Correct-Horse-7
+             */
+            password: string;
+            /**
+             * @description Code of the authenticator, or a recovery code. Required with a second factor.
+             * @example 123456
+             */
+            code?: string;
+            /** @description Confirms that the balances of the caller's wallet are forfeited. Required if there are any. */
+            forfeitBalance?: boolean;
+        };
+        /** @description Response message for AuthService.DeleteMyAccount. The deletion has begun; it completes in the background. */
+        "azora.auth.v1.DeleteMyAccountResponse": Record<string, never>;
+        /** @description Response message for UserService.DeleteUser. The deletion has begun; it completes in the background. */
+        "azora.auth.v1.DeleteUserResponse": Record<string, never>;
         /**
          * @description A device that the user has signed in from. Failed attempts with its device token are counted separately, so that those
          *     of others do not delay the user.
@@ -2042,6 +3039,13 @@ export interface components {
         };
         /** @description Response message for MfaService.DisableTotp. */
         "azora.auth.v1.DisableTotpResponse": Record<string, never>;
+        /** @description Request message for UserService.DisableUser. */
+        "azora.auth.v1.DisableUserRequest-without-user_id": Record<string, never>;
+        /** @description Response message for UserService.DisableUser. */
+        "azora.auth.v1.DisableUserResponse": {
+            /** @description The user, in state USER_STATE_DISABLED. */
+            user?: components["schemas"]["azora.auth.v1.User"];
+        };
         /**
          * @description Effect of a link that was sent by mail.
          *
@@ -2053,6 +3057,13 @@ export interface components {
          * @enum {string}
          */
         "azora.auth.v1.EmailLinkEffect": "EMAIL_LINK_EFFECT_UNSPECIFIED" | "EMAIL_LINK_EFFECT_REGISTERED" | "EMAIL_LINK_EFFECT_VERIFIED" | "EMAIL_LINK_EFFECT_CHANGED" | "EMAIL_LINK_EFFECT_RESTORED";
+        /** @description Request message for UserService.EnableUser. */
+        "azora.auth.v1.EnableUserRequest-without-user_id": Record<string, never>;
+        /** @description Response message for UserService.EnableUser. */
+        "azora.auth.v1.EnableUserResponse": {
+            /** @description The user, in state USER_STATE_ACTIVE. */
+            user?: components["schemas"]["azora.auth.v1.User"];
+        };
         /** @description Request message for MfaService.EnrollTotp. */
         "azora.auth.v1.EnrollTotpRequest": {
             /**
@@ -2067,6 +3078,19 @@ export interface components {
             secret: string;
             /** @description `otpauth` URI with the secret, for a QR code. Not returned again. */
             uri: string;
+        };
+        /** @description Progress of the deletion of an account. */
+        "azora.auth.v1.Erasure": {
+            /** @description ID of the user who requested the deletion: the user, or an administrator. */
+            readonly requesterId: string;
+            /**
+             * Format: date-time
+             * @description Time of the request. The user was signed out then.
+             * @example 2026-11-02T09:30:00Z
+             */
+            readonly requestTime?: string;
+            /** @description Services that erase the user's data, in the order in which they are asked. */
+            readonly services: components["schemas"]["azora.auth.v1.ServiceErasure"][];
         };
         /** @description Request message for ApiKeyService.ExchangeApiKey. */
         "azora.auth.v1.ExchangeApiKeyRequest": {
@@ -2085,6 +3109,8 @@ export interface components {
             /** @description Scopes of the access token, sorted. */
             scopes: string[];
         };
+        /** @description Request message for AuthService.ExportMyData. */
+        "azora.auth.v1.ExportMyDataRequest": Record<string, never>;
         /** @description A JSON Web Key Set (RFC 7517, section 5). */
         "azora.auth.v1.GetJwksResponse": {
             /** @description Keys whose tokens may still be valid, and the next signing key. */
@@ -2129,6 +3155,19 @@ export interface components {
         "azora.auth.v1.GetProfileResponse": {
             /** @description Profile of the caller. */
             user?: components["schemas"]["azora.auth.v1.User"];
+        };
+        /** @description Response message for UserService.GetUser. */
+        "azora.auth.v1.GetUserResponse": {
+            /** @description The user. */
+            user?: components["schemas"]["azora.auth.v1.User"];
+            /**
+             * Format: date-time
+             * @description End of the wait after failed attempts to sign in. Unset if the user need not wait.
+             * @example 2026-11-02T09:30:00Z
+             */
+            unlockTime?: string;
+            /** @description Progress of the deletion. Set in state USER_STATE_DELETING only. */
+            erasure?: components["schemas"]["azora.auth.v1.Erasure"];
         };
         /** @description Introspection response (RFC 7662, section 2.2). Members have explicit presence so that the JSON matches the RFC. */
         "azora.auth.v1.IntrospectResponse": {
@@ -2227,6 +3266,15 @@ export interface components {
             /** @description Token for the next page. Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response message for AuditService.ListEvents. */
+        "azora.auth.v1.ListEventsResponse": {
+            /** @description Audit events, newest first. */
+            events: components["schemas"]["azora.audit.v1.AuditEvent"][];
+            /** @description Names of the services that did not answer in time. Their events are missing from `events`. */
+            unreachable: string[];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response message for MailService.ListMessages. */
         "azora.auth.v1.ListMessagesResponse": {
             /** @description Mails, newest first. */
@@ -2234,10 +3282,22 @@ export interface components {
             /** @description Token for the next page. Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response message for UserService.ListRoles. */
+        "azora.auth.v1.ListRolesResponse": {
+            /** @description All roles, in the order of their numbers. */
+            roles: components["schemas"]["azora.auth.v1.RolePermissions"][];
+        };
         /** @description Response message for SessionService.ListSessions. */
         "azora.auth.v1.ListSessionsResponse": {
             /** @description Sessions of the caller, newest first. */
             sessions: components["schemas"]["azora.auth.v1.Session"][];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response message for UserService.ListUsers. */
+        "azora.auth.v1.ListUsersResponse": {
+            /** @description Users, newest first. */
+            users: components["schemas"]["azora.auth.v1.User"][];
             /** @description Token for the next page. Empty on the last page. */
             nextPageToken: string;
         };
@@ -2473,6 +3533,26 @@ export interface components {
         "azora.auth.v1.RevokeResponse": Record<string, never>;
         /** @description Response message for SessionService.RevokeSession. */
         "azora.auth.v1.RevokeSessionResponse": Record<string, never>;
+        /** @description A role and the permissions that it is granted. Roles are part of the contract: they cannot be changed at run time. */
+        "azora.auth.v1.RolePermissions": {
+            /** @description The role. */
+            readonly role: components["schemas"]["azora.policy.v1.Role"];
+            /** @description Permissions of users with the role, in the order of their numbers. */
+            readonly permissions: components["schemas"]["azora.policy.v1.Permission"][];
+        };
+        /** @description Progress of a deletion in one service. */
+        "azora.auth.v1.ServiceErasure": {
+            /** @description Name of the service, for example "payment". */
+            readonly service: string;
+            /**
+             * Format: date-time
+             * @description Time at which the service had erased everything. Unset before.
+             * @example 2026-11-02T09:30:00Z
+             */
+            readonly confirmTime?: string;
+            /** @description What the last attempt waited for. Empty before the first attempt, and once the service has confirmed. */
+            readonly pending: string;
+        };
         /**
          * @description A sign-in of a user on one device, which lasts until it is ended, is not used for AZORA_SESSION_IDLE_DAYS, or reaches
          *     its absolute lifetime.
@@ -2507,6 +3587,26 @@ export interface components {
             readonly expireTime?: string;
             /** @description Whether it is the session of the access token that the request was made with. */
             readonly current: boolean;
+        };
+        /** @description Request message for UserService.SetUserRole. */
+        "azora.auth.v1.SetUserRoleRequest-without-user_id": {
+            /**
+             * @description Role to assign.
+             * @enum {string}
+             */
+            role: components["schemas"]["azora.policy.v1.Role"];
+        };
+        /** @description Response message for UserService.SetUserRole. */
+        "azora.auth.v1.SetUserRoleResponse": {
+            /** @description The user, with the role. */
+            user?: components["schemas"]["azora.auth.v1.User"];
+        };
+        /** @description Request message for UserService.UnlockUser. */
+        "azora.auth.v1.UnlockUserRequest-without-user_id": Record<string, never>;
+        /** @description Response message for UserService.UnlockUser. */
+        "azora.auth.v1.UnlockUserResponse": {
+            /** @description The user. */
+            user?: components["schemas"]["azora.auth.v1.User"];
         };
         /** @description Response message for AuthService.UpdateProfile. */
         "azora.auth.v1.UpdateProfileResponse": {
@@ -2574,6 +3674,15 @@ export interface components {
          * @enum {string}
          */
         "azora.auth.v1.UserState": "USER_STATE_UNSPECIFIED" | "USER_STATE_ACTIVE" | "USER_STATE_DISABLED" | "USER_STATE_DELETING";
+        /** @description Response message for AuditService.VerifyChain. */
+        "azora.auth.v1.VerifyChainResponse": {
+            /** @description For each service that answered, the part of its audit log that this page verified. */
+            chains: components["schemas"]["azora.audit.v1.AuditChain"][];
+            /** @description Names of the services that did not answer in time. Their audit logs are not verified any further. */
+            unreachable: string[];
+            /** @description Token for the next page. Empty once all is verified. */
+            nextPageToken: string;
+        };
         /** @description Request message for MfaService.VerifyChallenge. */
         "azora.auth.v1.VerifyChallengeRequest": {
             /** @description ID of the challenge, from the `mfaChallenge` of a Login response. */
@@ -2616,6 +3725,122 @@ export interface components {
             /** @description Effect of the link. */
             effect: components["schemas"]["azora.auth.v1.EmailLinkEffect"];
         };
+        /** @description Request message for CourseService.ArchiveCourse. */
+        "azora.education.v1.ArchiveCourseRequest-without-course_id": {
+            /** @description Expected `etag` of the course. If empty, the course is archived regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Response message for CourseService.ArchiveCourse. */
+        "azora.education.v1.ArchiveCourseResponse": {
+            /** @description The course, in state COURSE_STATE_ARCHIVED. */
+            course?: components["schemas"]["azora.education.v1.Course"];
+        };
+        /** @description An attempt of a learner at a quiz. Its questions are drawn when it starts, and never change. */
+        "azora.education.v1.Attempt": {
+            /** @description Unique identifier (UUIDv7, ordered by creation time). Set by the server. */
+            id: string;
+            /** @description ID of the course. */
+            courseId: string;
+            /** @description ID of the lesson that contains the quiz. */
+            lessonId: string;
+            /**
+             * Format: int32
+             * @description Number of the learner's attempt at the quiz, starting at 1.
+             */
+            number: number;
+            /** @description Lifecycle state at the time of the response. */
+            state: components["schemas"]["azora.education.v1.AttemptState"];
+            /**
+             * Format: date-time
+             * @description Time at which the attempt started.
+             * @example 2026-11-02T09:30:00Z
+             */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description Time until which answers are accepted. Unset if the quiz has no time limit.
+             * @example 2026-11-02T09:30:00Z
+             */
+            deadline?: string;
+            /**
+             * Format: date-time
+             * @description Time of submission. Unset until then, and for an attempt that expired.
+             * @example 2026-11-02T09:30:00Z
+             */
+            submitTime?: string;
+            /**
+             * Format: int32
+             * @description Score at which the attempt passes, in basis points of its points.
+             */
+            passBasisPoints: number;
+            /** @description Result. Unset while the attempt is open. */
+            result?: components["schemas"]["azora.education.v1.AttemptResult"];
+            /** @description Questions in order. Omitted from list responses. */
+            questions: components["schemas"]["azora.education.v1.AttemptQuestion"][];
+        };
+        /** @description Answer to a question of an attempt. */
+        "azora.education.v1.AttemptAnswer": {
+            /**
+             * Format: int32
+             * @description Index of the question in the attempt, starting at 0.
+             */
+            questionIndex?: number;
+            /**
+             * @description Indexes of the selected options, starting at 0: at most one of a single choice. Without one, and without a text, the
+             *     question counts as not answered.
+             */
+            selectedOptions?: number[];
+            /** @description Answer to a short text question, at most 200 characters. */
+            text?: string;
+        };
+        /** @description A question of an attempt, and the learner's answer. */
+        "azora.education.v1.AttemptQuestion": {
+            /** @description How the question is answered. */
+            kind: components["schemas"]["azora.education.v1.QuestionKind"];
+            /** @description The question. */
+            prompt: string;
+            /** @description Options in order. Empty for a short text. */
+            options: string[];
+            /**
+             * Format: int32
+             * @description Points for a right answer.
+             */
+            points: number;
+            /** @description Saved answer. Unset if the question is not answered. */
+            answer?: components["schemas"]["azora.education.v1.AttemptAnswer"];
+            /** @description Right answer. Unset until the learner has passed the quiz or used all attempts, and while an attempt is open. */
+            solution?: components["schemas"]["azora.education.v1.QuestionSolution"];
+        };
+        /** @description Result of a graded attempt. */
+        "azora.education.v1.AttemptResult": {
+            /**
+             * Format: int32
+             * @description Points of the right answers.
+             */
+            points: number;
+            /**
+             * Format: int32
+             * @description Points of all questions of the attempt.
+             */
+            maxPoints: number;
+            /**
+             * Format: int32
+             * @description Share of the points in basis points (1/100 of a percent), rounded down.
+             */
+            basisPoints: number;
+            /** @description Whether the attempt passed. */
+            passed: boolean;
+        };
+        /**
+         * @description Lifecycle state of an attempt at a quiz.
+         *
+         *     - `ATTEMPT_STATE_UNSPECIFIED`: Default value. Not valid in requests and never returned.
+         *     - `ATTEMPT_STATE_OPEN`: Answers can be saved until the deadline.
+         *     - `ATTEMPT_STATE_SUBMITTED`: Submitted and graded.
+         *     - `ATTEMPT_STATE_EXPIRED`: The deadline passed before submission. The answers saved until then are graded.
+         * @enum {string}
+         */
+        "azora.education.v1.AttemptState": "ATTEMPT_STATE_UNSPECIFIED" | "ATTEMPT_STATE_OPEN" | "ATTEMPT_STATE_SUBMITTED" | "ATTEMPT_STATE_EXPIRED";
         /** @description Request message for EnrollmentService.CancelEnrollment. */
         "azora.education.v1.CancelEnrollmentRequest-without-enrollment_id": {
             /**
@@ -2709,6 +3934,148 @@ export interface components {
              * @example Sam Student
              */
             educatorName: string;
+            /** @description Language of the course as a BCP 47 tag, for example "en" or "pt-BR". Empty if it is not known. */
+            language: string;
+            /** @description Time that a learner needs for the course, as its educator estimates it. Unset if it is not known. */
+            duration?: string;
+            /** @description IDs of the courses to complete before enrolment, at most 20. A prerequisite that is archived is no longer required. */
+            prerequisites: string[];
+        };
+        /** @description Changes of a course. */
+        "azora.education.v1.CourseChanges": {
+            /**
+             * @description Title, 1 to 200 characters.
+             * @example Python for beginners
+             */
+            title?: string;
+            /**
+             * @description Description, at most 5,000 characters.
+             * @example Introduction to Python
+             */
+            description?: string;
+            /**
+             * @description Enrolment price. Cleared to free.
+             *
+             *     Rule: price must not be negative.
+             */
+            price?: components["schemas"]["azora.type.v1.Money"];
+            /**
+             * Format: int32
+             * @description Maximum number of concurrent enrolments. Cleared to unlimited; 0 closes the course to enrolment.
+             */
+            capacity?: number;
+            /**
+             * @description Reward for completing the course, at most 1,000.00 AZR. Cleared to none. Requires PERMISSION_COURSES_MANAGE.
+             *
+             *     Rule: completion_reward must be 0 to 1000.00 AZR.
+             */
+            completionReward?: components["schemas"]["azora.type.v1.Money"];
+            /**
+             * @description Language of the course as a BCP 47 tag, at most 35 characters.
+             * @example AZR
+             */
+            language?: string;
+            /**
+             * @description Time that a learner needs for the course, in whole seconds, at most 8760 hours.
+             *
+             *     Rule: must be in whole seconds.
+             *
+             *     Above 0s.
+             *
+             *     At most 31536000s.
+             */
+            duration?: string;
+            /** @description IDs of the courses to complete before enrolment, at most 20, each once. Replaces all of them. */
+            prerequisites?: string[];
+            /** @description Expected `etag` of the course. If empty, the update is made regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description A course as a document, for export and import. */
+        "azora.education.v1.CourseDocument": {
+            /**
+             * @description Title, 1 to 200 characters.
+             * @example Python for beginners
+             */
+            title: string;
+            /**
+             * @description Description, at most 5,000 characters.
+             * @example Introduction to Python
+             */
+            description?: string;
+            /**
+             * @description Enrolment price. Defaults to free.
+             *
+             *     Rule: price must not be negative.
+             */
+            price?: components["schemas"]["azora.type.v1.Money"];
+            /**
+             * Format: int32
+             * @description Maximum number of concurrent enrolments. Unset for unlimited; 0 closes the course to enrolment.
+             */
+            capacity?: number;
+            /**
+             * @description Language of the course as a BCP 47 tag, at most 35 characters. May be empty.
+             * @example AZR
+             */
+            language?: string;
+            /**
+             * @description Time that a learner needs for the course, in whole seconds, at most 8760 hours.
+             *
+             *     Rule: must be in whole seconds.
+             *
+             *     Above 0s.
+             *
+             *     At most 31536000s.
+             */
+            duration?: string;
+            /** @description IDs of the courses to complete before enrolment, at most 20, each once. Checked when the course is published. */
+            prerequisites?: string[];
+            /** @description Modules in order, at most 100. */
+            modules?: components["schemas"]["azora.education.v1.NewModule"][];
+        };
+        /** @description How learners do in one course, over all its revisions. */
+        "azora.education.v1.CourseFigures": {
+            /** @description ID of the course. */
+            courseId: string;
+            /** @description Enrolments in the course. */
+            enrollments?: components["schemas"]["azora.education.v1.EnrollmentFigures"];
+            /**
+             * @description Completion funnel: the lessons of the latest revision, in order. Of the draft for a course that has never been
+             *     published.
+             */
+            lessons: components["schemas"]["azora.education.v1.LessonFigures"][];
+            /**
+             * Format: date-time
+             * @description Time at which the figures were computed.
+             * @example 2026-11-02T09:30:00Z
+             */
+            computeTime?: string;
+        };
+        /** @description A published revision of a course. */
+        "azora.education.v1.CourseRevision": {
+            /**
+             * Format: int32
+             * @description Number, starting at 1.
+             */
+            revision: number;
+            /**
+             * @description Title of the course in the revision.
+             * @example Python for beginners
+             */
+            title: string;
+            /** @description Price of the course in the revision. */
+            price?: components["schemas"]["azora.type.v1.Money"];
+            /**
+             * Format: int32
+             * @description Number of lessons in the revision.
+             */
+            lessonCount: number;
+            /**
+             * Format: date-time
+             * @description Time of publication.
+             * @example 2026-11-02T09:30:00Z
+             */
+            createTime?: string;
         };
         /**
          * @description Lifecycle state of a course.
@@ -2720,6 +4087,15 @@ export interface components {
          * @enum {string}
          */
         "azora.education.v1.CourseState": "COURSE_STATE_UNSPECIFIED" | "COURSE_STATE_DRAFT" | "COURSE_STATE_PUBLISHED" | "COURSE_STATE_ARCHIVED";
+        /**
+         * @description Part of a course that GetCourse shows.
+         *
+         *     - `COURSE_VIEW_UNSPECIFIED`: Default value. Treated as COURSE_VIEW_PUBLISHED.
+         *     - `COURSE_VIEW_PUBLISHED`: A published revision.
+         *     - `COURSE_VIEW_DRAFT`: The draft, with the questions and right answers of its quizzes. For the course's educator and administrators.
+         * @enum {string}
+         */
+        "azora.education.v1.CourseView": "COURSE_VIEW_UNSPECIFIED" | "COURSE_VIEW_PUBLISHED" | "COURSE_VIEW_DRAFT";
         /** @description Request message for CourseService.CreateCourse. */
         "azora.education.v1.CreateCourseRequest": {
             /**
@@ -2758,11 +4134,96 @@ export interface components {
              * @example 019a43c8-7d2e-7b31-9c54-2f6a1e0b8d47
              */
             educatorId?: string;
+            /**
+             * @description Language of the course as a BCP 47 tag, at most 35 characters. Returned in canonical case. May be empty.
+             * @example AZR
+             */
+            language?: string;
+            /**
+             * @description Time that a learner needs for the course, in whole seconds, at most 8760 hours.
+             *
+             *     Rule: must be in whole seconds.
+             *
+             *     Above 0s.
+             *
+             *     At most 31536000s.
+             */
+            duration?: string;
+            /** @description IDs of the courses to complete before enrolment, at most 20, each once. Checked when the course is published. */
+            prerequisites?: string[];
         };
         /** @description Response message for CourseService.CreateCourse. */
         "azora.education.v1.CreateCourseResponse": {
             /** @description The created course, in state COURSE_STATE_DRAFT. */
             course?: components["schemas"]["azora.education.v1.Course"];
+        };
+        /** @description Request message for CourseService.CreateLesson. */
+        "azora.education.v1.CreateLessonRequest-without-course_id-module_id": {
+            /** @description The lesson to create. */
+            lesson: components["schemas"]["azora.education.v1.NewLesson"];
+            /**
+             * Format: int32
+             * @description Position, from 0. Defaults to the end of the module. Values beyond the end are coerced to it.
+             */
+            position?: number;
+            /** @description Expected `etag` of the course. If empty, the lesson is created regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Response message for CourseService.CreateLesson. */
+        "azora.education.v1.CreateLessonResponse": {
+            /** @description The created lesson. */
+            lesson?: components["schemas"]["azora.education.v1.Lesson"];
+            /** @description `etag` of the course after the change. */
+            etag: string;
+        };
+        /** @description Request message for CourseService.CreateModule. */
+        "azora.education.v1.CreateModuleRequest-without-course_id": {
+            /** @description The module to create. */
+            module: components["schemas"]["azora.education.v1.NewModule"];
+            /**
+             * Format: int32
+             * @description Position, from 0. Defaults to the end. Values beyond the end are coerced to it.
+             */
+            position?: number;
+            /** @description Expected `etag` of the course. If empty, the module is created regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Response message for CourseService.CreateModule. */
+        "azora.education.v1.CreateModuleResponse": {
+            /** @description The created module. */
+            module?: components["schemas"]["azora.education.v1.Module"];
+            /** @description `etag` of the course after the change. */
+            etag: string;
+        };
+        /** @description A course that the learner can go on with. */
+        "azora.education.v1.CurrentCourse": {
+            /** @description The enrolment, in state ENROLLMENT_STATE_ACTIVE. */
+            enrollment?: components["schemas"]["azora.education.v1.Enrollment"];
+            /** @description ID of the lesson to go on with: the first required lesson of the enrolment's course revision that is not completed. */
+            nextLessonId: string;
+            /**
+             * @description Title of that lesson.
+             * @example Python for beginners
+             */
+            nextLessonTitle: string;
+            /**
+             * Format: date-time
+             * @description Time at which the learner last completed a lesson of the course, or enrolled in it.
+             * @example 2026-11-02T09:30:00Z
+             */
+            lastActivityTime?: string;
+        };
+        /** @description Response message for CourseService.DeleteCourse. */
+        "azora.education.v1.DeleteCourseResponse": Record<string, never>;
+        /** @description Response message for CourseService.DeleteLesson. */
+        "azora.education.v1.DeleteLessonResponse": {
+            /** @description `etag` of the course after the change. */
+            etag: string;
+        };
+        /** @description Response message for CourseService.DeleteModule. */
+        "azora.education.v1.DeleteModuleResponse": {
+            /** @description `etag` of the course after the change. */
+            etag: string;
         };
         /** @description Request message for EnrollmentService.Enroll. */
         "azora.education.v1.EnrollRequest-without-course_id": {
@@ -2814,6 +4275,39 @@ export interface components {
              */
             courseTitle: string;
         };
+        /** @description Numbers of enrolments in a course. */
+        "azora.education.v1.EnrollmentFigures": {
+            /**
+             * Format: int32
+             * @description Learners who have ever been enrolled: every enrolment that was active at any time.
+             */
+            enrolledLearners: number;
+            /**
+             * Format: int32
+             * @description Enrolments whose payment is in progress.
+             */
+            pending: number;
+            /**
+             * Format: int32
+             * @description Enrolments in state ENROLLMENT_STATE_ACTIVE.
+             */
+            active: number;
+            /**
+             * Format: int32
+             * @description Enrolments in state ENROLLMENT_STATE_COMPLETED.
+             */
+            completed: number;
+            /**
+             * Format: int32
+             * @description Enrolments that were active and have been cancelled.
+             */
+            cancelled: number;
+            /**
+             * Format: int32
+             * @description Share of `enrolledLearners` whose enrolment is completed, in basis points (1/100 of a percent), rounded down.
+             */
+            completionBasisPoints: number;
+        };
         /**
          * @description Lifecycle state of an enrolment.
          *
@@ -2825,15 +4319,41 @@ export interface components {
          * @enum {string}
          */
         "azora.education.v1.EnrollmentState": "ENROLLMENT_STATE_UNSPECIFIED" | "ENROLLMENT_STATE_PENDING" | "ENROLLMENT_STATE_ACTIVE" | "ENROLLMENT_STATE_COMPLETED" | "ENROLLMENT_STATE_CANCELLED";
+        /** @description Response message for CourseService.ExportCourse. */
+        "azora.education.v1.ExportCourseResponse": {
+            /** @description The course as a document. */
+            document?: components["schemas"]["azora.education.v1.CourseDocument"];
+        };
+        /** @description Response message for AssessmentService.GetAttempt. */
+        "azora.education.v1.GetAttemptResponse": {
+            /** @description The attempt, with its questions and saved answers. */
+            attempt?: components["schemas"]["azora.education.v1.Attempt"];
+        };
+        /** @description Response message for LearningService.GetCourseFigures. */
+        "azora.education.v1.GetCourseFiguresResponse": {
+            /** @description The figures. */
+            figures?: components["schemas"]["azora.education.v1.CourseFigures"];
+        };
         /** @description Response message for CourseService.GetCourse. */
         "azora.education.v1.GetCourseResponse": {
             /** @description The course, including modules and lessons. */
             course?: components["schemas"]["azora.education.v1.Course"];
+            /**
+             * @description Conditions that lock the course or its modules for the caller, if signed in: prerequisites to complete before
+             *     enrolment, or once enrolled, lessons to complete before a module opens, at most 10 of a module. Empty if another
+             *     revision than that of the enrolment is shown.
+             */
+            locks: components["schemas"]["azora.education.v1.Lock"][];
         };
         /** @description Response message for EnrollmentService.GetEnrollment. */
         "azora.education.v1.GetEnrollmentResponse": {
             /** @description The enrolment, with its current progress. */
             enrollment?: components["schemas"]["azora.education.v1.Enrollment"];
+        };
+        /** @description Response message for LearningService.GetLearningOverview. */
+        "azora.education.v1.GetLearningOverviewResponse": {
+            /** @description The overview. */
+            overview?: components["schemas"]["azora.education.v1.LearningOverview"];
         };
         /** @description Response message for EnrollmentService.GetProgress. */
         "azora.education.v1.GetProgressResponse": {
@@ -2841,6 +4361,57 @@ export interface components {
             progress?: components["schemas"]["azora.education.v1.Progress"];
             /** @description Every lesson of the enrolment's course revision, in order. */
             lessons: components["schemas"]["azora.education.v1.LessonProgress"][];
+            /** @description Conditions that lock modules, by module in order; at most 10 of a module. */
+            locks: components["schemas"]["azora.education.v1.Lock"][];
+        };
+        /** @description Response message for AssessmentService.GetQuiz. */
+        "azora.education.v1.GetQuizResponse": {
+            /** @description The quiz. */
+            quiz?: components["schemas"]["azora.education.v1.QuizStatus"];
+        };
+        /** @description Request message for CourseService.ImportCourse. */
+        "azora.education.v1.ImportCourseRequest": {
+            /** @description The course as a document. */
+            document: components["schemas"]["azora.education.v1.CourseDocument"];
+        };
+        /** @description Response message for CourseService.ImportCourse. */
+        "azora.education.v1.ImportCourseResponse": {
+            /** @description The created course, in state COURSE_STATE_DRAFT. */
+            course?: components["schemas"]["azora.education.v1.Course"];
+        };
+        /** @description What a learner has done and can go on with. */
+        "azora.education.v1.LearningOverview": {
+            /**
+             * Format: int32
+             * @description Enrolments in state ENROLLMENT_STATE_PENDING.
+             */
+            pendingCourses: number;
+            /**
+             * Format: int32
+             * @description Enrolments in state ENROLLMENT_STATE_ACTIVE.
+             */
+            activeCourses: number;
+            /**
+             * Format: int32
+             * @description Enrolments in state ENROLLMENT_STATE_COMPLETED.
+             */
+            completedCourses: number;
+            /**
+             * Format: int32
+             * @description Completed required lessons of active and completed courses.
+             */
+            completedLessons: number;
+            /**
+             * @description Active courses with the most recent activity first, at most 10. The activity of the 100 latest enrolments is
+             *     considered.
+             */
+            currentCourses: components["schemas"]["azora.education.v1.CurrentCourse"][];
+            /**
+             * Format: date-time
+             * @description Time at which the overview was computed.
+             * @example 2026-11-02T09:30:00Z
+             */
+            computeTime?: string;
         };
         /** @description A lesson of a module. */
         "azora.education.v1.Lesson": {
@@ -2860,6 +4431,50 @@ export interface components {
              *     is an administrator.
              */
             content: string;
+            /** @description The quiz of a lesson of kind LESSON_KIND_QUIZ. Unset for every other kind. */
+            quiz?: components["schemas"]["azora.education.v1.Quiz"];
+        };
+        /** @description Changes of a lesson. */
+        "azora.education.v1.LessonChanges": {
+            /**
+             * @description Title, 1 to 200 characters.
+             * @example Python for beginners
+             */
+            title?: string;
+            /** @description Content type. Cleared to LESSON_KIND_ARTICLE. */
+            kind?: components["schemas"]["azora.education.v1.LessonKind"];
+            /** @description Whether the lesson must be completed to complete the course. Cleared to false. */
+            required?: boolean;
+            /** @description Lesson content, at most 50,000 characters. */
+            content?: string;
+            /** @description The quiz, replaced as a whole. A lesson has one if its kind is LESSON_KIND_QUIZ, and only then. */
+            quiz?: components["schemas"]["azora.education.v1.Quiz"];
+            /** @description Expected `etag` of the course. If empty, the update is made regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description One step of a course's completion funnel. */
+        "azora.education.v1.LessonFigures": {
+            /** @description ID of the lesson. */
+            lessonId: string;
+            /**
+             * @description Title of the lesson.
+             * @example Python for beginners
+             */
+            title: string;
+            /** @description ID of the lesson's module. */
+            moduleId: string;
+            /** @description Whether the lesson must be completed to complete the course. */
+            required: boolean;
+            /**
+             * Format: int32
+             * @description Learners who have completed the lesson.
+             */
+            completedLearners: number;
+            /**
+             * Format: int32
+             * @description Share of `enrolledLearners` who have completed the lesson, in basis points (1/100 of a percent), rounded down.
+             */
+            completionBasisPoints: number;
         };
         /**
          * @description Content type of a lesson.
@@ -2868,9 +4483,10 @@ export interface components {
          *     - `LESSON_KIND_ARTICLE`: Text.
          *     - `LESSON_KIND_VIDEO`: Video. The content contains its URL and a transcript.
          *     - `LESSON_KIND_EXERCISE`: Practical exercise.
+         *     - `LESSON_KIND_QUIZ`: Quiz. Completed by passing an attempt.
          * @enum {string}
          */
-        "azora.education.v1.LessonKind": "LESSON_KIND_UNSPECIFIED" | "LESSON_KIND_ARTICLE" | "LESSON_KIND_VIDEO" | "LESSON_KIND_EXERCISE";
+        "azora.education.v1.LessonKind": "LESSON_KIND_UNSPECIFIED" | "LESSON_KIND_ARTICLE" | "LESSON_KIND_VIDEO" | "LESSON_KIND_EXERCISE" | "LESSON_KIND_QUIZ";
         /** @description Completion of one lesson. */
         "azora.education.v1.LessonProgress": {
             /** @description ID of the lesson. */
@@ -2882,9 +4498,23 @@ export interface components {
              */
             completeTime?: string;
         };
+        /** @description Response message for AssessmentService.ListAttempts. */
+        "azora.education.v1.ListAttemptsResponse": {
+            /** @description Attempts, newest first, without their questions. */
+            attempts: components["schemas"]["azora.education.v1.Attempt"][];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response message for CourseService.ListCourseRevisions. */
+        "azora.education.v1.ListCourseRevisionsResponse": {
+            /** @description Revisions, newest first. */
+            revisions: components["schemas"]["azora.education.v1.CourseRevision"][];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response message for CourseService.ListCourses. */
         "azora.education.v1.ListCoursesResponse": {
-            /** @description Courses, newest first, without their modules. */
+            /** @description Courses in the order asked for, without their modules. */
             courses: components["schemas"]["azora.education.v1.Course"][];
             /** @description Token for the next page. Empty on the last page. */
             nextPageToken: string;
@@ -2896,6 +4526,36 @@ export interface components {
             /** @description Token for the next page. Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response message for AssessmentService.ListQuizzes. */
+        "azora.education.v1.ListQuizzesResponse": {
+            /** @description Quizzes in course order. */
+            quizzes: components["schemas"]["azora.education.v1.QuizStatus"][];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Condition that locks a course or a module for a learner. */
+        "azora.education.v1.Lock": {
+            /** @description Kind of the condition. */
+            kind: components["schemas"]["azora.education.v1.LockKind"];
+            /** @description ID of what must be completed: a course for LOCK_KIND_PREREQUISITE, a lesson for LOCK_KIND_LESSON. */
+            id: string;
+            /**
+             * @description Title of what must be completed.
+             * @example Python for beginners
+             */
+            title: string;
+            /** @description ID of the locked module. Empty if enrolment in the course is locked. */
+            moduleId: string;
+        };
+        /**
+         * @description Kind of a condition that locks something for a learner.
+         *
+         *     - `LOCK_KIND_UNSPECIFIED`: Default value. Never returned.
+         *     - `LOCK_KIND_PREREQUISITE`: A prerequisite course is not completed.
+         *     - `LOCK_KIND_LESSON`: A required lesson of an earlier module is not completed.
+         * @enum {string}
+         */
+        "azora.education.v1.LockKind": "LOCK_KIND_UNSPECIFIED" | "LOCK_KIND_PREREQUISITE" | "LOCK_KIND_LESSON";
         /** @description An ordered section of a course. */
         "azora.education.v1.Module": {
             /** @description Unique identifier (UUIDv7). Set by the server. */
@@ -2907,8 +4567,62 @@ export interface components {
             title: string;
             /** @description Lessons in order. */
             lessons: components["schemas"]["azora.education.v1.Lesson"][];
+            /** @description Whether the module opens only when all required lessons of the modules before it are completed. */
+            sequential: boolean;
         };
-        /** @description A lesson to create. */
+        /** @description Changes of a module. */
+        "azora.education.v1.ModuleChanges": {
+            /**
+             * @description Title, 1 to 200 characters.
+             * @example Python for beginners
+             */
+            title?: string;
+            /** @description Whether the module opens only when all required lessons of the modules before it are completed. */
+            sequential?: boolean;
+            /** @description Expected `etag` of the course. If empty, the update is made regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Request message for CourseService.MoveLesson. */
+        "azora.education.v1.MoveLessonRequest-without-course_id-lesson_id-module_id": {
+            /**
+             * Format: uuid
+             * @description ID of the module to move the lesson to. Defaults to its own.
+             * @example 019a43c8-7d2e-7b31-9c54-2f6a1e0b8d47
+             */
+            targetModuleId?: string;
+            /**
+             * Format: int32
+             * @description Position in the result, from 0. Values beyond the end are coerced to it.
+             */
+            position?: number;
+            /** @description Expected `etag` of the course. If empty, the lesson is moved regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Response message for CourseService.MoveLesson. */
+        "azora.education.v1.MoveLessonResponse": {
+            /** @description `etag` of the course after the change. */
+            etag: string;
+        };
+        /** @description Request message for CourseService.MoveModule. */
+        "azora.education.v1.MoveModuleRequest-without-course_id-module_id": {
+            /**
+             * Format: int32
+             * @description Position in the result, from 0. Values beyond the end are coerced to it.
+             */
+            position?: number;
+            /** @description Expected `etag` of the course. If empty, the module is moved regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Response message for CourseService.MoveModule. */
+        "azora.education.v1.MoveModuleResponse": {
+            /** @description `etag` of the course after the change. */
+            etag: string;
+        };
+        /**
+         * @description A lesson to create.
+         *
+         *     Rule: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then.
+         */
         "azora.education.v1.NewLesson": {
             /**
              * @description Title, 1 to 200 characters.
@@ -2921,6 +4635,8 @@ export interface components {
             required?: boolean;
             /** @description Content type. Defaults to LESSON_KIND_ARTICLE. */
             kind?: components["schemas"]["azora.education.v1.LessonKind"];
+            /** @description The quiz. Required for LESSON_KIND_QUIZ, and unset for every other kind. */
+            quiz?: components["schemas"]["azora.education.v1.Quiz"];
         };
         /** @description A module to create. */
         "azora.education.v1.NewModule": {
@@ -2929,8 +4645,10 @@ export interface components {
              * @example Python for beginners
              */
             title: string;
-            /** @description Lessons in order, at most 100. */
+            /** @description Lessons in order. A course has at most 500. */
             lessons?: components["schemas"]["azora.education.v1.NewLesson"][];
+            /** @description Whether the module opens only when all required lessons of the modules before it are completed. */
+            sequential?: boolean;
         };
         /** @description Progress of an enrolment. Counts required lessons only. */
         "azora.education.v1.Progress": {
@@ -2950,6 +4668,23 @@ export interface components {
              */
             basisPoints: number;
         };
+        /** @description Progress of an enrolment at a point in time. */
+        "azora.education.v1.ProgressSnapshot": {
+            /** @description ID of the enrolment. */
+            enrollmentId: string;
+            /** @description State of the enrolment. */
+            state: components["schemas"]["azora.education.v1.EnrollmentState"];
+            /** @description Progress over all required lessons. */
+            progress?: components["schemas"]["azora.education.v1.Progress"];
+            /** @description Completed lessons, optional ones included, oldest first. */
+            completedLessons: components["schemas"]["azora.education.v1.LessonProgress"][];
+            /**
+             * Format: int64
+             * @description Version of the enrolment. Increases with every change.
+             * @example 1
+             */
+            sequence: string;
+        };
         /** @description Request message for CourseService.PublishCourse. */
         "azora.education.v1.PublishCourseRequest-without-course_id": {
             /** @description Expected `etag` of the course. If empty, the draft is published regardless of concurrent updates. */
@@ -2960,6 +4695,237 @@ export interface components {
             /** @description The course, in state COURSE_STATE_PUBLISHED. */
             course?: components["schemas"]["azora.education.v1.Course"];
         };
+        /**
+         * @description How a quiz question is answered.
+         *
+         *     - `QUESTION_KIND_UNSPECIFIED`: Default value. Treated as QUESTION_KIND_SINGLE_CHOICE in requests; never returned.
+         *     - `QUESTION_KIND_SINGLE_CHOICE`: One option is selected. Exactly one is correct.
+         *     - `QUESTION_KIND_MULTIPLE_CHOICE`: Any number of options is selected. The answer is right if all correct options are selected and no other.
+         *     - `QUESTION_KIND_SHORT_TEXT`: A short text. The answer is right if it equals an accepted answer, regardless of case and of leading, trailing and repeated spaces.
+         * @enum {string}
+         */
+        "azora.education.v1.QuestionKind": "QUESTION_KIND_UNSPECIFIED" | "QUESTION_KIND_SINGLE_CHOICE" | "QUESTION_KIND_MULTIPLE_CHOICE" | "QUESTION_KIND_SHORT_TEXT";
+        /** @description The right answer to a question. */
+        "azora.education.v1.QuestionSolution": {
+            /** @description Whether the learner's answer is right. */
+            correct: boolean;
+            /** @description Indexes of the correct options, starting at 0. */
+            correctOptions: number[];
+            /** @description Accepted answers to a short text question. */
+            acceptedAnswers: string[];
+            /** @description Explanation of the right answer. May be empty. */
+            explanation: string;
+        };
+        /**
+         * @description A quiz: a pool of questions and the rules of its attempts. Published revisions show the rules without the questions,
+         *     which are part of attempts.
+         *
+         *     Rule: draw_count must not exceed the number of questions.
+         */
+        "azora.education.v1.Quiz": {
+            /** @description Pool of questions, 1 to 100. Returned with COURSE_VIEW_DRAFT only. */
+            questions: components["schemas"]["azora.education.v1.QuizQuestion"][];
+            /**
+             * Format: int32
+             * @description Number of questions of an attempt, drawn from the pool at random. Defaults to all. Must not exceed the size of the
+             *     pool.
+             */
+            drawCount?: number;
+            /**
+             * Format: int32
+             * @description Score at which an attempt passes, in basis points (1/100 of a percent) of the points of its questions, 1 to 10000.
+             */
+            passBasisPoints: number;
+            /**
+             * Format: int32
+             * @description Maximum number of attempts of a learner, at most 100. Unset for unlimited.
+             */
+            maxAttempts?: number;
+            /**
+             * @description Time from the start of an attempt to its deadline, 10 seconds to 24 hours, in whole seconds. Unset for unlimited.
+             *
+             *     Rule: must be in whole seconds.
+             *
+             *     At least 10s.
+             *
+             *     At most 86400s.
+             */
+            timeLimit?: string;
+            /** @description Rule by which submitted attempts count. Defaults to QUIZ_SCORING_HIGHEST. */
+            scoring?: components["schemas"]["azora.education.v1.QuizScoring"];
+        };
+        /** @description An option of a choice. */
+        "azora.education.v1.QuizOption": {
+            /** @description Text, 1 to 500 characters. */
+            text: string;
+            /** @description Whether the option is correct. */
+            correct?: boolean;
+        };
+        /**
+         * @description A question of a quiz.
+         *
+         *     Rule: a choice must have 2 options or more and no accepted answers.
+         *
+         *     Rule: a single choice must have exactly one correct option.
+         *
+         *     Rule: a multiple choice must have a correct option.
+         *
+         *     Rule: a short text must have an accepted answer and no options.
+         */
+        "azora.education.v1.QuizQuestion": {
+            /** @description How the question is answered. Defaults to QUESTION_KIND_SINGLE_CHOICE. */
+            kind?: components["schemas"]["azora.education.v1.QuestionKind"];
+            /** @description The question, 1 to 2,000 characters. */
+            prompt: string;
+            /** @description Options in order: 2 to 20 of a choice, none of a short text. */
+            options?: components["schemas"]["azora.education.v1.QuizOption"][];
+            /** @description Accepted answers: 1 to 20 of a short text, none of a choice. Each has 1 to 200 characters. */
+            acceptedAnswers?: string[];
+            /** @description Explanation of the right answer, at most 2,000 characters. Shown with it. */
+            explanation?: string;
+            /**
+             * Format: int32
+             * @description Points for a right answer, at most 100. Defaults to 1; there are none for a wrong answer.
+             */
+            points?: number;
+        };
+        /**
+         * @description Rule by which a learner's submitted attempts at a quiz count.
+         *
+         *     - `QUIZ_SCORING_UNSPECIFIED`: Default value. Treated as QUIZ_SCORING_HIGHEST in requests; never returned.
+         *     - `QUIZ_SCORING_HIGHEST`: The attempt with the highest score counts.
+         *     - `QUIZ_SCORING_LATEST`: The latest attempt counts. A quiz that was passed stays passed.
+         * @enum {string}
+         */
+        "azora.education.v1.QuizScoring": "QUIZ_SCORING_UNSPECIFIED" | "QUIZ_SCORING_HIGHEST" | "QUIZ_SCORING_LATEST";
+        /** @description A quiz of a course, with the caller's results. */
+        "azora.education.v1.QuizStatus": {
+            /** @description ID of the lesson that contains the quiz. */
+            lessonId: string;
+            /**
+             * @description Title of the lesson.
+             * @example Python for beginners
+             */
+            title: string;
+            /** @description Rules of the quiz, without its questions. */
+            rules?: components["schemas"]["azora.education.v1.Quiz"];
+            /**
+             * Format: int32
+             * @description Number of attempts that the caller has started.
+             */
+            startedAttempts: number;
+            /** @description ID of the caller's open attempt. Empty if there is none. */
+            openAttemptId: string;
+            /** @description Result of the graded attempt that counts by the scoring of the quiz. Unset until an attempt is graded. */
+            result?: components["schemas"]["azora.education.v1.AttemptResult"];
+            /** @description Whether an attempt of the caller has passed, whichever attempt counts. */
+            passed: boolean;
+            /** @description What locks the quiz for the caller. Empty if an attempt can be started. */
+            locks: components["schemas"]["azora.education.v1.Lock"][];
+        };
+        /** @description Request message for CourseService.RollbackCourse. */
+        "azora.education.v1.RollbackCourseRequest-without-course_id": {
+            /**
+             * Format: int32
+             * @description Number of the revision to publish again.
+             */
+            revision: number;
+            /** @description Expected `etag` of the course. If empty, the course is rolled back regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Response message for CourseService.RollbackCourse. */
+        "azora.education.v1.RollbackCourseResponse": {
+            /** @description The course, as its latest revision has it. */
+            course?: components["schemas"]["azora.education.v1.Course"];
+        };
+        /** @description Request message for AssessmentService.SaveAnswers. */
+        "azora.education.v1.SaveAnswersRequest-without-attempt_id": {
+            /** @description Answers, 1 to 100, each to another question. An answer replaces the saved answer to its question. */
+            answers: components["schemas"]["azora.education.v1.AttemptAnswer"][];
+        };
+        /** @description Response message for AssessmentService.SaveAnswers. */
+        "azora.education.v1.SaveAnswersResponse": {
+            /** @description The attempt, without its questions. */
+            attempt?: components["schemas"]["azora.education.v1.Attempt"];
+            /**
+             * Format: int32
+             * @description Number of questions that are answered.
+             */
+            answeredQuestions: number;
+        };
+        /** @description Response message for CourseService.SearchCourses. */
+        "azora.education.v1.SearchCoursesResponse": {
+            /** @description Courses, best matches first, without their modules. */
+            courses: components["schemas"]["azora.education.v1.Course"][];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Request message for AssessmentService.StartAttempt. */
+        "azora.education.v1.StartAttemptRequest-without-course_id-lesson_id": {
+            /**
+             * @description Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+             *     Retrying with the same key returns the original response for at least 24 hours.
+             */
+            requestId?: string;
+        };
+        /** @description Response message for AssessmentService.StartAttempt. */
+        "azora.education.v1.StartAttemptResponse": {
+            /** @description The attempt, in state ATTEMPT_STATE_OPEN. */
+            attempt?: components["schemas"]["azora.education.v1.Attempt"];
+        };
+        /** @description Request message for AssessmentService.SubmitAttempt. */
+        "azora.education.v1.SubmitAttemptRequest-without-attempt_id": {
+            /** @description Answers to save before the attempt is graded, at most 100, each to another question. */
+            answers?: components["schemas"]["azora.education.v1.AttemptAnswer"][];
+            /**
+             * @description Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
+             *     Retrying with the same key returns the original response for at least 24 hours.
+             */
+            requestId?: string;
+        };
+        /** @description Response message for AssessmentService.SubmitAttempt. */
+        "azora.education.v1.SubmitAttemptResponse": {
+            /** @description The graded attempt. */
+            attempt?: components["schemas"]["azora.education.v1.Attempt"];
+        };
+        /** @description Request message for CourseService.UnarchiveCourse. */
+        "azora.education.v1.UnarchiveCourseRequest-without-course_id": {
+            /** @description Expected `etag` of the course. If empty, the course is unarchived regardless of concurrent updates. */
+            etag?: string;
+        };
+        /** @description Response message for CourseService.UnarchiveCourse. */
+        "azora.education.v1.UnarchiveCourseResponse": {
+            /** @description The course, in state COURSE_STATE_PUBLISHED. */
+            course?: components["schemas"]["azora.education.v1.Course"];
+        };
+        /** @description Response message for CourseService.UpdateCourse. */
+        "azora.education.v1.UpdateCourseResponse": {
+            /** @description The draft of the course after the update. */
+            course?: components["schemas"]["azora.education.v1.Course"];
+        };
+        /** @description Response message for CourseService.UpdateLesson. */
+        "azora.education.v1.UpdateLessonResponse": {
+            /** @description The lesson after the update. */
+            lesson?: components["schemas"]["azora.education.v1.Lesson"];
+            /** @description `etag` of the course after the change. */
+            etag: string;
+        };
+        /** @description Response message for CourseService.UpdateModule. */
+        "azora.education.v1.UpdateModuleResponse": {
+            /** @description The module after the update. */
+            module?: components["schemas"]["azora.education.v1.Module"];
+            /** @description `etag` of the course after the change. */
+            etag: string;
+        };
+        /** @description Response message for EnrollmentService.WatchProgress. */
+        "azora.education.v1.WatchProgressResponse": {
+            /** @description The current progress. Sent first, and after every change. */
+            snapshot?: components["schemas"]["azora.education.v1.ProgressSnapshot"];
+            /** @description Sent after the first snapshot, and every 15 seconds from then on. */
+            heartbeat?: components["schemas"]["azora.type.v1.Heartbeat"];
+            /** @description Error that ends the stream; the same gRPC status follows. */
+            error?: components["schemas"]["google.rpc.Status"];
+        } & (unknown | unknown | unknown | unknown);
         /** @description Balance in one currency, in its minor unit: available = posted - held. */
         "azora.payment.v1.Balance": {
             /** @description AZR or an ISO 4217 code. */
@@ -3858,9 +5824,10 @@ export interface components {
          *     - `TRANSACTION_TYPE_PAYMENT`: Debit of a payment.
          *     - `TRANSACTION_TYPE_REFUND`: Credit of a refund.
          *     - `TRANSACTION_TYPE_TRANSFER`: Transfer: a debit of the sender, a credit of the recipient.
+         *     - `TRANSACTION_TYPE_FORFEITURE`: Balance of a deleted user, moved to the treasury.
          * @enum {string}
          */
-        "azora.payment.v1.TransactionType": "TRANSACTION_TYPE_UNSPECIFIED" | "TRANSACTION_TYPE_EARN" | "TRANSACTION_TYPE_PAYMENT" | "TRANSACTION_TYPE_REFUND" | "TRANSACTION_TYPE_TRANSFER";
+        "azora.payment.v1.TransactionType": "TRANSACTION_TYPE_UNSPECIFIED" | "TRANSACTION_TYPE_EARN" | "TRANSACTION_TYPE_PAYMENT" | "TRANSACTION_TYPE_REFUND" | "TRANSACTION_TYPE_TRANSFER" | "TRANSACTION_TYPE_FORFEITURE";
         /** @description A transfer from the wallet of one user to that of another. */
         "azora.payment.v1.Transfer": {
             /**
@@ -4152,6 +6119,24 @@ export interface components {
          */
         "azora.payment.v1.WebhookState": "WEBHOOK_STATE_UNSPECIFIED" | "WEBHOOK_STATE_ENABLED" | "WEBHOOK_STATE_DISABLED";
         /**
+         * @description Permissions that a policy can require.
+         *
+         *     - `PERMISSION_UNSPECIFIED`: Default value. Not valid in a policy.
+         *     - `PERMISSION_COURSES_WRITE`: Create courses and publish one's own.
+         *     - `PERMISSION_COURSES_MANAGE`: Edit and publish any course, create courses for other educators and set completion rewards.
+         *     - `PERMISSION_EARN_GRANT`: Issue tokens from the treasury.
+         *     - `PERMISSION_REFUNDS_MANAGE`: Read any payment, and refund it at any time.
+         *     - `PERMISSION_LEDGER_READ`: Read and verify the ledger, create checkpoints of it, and read any transfer.
+         *     - `PERMISSION_WALLETS_MANAGE`: Read any wallet; freeze, unfreeze and close wallets.
+         *     - `PERMISSION_WEBHOOKS_MANAGE`: Manage the webhooks of the platform and of any user.
+         *     - `PERMISSION_MAIL_READ`: Read the mails of a development system.
+         *     - `PERMISSION_USERS_MANAGE`: List and read users; assign roles; disable, enable, unlock and delete accounts.
+         *     - `PERMISSION_TOKENS_INTROSPECT`: Introspect access tokens, refresh tokens and API keys.
+         *     - `PERMISSION_AUDIT_READ`: Read and verify the audit log.
+         * @enum {string}
+         */
+        "azora.policy.v1.Permission": "PERMISSION_UNSPECIFIED" | "PERMISSION_COURSES_WRITE" | "PERMISSION_COURSES_MANAGE" | "PERMISSION_EARN_GRANT" | "PERMISSION_REFUNDS_MANAGE" | "PERMISSION_LEDGER_READ" | "PERMISSION_WALLETS_MANAGE" | "PERMISSION_WEBHOOKS_MANAGE" | "PERMISSION_MAIL_READ" | "PERMISSION_USERS_MANAGE" | "PERMISSION_TOKENS_INTROSPECT" | "PERMISSION_AUDIT_READ";
+        /**
          * @description Role of a user. Registration assigns ROLE_STUDENT; only administrators assign other roles.
          *
          *     - `ROLE_UNSPECIFIED`: Default value. Not valid in requests and never returned.
@@ -4241,22 +6226,6 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /**
-         * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
-         *
-         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
-         *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
-         */
-        "CURRENCY_UNKNOWN.VALIDATION_FAILED.MALFORMED_REQUEST": {
-            headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/json": components["schemas"]["google.rpc.Status"];
-            };
-        };
         /** @description `DEADLINE_PASSED` (DEADLINE_EXCEEDED): the deadline of the client or the timeout of the RPC's policy elapsed. */
         DEADLINE_PASSED: {
             headers: {
@@ -4290,6 +6259,24 @@ export interface components {
         };
         /** @description `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. */
         INTERACTIVE_SIGN_IN_REQUIRED: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["google.rpc.Status"];
+            };
+        };
+        /**
+         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller.
+         *
+         *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+         *
+         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         *
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         */
+        "PAGE_TOKEN_INVALID.CURRENCY_UNKNOWN.VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
@@ -4580,6 +6567,276 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_INVALID"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AssessmentService_GetAttempt: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the attempt. */
+                attemptId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.GetAttemptResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AssessmentService_SaveAnswers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the attempt. */
+                attemptId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "answers": [
+                 *         {
+                 *           "questionIndex": 1,
+                 *           "selectedOptions": [
+                 *             1
+                 *           ]
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.education.v1.SaveAnswersRequest-without-attempt_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.SaveAnswersResponse"];
+                };
+            };
+            /**
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline.
+             *
+             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted.
+             *
+             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AssessmentService_SubmitAttempt: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Idempotency key; a UUID is recommended. Retrying with the same key returns the original response for at least 24 hours. Equivalent to `requestId` in the request. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+            };
+            path: {
+                /** @description ID of the attempt. */
+                attemptId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.SubmitAttemptRequest-without-attempt_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.SubmitAttemptResponse"];
+                };
+            };
+            /**
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline.
+             *
+             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted.
+             *
+             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AuditService_ListEvents: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous ListEvents response; empty for the first page. All other fields
+                 *     except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+                /** @description ID of the user who acted. Lists the events of all callers if empty. */
+                userId?: string;
+                /** @description Resource name of what was acted on, as `AuditEvent.target`. Lists all targets if empty. */
+                target?: string;
+                /** @description Action, as `AuditEvent.action`: "user.sign_in". Lists all actions if empty. */
+                action?: string;
+                /** @description Outcome. Lists all outcomes if unspecified. */
+                outcome?: components["schemas"]["azora.audit.v1.AuditOutcome"];
+                /** @description Earliest time of the listed events; no limit if unset. */
+                startTime?: string;
+                /** @description Time before which the listed events were recorded; no limit if unset. */
+                endTime?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.ListEventsResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AuditService_VerifyChain: {
+        parameters: {
+            query?: {
+                /** @description Page token from the `nextPageToken` of a previous VerifyChain response; empty to begin. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.VerifyChainResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -4999,7 +7256,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account no longer exists. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5858,7 +8115,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account no longer exists. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5869,6 +8126,93 @@ export interface operations {
                 };
             };
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AuthService_DeleteMyAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "password": "Correct-Horse-7"
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.auth.v1.DeleteMyAccountRequest"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.DeleteMyAccountResponse"];
+                };
+            };
+            /**
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             *
+             *     `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances.
+             *
+             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            /**
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             *
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /**
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             *
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
             default: components["responses"]["Error"];
@@ -5906,7 +8250,7 @@ export interface operations {
             400: components["responses"]["UPDATE_MASK_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account no longer exists. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -5917,6 +8261,47 @@ export interface operations {
                 };
             };
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AuthService_ExportMyData: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.auth.v1.ExportMyDataRequest"];
+            };
+        };
+        responses: {
+            /** @description The document, streamed in chunks. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["TOO_MANY_STREAMS.RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
             default: components["responses"]["Error"];
@@ -6230,7 +8615,7 @@ export interface operations {
     };
     CourseService_ListCourses: {
         parameters: {
-            query?: {
+            query: {
                 /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
                 pageSize?: number;
                 /**
@@ -6238,8 +8623,37 @@ export interface operations {
                  *     fields except `pageSize` must be unchanged.
                  */
                 pageToken?: string;
-                /** @description Whether to list the caller's own courses, in every state, instead of published courses. */
+                /**
+                 * @description Whether to list the caller's own courses, in every state and newest first, instead of published courses. Excludes
+                 *     filters and `orderBy`.
+                 */
                 mine?: boolean;
+                /**
+                 * @description Language range (RFC 4647): courses whose `language` equals it or begins with it and a hyphen, regardless of case. "en"
+                 *     matches "en" and "en-GB". Empty for any language.
+                 */
+                language?: string;
+                /**
+                 * @description Amount in the currency's minor unit. AZR, ZAR and USD have 2 decimal places, JPY has none. Negative only where the
+                 *     field that holds it says so.
+                 */
+                "minPrice.minorUnits"?: string;
+                /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
+                "minPrice.currency": string;
+                /**
+                 * @description Amount in the currency's minor unit. AZR, ZAR and USD have 2 decimal places, JPY has none. Negative only where the
+                 *     field that holds it says so.
+                 */
+                "maxPrice.minorUnits"?: string;
+                /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
+                "maxPrice.currency": string;
+                /** @description State of the caller's enrolment in the course. Requires an access token. */
+                enrollmentState?: components["schemas"]["azora.education.v1.EnrollmentState"];
+                /**
+                 * @description Order (AIP-132): `create_time desc`, which is the default, `title`, `price` or `price desc`. Prices are compared
+                 *     within a currency; currencies are in alphabetical order.
+                 */
+                orderBy?: "" | "create_time desc" | "title" | "price" | "price desc";
             };
             header?: never;
             path?: never;
@@ -6257,7 +8671,7 @@ export interface operations {
                     "application/json": components["schemas"]["azora.education.v1.ListCoursesResponse"];
                 };
             };
-            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            400: components["responses"]["PAGE_TOKEN_INVALID.CURRENCY_UNKNOWN.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
@@ -6293,7 +8707,24 @@ export interface operations {
                     "application/json": components["schemas"]["azora.education.v1.CreateCourseResponse"];
                 };
             };
-            400: components["responses"]["CURRENCY_UNKNOWN.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            /**
+             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
              * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE.
@@ -6324,6 +8755,11 @@ export interface operations {
             query?: {
                 /** @description Number of the published revision to show. Defaults to the revision of the caller's enrolment, or to the latest. */
                 revision?: number;
+                /**
+                 * @description Part of the course to show. COURSE_VIEW_DRAFT is for the course's educator and administrators, and excludes
+                 *     `revision`.
+                 */
+                view?: components["schemas"]["azora.education.v1.CourseView"];
             };
             header?: never;
             path: {
@@ -6348,6 +8784,175 @@ export interface operations {
             401: components["responses"]["TOKEN_INVALID"];
             /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
             404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_DeleteCourse: {
+        parameters: {
+            query?: {
+                /** @description Expected `etag` of the course. If empty, the course is deleted regardless of concurrent updates. */
+                etag?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.DeleteCourseResponse"];
+                };
+            };
+            /**
+             * @description `COURSE_PUBLISHED` (FAILED_PRECONDITION): the course has been published and cannot be deleted; archive it instead.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_UpdateCourse: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Fields to update: `title`, `description`, `price`, `completionReward`, `capacity`, `language`, `duration`,
+                 *     `prerequisites`. Defaults to the fields present in `course`. A field that is named and absent is cleared.
+                 */
+                updateMask?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "capacity": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.education.v1.CourseChanges"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.UpdateCourseResponse"];
+                };
+            };
+            /**
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             *
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            /**
+             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE.
+             *
+             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+             *
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -6396,6 +9001,10 @@ export interface operations {
              * @description `COURSE_NOT_OPEN` (FAILED_PRECONDITION): the course is a draft or archived.
              *
              *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity.
+             *
+             *     `OWN_COURSE` (FAILED_PRECONDITION): educators cannot enrol in their own courses.
+             *
+             *     `PREREQUISITES_NOT_COMPLETED` (FAILED_PRECONDITION): a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
              *
              *     `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the caller's available balance is below the course's price.
              *
@@ -6452,7 +9061,7 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
-    CourseService_PublishCourse: {
+    LearningService_GetCourseFigures: {
         parameters: {
             query?: never;
             header?: never;
@@ -6462,9 +9071,57 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: {
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.GetCourseFiguresResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_CreateModule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
             content: {
-                "application/json": components["schemas"]["azora.education.v1.PublishCourseRequest-without-course_id"];
+                /**
+                 * @example {
+                 *       "module": {
+                 *         "title": "Python for beginners"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.education.v1.CreateModuleRequest-without-course_id"];
             };
         };
         responses: {
@@ -6475,13 +9132,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["azora.education.v1.PublishCourseResponse"];
+                    "application/json": components["schemas"]["azora.education.v1.CreateModuleResponse"];
                 };
             };
             /**
-             * @description `COURSE_EMPTY` (FAILED_PRECONDITION): the course has no required lesson.
-             *
-             *     `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published.
+             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
              *
              *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
              *
@@ -6518,6 +9173,1254 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_DeleteModule: {
+        parameters: {
+            query?: {
+                /** @description Expected `etag` of the course. If empty, the module is deleted regardless of concurrent updates. */
+                etag?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the module. */
+                moduleId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.DeleteModuleResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_UpdateModule: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Fields to update: `title`, `sequential`. Defaults to the fields present in `module`. A field that is named and
+                 *     absent is cleared.
+                 */
+                updateMask?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the module. */
+                moduleId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.ModuleChanges"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.UpdateModuleResponse"];
+                };
+            };
+            /**
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             *
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_CreateLesson: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the module. */
+                moduleId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "lesson": {
+                 *         "title": "Python for beginners"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.education.v1.CreateLessonRequest-without-course_id-module_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.CreateLessonResponse"];
+                };
+            };
+            /**
+             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_DeleteLesson: {
+        parameters: {
+            query?: {
+                /** @description Expected `etag` of the course. If empty, the lesson is deleted regardless of concurrent updates. */
+                etag?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the module. */
+                moduleId: string;
+                /** @description ID of the lesson. */
+                lessonId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.DeleteLessonResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_UpdateLesson: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Fields to update: `title`, `kind`, `required`, `content`, `quiz`. Defaults to the fields present in `lesson`. A
+                 *     field that is named and absent is cleared.
+                 */
+                updateMask?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the module. */
+                moduleId: string;
+                /** @description ID of the lesson. */
+                lessonId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.LessonChanges"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.UpdateLessonResponse"];
+                };
+            };
+            /**
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             *
+             *     `QUIZ_MISMATCH` (INVALID_ARGUMENT): a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then.
+             *
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_MoveLesson: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the module. */
+                moduleId: string;
+                /** @description ID of the lesson. */
+                lessonId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.MoveLessonRequest-without-course_id-lesson_id-module_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.MoveLessonResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_MoveModule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the module. */
+                moduleId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.MoveModuleRequest-without-course_id-module_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.MoveModuleResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AssessmentService_ListQuizzes: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous ListQuizzes response; empty for the first page. All other fields
+                 *     except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.ListQuizzesResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AssessmentService_GetQuiz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the lesson that contains the quiz. */
+                lessonId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.GetQuizResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /**
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             *
+             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AssessmentService_ListAttempts: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous ListAttempts response; empty for the first page. All other
+                 *     fields except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the lesson that contains the quiz. */
+                lessonId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.ListAttemptsResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    AssessmentService_StartAttempt: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Idempotency key; a UUID is recommended. Retrying with the same key returns the original response for at least 24 hours. Equivalent to `requestId` in the request. */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+            };
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+                /** @description ID of the lesson that contains the quiz. */
+                lessonId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.StartAttemptRequest-without-course_id-lesson_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.StartAttemptResponse"];
+                };
+            };
+            /**
+             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             *
+             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+             *
+             *     `ATTEMPTS_EXHAUSTED` (FAILED_PRECONDITION): the caller has used all attempts at the quiz. Metadata: maxAttempts.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /**
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             *
+             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ATTEMPT_ALREADY_OPEN` (ALREADY_EXISTS): the caller has an open attempt at the quiz. Metadata: attemptId. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_ListCourseRevisions: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous ListCourseRevisions response; empty for the first page. All
+                 *     other fields except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.ListCourseRevisionsResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_ArchiveCourse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.ArchiveCourseRequest-without-course_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.ArchiveCourseResponse"];
+                };
+            };
+            /**
+             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_ExportCourse: {
+        parameters: {
+            query?: {
+                /** @description Number of the published revision to export. Defaults to the draft. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.ExportCourseResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_PublishCourse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.PublishCourseRequest-without-course_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.PublishCourseResponse"];
+                };
+            };
+            /**
+             * @description `COURSE_EMPTY` (FAILED_PRECONDITION): the course has no required lesson.
+             *
+             *     `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published.
+             *
+             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds.
+             *
+             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_RollbackCourse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "revision": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.education.v1.RollbackCourseRequest-without-course_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.RollbackCourseResponse"];
+                };
+            };
+            /**
+             * @description `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published.
+             *
+             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds.
+             *
+             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /**
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             *
+             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number.
+             */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_UnarchiveCourse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the course. */
+                courseId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.UnarchiveCourseRequest-without-course_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.UnarchiveCourseResponse"];
+                };
+            };
+            /**
+             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_ImportCourse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "document": {
+                 *         "title": "Python for beginners",
+                 *         "capacity": 1
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.education.v1.ImportCourseRequest"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.ImportCourseResponse"];
+                };
+            };
+            /**
+             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CourseService_SearchCourses: {
+        parameters: {
+            query: {
+                /**
+                 * @description Words to search for, 1 to 200 characters. All must occur; "quoted words" in this order, words after `-` not at all,
+                 *     and of words joined by `or` any.
+                 */
+                query: string;
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous SearchCourses response; empty for the first page. All other
+                 *     fields except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+                /**
+                 * @description Language range (RFC 4647): courses whose `language` equals it or begins with it and a hyphen, regardless of case. "en"
+                 *     matches "en" and "en-GB". Empty for any language.
+                 */
+                language?: string;
+                /**
+                 * @description Amount in the currency's minor unit. AZR, ZAR and USD have 2 decimal places, JPY has none. Negative only where the
+                 *     field that holds it says so.
+                 */
+                "minPrice.minorUnits"?: string;
+                /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
+                "minPrice.currency": string;
+                /**
+                 * @description Amount in the currency's minor unit. AZR, ZAR and USD have 2 decimal places, JPY has none. Negative only where the
+                 *     field that holds it says so.
+                 */
+                "maxPrice.minorUnits"?: string;
+                /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
+                "maxPrice.currency": string;
+                /** @description State of the caller's enrolment in the course. Requires an access token. */
+                enrollmentState?: components["schemas"]["azora.education.v1.EnrollmentState"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.SearchCoursesResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.CURRENCY_UNKNOWN.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -6715,6 +10618,10 @@ export interface operations {
             /**
              * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
              *
+             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+             *
+             *     `QUIZ_NOT_PASSED` (FAILED_PRECONDITION): the lesson is a quiz of which no attempt has passed.
+             *
              *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
              *
              *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
@@ -6739,7 +10646,7 @@ export interface operations {
             /**
              * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
              */
             404: {
                 headers: {
@@ -6792,6 +10699,48 @@ export interface operations {
                 };
             };
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    EnrollmentService_WatchProgress: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the enrolment. */
+                enrollmentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A stream of messages, each of this schema: newline-delimited JSON, or server-sent events with one message in the `data` of each if `Accept` is `text/event-stream`. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.WatchProgressResponse"];
+                    "text/event-stream": components["schemas"]["azora.education.v1.WatchProgressResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["TOO_MANY_STREAMS.RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
             default: components["responses"]["Error"];
@@ -7110,6 +11059,33 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    LearningService_GetLearningOverview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.GetLearningOverviewResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -7622,6 +11598,33 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    UserService_ListRoles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.ListRolesResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
     WalletService_ListTransactions: {
         parameters: {
             query?: {
@@ -7915,6 +11918,406 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST.IDEMPOTENCY_KEY_REUSED.IDEMPOTENCY_KEY_CONFLICT.IDEMPOTENCY_KEY_INVALID"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    UserService_ListUsers: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous ListUsers response; empty for the first page. All other fields
+                 *     except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+                /**
+                 * @description Text that the name contains or the e-mail address begins with, case-insensitive, at most 100 characters. No character
+                 *     is a wildcard. Empty lists all users.
+                 */
+                query?: string;
+                /** @description Role of the users to list. Unset lists all roles. */
+                role?: components["schemas"]["azora.policy.v1.Role"];
+                /** @description State of the users to list. Unset lists all states. */
+                state?: components["schemas"]["azora.auth.v1.UserState"];
+                /** @description Earliest time of registration, inclusive. */
+                startTime?: string;
+                /** @description Latest time of registration, exclusive. */
+                endTime?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.ListUsersResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    UserService_GetUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the user. */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.GetUserResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    UserService_DeleteUser: {
+        parameters: {
+            query?: {
+                /** @description Confirms that the balances of the user's wallet are forfeited. Required if there are any. */
+                forfeitBalance?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description ID of the user. */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.DeleteUserResponse"];
+                };
+            };
+            /**
+             * @description `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances.
+             *
+             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    UserService_DisableUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the user. */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.auth.v1.DisableUserRequest-without-user_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.DisableUserResponse"];
+                };
+            };
+            /**
+             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *
+             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    UserService_EnableUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the user. */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.auth.v1.EnableUserRequest-without-user_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.EnableUserResponse"];
+                };
+            };
+            /**
+             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    UserService_SetUserRole: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the user. */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "role": "ROLE_STUDENT"
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.auth.v1.SetUserRoleRequest-without-user_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.SetUserRoleResponse"];
+                };
+            };
+            /**
+             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *
+             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    UserService_UnlockUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the user. */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.auth.v1.UnlockUserRequest-without-user_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.UnlockUserResponse"];
+                };
+            };
+            /**
+             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
