@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from azora.client import Metadata, bearer
 from azora.education.v1 import (
+    certificate_service_pb2,
+    certificate_service_pb2_grpc,
     course_pb2,
     course_service_pb2,
     course_service_pb2_grpc,
+    credential_service_pb2_grpc,
     enrollment_pb2,
     enrollment_service_pb2,
     enrollment_service_pb2_grpc,
@@ -228,6 +231,13 @@ class Person:
         request = enrollment_service_pb2.GetProgressRequest(enrollment_id=enrollment_id)
         return await self.education.enrollments.GetProgress(request, metadata=self.metadata)
 
+    async def certificates(
+        self, *, page_size: int = 0, page_token: str = ""
+    ) -> certificate_service_pb2.ListCertificatesResponse:
+        """List certificates."""
+        request = certificate_service_pb2.ListCertificatesRequest(page_size=page_size, page_token=page_token)
+        return await self.education.certificates.ListCertificates(request, metadata=self.metadata)
+
 
 @dataclass(frozen=True, slots=True)
 class RunningEducation:
@@ -250,6 +260,16 @@ class RunningEducation:
     def enrollments(self) -> enrollment_service_pb2_grpc.EnrollmentServiceAsyncStub:
         """Return the stub of EnrollmentService."""
         return enrollment_service_pb2_grpc.EnrollmentServiceStub(self.channel)
+
+    @property
+    def certificates(self) -> certificate_service_pb2_grpc.CertificateServiceAsyncStub:
+        """Return the stub of CertificateService."""
+        return certificate_service_pb2_grpc.CertificateServiceStub(self.channel)
+
+    @property
+    def credentials(self) -> credential_service_pb2_grpc.CredentialServiceAsyncStub:
+        """Return the stub of CredentialService."""
+        return credential_service_pb2_grpc.CredentialServiceStub(self.channel)
 
     @property
     def internal(self) -> internal_service_pb2_grpc.InternalServiceAsyncStub:

@@ -40,6 +40,7 @@ class Action(StrEnum):
     SIGNING_KEY_REVOKE = "signing_key.revoke"
 
     COURSE_PUBLISH = "course.publish"
+    CERTIFICATE_REVOKE = "certificate.revoke"
 
     EARNING_GRANT = "earning.grant"
     REFUND_CREATE = "refund.create"
