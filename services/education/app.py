@@ -49,8 +49,12 @@ from services.shared.personal_data import KeyedAnswers, PersonOperations, Undeli
 from services.shared.shared_cache import SharedCache
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.education.ports import Payments
     from services.education.settings import EducationSettings
+    from services.shared.db import Database
+    from services.shared.personal_data import PersonalData
     from services.shared.revocations import RevocationSource
     from services.shared.server import Server
     from services.shared.tokens import KeySource
@@ -83,15 +87,8 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     database = infrastructure.database
     course_store, enrollment_store, progress_store = CourseStore(), EnrollmentStore(), ProgressStore()
     quiz_store, certificate_store = QuizStore(), CertificateStore()
-    settlements = SettlementOperations(
-        database=database,
-        records=infrastructure.records,
-        store=enrollment_store,
-        courses=course_store,
-        payments=payments or PaymentClient(infrastructure.mesh),
-        refund_limit_basis_points=settings.refund_progress_limit_basis_points,
-        sweep_after=timedelta(seconds=settings.settle_after_seconds),
-    )
+    credentials = _credentials(infrastructure)
+    settlements = _settlements(infrastructure, course_store, enrollment_store, payments)
     shared = _shared_cache(settings)
     reads = CachedReads(database, EncodedAnswers(), course_store.find_generation)
     courses = CourseOperations(
@@ -124,12 +121,6 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         max_watchers=settings.max_watchers,
         max_watchers_per_user=settings.max_watchers_per_user,
     )
-    credentials = CredentialOperations(
-        database=database,
-        store=CredentialStore(),
-        encryption=Encryption(settings.derive_keys("credential-keys")),
-        issuer=Issuer(settings.public_url, settings.issuer_name),
-    )
     subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
@@ -146,15 +137,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
             database=database, store=LearningStore(), courses=course_store, enrollments=enrollment_store
         ),
         enrollments=enrollments,
-        quizzes=QuizOperations(
-            database=database,
-            records=infrastructure.records,
-            store=quiz_store,
-            courses=course_store,
-            enrollments=enrollment_store,
-            learning=enrollments,
-            pages=infrastructure.pages,
-        ),
+        quizzes=_quizzes(infrastructure, quiz_store, course_store, enrollment_store, enrollments),
         certificates=CertificateOperations(
             database=database,
             store=certificate_store,
@@ -164,22 +147,65 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         ),
         credentials=credentials,
         settlements=settlements,
-        persons=PersonOperations(
-            database=database,
-            endings=[settlements.end_person],
-            resources=[
-                UnfinishedJobs(),
-                UndeliveredEvents(),
-                quiz_store,
-                enrollment_store,
-                certificate_store,
-                courses,
-                KeyedAnswers(),
-                AuditStore(),
-            ],
-        ),
+        persons=_persons(database, settlements, [quiz_store, enrollment_store, certificate_store, courses]),
         inbox=Inbox("education", database, subscriptions),
         shared_cache=shared,
+    )
+
+
+def _settlements(
+    infrastructure: Infrastructure[EducationSettings],
+    courses: CourseStore,
+    enrollments: EnrollmentStore,
+    payments: Payments | None,
+) -> SettlementOperations:
+    settings = infrastructure.settings
+    return SettlementOperations(
+        database=infrastructure.database,
+        records=infrastructure.records,
+        store=enrollments,
+        courses=courses,
+        payments=payments or PaymentClient(infrastructure.mesh),
+        refund_limit_basis_points=settings.refund_progress_limit_basis_points,
+        sweep_after=timedelta(seconds=settings.settle_after_seconds),
+    )
+
+
+def _quizzes(
+    infrastructure: Infrastructure[EducationSettings],
+    quizzes: QuizStore,
+    courses: CourseStore,
+    enrollments: EnrollmentStore,
+    learning: EnrollmentOperations,
+) -> QuizOperations:
+    return QuizOperations(
+        database=infrastructure.database,
+        records=infrastructure.records,
+        store=quizzes,
+        courses=courses,
+        enrollments=enrollments,
+        learning=learning,
+        pages=infrastructure.pages,
+    )
+
+
+def _credentials(infrastructure: Infrastructure[EducationSettings]) -> CredentialOperations:
+    settings = infrastructure.settings
+    return CredentialOperations(
+        database=infrastructure.database,
+        store=CredentialStore(),
+        encryption=Encryption(settings.derive_keys("credential-keys")),
+        issuer=Issuer(settings.public_url, settings.issuer_name),
+    )
+
+
+def _persons(
+    database: Database, settlements: SettlementOperations, resources: Sequence[PersonalData]
+) -> PersonOperations:
+    return PersonOperations(
+        database=database,
+        endings=[settlements.end_person],
+        resources=[UnfinishedJobs(), UndeliveredEvents(), *resources, KeyedAnswers(), AuditStore()],
     )
 
 

@@ -58,9 +58,9 @@ async def verified(education: RunningEducation, token: str) -> OpenBadgeCredenti
     """Verify a credential: signature, validity, and the status list with its signature. Raises OB3VerificationError."""
     url = part(token, 1)["credentialStatus"]["statusListCredential"]
     number = int(url.partition("?number=")[2] or 0)
-    listed = {url: (await status_list(education, number)).encode()}
+    lists = {url: (await status_list(education, number)).encode()}
     verifier = OB3Verifier(await public_key(education, token))
-    return await asyncio.to_thread(verifier.verify, token, check_status=True, download=listed.__getitem__)
+    return await asyncio.to_thread(verifier.verify, token, check_status=True, download=lists.__getitem__)
 
 
 async def certified(person: Person, course_id: str) -> certificate_pb2.Certificate:
@@ -68,8 +68,16 @@ async def certified(person: Person, course_id: str) -> certificate_pb2.Certifica
     enrollment = await person.enroll(course_id)
     for lesson in (await person.progress(enrollment.id)).lessons:
         await person.complete(enrollment.id, lesson.lesson_id)
-    (certificate,) = (await person.certificates()).certificates
+    (certificate,) = (await listed(person)).certificates
     return certificate
+
+
+async def listed(
+    person: Person, *, page_size: int = 0, page_token: str = ""
+) -> certificate_service_pb2.ListCertificatesResponse:
+    """List a person's certificates."""
+    request = certificate_service_pb2.ListCertificatesRequest(page_size=page_size, page_token=page_token)
+    return await person.education.certificates.ListCertificates(request, metadata=person.metadata)
 
 
 async def credential(person: Person, certificate_id: str) -> str:

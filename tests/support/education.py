@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from azora.client import Metadata, bearer
 from azora.education.v1 import (
-    certificate_service_pb2,
     certificate_service_pb2_grpc,
     course_pb2,
     course_service_pb2,
@@ -230,13 +229,6 @@ class Person:
         """Read how far an enrolment is."""
         request = enrollment_service_pb2.GetProgressRequest(enrollment_id=enrollment_id)
         return await self.education.enrollments.GetProgress(request, metadata=self.metadata)
-
-    async def certificates(
-        self, *, page_size: int = 0, page_token: str = ""
-    ) -> certificate_service_pb2.ListCertificatesResponse:
-        """List certificates."""
-        request = certificate_service_pb2.ListCertificatesRequest(page_size=page_size, page_token=page_token)
-        return await self.education.certificates.ListCertificates(request, metadata=self.metadata)
 
 
 @dataclass(frozen=True, slots=True)

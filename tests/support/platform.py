@@ -17,7 +17,7 @@ from grpc import aio
 
 from interceptors.client import OutgoingCalls, OutgoingStreams
 from services.auth.clients import EducationClient, PaymentClient
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.personal_data import OtherServices, PersonalData
 from services.shared.errors import DependencyUnavailable
 from tests.support import education as education_support
@@ -140,7 +140,7 @@ class Platform:
 
     async def sweep(self) -> None:
         """Do what the periodic job does."""
-        container = assemble(self.auth.settings)
+        container = Container(self.auth.settings)
         await PersonalData.of(container, self.others).erasures.sweep_erasures()
         await container.close()
 

@@ -73,6 +73,8 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
     assert await platform.found(MARK) == set()
     # What is left knows the person by an opaque ID alone.
     assert await platform.found(person.id) == {
+        *((service, "audit_events", "user_id") for service in ("auth", "education")),
+        ("auth", "audit_events", "target"),
         ("auth", "erasures", "requester_id"),
         ("auth", "erasures", "user_id"),
         ("auth", "revocations", "user_id"),

@@ -10,7 +10,7 @@ from azora.education.v1 import certificate_pb2
 from azora.education.v1 import certificate_service_pb2 as pb
 
 from services.shared.ids import new_id
-from tests.support.credentials import certified, named, revoke
+from tests.support.credentials import certified, listed, named, revoke
 from tests.support.education import lesson_ids
 from tests.support.refusals import refusal
 
@@ -37,9 +37,9 @@ async def test_the_last_required_lesson_issues_the_certificate_once(education: R
     *before, last, optional = lesson_ids(course)
     for lesson_id in before:
         await learner.complete(enrollment.id, lesson_id)
-    assert not (await learner.certificates()).certificates, "no certificate without completion"
+    assert not (await listed(learner)).certificates, "no certificate without completion"
     completed = await learner.complete(enrollment.id, last)
-    (certificate,) = (await learner.certificates()).certificates
+    (certificate,) = (await listed(learner)).certificates
     assert (certificate.course_id, certificate.course_revision, certificate.course_title) == (course.id, 1, "Sourdough")
     assert (certificate.learner_name, certificate.state) == ("Ada Lovelace", ISSUED)
     assert certificate.issue_time.seconds == completed.complete_time.seconds
@@ -47,7 +47,7 @@ async def test_the_last_required_lesson_issues_the_certificate_once(education: R
     assert not certificate.HasField("revoke_time")
     await learner.complete(enrollment.id, last)
     await learner.complete(enrollment.id, optional)
-    assert list((await learner.certificates()).certificates) == [certificate]
+    assert list((await listed(learner)).certificates) == [certificate]
     assert (await get(learner, certificate.id)).certificate == certificate
 
 
@@ -58,7 +58,7 @@ async def test_a_certificate_names_the_revision_that_was_completed(education: Ru
     await educator.publish(course.id)
     for lesson in (await learner.progress(enrollment.id)).lessons:
         await learner.complete(enrollment.id, lesson.lesson_id)
-    (certificate,) = (await learner.certificates()).certificates
+    (certificate,) = (await listed(learner)).certificates
     assert certificate.course_revision == 1
 
 
@@ -71,16 +71,16 @@ async def test_certificates_are_listed_newest_first_in_pages_and_are_their_owner
         enrollment = await learner.enroll(course.id)
         for lesson_id in lesson_ids(course):
             await learner.complete(enrollment.id, lesson_id)
-    first = await learner.certificates(page_size=2)
-    second = await learner.certificates(page_size=2, page_token=first.next_page_token)
+    first = await listed(learner, page_size=2)
+    second = await listed(learner, page_size=2, page_token=first.next_page_token)
     titles = [certificate.course_title for page in (first, second) for certificate in page.certificates]
     assert titles == ["Bread 2", "Bread 1", "Bread 0"]
     assert not second.next_page_token
-    assert not (await other.certificates()).certificates
+    assert not (await listed(other)).certificates
     refused = await refusal(get(other, first.certificates[0].id))
     assert (refused.code, refused.reason) == ("NOT_FOUND", "CERTIFICATE_NOT_FOUND")
-    assert (await refusal(other.certificates(page_token=first.next_page_token))).reason == "PAGE_TOKEN_INVALID"
-    assert (await refusal(education.anyone().certificates())).code == "UNAUTHENTICATED"
+    assert (await refusal(listed(other, page_token=first.next_page_token))).reason == "PAGE_TOKEN_INVALID"
+    assert (await refusal(listed(education.anyone()))).code == "UNAUTHENTICATED"
     assert (await refusal(get(education.anyone(), first.certificates[0].id))).code == "UNAUTHENTICATED"
 
 

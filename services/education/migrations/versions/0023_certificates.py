@@ -58,7 +58,7 @@ CREATE TRIGGER enrollments_issue_certificate AFTER UPDATE ON enrollments
     EXECUTE FUNCTION issue_certificate();
 INSERT INTO certificates (user_id, course_id, course_revision, issue_time)
     SELECT user_id, course_id, course_revision, date_trunc('second', complete_time) FROM enrollments
-    WHERE state = 'COMPLETED' ORDER BY complete_time, id;
+    WHERE state = 'COMPLETED' AND complete_time IS NOT NULL ORDER BY complete_time, id;
 """
 
 
