@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from services.education.catalogue.operations import CatalogueOperations
 from services.education.catalogue.store import CatalogueStore
+from services.education.certificates.operations import CertificateOperations
+from services.education.certificates.servicer import CertificateServicer
+from services.education.certificates.store import CertificateStore
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
 from services.education.courses.authoring import AuthoringOperations
@@ -17,6 +20,10 @@ from services.education.courses.lessons import LessonOperations
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
+from services.education.credentials.model import Issuer
+from services.education.credentials.operations import CredentialOperations
+from services.education.credentials.servicer import CredentialServicer
+from services.education.credentials.store import CredentialStore
 from services.education.enrollments.operations import EnrollmentOperations
 from services.education.enrollments.progress import ProgressStore
 from services.education.enrollments.servicer import EnrollmentServicer
@@ -36,6 +43,7 @@ from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
 from services.shared.audit.store import AuditStore
 from services.shared.cache import CachedReads, EncodedAnswers, ImmutableParts
+from services.shared.encryption import Encryption
 from services.shared.inbox import Inbox
 from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
 from services.shared.shared_cache import SharedCache
@@ -64,6 +72,8 @@ class Container:
     learning: LearningOperations
     enrollments: EnrollmentOperations
     quizzes: QuizOperations
+    certificates: CertificateOperations
+    credentials: CredentialOperations
     settlements: SettlementOperations
     persons: PersonOperations
     inbox: Inbox
@@ -76,7 +86,8 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
     course_store, enrollment_store, progress_store = CourseStore(), EnrollmentStore(), ProgressStore()
-    quiz_store = QuizStore()
+    quiz_store, certificate_store = QuizStore(), CertificateStore()
+    credentials = _credentials(infrastructure)
     settlements = _settlements(infrastructure, course_store, enrollment_store, payments)
     shared = _shared_cache(settings)
     reads = CachedReads(database, EncodedAnswers(), course_store.find_generation)
@@ -127,8 +138,16 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         ),
         enrollments=enrollments,
         quizzes=_quizzes(infrastructure, quiz_store, course_store, enrollment_store, enrollments),
+        certificates=CertificateOperations(
+            database=database,
+            store=certificate_store,
+            courses=course_store,
+            credentials=credentials,
+            pages=infrastructure.pages,
+        ),
+        credentials=credentials,
         settlements=settlements,
-        persons=_persons(database, settlements, [quiz_store, enrollment_store, courses]),
+        persons=_persons(database, settlements, [quiz_store, enrollment_store, certificate_store, courses]),
         inbox=Inbox("education", database, subscriptions),
         shared_cache=shared,
     )
@@ -170,6 +189,16 @@ def _quizzes(
     )
 
 
+def _credentials(infrastructure: Infrastructure[EducationSettings]) -> CredentialOperations:
+    settings = infrastructure.settings
+    return CredentialOperations(
+        database=infrastructure.database,
+        store=CredentialStore(),
+        encryption=Encryption(settings.derive_keys("credential-keys")),
+        issuer=Issuer(settings.public_url, settings.issuer_name),
+    )
+
+
 def _persons(
     database: Database, settlements: SettlementOperations, resources: Sequence[PersonalData]
 ) -> PersonOperations:
@@ -201,6 +230,8 @@ def build(
         LearningServicer(container.learning),
         EnrollmentServicer(container.enrollments),
         AssessmentServicer(container.quizzes),
+        CertificateServicer(container.certificates),
+        CredentialServicer(container.credentials),
         InternalServicer(
             container.settlements, container.inbox, container.persons, container.infrastructure.audit_operations
         ),

@@ -50,6 +50,7 @@ class Action(StrEnum):
     COURSE_PUBLISH = "course.publish"
     COURSE_ARCHIVE = "course.archive"
     COURSE_UNARCHIVE = "course.unarchive"
+    CERTIFICATE_REVOKE = "certificate.revoke"
 
     EARNING_GRANT = "earning.grant"
     REFUND_CREATE = "refund.create"
