@@ -255,6 +255,7 @@ async def test_a_pending_refund_is_decided_first(platform: Platform) -> None:
     enrollment = await person.learner.enroll(course)
     platform.economy.to_education.silent.add("CloseEnrollment")
     assert await outcome(person.learner.purse.refund(enrollment.payment_id)) == "DEPENDENCY_UNAVAILABLE"
+    assert (await refusal(platform.delete(person, forfeit=False))).metadata == {"balances": "AZR:4900"}
     await platform.delete(person)
 
     async def waits() -> bool:
@@ -342,6 +343,7 @@ async def test_a_wallet_is_not_opened_for_an_erased_person(platform: Platform) -
     platform.auth.subscribers.answer = True
     await platform.erased(person.id)
     assert await outcome(platform.economy.payment.earn(person.learner.purse, 1)) == "WALLET_CLOSED"
+    assert await findings(platform) == []
 
 
 async def test_what_a_replica_that_auth_did_not_reach_wrote_meanwhile_is_erased_too(platform: Platform) -> None:
