@@ -18,6 +18,8 @@ from services.auth.api_keys.model import (
 from services.auth.errors import ApiKeyInvalid, ApiKeyNotFound, TooManyApiKeys
 from services.auth.mail.model import Kind
 from services.auth.revocations.model import Cause
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.errors import FieldViolation, ValidationFailed
 from services.shared.ids import new_id
 from services.shared.opaque_tokens import token_digest
@@ -96,6 +98,7 @@ class ApiKeyOperations:
                 key_digest=token_digest(key),
                 new=new,
             )
+            await record(connection, action=Action.API_KEY_CREATE, target=f"apiKeys/{api_key.id}")
             await self._mail.notify(connection, kind=Kind.API_KEY_CREATED, user=confirmation.user)
             return IssuedApiKey(api_key, key)
 
@@ -149,10 +152,12 @@ class ApiKeyOperations:
 
     async def end(self, connection: AsyncConnection, *, user_id: str, api_key_id: str) -> bool:
         """Revoke a user's key and its access tokens, in the caller's transaction; False if there is none."""
-        found = await self._store.update_revoked(connection, user_id=user_id, api_key_id=api_key_id)
-        if found:
+        revoked = await self._store.update_revoked(connection, user_id=user_id, api_key_id=api_key_id)
+        if revoked:
             await self._revocations.end_session(connection, session_id=api_key_id, cause=Cause.API_KEY_REVOKED)
-        return found
+            target = f"apiKeys/{api_key_id}"
+            await record(connection, action=Action.API_KEY_REVOKE, target=target, token_user_id=user_id)
+        return revoked is not None
 
     def _new(self, name: str, scopes: Sequence[str], expire_time: datetime | None) -> NewApiKey:
         now = datetime.now(UTC)
