@@ -62,7 +62,7 @@ class PersonalData:
         others, database = others or OtherServices.over(infrastructure), infrastructure.database
         # The account is the last, by which the others are found.
         keys = (FactorStore(), DeviceStore(), ApiKeyStore(), SessionStore())
-        stores = (AuditStore(), RegistrationStore(), LinkStore(), *keys, AccountStore())
+        stores = (RegistrationStore(), LinkStore(), *keys, AccountStore())
         persons = PersonOperations(
             database=database,
             resources=[

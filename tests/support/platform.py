@@ -152,7 +152,7 @@ class Platform:
             "SELECT execute_after - now() AS delay FROM pgqueuer WHERE entrypoint = 'erase_remainder'"
         )
         assert queued["delay"] > TOKEN_LIFE
-        container = assemble(self.auth.settings)
+        container = Container(self.auth.settings)
         await PersonalData.of(container, self.others).erasures.erase_remainder(EraseRemainder(user_id))
         await container.close()
 

@@ -87,13 +87,14 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
         ("education", "audit_events", "user_id"),
         ("education", "courses", "educator_id"),
         ("education", "people", "user_id"),
+        ("payment", "audit_events", "target"),
         ("payment", "wallet_state_changes", "actor_id"),
         ("payment", "wallets", "user_id"),
     }
     assert not await platform.auth.sql("SELECT 1 FROM mails WHERE user_id = $1", person.id)
     assert await findings(platform) == []
     assert (await platform.economy.payment.trial_balance()).balanced
-    assert await forfeited(platform, person.id) == balance == 935
+    assert await forfeited(platform, person.id) == balance == 945
     shown = await friend.learner.study.read(course.id)
     assert (shown.title, shown.educator_name) == (course.title, "")
 
