@@ -14,6 +14,9 @@ export UV_SYSTEM_CERTS ?= 1
 # How `make test` spreads over the cores; PARALLEL= runs one test after another.
 PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 
+# The tools of the TypeScript client, which some tests use too.
+NODE_MODULES := generated/typescript/node_modules/.package-lock.json
+
 .PHONY: help
 help: ## List the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,8 +75,13 @@ test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short
 	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(ARGS)
 
 .PHONY: test-tools
-test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway .tools/kustomize ## Build the Go tools that some tests need, and run those tests
+test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway .tools/kustomize $(NODE_MODULES) ## Run the tests that need Go, Node or Chromium
 	$(BIN)/pytest tests/tools $(ARGS)
+
+$(NODE_MODULES): generated/typescript/package-lock.json
+	command -v npm >/dev/null || { echo "The TypeScript client needs Node 20.19 or newer, with npm"; exit 1; }
+	npm ci --prefix generated/typescript --ignore-scripts --no-audit --no-fund --silent
+	touch $@
 
 .tools/grpcurl: MODULE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 .tools/ghz: MODULE = github.com/bojand/ghz/cmd/ghz@v0.121.0
@@ -88,7 +96,7 @@ unit: .venv/.dev ## Run the quick tests: unit and contract
 	$(BIN)/pytest -q tests/unit tests/contract
 
 .PHONY: lint
-lint: .venv/.dev ## Check style, imports, contracts, containers and workflows
+lint: .venv/.dev ## Check style, imports, contracts, OpenAPI, containers and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports --no-logo
@@ -97,6 +105,7 @@ lint: .venv/.dev ## Check style, imports, contracts, containers and workflows
 	$(BIN)/buf lint "$$image#format=binpb" --config protos/buf.yaml
 	$(BIN)/buf format protos --diff --exit-code
 	$(BIN)/buf breaking "$$image#format=binpb" --against protos/released.binpb --config protos/buf.yaml
+	$(BIN)/openapi-spec-validator generated/azora/openapi.json >/dev/null
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/yamllint --strict docker-compose.yml .github .yamllint.yaml deploy/kubernetes protos
@@ -109,10 +118,14 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, Envoy bootstraps, kustomize base, pages of policies, events and settings
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, OpenAPI, Envoy bootstraps, kustomize base, pages of policies, events and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.compiler
 	$(BIN)/python -m services.cli.settings_page
+
+.PHONY: generate-typescript
+generate-typescript: $(NODE_MODULES) ## Compile the types of the TypeScript client from the OpenAPI document
+	npm run --prefix generated/typescript --silent generate
 
 .PHONY: release-contract
 release-contract: generate ## Release the current contracts as the baseline for buf breaking

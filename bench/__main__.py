@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import sign_in, writes
+from bench import catalogue, sign_in, writes
 from bench.calls import Stage
 from bench.compare import Result, interleaved
 from bench.errors import BenchmarkError
@@ -85,7 +85,9 @@ async def _run(options: argparse.Namespace) -> None:
             AsyncExitStack() as stack,
         ):
             _say(f"started in {system.start_seconds:.1f} s; {'h2load' if H2LOAD else 'our own client'} makes the load")
-            await people.write_courses(options.courses)
+            await people.write_courses(min(options.courses, PAGE_SIZE))
+            if options.courses > PAGE_SIZE:
+                await catalogue.fill(system, options.courses - PAGE_SIZE)
             stage = await Stage.set(stack, private, system, people)
             await stage.check_agreement()
             await (_profile(private, stage) if options.profile else _measure(options, stage, private, begun))
@@ -110,7 +112,7 @@ async def _profile(folder: Path, stage: Stage) -> None:
 async def _measure(options: argparse.Namespace, stage: Stage, folder: Path, begun: float) -> None:
     rounds, seconds = FULL if options.full else QUICK
     rounds, seconds = options.rounds or rounds, options.seconds or seconds
-    wanted = [*stage.quick(), *(stage.more() if options.full else ())]
+    wanted = [*stage.quick(), catalogue.filtered(stage.system), *(stage.more() if options.full else ())]
     measured: dict[str, Rounds] = {}
     results: list[Result] = []
     for comparison in (each for each in wanted if options.only in each.name):
@@ -123,6 +125,7 @@ async def _measure(options: argparse.Namespace, stage: Stage, folder: Path, begu
             measured[f"{comparison.name}, 1 caller"] = await interleaved(
                 comparison, rounds=1, callers=1, seconds=seconds
             )
+    results += await _search(options, stage, measured, rounds=rounds, seconds=seconds)
     results.append(Result("make run, warm, from start to healthy", stage.system.start_seconds, "s", 5, 4))
     if options.full and not options.only:
         results += await _write(stage, measured, rounds=rounds, callers=options.callers, seconds=seconds)
@@ -132,6 +135,17 @@ async def _measure(options: argparse.Namespace, stage: Stage, folder: Path, begu
             results += await ledger.results(measured, rounds=rounds, seconds=seconds, entries=LONG_HISTORY)
     rows = f"{rounds} rounds of {seconds:g} s at {options.callers} callers, {options.courses} courses"
     print_report(results, measured, f"{rows}; the whole took {time.monotonic() - begun:.0f} s.")
+
+
+async def _search(
+    options: argparse.Namespace, stage: Stage, measured: dict[str, Rounds], *, rounds: int, seconds: float
+) -> list[Result]:
+    comparison = catalogue.search(stage.system, stage.people)
+    if options.courses < catalogue.MANY or options.only not in comparison.name:
+        return []
+    _say(comparison.name)
+    measured[comparison.name] = await interleaved(comparison, rounds=rounds, callers=1, seconds=seconds)
+    return comparison.results(measured[comparison.name])
 
 
 async def _write(

@@ -34,7 +34,7 @@ from bench.processes import cpu_seconds
 from bench.report import print_report
 from bench.statistics import Round, cpu_ratio, median_of, throughput_ratio
 from bench.system import running_system
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.settings import AuthSettings
 from services.payment.app import EVENTS, KINDS
 from services.payment.holds.model import Order, PaymentType
@@ -312,7 +312,7 @@ async def _tokens(system: System, users: Sequence[str]) -> dict[str, str]:
     environment = system.service("auth").environ()
     names = AuthSettings.model_fields
     values: dict[str, Any] = {name: value for name in names if (value := environment.get(f"AZORA_{name.upper()}"))}
-    auth = assemble(AuthSettings(**values))
+    auth = Container(AuthSettings(**values))
     try:
         claims: dict[str, Any] = {"role": "ROLE_STUDENT", "epoch": 0, "email_verified": False}
         return {user: (await auth.tokens.issue(user_id=user, session_id=new_id(), **claims)).text for user in users}

@@ -20,7 +20,7 @@ from bench.client import Request
 from bench.errors import WrongAnswer
 from bench.orm_rows import copy_rows
 from bench.processes import child, until
-from services.compiler.envoy import LocalSettings, Pipe, local, write_bootstrap
+from services.compiler.envoy import LocalSettings, Pipe, discovery_files, local, write_bootstrap
 from services.local.envoy import installed_envoy
 from tests.support.ports import free_port
 from tests.support.serving import ISSUER
@@ -70,7 +70,12 @@ async def echo_behind_envoy(folder: Path, system: System, behind: Peer, probe: s
         LocalSettings(runtime=folder, pki=system.home / "pki", port=port, rate_limit_scale=SCALE, public_url=ISSUER)
     )
     echo_socket = Pipe(behind.target.removeprefix("unix:"))
-    write_bootstrap(replace(profile, upstreams=dict.fromkeys(profile.upstreams, (echo_socket,))), folder / "envoy.json")
+    profile = replace(profile, upstreams=dict.fromkeys(profile.upstreams, (echo_socket,)))
+    write_bootstrap(profile, folder / "envoy.json")
+    discovery = folder / "discovery"
+    discovery.mkdir(exist_ok=True)
+    for file, text in discovery_files(profile).items():
+        (discovery / file).write_text(text)
     arguments = ("--config-path", folder / "envoy.json", "--log-level", "warning", "--disable-hot-restart")
     async with child(installed_envoy(), *arguments, log=folder / "envoy.log") as process:
         edge = f"http://127.0.0.1:{port}"

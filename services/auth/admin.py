@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from azora.auth.v1 import auth_service_pb2
 
 from services.auth.accounts.model import Role
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.shared.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.auth.container import Container
     from services.auth.settings import AuthSettings
     from services.auth.signing_keys.operations import SigningKeyOperations
 
@@ -49,7 +48,7 @@ async def open_signing_keys(settings: AuthSettings) -> AsyncIterator[SigningKeyO
 
 @asynccontextmanager
 async def _assembled(settings: AuthSettings) -> AsyncIterator[Container]:
-    container = assemble(settings)
+    container = Container(settings)
     try:
         yield container
     finally:

@@ -10,7 +10,7 @@ from services.auth.api_keys.servicer import ApiKeyServicer
 from services.auth.audit.operations import AuditOperations
 from services.auth.audit.servicer import AuditServicer
 from services.auth.clients import audit_sources
-from services.auth.container import assemble, users
+from services.auth.container import Container
 from services.auth.devices.servicer import DeviceServicer
 from services.auth.email_addresses import jobs as email_addresses_jobs
 from services.auth.introspection.servicer import TokenServicer
@@ -70,7 +70,7 @@ def build(
 
     Tests take the events, and give the other services and their audit logs.
     """
-    container = assemble(settings)
+    container = Container(settings)
     personal_data = PersonalData.of(container, others)
     return container.infrastructure.server(
         AuthServicer(
@@ -81,7 +81,7 @@ def build(
         DeviceServicer(container.devices),
         ApiKeyServicer(container.api_keys),
         MfaServicer(container.mfa, container.sign_in),
-        UserServicer(users(container), personal_data.erasures),
+        UserServicer(container.users, personal_data.erasures),
         AuditServicer(_audit(container.infrastructure, audited)),
         InternalServicer(container.revocations),
         *([] if settings.production else [MailServicer(container.mail)]),

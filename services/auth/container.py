@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from services.auth.accounts import convert
@@ -65,299 +65,248 @@ EVENTS: Mapping[type, Callable[[Any], Message]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Container:
-    """Auth's operations over their infrastructure."""
+    """Auth's operations over their infrastructure. Each is made when it is first asked for."""
 
-    infrastructure: Infrastructure[AuthSettings]
-    passwords: PasswordOperations
-    keys: SigningKeyOperations
-    tokens: TokenOperations
-    accounts: AccountOperations
-    revocations: RevocationOperations
-    sessions: SessionOperations
-    sign_in: SignInOperations
-    devices: DeviceOperations
-    mfa: MfaOperations
-    mail: MailOperations
-    registrations: RegistrationOperations
-    password_changes: PasswordChangeOperations
-    email_addresses: EmailAddressOperations
-    api_keys: ApiKeyOperations
-    introspection: IntrospectionOperations
-    confirmations: ConfirmationOperations
-    failures: FailureOperations
-    outbox: Outbox
+    def __init__(self, settings: AuthSettings) -> None:
+        self.settings = settings
+        # A session's foreign key: the account was deleted between the check of its password and its beginning.
+        self.infrastructure = Infrastructure.of(
+            settings, constraints={"sessions_user_id_fkey": CredentialsInvalid, "users_email_folded_key": EmailTaken}
+        )
+        self.database = self.infrastructure.database
+        self.pages = self.infrastructure.pages
+        self.outbox = Outbox("auth", EVENTS)
 
     async def ready(self) -> bool:
         """Whether the database answers and there is a key to sign with."""
-        return await self.infrastructure.database.ready() and await self.tokens.ready()
+        return await self.database.ready() and await self.tokens.ready()
 
     async def close(self) -> None:
         """Let go of threads and connections."""
         await self.passwords.close()
         await self.infrastructure.close()
 
+    @cached_property
+    def passwords(self) -> PasswordOperations:
+        """Hashes of passwords."""
+        return PasswordOperations(self.settings.bcrypt_cost)
 
-def assemble(settings: AuthSettings) -> Container:
-    """Return the operations."""
-    # A session's foreign key: the account was deleted between the check of its password and the beginning of it.
-    infrastructure = Infrastructure.of(
-        settings, constraints={"sessions_user_id_fkey": CredentialsInvalid, "users_email_folded_key": EmailTaken}
-    )
-    database = infrastructure.database
-    passwords = PasswordOperations(settings.bcrypt_cost)
-    failures = _failures(infrastructure)
-    factors = _factors(settings)
-    devices = DeviceOperations(database=database, store=DeviceStore(), pages=infrastructure.pages)
-    outbox = Outbox("auth", EVENTS)
-    accounts = AccountOperations(database=database, store=AccountStore(), passwords=passwords, outbox=outbox)
-    revocations = RevocationOperations(database=database, store=RevocationStore(), pages=infrastructure.pages)
-    keys = signing_keys(infrastructure, revocations)
-    tokens = token_operations(settings, keys)
-    mail = _mail(infrastructure)
-    links = _links(settings, mail)
-    registrations = _registrations(infrastructure, accounts, links, mail)
-    sessions = _sessions(infrastructure, revocations)
-    sign_in = SignInOperations(
-        database=database,
-        store=AccountStore(),
-        accounts=accounts,
-        passwords=passwords,
-        sessions=sessions,
-        revocations=revocations,
-        tokens=tokens,
-        failures=failures,
-        devices=devices,
-        factors=factors,
-        challenges=ChallengeOperations(store=ChallengeStore()),
-        links=links,
-        registrations=registrations if settings.pending_registrations else None,
-    )
-    confirmations = ConfirmationOperations(
-        database=database, accounts=AccountStore(), passwords=passwords, failures=failures, factors=factors
-    )
-    password_changes = PasswordChangeOperations(
-        database=database,
-        store=AccountStore(),
-        accounts=accounts,
-        passwords=passwords,
-        confirmations=confirmations,
-        revocations=revocations,
-        devices=devices,
-        failures=failures,
-        links=links,
-        mail=mail,
-    )
-    email_addresses = _email_addresses(
-        infrastructure,
-        accounts=accounts,
-        registrations=registrations,
-        confirmations=confirmations,
-        revocations=revocations,
-        links=links,
-        mail=mail,
-    )
-    mfa = _mfa(
-        infrastructure,
-        factors=factors,
-        confirmations=confirmations,
-        failures=failures,
-        revocations=revocations,
-        mail=mail,
-    )
-    api_keys = _api_keys(infrastructure, confirmations, revocations, tokens, mail)
-    return Container(
-        infrastructure=infrastructure,
-        passwords=passwords,
-        keys=keys,
-        tokens=tokens,
-        accounts=accounts,
-        revocations=revocations,
-        sessions=sessions,
-        sign_in=sign_in,
-        devices=devices,
-        mfa=mfa,
-        mail=mail,
-        registrations=registrations,
-        password_changes=password_changes,
-        email_addresses=email_addresses,
-        api_keys=api_keys,
-        introspection=_introspection(infrastructure, tokens, revocations, sessions, api_keys),
-        confirmations=confirmations,
-        failures=failures,
-        outbox=outbox,
-    )
+    @cached_property
+    def accounts(self) -> AccountOperations:
+        """Accounts and profiles."""
+        return AccountOperations(
+            database=self.database, store=AccountStore(), passwords=self.passwords, outbox=self.outbox
+        )
 
+    @cached_property
+    def revocations(self) -> RevocationOperations:
+        """Revocations of access tokens."""
+        return RevocationOperations(database=self.database, store=RevocationStore(), pages=self.pages)
 
-def _api_keys(
-    infrastructure: Infrastructure[AuthSettings],
-    confirmations: ConfirmationOperations,
-    revocations: RevocationOperations,
-    tokens: TokenOperations,
-    mail: MailOperations,
-) -> ApiKeyOperations:
-    return ApiKeyOperations(
-        database=infrastructure.database,
-        store=ApiKeyStore(),
-        pages=infrastructure.pages,
-        confirmations=confirmations,
-        revocations=revocations,
-        tokens=tokens,
-        mail=mail,
-        scopes=declared_scopes(),
-    )
+    @cached_property
+    def keys(self) -> SigningKeyOperations:
+        """The keys that sign access tokens."""
+        return signing_keys(self.infrastructure, self.revocations)
 
+    @cached_property
+    def tokens(self) -> TokenOperations:
+        """Access tokens."""
+        return token_operations(self.settings, self.keys)
 
-def _introspection(
-    infrastructure: Infrastructure[AuthSettings],
-    tokens: TokenOperations,
-    revocations: RevocationOperations,
-    sessions: SessionOperations,
-    api_keys: ApiKeyOperations,
-) -> IntrospectionOperations:
-    return IntrospectionOperations(
-        database=infrastructure.database,
-        verifier=access_tokens(infrastructure.settings, tokens),
-        revocations=revocations,
-        sessions=sessions,
-        api_keys=api_keys,
-    )
+    @cached_property
+    def mail(self) -> MailOperations:
+        """Mails to users."""
+        settings = self.settings
+        smtp_url = settings.smtp_url.get_secret_value() if settings.smtp_url else ""
+        if settings.production and not smtp_url:
+            logger.error("mails are not sent: AZORA_SMTP_URL is not set")
+        return MailOperations(
+            database=self.database,
+            store=MailStore(),
+            pages=self.pages,
+            encryption=Encryption(settings.derive_keys("mails")),
+            digest_key=settings.derive_key("mail-addresses"),
+            transport=SmtpTransport(smtp_url) if smtp_url else None,
+            templates=Templates({"web_url": settings.pages_url, "minutes": settings.mail_link_minutes}),
+            sender=settings.mail_from,
+            link_lifetime=timedelta(minutes=settings.mail_link_minutes),
+            keep=not settings.production,
+            limit_scale=settings.rate_limit_scale,
+        )
 
+    @cached_property
+    def links(self) -> LinkOperations:
+        """Mailed links."""
+        return LinkOperations(
+            store=LinkStore(),
+            mail=self.mail,
+            pages_url=self.settings.pages_url,
+            lifetime=timedelta(minutes=self.settings.mail_link_minutes),
+            undo_lifetime=timedelta(hours=self.settings.email_undo_hours),
+        )
 
-def _failures(infrastructure: Infrastructure[AuthSettings]) -> FailureOperations:
-    settings = infrastructure.settings
-    return FailureOperations(
-        database=infrastructure.database,
-        store=FailureStore(),
-        key=settings.derive_key("failed-attempts"),
-        limits=settings.failure_limits(),
-    )
+    @cached_property
+    def failures(self) -> FailureOperations:
+        """Failed attempts and the waits that follow from them."""
+        return FailureOperations(
+            database=self.database,
+            store=FailureStore(),
+            key=self.settings.derive_key("failed-attempts"),
+            limits=self.settings.failure_limits(),
+        )
 
+    @cached_property
+    def factors(self) -> FactorOperations:
+        """Second factors."""
+        return FactorOperations(
+            store=FactorStore(),
+            encryption=Encryption(self.settings.derive_keys("totp-secrets")),
+            recovery_keys=self.settings.derive_keys("recovery-codes"),
+        )
 
-def _factors(settings: AuthSettings) -> FactorOperations:
-    return FactorOperations(
-        store=FactorStore(),
-        encryption=Encryption(settings.derive_keys("totp-secrets")),
-        recovery_keys=settings.derive_keys("recovery-codes"),
-    )
+    @cached_property
+    def devices(self) -> DeviceOperations:
+        """Known devices."""
+        return DeviceOperations(database=self.database, store=DeviceStore(), pages=self.pages)
 
+    @cached_property
+    def sessions(self) -> SessionOperations:
+        """Sessions."""
+        return SessionOperations(
+            database=self.database,
+            store=SessionStore(),
+            pages=self.pages,
+            revocations=self.revocations,
+            encryption=Encryption(self.settings.derive_keys("refresh-token-families")),
+            idle=timedelta(days=self.settings.session_idle_days),
+            lifetime=timedelta(days=self.settings.session_days),
+        )
 
-def _sessions(infrastructure: Infrastructure[AuthSettings], revocations: RevocationOperations) -> SessionOperations:
-    settings = infrastructure.settings
-    return SessionOperations(
-        database=infrastructure.database,
-        store=SessionStore(),
-        pages=infrastructure.pages,
-        revocations=revocations,
-        encryption=Encryption(settings.derive_keys("refresh-token-families")),
-        idle=timedelta(days=settings.session_idle_days),
-        lifetime=timedelta(days=settings.session_days),
-    )
+    @cached_property
+    def registrations(self) -> RegistrationOperations:
+        """Registrations whose address is to be confirmed."""
+        return RegistrationOperations(
+            database=self.database,
+            store=RegistrationStore(),
+            accounts=self.accounts,
+            links=self.links,
+            mail=self.mail,
+            lifetime=timedelta(minutes=self.settings.mail_link_minutes),
+        )
 
+    @cached_property
+    def sign_in(self) -> SignInOperations:
+        """Signing in and out."""
+        return SignInOperations(
+            database=self.database,
+            store=AccountStore(),
+            accounts=self.accounts,
+            passwords=self.passwords,
+            sessions=self.sessions,
+            revocations=self.revocations,
+            tokens=self.tokens,
+            failures=self.failures,
+            devices=self.devices,
+            factors=self.factors,
+            challenges=ChallengeOperations(store=ChallengeStore()),
+            links=self.links,
+            registrations=self.registrations if self.settings.pending_registrations else None,
+        )
 
-def _registrations(
-    infrastructure: Infrastructure[AuthSettings],
-    accounts: AccountOperations,
-    links: LinkOperations,
-    mail: MailOperations,
-) -> RegistrationOperations:
-    return RegistrationOperations(
-        database=infrastructure.database,
-        store=RegistrationStore(),
-        accounts=accounts,
-        links=links,
-        mail=mail,
-        lifetime=timedelta(minutes=infrastructure.settings.mail_link_minutes),
-    )
+    @cached_property
+    def confirmations(self) -> ConfirmationOperations:
+        """Confirmations by password and code."""
+        return ConfirmationOperations(
+            database=self.database,
+            accounts=AccountStore(),
+            passwords=self.passwords,
+            failures=self.failures,
+            factors=self.factors,
+        )
 
+    @cached_property
+    def password_changes(self) -> PasswordChangeOperations:
+        """Changes and resets of passwords."""
+        return PasswordChangeOperations(
+            database=self.database,
+            store=AccountStore(),
+            accounts=self.accounts,
+            passwords=self.passwords,
+            confirmations=self.confirmations,
+            revocations=self.revocations,
+            devices=self.devices,
+            failures=self.failures,
+            links=self.links,
+            mail=self.mail,
+        )
 
-def _mfa(
-    infrastructure: Infrastructure[AuthSettings],
-    factors: FactorOperations,
-    confirmations: ConfirmationOperations,
-    failures: FailureOperations,
-    revocations: RevocationOperations,
-    *,
-    mail: MailOperations,
-) -> MfaOperations:
-    return MfaOperations(
-        database=infrastructure.database,
-        accounts=AccountStore(),
-        factors=factors,
-        confirmations=confirmations,
-        failures=failures,
-        revocations=revocations,
-        mail=mail,
-    )
+    @cached_property
+    def email_addresses(self) -> EmailAddressOperations:
+        """Verification and changes of e-mail addresses."""
+        return EmailAddressOperations(
+            database=self.database,
+            store=AccountStore(),
+            accounts=self.accounts,
+            registrations=self.registrations,
+            confirmations=self.confirmations,
+            revocations=self.revocations,
+            links=self.links,
+            mail=self.mail,
+            undo_lifetime=timedelta(hours=self.settings.email_undo_hours),
+        )
 
+    @cached_property
+    def mfa(self) -> MfaOperations:
+        """Enrolment of second factors."""
+        return MfaOperations(
+            database=self.database,
+            accounts=AccountStore(),
+            factors=self.factors,
+            confirmations=self.confirmations,
+            failures=self.failures,
+            revocations=self.revocations,
+            mail=self.mail,
+        )
 
-def _email_addresses(
-    infrastructure: Infrastructure[AuthSettings],
-    *,
-    accounts: AccountOperations,
-    registrations: RegistrationOperations,
-    confirmations: ConfirmationOperations,
-    revocations: RevocationOperations,
-    links: LinkOperations,
-    mail: MailOperations,
-) -> EmailAddressOperations:
-    return EmailAddressOperations(
-        database=infrastructure.database,
-        store=AccountStore(),
-        accounts=accounts,
-        registrations=registrations,
-        confirmations=confirmations,
-        revocations=revocations,
-        links=links,
-        mail=mail,
-        undo_lifetime=timedelta(hours=infrastructure.settings.email_undo_hours),
-    )
+    @cached_property
+    def api_keys(self) -> ApiKeyOperations:
+        """API keys."""
+        return ApiKeyOperations(
+            database=self.database,
+            store=ApiKeyStore(),
+            pages=self.pages,
+            confirmations=self.confirmations,
+            revocations=self.revocations,
+            tokens=self.tokens,
+            mail=self.mail,
+            scopes=declared_scopes(),
+        )
 
+    @cached_property
+    def introspection(self) -> IntrospectionOperations:
+        """Introspection and revocation of tokens."""
+        return IntrospectionOperations(
+            database=self.database,
+            verifier=access_tokens(self.settings, self.tokens),
+            revocations=self.revocations,
+            sessions=self.sessions,
+            api_keys=self.api_keys,
+        )
 
-def _links(settings: AuthSettings, mail: MailOperations) -> LinkOperations:
-    return LinkOperations(
-        store=LinkStore(),
-        mail=mail,
-        pages_url=settings.pages_url,
-        lifetime=timedelta(minutes=settings.mail_link_minutes),
-        undo_lifetime=timedelta(hours=settings.email_undo_hours),
-    )
-
-
-def _mail(infrastructure: Infrastructure[AuthSettings]) -> MailOperations:
-    settings = infrastructure.settings
-    smtp_url = settings.smtp_url.get_secret_value() if settings.smtp_url else ""
-    if settings.production and not smtp_url:
-        logger.error("mails are not sent: AZORA_SMTP_URL is not set")
-    return MailOperations(
-        database=infrastructure.database,
-        store=MailStore(),
-        pages=infrastructure.pages,
-        encryption=Encryption(settings.derive_keys("mails")),
-        digest_key=settings.derive_key("mail-addresses"),
-        transport=SmtpTransport(smtp_url) if smtp_url else None,
-        templates=Templates({"web_url": settings.pages_url, "minutes": settings.mail_link_minutes}),
-        sender=settings.mail_from,
-        link_lifetime=timedelta(minutes=settings.mail_link_minutes),
-        keep=not settings.production,
-        limit_scale=settings.rate_limit_scale,
-    )
-
-
-def users(container: Container) -> UserOperations:
-    """Return the administration of users, which the server alone has."""
-    infrastructure = container.infrastructure
-    return UserOperations(
-        database=infrastructure.database,
-        store=UserStore(),
-        account_store=AccountStore(),
-        accounts=container.accounts,
-        devices=container.devices,
-        failures=container.failures,
-        links=_links(infrastructure.settings, container.mail),
-        mail=container.mail,
-        pages=infrastructure.pages,
-        revocations=container.revocations,
-        permissions=role_permissions(),
-    )
+    @cached_property
+    def users(self) -> UserOperations:
+        """Administration of users."""
+        return UserOperations(
+            database=self.database,
+            store=UserStore(),
+            account_store=AccountStore(),
+            accounts=self.accounts,
+            devices=self.devices,
+            failures=self.failures,
+            links=self.links,
+            mail=self.mail,
+            pages=self.pages,
+            revocations=self.revocations,
+            permissions=role_permissions(),
+        )

@@ -15,6 +15,7 @@ from services.compiler.envoy.typed import readable
 from services.compiler.events import events_page
 from services.compiler.kubernetes import kubernetes_files
 from services.compiler.kubernetes.settings import settings as kubernetes_settings
+from services.compiler.openapi import openapi, read_comments
 from services.compiler.policy_table import policy_table
 from services.compiler.service_config import service_config
 
@@ -31,7 +32,7 @@ def compose_discovery_files() -> Mapping[str, str]:
 
 
 def main() -> None:
-    """Write the service config, the bootstraps of Envoy, the kustomize base, and the pages of policies and events."""
+    """Write the service config, the OpenAPI document, the bootstraps, the kustomize base, the policies and events."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("out", type=Path, nargs="?", default=CHECKOUT)
     out: Path = parser.parse_args().out
@@ -40,6 +41,8 @@ def main() -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     config = readable(service_config(contract))
     (out / "generated/azora/service_config.json").write_text(f"{config}\n")
+    document = readable(openapi(contract, read_comments(CHECKOUT / "protos", contract)))
+    (out / "generated/azora/openapi.json").write_text(f"{document}\n")
     write_bootstrap(compose(), out / "envoy/compose.json")
     write_bootstrap(kubernetes(_settings_in_pods()), out / "envoy/kubernetes.json")
     for name, text in compose_discovery_files().items():

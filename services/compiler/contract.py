@@ -31,6 +31,7 @@ GATEWAY = "gateway"
 ENVOY = "envoy"
 """Name of Envoy, as in its identity on the mesh."""
 DESCRIPTORS = files("azora") / "descriptors.binpb"
+OPENAPI = files("azora") / "openapi.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from services.education.catalogue.operations import CatalogueOperations
 from services.education.catalogue.store import CatalogueStore
+from services.education.certificates.operations import CertificateOperations
+from services.education.certificates.servicer import CertificateServicer
+from services.education.certificates.store import CertificateStore
 from services.education.clients import PaymentClient
 from services.education.courses import jobs as course_jobs
 from services.education.courses.authoring import AuthoringOperations
@@ -17,6 +20,10 @@ from services.education.courses.lessons import LessonOperations
 from services.education.courses.operations import CourseOperations
 from services.education.courses.servicer import CourseServicer
 from services.education.courses.store import CourseStore
+from services.education.credentials.model import Issuer
+from services.education.credentials.operations import CredentialOperations
+from services.education.credentials.servicer import CredentialServicer
+from services.education.credentials.store import CredentialStore
 from services.education.enrollments.operations import EnrollmentOperations
 from services.education.enrollments.progress import ProgressStore
 from services.education.enrollments.servicer import EnrollmentServicer
@@ -36,13 +43,18 @@ from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
 from services.shared.audit.store import AuditStore
 from services.shared.cache import CachedReads, EncodedAnswers, ImmutableParts
+from services.shared.encryption import Encryption
 from services.shared.inbox import Inbox
 from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
 from services.shared.shared_cache import SharedCache
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.education.ports import Payments
     from services.education.settings import EducationSettings
+    from services.shared.db import Database
+    from services.shared.personal_data import PersonalData
     from services.shared.revocations import RevocationSource
     from services.shared.server import Server
     from services.shared.tokens import KeySource
@@ -60,6 +72,8 @@ class Container:
     learning: LearningOperations
     enrollments: EnrollmentOperations
     quizzes: QuizOperations
+    certificates: CertificateOperations
+    credentials: CredentialOperations
     settlements: SettlementOperations
     persons: PersonOperations
     inbox: Inbox
@@ -72,16 +86,9 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
     infrastructure = Infrastructure.of(settings)
     database = infrastructure.database
     course_store, enrollment_store, progress_store = CourseStore(), EnrollmentStore(), ProgressStore()
-    quiz_store = QuizStore()
-    settlements = SettlementOperations(
-        database=database,
-        records=infrastructure.records,
-        store=enrollment_store,
-        courses=course_store,
-        payments=payments or PaymentClient(infrastructure.mesh),
-        refund_limit_basis_points=settings.refund_progress_limit_basis_points,
-        sweep_after=timedelta(seconds=settings.settle_after_seconds),
-    )
+    quiz_store, certificate_store = QuizStore(), CertificateStore()
+    credentials = _credentials(infrastructure)
+    settlements = _settlements(infrastructure, course_store, enrollment_store, payments)
     shared = _shared_cache(settings)
     reads = CachedReads(database, EncodedAnswers(), course_store.find_generation)
     courses = CourseOperations(
@@ -130,31 +137,75 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
             database=database, store=LearningStore(), courses=course_store, enrollments=enrollment_store
         ),
         enrollments=enrollments,
-        quizzes=QuizOperations(
+        quizzes=_quizzes(infrastructure, quiz_store, course_store, enrollment_store, enrollments),
+        certificates=CertificateOperations(
             database=database,
-            records=infrastructure.records,
-            store=quiz_store,
+            store=certificate_store,
             courses=course_store,
-            enrollments=enrollment_store,
-            learning=enrollments,
+            credentials=credentials,
             pages=infrastructure.pages,
         ),
+        credentials=credentials,
         settlements=settlements,
-        persons=PersonOperations(
-            database=database,
-            endings=[settlements.end_person],
-            resources=[
-                UnfinishedJobs(),
-                UndeliveredEvents(),
-                quiz_store,
-                enrollment_store,
-                courses,
-                KeyedAnswers(),
-                AuditStore(),
-            ],
-        ),
+        persons=_persons(database, settlements, [quiz_store, enrollment_store, certificate_store, courses]),
         inbox=Inbox("education", database, subscriptions),
         shared_cache=shared,
+    )
+
+
+def _settlements(
+    infrastructure: Infrastructure[EducationSettings],
+    courses: CourseStore,
+    enrollments: EnrollmentStore,
+    payments: Payments | None,
+) -> SettlementOperations:
+    settings = infrastructure.settings
+    return SettlementOperations(
+        database=infrastructure.database,
+        records=infrastructure.records,
+        store=enrollments,
+        courses=courses,
+        payments=payments or PaymentClient(infrastructure.mesh),
+        refund_limit_basis_points=settings.refund_progress_limit_basis_points,
+        sweep_after=timedelta(seconds=settings.settle_after_seconds),
+    )
+
+
+def _quizzes(
+    infrastructure: Infrastructure[EducationSettings],
+    quizzes: QuizStore,
+    courses: CourseStore,
+    enrollments: EnrollmentStore,
+    learning: EnrollmentOperations,
+) -> QuizOperations:
+    return QuizOperations(
+        database=infrastructure.database,
+        records=infrastructure.records,
+        store=quizzes,
+        courses=courses,
+        enrollments=enrollments,
+        learning=learning,
+        pages=infrastructure.pages,
+    )
+
+
+def _credentials(infrastructure: Infrastructure[EducationSettings]) -> CredentialOperations:
+    settings = infrastructure.settings
+    return CredentialOperations(
+        database=infrastructure.database,
+        store=CredentialStore(),
+        encryption=Encryption(settings.derive_keys("credential-keys")),
+        issuer=Issuer(settings.public_url, settings.issuer_name),
+    )
+
+
+def _persons(
+    database: Database, settlements: SettlementOperations, resources: Sequence[PersonalData]
+) -> PersonOperations:
+    return PersonOperations(
+        database=database,
+        endings=[settlements.end_person],
+        resources=[UnfinishedJobs(), UndeliveredEvents(), *resources, KeyedAnswers(), AuditStore()],
     )
 
 
@@ -179,6 +230,8 @@ def build(
         LearningServicer(container.learning),
         EnrollmentServicer(container.enrollments),
         AssessmentServicer(container.quizzes),
+        CertificateServicer(container.certificates),
+        CredentialServicer(container.credentials),
         InternalServicer(
             container.settlements, container.inbox, container.persons, container.infrastructure.audit_operations
         ),

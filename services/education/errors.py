@@ -186,6 +186,10 @@ class PrerequisiteCycle(FailedPrecondition):
     """The course would be its own prerequisite, directly or through other courses."""
 
 
+class CertificateNotFound(NotFound):
+    """Certificate not found."""
+
+
 REFUSALS = {
     kind.reason: kind for kind in (InsufficientFunds, WalletFrozen, WalletClosed, CourseFull, EnrollmentCancelled)
 }

@@ -18,3 +18,5 @@ class EducationSettings(ServiceSettings):
     """Maximum number of concurrent watches per process: WatchProgress in Education, WatchTransactions in Payment."""
     max_watchers_per_user: Annotated[int, Field(ge=1, le=1000)] = 10
     """Maximum number of concurrent watches per user and process."""
+    issuer_name: Annotated[str, Field(min_length=1, max_length=200)] = "Azora"
+    """Name of the issuer in the credentials of certificates."""

@@ -14,10 +14,12 @@ import uvicorn
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from interceptors.errors import to_status
+from services.compiler.contract import OPENAPI
 from services.compiler.envoy.errors import RouteNotFound
 from services.shared.certificates import CertificateFiles
 
@@ -28,13 +30,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import Scope
 
     from services.gateway.health import MeshHealth
     from services.gateway.settings import GatewaySettings
 
 
-def make_app(mesh: MeshHealth) -> Starlette:
-    """Return the HTTP app."""
+STATIC = Path(__file__).with_name("static")
+"""The API explorer: Swagger UI as its npm package has it, and a page of our own around it."""
+EXPLORER_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Content security policy of the explorer: nothing from anywhere else, nothing inline."""
+REVALIDATED = {"cache-control": "no-cache"}
+
+
+def make_app(mesh: MeshHealth, *, explorer: bool) -> Starlette:
+    """Return the HTTP app, with the API explorer where it is asked for."""
 
     async def health(_request: Request) -> JSONResponse:
         body = {
@@ -43,13 +57,35 @@ def make_app(mesh: MeshHealth) -> Starlette:
         }
         return JSONResponse(body, HTTPStatus.OK if mesh.all_healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
-    return Starlette(routes=[Route("/health", health)], exception_handlers={HTTPException: _refuse})
+    async def document(_request: Request) -> FileResponse:
+        return FileResponse(str(OPENAPI), headers=REVALIDATED)
+
+    async def page(_request: Request) -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers=REVALIDATED | {"content-security-policy": EXPLORER_POLICY})
+
+    routes: list[Route | Mount] = [Route("/health", health), Route("/openapi.json", document)]
+    if explorer:
+        routes += [Route("/docs", page), Mount("/docs", _Assets(directory=STATIC))]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+
+
+class _Assets(StaticFiles):
+    """Has browsers ask whether a file is still the same: it changes with the version of the system."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(REVALIDATED)
+        return response
 
 
 async def serve_pages(settings: GatewaySettings, mesh: MeshHealth) -> None:
     """Serve the HTTP app until cancelled."""
     over_tcp = not settings.http_listen.startswith("unix:")
-    await serve(make_app(mesh), settings.http_listen, settings.mutual_tls if over_tcp else None)
+    await serve(
+        make_app(mesh, explorer=not settings.production),
+        settings.http_listen,
+        settings.mutual_tls if over_tcp else None,
+    )
 
 
 async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path] | None = None) -> None:

@@ -43,6 +43,10 @@ class Encryption:
         header, nonce = VERSION + self._current_id, os.urandom(NONCE_BYTES)
         return header + nonce + self._ciphers[self._current_id].encrypt(nonce, secret, header + row_id.encode())
 
+    def is_current(self, ciphertext: bytes) -> bool:
+        """Whether the current key encrypted a secret, so that no former one is needed for it."""
+        return ciphertext.startswith(VERSION + self._current_id)
+
     def decrypt(self, ciphertext: bytes, *, row_id: str) -> bytes:
         """Return the secret that was encrypted for the row of this id. Raises SecretKeyChanged."""
         header = ciphertext[:HEADER_BYTES]

@@ -48,6 +48,7 @@ RESOURCES = {
         "settlements",
         "quizzes",
         "certificates",
+        "credentials",
     },
     "payment": {
         "audit",
@@ -72,8 +73,11 @@ COURSE_FILES = {"authoring", "content", "drafts", "edits", "lessons"}
 """How courses are written: another concern than how they are read, of the same gRPC service."""
 ENROLLMENT_FILES = {"progress"}
 """What is read of enrolments: by learners, watches and the catalogue."""
+CREDENTIAL_FILES = {"documents"}
+"""What is signed: JSON documents of other standards."""
 OWN_FILES = {
     "courses": COURSE_FILES,
+    "credentials": CREDENTIAL_FILES,
     "enrollments": ENROLLMENT_FILES,
     "ledger": LEDGER_FILES,
     "proofs": PROOF_FILES,

@@ -20,7 +20,7 @@ from azora.policy.v1 import permission_pb2
 
 from services.auth.accounts.model import UserState
 from services.auth.accounts.store import AccountStore
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.revocations.model import Cause
 from services.demo.seed import auth_settings
 from services.local.settings import SystemSettings
@@ -115,7 +115,7 @@ async def disable(platform: Platform, session: auth_service_pb2.LoginResponse) -
 
 async def delete(platform: Platform, session: auth_service_pb2.LoginResponse) -> None:
     system = platform.system
-    container = assemble(auth_settings(describe(SystemSettings(home=system.home, port=system.port))))
+    container = Container(auth_settings(describe(SystemSettings(home=system.home, port=system.port))))
 
     async def work(connection: AsyncConnection) -> None:
         await container.revocations.end_user(connection, user_id=session.user.id, cause=Cause.USER_DELETED)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from azora.client import Metadata, bearer
 from azora.education.v1 import (
+    certificate_service_pb2_grpc,
     course_pb2,
     course_service_pb2,
     course_service_pb2_grpc,
+    credential_service_pb2_grpc,
     enrollment_pb2,
     enrollment_service_pb2,
     enrollment_service_pb2_grpc,
@@ -250,6 +252,16 @@ class RunningEducation:
     def enrollments(self) -> enrollment_service_pb2_grpc.EnrollmentServiceAsyncStub:
         """Return the stub of EnrollmentService."""
         return enrollment_service_pb2_grpc.EnrollmentServiceStub(self.channel)
+
+    @property
+    def certificates(self) -> certificate_service_pb2_grpc.CertificateServiceAsyncStub:
+        """Return the stub of CertificateService."""
+        return certificate_service_pb2_grpc.CertificateServiceStub(self.channel)
+
+    @property
+    def credentials(self) -> credential_service_pb2_grpc.CredentialServiceAsyncStub:
+        """Return the stub of CredentialService."""
+        return credential_service_pb2_grpc.CredentialServiceStub(self.channel)
 
     @property
     def internal(self) -> internal_service_pb2_grpc.InternalServiceAsyncStub:

@@ -17,7 +17,7 @@ from grpc import aio
 
 from interceptors.client import OutgoingCalls, OutgoingStreams
 from services.auth.clients import EducationClient, PaymentClient
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.erasures.model import EraseRemainder
 from services.auth.personal_data import OtherServices, PersonalData
 from services.shared.errors import DependencyUnavailable
@@ -142,7 +142,7 @@ class Platform:
 
     async def sweep(self) -> None:
         """Do what the periodic job does."""
-        container = assemble(self.auth.settings)
+        container = Container(self.auth.settings)
         await PersonalData.of(container, self.others).erasures.sweep_erasures()
         await container.close()
 
@@ -152,7 +152,7 @@ class Platform:
             "SELECT execute_after - now() AS delay FROM pgqueuer WHERE entrypoint = 'erase_remainder'"
         )
         assert queued["delay"] > TOKEN_LIFE
-        container = assemble(self.auth.settings)
+        container = Container(self.auth.settings)
         await PersonalData.of(container, self.others).erasures.erase_remainder(EraseRemainder(user_id))
         await container.close()
 

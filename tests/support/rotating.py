@@ -12,7 +12,7 @@ import httpx
 from azora import client
 
 from services.auth.app import build
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.compiler.envoy import LocalSettings, local, socket_path
 from services.deployment.pki import ensure_pki
 from services.shared.policy import role_permissions
@@ -102,7 +102,7 @@ async def rotating_system(database: Clone, *, token_seconds: int) -> AsyncIterat
                 await stand_in.start(socket_path(folder, name))
                 stack.push_async_callback(stand_in.server.stop, None)
         await stack.enter_async_context(running_envoy(profile, folder))
-        operator = assemble(
+        operator = Container(
             auth_settings(database.app_url, **short).model_copy(update={"access_token_seconds": token_seconds})
         )
         stack.push_async_callback(operator.close)

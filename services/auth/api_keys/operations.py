@@ -18,6 +18,8 @@ from services.auth.api_keys.model import (
 from services.auth.errors import ApiKeyInvalid, ApiKeyNotFound, TooManyApiKeys
 from services.auth.mail.model import Kind
 from services.auth.revocations.model import Cause
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.errors import FieldViolation, ValidationFailed
 from services.shared.ids import new_id
 from services.shared.opaque_tokens import token_digest
@@ -96,6 +98,7 @@ class ApiKeyOperations:
                 key_digest=token_digest(key),
                 new=new,
             )
+            await record(connection, action=Action.API_KEY_CREATE, target=f"apiKeys/{api_key.id}")
             await self._mail.notify(connection, kind=Kind.API_KEY_CREATED, user=confirmation.user)
             return IssuedApiKey(api_key, key)
 
@@ -152,6 +155,7 @@ class ApiKeyOperations:
         found = await self._store.update_revoked(connection, user_id=user_id, api_key_id=api_key_id)
         if found:
             await self._revocations.end_session(connection, session_id=api_key_id, cause=Cause.API_KEY_REVOKED)
+            await record(connection, action=Action.API_KEY_REVOKE, target=f"apiKeys/{api_key_id}")
         return found
 
     def _new(self, name: str, scopes: Sequence[str], expire_time: datetime | None) -> NewApiKey:

@@ -11,6 +11,8 @@ from services.auth.errors import BalanceNotForfeited, LastAdministrator, UserNot
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.mail.model import Kind
 from services.auth.revocations.model import Cause
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.errors import DependencyUnavailable
 from services.shared.jobs import enqueue
 from services.shared.tokens import TOKEN_LIFE
@@ -171,6 +173,7 @@ class ErasureOperations:
         await self._failures.clear(connection, subjects=[account, Subject(SubjectKind.CODES, user.id)])
         job = EraseAccount(user.id)
         await enqueue(connection, job, delay=self._delay, once=job.once)
+        await record(connection, action=Action.USER_DELETE, target=f"users/{user.id}")
         await self._mail.notify(connection, kind=Kind.ACCOUNT_DELETED, user=user)
 
     async def _erase(self, user_id: str, service: ServiceErasure) -> None:

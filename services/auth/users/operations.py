@@ -10,6 +10,8 @@ from services.auth.failures.model import Subject, SubjectKind
 from services.auth.mail.model import Kind
 from services.auth.revocations.model import Cause
 from services.auth.users.model import RolePermissions, UserDetails
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,6 +98,7 @@ class UserOperations:
                 return user
             await self._revocations.end_user(connection, user_id=user_id, cause=Cause.ROLE_CHANGED)
             changed = await self._account_store.update_role(connection, user_id, role)
+            await record(connection, action=Action.USER_SET_ROLE, target=f"users/{user_id}")
             await self._mail.notify(connection, kind=Kind.ROLE_CHANGED, user=changed)
             return changed
 
@@ -112,6 +115,7 @@ class UserOperations:
             await self._revocations.end_user(connection, user_id=user_id, cause=Cause.USER_DISABLED)
             await self._links.revoke(connection, user_id=user_id)
             changed = await self._account_store.update_state(connection, user_id, UserState.DISABLED)
+            await record(connection, action=Action.USER_DISABLE, target=f"users/{user_id}")
             await self._mail.notify(connection, kind=Kind.ACCOUNT_DISABLED, user=changed)
             return changed
 
@@ -125,6 +129,7 @@ class UserOperations:
             if user.state is UserState.ACTIVE:
                 return user
             changed = await self._account_store.update_state(connection, user_id, UserState.ACTIVE)
+            await record(connection, action=Action.USER_ENABLE, target=f"users/{user_id}")
             await self._mail.notify(connection, kind=Kind.ACCOUNT_ENABLED, user=changed)
             return changed
 
@@ -136,6 +141,7 @@ class UserOperations:
         async def work(connection: AsyncConnection) -> User:
             user = await self._lock_user(connection, user_id)
             await self._failures.clear(connection, subjects=await self._subjects(connection, user))
+            await record(connection, action=Action.USER_UNLOCK, target=f"users/{user_id}")
             return user
 
         return await self._database.transaction(work)

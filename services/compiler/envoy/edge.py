@@ -51,8 +51,11 @@ if TYPE_CHECKING:
     from services.compiler.envoy.profiles import Profile
     from services.shared.policy import MethodPolicy
 
-PAGES = ("/health",)
+HEALTH_PAGE: Json = {"path": "/health"}
+PAGES: tuple[Json, ...] = (HEALTH_PAGE, {"path": "/openapi.json"})
 """What the gateway's HTTP app serves to everyone."""
+EXPLORER: tuple[Json, ...] = ({"path": "/docs"}, {"prefix": "/docs/"})
+"""What it serves beside them in development."""
 MAX_READ_HEADERS_KIB = 64
 """Size of headers that are still read, so as to be refused by a status: `header_rules` has the limit itself."""
 REFLECTION_SECONDS = 15
@@ -81,7 +84,7 @@ def edge_listener(profile: Profile, contract: Contract) -> Json:
 
 def _plain_health() -> Json:
     """Return the filter chain for the health check of Envoy's own container, which has no client that speaks TLS."""
-    hosts = [{"name": "health", "domains": ["*"], "routes": [_page(path) for path in PAGES]}]
+    hosts = [{"name": "health", "domains": ["*"], "routes": [_page(HEALTH_PAGE)]}]
     manager = {"stat_prefix": "health", "route_config": {"name": "health", "virtual_hosts": hosts}}
     chain: Json = http_listener("health", {}, manager, ())["filter_chains"][0]
     network = {"address_prefix": "127.0.0.0", "prefix_len": 8}
@@ -168,7 +171,7 @@ def _routes(profile: Profile, contract: Contract) -> Json:
                 "domains": ["*"],
                 "typed_per_filter_config": cors_policy(profile.cors_origins, localhost=profile.cors_localhost),
                 "routes": [
-                    *(_page(path) for path in PAGES),
+                    *map(_page, (*PAGES, *(EXPLORER if profile.reflection else ()))),
                     *_rpcs(profile, contract),
                     _no_such_rpc(),
                     *_large_json_requests(profile, contract),
@@ -246,9 +249,9 @@ def _server_sent_events(profile: Profile, contract: Contract) -> Iterator[Json]:
                 yield _not_yet_transcoded() | {"match": match, "typed_per_filter_config": config}
 
 
-def _page(path: str) -> Json:
+def _page(match: Json) -> Json:
     return {
-        "match": {"path": path},
+        "match": match,
         "route": {"cluster": GATEWAY_HTTP, "timeout": "5s"},
         "metadata": in_tier(EVERYONE),
         "typed_per_filter_config": not_transcoded() | authentication.no_token(),

@@ -99,7 +99,7 @@ class Profile:
     descriptors: str = str(DESCRIPTORS)
     """Path of the descriptor set, where Envoy finds it."""
     reflection: bool = False
-    """Whether gRPC reflection is served: for development."""
+    """Whether gRPC reflection and the API explorer are served: for development."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may call from a browser, exactly as browsers send them: "https://app.example.com"."""
     cors_localhost: bool = False

@@ -209,6 +209,10 @@ class AuthoringOperations:
             if after == before:
                 return _opened(before), 0
             saved = self._checked((await self._drafts.update_draft(connection, before, after), after[1]))
+            if after[0].state is not before[0].state:
+                closed = after[0].state is CourseState.ARCHIVED
+                action = Action.COURSE_ARCHIVE if closed else Action.COURSE_UNARCHIVE
+                await record(connection, action=action, target=f"courses/{course_id}")
             live = (before[0].state, before[0].capacity) != (after[0].state, after[0].capacity)
             return saved, await self._store.update_generation(connection) if live else 0
 

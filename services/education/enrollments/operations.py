@@ -146,8 +146,12 @@ class EnrollmentOperations:
             found = (await self._progress.list_snapshots(connection, {enrollment_id: 0})).get(enrollment_id)
         if found is None or found.user_id != principal.user_id:
             raise errors.EnrollmentNotFound
-        watch = self.watchers.watch(enrollment_id, after=0, head=found.sequence, user_id=principal.user_id)
+        seen = found.sequence
+        watch = self.watchers.watch(enrollment_id, after=seen, head=seen, user_id=principal.user_id)
         async with aclosing(watch):
+            beat = await anext(watch)  # Only who has a place is shown anything.
+            yield found
+            yield beat
             async for news in watch:
                 yield news
 

@@ -21,6 +21,12 @@ class Action(StrEnum):
     """By registration, or by the command line."""
     USER_SIGN_IN = "user.sign_in"
     USER_UPDATE = "user.update"
+    USER_SET_ROLE = "user.set_role"
+    USER_DISABLE = "user.disable"
+    USER_ENABLE = "user.enable"
+    USER_UNLOCK = "user.unlock"
+    USER_DELETE = "user.delete"
+    """By themselves, or by an administrator: the caller tells which."""
     CONFIRMATION_CHECK = "confirmation.check"
     """A signed-in user's password, asked for before a change. Only failures are recorded."""
     PASSWORD_CHANGE = "password.change"  # noqa: S105 - no password
@@ -36,10 +42,15 @@ class Action(StrEnum):
     SESSION_REVOKE = "session.revoke"
     REFRESH_TOKEN_REUSE = "refresh_token.reuse"  # noqa: S105 - no password
     DEVICE_REVOKE = "device.revoke"
+    API_KEY_CREATE = "api_key.create"
+    API_KEY_REVOKE = "api_key.revoke"
     SIGNING_KEY_ROTATE = "signing_key.rotate"
     SIGNING_KEY_REVOKE = "signing_key.revoke"
 
     COURSE_PUBLISH = "course.publish"
+    COURSE_ARCHIVE = "course.archive"
+    COURSE_UNARCHIVE = "course.unarchive"
+    CERTIFICATE_REVOKE = "certificate.revoke"
 
     EARNING_GRANT = "earning.grant"
     REFUND_CREATE = "refund.create"

@@ -14,7 +14,7 @@ from azora.auth.v1 import internal_service_pb2
 from services.auth.api_keys.model import KEPT_EXPIRED
 from services.auth.api_keys.store import ApiKeyStore
 from services.auth.app import retentions
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.revocations.model import Cause
 from services.shared.retention import expire
 from tests.support.api_keys import KeyClient, claims_of, key_client_of
@@ -102,7 +102,7 @@ async def test_expired_keys_are_deleted_after_30_days(auth: RunningAuth, keys: K
             timedelta(days=days),
             created.api_key.id,
         )
-    container = assemble(auth.settings)
+    container = Container(auth.settings)
     (retention,) = (each for each in retentions(auth.settings) if each.table == "api_keys")
     assert await expire(container.infrastructure.database, retention) == 1
     await container.close()
@@ -116,7 +116,7 @@ async def test_what_ends_a_users_tokens_ends_those_of_keys_and_the_next_has_the_
     session = await auth.register(EMAIL)
     key = (await keys.create(session.access_token)).key
     token = (await keys.exchange(key)).access_token
-    container = assemble(auth.settings)
+    container = Container(auth.settings)
 
     async def work(connection: AsyncConnection) -> None:
         await container.revocations.end_user(connection, user_id=session.user.id, cause=cause)
@@ -168,7 +168,7 @@ async def test_keys_of_a_person_are_exported_without_their_secret_and_erased(
     owner, other = await auth.register(EMAIL), await auth.register(OTHER)
     created = await keys.create(owner.access_token)
     kept = await keys.create(other.access_token)
-    container, store = assemble(auth.settings), ApiKeyStore()
+    container, store = Container(auth.settings), ApiKeyStore()
 
     async def export_and_erase(connection: AsyncConnection) -> tuple[Any, int, Any]:
         before = await store.export_person(connection, user_id=owner.user.id)

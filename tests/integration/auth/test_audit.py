@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from azora.audit.v1 import audit_event_pb2
 from azora.auth.v1 import audit_service_pb2 as pb
-from azora.auth.v1 import audit_service_pb2_grpc, session_service_pb2, user_pb2
+from azora.auth.v1 import audit_service_pb2_grpc, session_service_pb2, user_pb2, user_service_pb2, user_service_pb2_grpc
 from azora.auth.v1 import auth_service_pb2 as auth_pb
 from azora.client import bearer
+from azora.policy.v1 import permission_pb2
 
 from services.auth.admin import ensure_account
 from services.shared.audit.model import AuditEvent, Finding, FindingType, StoredEvent, Verified
 from services.shared.errors import DeadlinePassed, DependencyUnavailable, DomainError, Overloaded
 from services.shared.ids import new_id
+from tests.support.api_keys import claims_of, key_client_of
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import refusal
 from tests.support.second_factors import Client, client_of
@@ -180,6 +182,39 @@ async def test_the_end_of_sessions_is_recorded(auditor: Auditor) -> None:
     await refusal(auditor.auth.refresh(other.refresh_token))
     page = await auditor.read(action="refresh_token.reuse")
     assert [event.target.partition("/")[0] for event in page.events] == ["sessions"]
+
+
+async def test_what_administrators_do_to_users_is_recorded(auditor: Auditor) -> None:
+    user = (await auditor.auth.register(EMAIL)).user
+    async with channel_to(auditor.auth.target) as channel:
+        users, metadata = user_service_pb2_grpc.UserServiceStub(channel), bearer(auditor.access_token)
+        named = {"user_id": user.id}
+        educator = user_service_pb2.SetUserRoleRequest(**named, role=permission_pb2.ROLE_EDUCATOR)
+        for _ in "twice":  # What changes nothing is not recorded.
+            await users.SetUserRole(educator, metadata=metadata)
+        await users.DisableUser(user_service_pb2.DisableUserRequest(**named), metadata=metadata)
+        await users.EnableUser(user_service_pb2.EnableUserRequest(**named), metadata=metadata)
+        await users.UnlockUser(user_service_pb2.UnlockUserRequest(**named), metadata=metadata)
+        deletion = user_service_pb2.DeleteUserRequest(**named, forfeit_balance=True)
+        await users.DeleteUser(deletion, metadata=metadata)
+    page = await auditor.read(target=f"users/{user.id}", page_size=100)
+    administration = [event for event in reversed(page.events) if event.user_id]
+    assert [event.action for event in administration] == [
+        "user.set_role",
+        "user.disable",
+        "user.enable",
+        "user.unlock",
+        "user.delete",
+    ]
+    assert {event.user_id for event in administration} == {claims_of(auditor.access_token)["sub"]}
+
+
+async def test_api_keys_are_recorded_by_their_ids(auditor: Auditor) -> None:
+    session = await auditor.auth.register(EMAIL)
+    async with key_client_of(auditor.auth) as keys:
+        created = (await keys.create(session.access_token)).api_key
+        await keys.revoke(session.access_token, created.id)
+    assert await auditor.actions(f"apiKeys/{created.id}") == ["api_key.create", "api_key.revoke"]
 
 
 async def test_no_row_holds_a_name_or_an_address(auditor: Auditor) -> None:

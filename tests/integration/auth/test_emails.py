@@ -10,7 +10,7 @@ import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.client import bearer
 
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.email_addresses.model import SendEmailChange
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import outcome, refusal
@@ -188,7 +188,7 @@ async def test_a_change_ends_with_the_session_that_asked_for_it(
     thief = await auth.register(OLD)
     session_id = jwt.decode(thief.access_token, options={"verify_signature": False})["sid"]
     await auth.sql("UPDATE sessions SET revoke_time = now()")
-    container = assemble(auth.settings)
+    container = Container(auth.settings)
     address = container.mail.seal_address(address=NEW)
     await container.email_addresses.send_email_change(SendEmailChange(thief.user.id, session_id, address))
     await container.close()

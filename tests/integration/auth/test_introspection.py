@@ -13,7 +13,7 @@ from azora.client import bearer
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToDict
 
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.revocations.model import Cause
 from tests.support.api_keys import KeyClient, claims_of, key_client_of
 from tests.support.refusals import outcome, refusal
@@ -129,7 +129,7 @@ async def test_tokens_of_a_former_role_and_of_a_revoked_signing_key_are_inactive
     auth: RunningAuth, keys: KeyClient, admin: str
 ) -> None:
     session = await auth.register(EMAIL)
-    container = assemble(auth.settings)
+    container = Container(auth.settings)
 
     async def demote(connection: AsyncConnection) -> None:
         await container.revocations.end_user(connection, user_id=session.user.id, cause=Cause.ROLE_CHANGED)

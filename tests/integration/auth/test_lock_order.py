@@ -12,7 +12,7 @@ import jwt
 import pytest
 from sqlalchemy import text
 
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.email_addresses.model import SendEmailChange
 from services.auth.errors import CredentialsInvalid, LinkInvalid
 from services.auth.links.model import Link, Purpose
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.container import Container
     from tests.support.postgres import Clone
     from tests.support.smtp import Mailbox
 
@@ -51,7 +50,7 @@ async def auth(auth_database: Clone, mailbox: Mailbox) -> AsyncIterator[RunningA
 async def container(auth: RunningAuth, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Container]:
     """Give a replica whose victims of deadlocks do not run again."""
     monkeypatch.setattr("services.shared.db.TRANSIENT", set())
-    container = assemble(auth.settings)
+    container = Container(auth.settings)
     try:
         yield container
     finally:

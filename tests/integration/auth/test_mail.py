@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.auth.clients import SmtpTransport
-from services.auth.container import Container, assemble
+from services.auth.container import Container
 from services.auth.mail.model import Kind, Mail, MailMessage, MailState, Text
 from services.auth.mail.operations import Templates
 from services.auth.mail.store import LIST_KEPT
@@ -39,7 +39,7 @@ HOSTILE = '<script>alert("x")</script>{{ 7 * 7 }} %s {0}'
 @asynccontextmanager
 async def assembled(database: Clone, **changes: Any) -> AsyncIterator[Container]:
     """Give Auth's operations, without a server and its jobs."""
-    container = assemble(auth_settings(database.app_url, **changes))
+    container = Container(auth_settings(database.app_url, **changes))
     try:
         yield container
     finally:
@@ -270,7 +270,7 @@ def test_whatever_fills_a_template_stays_text(kind: Kind) -> None:
 
 
 def test_no_header_takes_a_second_line(auth_database: Clone) -> None:
-    container = assemble(auth_settings(auth_database.app_url))
+    container = Container(auth_settings(auth_database.app_url))
     with pytest.raises(ValueError, match="linefeed"):
         container.mail._mime(_mail_to("victim@example.com\r\nBcc: everyone@example.com"))
 

@@ -12,7 +12,7 @@ from azora.auth.v1 import events_pb2
 
 from services.auth.admin import ensure_account
 from services.auth.app import retentions
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.shared.retention import expire
 from tests.support.auth import PASSWORD, RunningAuth, auth_settings, running_auth
 from tests.support.refusals import outcome, refusal
@@ -110,7 +110,7 @@ async def test_a_registration_expires_with_its_link(auth: RunningAuth, mailbox: 
     token = await mailbox.token(THANDI, CONFIRM)
     await auth.sql("UPDATE pending_registrations SET expire_time = expire_time - interval '10 minutes'")
     assert await outcome(auth.verify_email(token)) == "LINK_INVALID"
-    container = assemble(auth.settings)
+    container = Container(auth.settings)
     [retention] = [each for each in retentions(auth.settings) if each.table == "pending_registrations"]
     assert await expire(container.infrastructure.database, retention) == 1
     await container.close()

@@ -14,7 +14,7 @@ from azora.client import bearer
 from grpc import aio
 
 from services.auth.app import retentions
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.revocations.model import Cause
 from services.shared.ids import new_id
 from services.shared.retention import expire
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.container import Container
     from tests.support.postgres import Clone
 
 PAYMENT = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/payment"),)
@@ -37,7 +36,7 @@ SEEN_SECONDS = 5.0
 @asynccontextmanager
 async def container(auth: RunningAuth) -> AsyncIterator[Container]:
     """Give the operations of a second replica."""
-    other = assemble(auth.settings)
+    other = Container(auth.settings)
     try:
         yield other
     finally:

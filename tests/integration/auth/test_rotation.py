@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.signing_keys.model import KeyState
 from services.auth.signing_keys.store import SigningKeyStore
 from tests.support.auth import SECRET_KEY, RunningAuth, auth_settings
@@ -31,7 +31,7 @@ HOUR_AGO = "clock_timestamp() - interval '1 hour'"
 @asynccontextmanager
 async def opened(auth: RunningAuth, **changes: Any) -> AsyncIterator[SigningKeyOperations]:
     """Give the operations of another replica."""
-    container = assemble(auth_settings(auth.settings.database_url.get_secret_value(), **changes))
+    container = Container(auth_settings(auth.settings.database_url.get_secret_value(), **changes))
     try:
         yield container.keys
     finally:

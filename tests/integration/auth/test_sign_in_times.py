@@ -11,7 +11,7 @@ import pytest
 from azora.auth.v1 import token_service_pb2 as pb
 from grpc import aio
 
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.auth.errors import PasswordChecksBusy
 from services.shared.principal import ANYONE
 from tests.support.auth import PASSWORD, auth_settings, running_auth
@@ -59,7 +59,7 @@ async def test_more_sign_ins_than_can_be_checked_in_time_are_refused_at_once(aut
 
 
 async def test_a_sign_in_that_is_too_late_is_refused_before_any_work_of_the_database(auth_database: Clone) -> None:
-    container = assemble(auth_settings(auth_database.app_url))
+    container = Container(auth_settings(auth_database.app_url))
     container.passwords._seconds_each = 1000
     container.infrastructure.database._refuse(True)  # What asks it raises DependencyUnavailable.
     with pytest.raises(PasswordChecksBusy):

@@ -14,7 +14,7 @@ from azora.auth.v1 import token_service_pb2 as pb
 from google.protobuf.json_format import MessageToDict
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.auth.container import assemble
+from services.auth.container import Container
 from services.shared.encryption import Encryption, SecretKeyChanged
 from services.shared.tokens import sign
 from tests.support.auth import RunningAuth, auth_settings, running_auth
@@ -57,7 +57,7 @@ async def test_the_discovery_document_is_complete_for_what_is_there(auth_databas
 
 
 async def test_replicas_that_start_at_once_share_one_key(auth_database: Clone) -> None:
-    replicas = [assemble(auth_settings(auth_database.app_url)) for _ in range(5)]
+    replicas = [Container(auth_settings(auth_database.app_url)) for _ in range(5)]
     assert await asyncio.gather(*(replica.ready() for replica in replicas)) == [True] * 5
     keys = await asyncio.gather(*(replica.tokens.get_jwks() for replica in replicas))
     assert len(keys[0]) == 2, "the active key and the next one"
@@ -89,7 +89,7 @@ async def test_the_published_keys_are_answered_from_memory(auth: RunningAuth) ->
 
 async def test_the_published_keys_outlive_the_database(auth_database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.auth.signing_keys.operations.PUBLISHED_SECONDS", 0)
-    container = assemble(auth_settings(auth_database.app_url))
+    container = Container(auth_settings(auth_database.app_url))
     assert await container.ready()
     keys = await container.tokens.get_jwks()
     container.infrastructure.database._refuse(True)
@@ -162,4 +162,4 @@ async def test_without_its_database_auth_serves_and_is_not_healthy() -> None:
         assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         refused = await refusal(auth.tokens.GetJwks(pb.GetJwksRequest()))
         assert (refused.code, refused.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
-        assert not await assemble(auth.settings).tokens.ready()
+        assert not await Container(auth.settings).tokens.ready()

@@ -266,6 +266,19 @@ async def test_rolling_back_brings_no_reward_back(education: RunningEducation) -
     assert (back.title, back.completion_reward) == ("Sourdough", azr(1_00))
 
 
+async def test_publishing_archiving_and_opening_again_are_audited(education: RunningEducation) -> None:
+    educator = education.educator()
+    course = await educator.published()
+    for rpc in ("ArchiveCourse", "ArchiveCourse", "UnarchiveCourse"):  # What changes nothing is not recorded.
+        await call(educator, rpc, course_id=course.id)
+    recorded = await education.sql(
+        "SELECT action FROM audit_events WHERE target = $1 AND user_id = $2 ORDER BY id",
+        f"courses/{course.id}",
+        educator.id,
+    )
+    assert [row["action"] for row in recorded] == ["course.publish", "course.archive", "course.unarchive"]
+
+
 async def test_what_a_person_wrote_is_exported_and_their_name_forgotten(education: RunningEducation) -> None:
     educator = education.educator()
     course = await educator.published(title="Rye")

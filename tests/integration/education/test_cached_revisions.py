@@ -18,7 +18,7 @@ from tests.support.quizzes import quiz_lesson
 from tests.support.redis import Redis, running_redis
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from azora.education.v1 import course_pb2
@@ -83,7 +83,8 @@ async def test_a_revision_is_read_once_for_all_processes(redis: Redis, education
 async def test_nobody_waits_for_a_server_that_is_frozen_or_gone(redis: Redis, education_database: Clone) -> None:
     async with replica(redis, education_database) as education:
         educator = education.educator()
-        for stop in (partial(redis.send, signal.SIGSTOP), redis.kill):
+        stops: tuple[Callable[[], None], ...] = (partial(redis.send, signal.SIGSTOP), redis.kill)
+        for stop in stops:
             courses = [await educator.published() for _ in range(3)]
             stop()
             for course in courses:

@@ -133,11 +133,11 @@ async def test_page_tokens_belong_to_filter_and_order(education: RunningEducatio
     await written(education)
     reader = education.anyone()
     token = (await reader.list(page_size=1, order_by="price", language="en")).next_page_token
-    others: list[dict[str, Any]] = [
+    others: tuple[dict[str, Any], ...] = (
         {"order_by": "price"},
         {"order_by": "price desc", "language": "en"},
         {"language": "en"},
-    ]
+    )
     for asked in others:
         assert (await refusal(reader.list(page_token=token, **asked))).reason == "PAGE_TOKEN_INVALID"
     assert await titles(reader, page_token=token, order_by="price", language="en") == ["Alpha"]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LIBRARIES = {"alembic_version", "pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics"}
 INFRASTRUCTURE = LIBRARIES | {"outbox", "received_events"}
 """Tables that no store declares: libraries' own, and those of events, which are read by SQL beside their definition."""
+FORMER = {"modules", "lessons"}
+"""Tables that only processes of the release before use, while they are replaced."""
 
 
 def _modules(package: str) -> list[ModuleType]:
@@ -42,7 +44,7 @@ def _declared(service: str) -> dict[str, Table]:
 def _migrated(connection: Connection) -> dict[str, Table]:
     reflected = MetaData()
     reflected.reflect(connection)
-    return {name: table for name, table in reflected.tables.items() if name not in INFRASTRUCTURE}
+    return {name: table for name, table in reflected.tables.items() if name not in INFRASTRUCTURE | FORMER}
 
 
 def _columns(table: Table, connection: Connection) -> dict[str, tuple[str, bool, bool]]:

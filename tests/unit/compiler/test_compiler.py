@@ -165,6 +165,7 @@ def test_the_command_writes_what_is_committed(tmp_path: Path, monkeypatch: pytes
     main()
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {
+        "generated/azora/openapi.json",
         "generated/azora/service_config.json",
         "envoy/compose.json",
         "envoy/kubernetes.json",

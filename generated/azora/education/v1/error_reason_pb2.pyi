@@ -108,6 +108,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PREREQUISITE_CYCLE: _ErrorReason.ValueType  # 27
     """FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses."""
+    ERROR_REASON_CERTIFICATE_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of
+    another educator's course.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Education, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -198,4 +202,8 @@ Metadata: courseIds.
 """
 ERROR_REASON_PREREQUISITE_CYCLE: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses."""
+ERROR_REASON_CERTIFICATE_NOT_FOUND: ErrorReason.ValueType  # 50
+"""NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of
+another educator's course.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

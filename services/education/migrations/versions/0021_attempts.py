@@ -1,4 +1,4 @@
-"""Attempts at quizzes, and a version of each enrolment, which watches of its progress follow."""
+"""Attempts at quizzes; a version of each enrolment, which watches of its progress follow; seats."""
 
 from __future__ import annotations
 
@@ -37,7 +37,16 @@ CREATE TABLE quiz_attempts (
 CREATE UNIQUE INDEX quiz_attempts_open_idx ON quiz_attempts (enrollment_id, lesson_id) WHERE grade_time IS NULL;
 """
 
+# Completing a lesson writes the state, too, and mostly the same one: that is no reason to run the function.
+SEATS = """
+DROP TRIGGER enrollments_count_seat ON enrollments;
+CREATE TRIGGER enrollments_count_seat AFTER INSERT OR DELETE ON enrollments
+    FOR EACH ROW EXECUTE FUNCTION count_seat();
+CREATE TRIGGER enrollments_move_seat AFTER UPDATE OF state ON enrollments
+    FOR EACH ROW WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION count_seat();
+"""
+
 
 def upgrade() -> None:
-    for script in (VERSIONS, ATTEMPTS):
+    for script in (VERSIONS, ATTEMPTS, SEATS):
         run_script(script)

@@ -1,0 +1,1 @@
+"""Certificates: what completing a course earns, for anyone to verify."""
