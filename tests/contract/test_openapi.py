@@ -11,6 +11,7 @@ import pytest
 from azora.auth.v1 import user_pb2
 from azora.payment.v1 import wallet_service_pb2
 from azora.type.v1 import heartbeat_pb2
+from buf.validate import validate_pb2
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from referencing import Registry, Resource
@@ -87,7 +88,7 @@ def request(verb: str, path: str, operation: Json) -> tuple[str, str, Json]:
 
 
 async def everything(call: Received, _context: Any) -> bytes:
-    """Answer with a message that has messages in all its fields, and default values in these."""
+    """Answer with a message that has messages in all its fields, and the least values that rules allow in these."""
     message = GetMessageClass(CONTRACT.methods[call.path].output_type)()
     fill(message)
     return bytes(message.SerializeToString())
@@ -104,6 +105,14 @@ def fill(message: Any) -> None:
             fill(inner)
         elif field.name == "currency":
             message.currency = "AZR"  # No other text of a response has a pattern.
+        elif not field.is_repeated and (least := least_value(field)):
+            setattr(message, field.name, least)
+
+
+def least_value(field: Any) -> Any:
+    """Return the shortest text or lowest number that a field's rules allow, if they do not allow the default."""
+    rules = field.GetOptions().Extensions[validate_pb2.field]
+    return "x" * rules.string.min_len or rules.int32.gte
 
 
 async def test_every_operation_calls_its_rpc_and_answers_as_it_says(http: httpx.AsyncClient, edge: Edge) -> None:
