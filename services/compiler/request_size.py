@@ -75,6 +75,8 @@ def _value(field: FieldDescriptor, rules: validate_pb2.FieldRules, outer: tuple[
 
 def _string(rules: validate_pb2.FieldRules) -> float:
     text = rules.string
+    if listed := getattr(text, "in"):
+        return 2 + ESCAPED_CHARACTER_BYTES * max(map(len, listed))
     characters = UUID_CHARACTERS if text.uuid else text.len or text.max_len or text.max_bytes or rules.bytes.max_len
     if not characters and text.pattern and not UNBOUNDED_PATTERN.search(text.pattern):
         characters = PATTERN_CHARACTERS

@@ -941,6 +941,103 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/certificates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List certificates
+         * @description Lists the caller's certificates, newest first.
+         *
+         *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.CertificateService/ListCertificates`
+         */
+        get: operations["CertificateService_ListCertificates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificates/{certificateId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get certificate
+         * @description Gets one of the caller's certificates, with its signed credential.
+         *
+         *     **Errors**: NOT_FOUND CERTIFICATE_NOT_FOUND.
+         *
+         *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CertificateService/GetCertificate`
+         */
+        get: operations["CertificateService_GetCertificate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificates/{certificateId}:revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke certificate
+         * @description Revokes a certificate for good: its credential counts as revoked from then on. Requires to be the course's educator
+         *     or PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
+         *
+         *     **Errors**: NOT_FOUND CERTIFICATE_NOT_FOUND.
+         *
+         *     **Callers**: users with PERMISSION_COURSES_WRITE (ROLE_EDUCATOR, ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.write` · **Timeout**: 5 s · **RPC**: `azora.education.v1.CertificateService/RevokeCertificate`
+         */
+        post: operations["CertificateService_RevokeCertificate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/certificates/{certificateId}:verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify certificate
+         * @description Verifies a certificate of any learner by its ID.
+         *
+         *     **Errors**: NOT_FOUND CERTIFICATE_NOT_FOUND.
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 2 s · **RPC**: `azora.education.v1.CertificateService/VerifyCertificate`
+         */
+        get: operations["CertificateService_VerifyCertificate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/courses": {
         parameters: {
             query?: never;
@@ -1510,6 +1607,74 @@ export interface paths {
          *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 2 s · **RPC**: `azora.education.v1.CourseService/SearchCourses`
          */
         get: operations["CourseService_SearchCourses"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/credentials/issuer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get issuer
+         * @description Gets the profile of the issuer of all credentials (Open Badges 3.0, section B.1.23).
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 2 s · **RPC**: `azora.education.v1.CredentialService/GetIssuer`
+         */
+        get: operations["CredentialService_GetIssuer"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/credentials/jwks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get jwks
+         * @description Gets the public keys of credentials and status lists as a JSON Web Key Set (RFC 7517). A key is never removed: what
+         *     it signed stays verifiable.
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 5 s · **RPC**: `azora.education.v1.CredentialService/GetJwks`
+         */
+        get: operations["CredentialService_GetJwks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/credentials/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get status list
+         * @description Gets a status list: which of 131,072 credentials are revoked (Bitstring Status List 1.0), as a signed credential in
+         *     the form of a compact JWS, of the media type `application/vc+jwt`. Revocations are shown at once.
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 5 s · **RPC**: `azora.education.v1.CredentialService/GetStatusList`
+         */
+        get: operations["CredentialService_GetStatusList"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2244,10 +2409,12 @@ export interface paths {
          * Delete user
          * @description Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
          *     as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
-         *     effect on an account that is being deleted.
+         *     effect on an account that is being deleted. The caller's own account is deleted by AuthService.DeleteMyAccount only,
+         *     which asks for the password.
          *
-         *     **Errors**: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
-         *     DEPENDENCY_UNAVAILABLE if `forfeitBalance` is unset and the balance cannot be read.
+         *     **Errors**: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR, and
+         *     CONFIRMATION_REQUIRED for the caller's own account; UNAVAILABLE DEPENDENCY_UNAVAILABLE if `forfeitBalance` is unset
+         *     and the balance cannot be read.
          *
          *     **Callers**: users with PERMISSION_USERS_MANAGE (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 10 s · **RPC**: `azora.auth.v1.UserService/DeleteUser`
          */
@@ -3854,6 +4021,51 @@ export interface components {
             /** @description The enrolment, in state ENROLLMENT_STATE_CANCELLED. */
             enrollment?: components["schemas"]["azora.education.v1.Enrollment"];
         };
+        /** @description Certificate of a completed course. Issued once per learner and course, with the completion. */
+        "azora.education.v1.Certificate": {
+            /** @description Unique identifier (UUIDv4): random, because anyone who knows it can verify the certificate. */
+            id: string;
+            /** @description ID of the completed course. */
+            courseId: string;
+            /**
+             * Format: int32
+             * @description Revision of the course that was completed.
+             */
+            courseRevision: number;
+            /**
+             * @description Title of the course in that revision.
+             * @example Python for beginners
+             */
+            courseTitle: string;
+            /**
+             * @description Current name of the learner. Empty if it is not known, and once the learner's account was deleted.
+             * @example Sam Student
+             */
+            learnerName: string;
+            /** @description Whether the certificate is valid or revoked. */
+            state: components["schemas"]["azora.education.v1.CertificateState"];
+            /**
+             * Format: date-time
+             * @description Time of the completion, in whole seconds.
+             * @example 2026-11-02T09:30:00Z
+             */
+            issueTime?: string;
+            /**
+             * Format: date-time
+             * @description Time of the revocation; unset unless revoked.
+             * @example 2026-11-02T09:30:00Z
+             */
+            revokeTime?: string;
+        };
+        /**
+         * @description State of a certificate.
+         *
+         *     - `CERTIFICATE_STATE_UNSPECIFIED`: Default value. Never returned.
+         *     - `CERTIFICATE_STATE_ISSUED`: Issued and valid.
+         *     - `CERTIFICATE_STATE_REVOKED`: Revoked, or the learner's account was deleted. Not valid any more.
+         * @enum {string}
+         */
+        "azora.education.v1.CertificateState": "CERTIFICATE_STATE_UNSPECIFIED" | "CERTIFICATE_STATE_ISSUED" | "CERTIFICATE_STATE_REVOKED";
         /** @description Request message for EnrollmentService.CompleteLesson. */
         "azora.education.v1.CompleteLessonRequest-without-enrollment_id-lesson_id": {
             /**
@@ -4195,6 +4407,21 @@ export interface components {
             /** @description `etag` of the course after the change. */
             etag: string;
         };
+        /** @description An RSA public key (RFC 7518, section 6.3.1). Members have explicit presence so that the JSON matches the RFC. */
+        "azora.education.v1.CredentialKey": {
+            /** @description Key type: "RSA". */
+            kty?: string;
+            /** @description Modulus, base64url without padding. */
+            n?: string;
+            /** @description Exponent, base64url without padding. */
+            e?: string;
+            /** @description Key ID, equal to the `kid` header of what the key signs: the URL of this set, with the key as fragment. */
+            kid?: string;
+            /** @description Algorithm: "RS256". */
+            alg?: string;
+            /** @description Public key use: "sig". */
+            use?: string;
+        };
         /** @description A course that the learner can go on with. */
         "azora.education.v1.CurrentCourse": {
             /** @description The enrolment, in state ENROLLMENT_STATE_ACTIVE. */
@@ -4329,6 +4556,16 @@ export interface components {
             /** @description The attempt, with its questions and saved answers. */
             attempt?: components["schemas"]["azora.education.v1.Attempt"];
         };
+        /** @description Response message for CertificateService.GetCertificate. */
+        "azora.education.v1.GetCertificateResponse": {
+            /** @description The certificate. */
+            certificate?: components["schemas"]["azora.education.v1.Certificate"];
+            /**
+             * @description The certificate as an Open Badges 3.0 credential in the JSON Web Token proof format (section 8.2): a compact JWS
+             *     whose payload is the credential, signed with RS256 by a key of CredentialService.GetJwks. Empty once revoked.
+             */
+            credential: string;
+        };
         /** @description Response message for LearningService.GetCourseFigures. */
         "azora.education.v1.GetCourseFiguresResponse": {
             /** @description The figures. */
@@ -4349,6 +4586,30 @@ export interface components {
         "azora.education.v1.GetEnrollmentResponse": {
             /** @description The enrolment, with its current progress. */
             enrollment?: components["schemas"]["azora.education.v1.Enrollment"];
+        };
+        /** @description A profile (Open Badges 3.0). */
+        "azora.education.v1.GetIssuerResponse": {
+            /** @description JSON-LD contexts. */
+            "@context": string[];
+            /** @description Identifier, equal to the `iss` claim of credentials: the URL of this profile. */
+            id?: string;
+            /** @description Types: "Profile". */
+            type: string[];
+            /**
+             * @description Name of the issuer (AZORA_ISSUER_NAME).
+             * @example Sam Student
+             */
+            name?: string;
+            /**
+             * @description Base URL of the public API.
+             * @example https://learn.example.com/hook
+             */
+            url?: string;
+        };
+        /** @description A JSON Web Key Set (RFC 7517, section 5). */
+        "azora.education.v1.GetJwksResponse": {
+            /** @description All keys that have signed credentials, oldest first; the last one signs. */
+            keys: components["schemas"]["azora.education.v1.CredentialKey"][];
         };
         /** @description Response message for LearningService.GetLearningOverview. */
         "azora.education.v1.GetLearningOverviewResponse": {
@@ -4502,6 +4763,13 @@ export interface components {
         "azora.education.v1.ListAttemptsResponse": {
             /** @description Attempts, newest first, without their questions. */
             attempts: components["schemas"]["azora.education.v1.Attempt"][];
+            /** @description Token for the next page. Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response message for CertificateService.ListCertificates. */
+        "azora.education.v1.ListCertificatesResponse": {
+            /** @description Certificates in every state, newest first. */
+            certificates: components["schemas"]["azora.education.v1.Certificate"][];
             /** @description Token for the next page. Empty on the last page. */
             nextPageToken: string;
         };
@@ -4823,6 +5091,13 @@ export interface components {
             /** @description What locks the quiz for the caller. Empty if an attempt can be started. */
             locks: components["schemas"]["azora.education.v1.Lock"][];
         };
+        /** @description Request message for CertificateService.RevokeCertificate. */
+        "azora.education.v1.RevokeCertificateRequest-without-certificate_id": Record<string, never>;
+        /** @description Response message for CertificateService.RevokeCertificate. */
+        "azora.education.v1.RevokeCertificateResponse": {
+            /** @description The certificate, in state CERTIFICATE_STATE_REVOKED, without the learner's name. */
+            certificate?: components["schemas"]["azora.education.v1.Certificate"];
+        };
         /** @description Request message for CourseService.RollbackCourse. */
         "azora.education.v1.RollbackCourseRequest-without-course_id": {
             /**
@@ -4916,6 +5191,13 @@ export interface components {
             module?: components["schemas"]["azora.education.v1.Module"];
             /** @description `etag` of the course after the change. */
             etag: string;
+        };
+        /** @description Response message for CertificateService.VerifyCertificate. */
+        "azora.education.v1.VerifyCertificateResponse": {
+            /** @description Whether the certificate is valid: issued and not revoked. */
+            valid: boolean;
+            /** @description The certificate. `learnerName` is empty once revoked. */
+            certificate?: components["schemas"]["azora.education.v1.Certificate"];
         };
         /** @description Response message for EnrollmentService.WatchProgress. */
         "azora.education.v1.WatchProgressResponse": {
@@ -8613,6 +8895,168 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    CertificateService_ListCertificates: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
+                pageSize?: number;
+                /**
+                 * @description Page token from the `nextPageToken` of a previous ListCertificates response; empty for the first page. All other
+                 *     fields except `pageSize` must be unchanged.
+                 */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.ListCertificatesResponse"];
+                };
+            };
+            400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CertificateService_GetCertificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the certificate. */
+                certificateId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.GetCertificateResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["SCOPE_INSUFFICIENT"];
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CertificateService_RevokeCertificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the certificate. */
+                certificateId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["azora.education.v1.RevokeCertificateRequest-without-certificate_id"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.RevokeCertificateResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CertificateService_VerifyCertificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description ID of the certificate. */
+                certificateId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.VerifyCertificateResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_INVALID"];
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
     CourseService_ListCourses: {
         parameters: {
             query: {
@@ -10427,6 +10871,88 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    CredentialService_GetIssuer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.GetIssuerResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_INVALID"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CredentialService_GetJwks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.education.v1.GetJwksResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_INVALID"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    CredentialService_GetStatusList: {
+        parameters: {
+            query?: {
+                /** @description Number of the list, from the `statusListCredential` URL of a credential. 0 is the first. */
+                number?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document, streamed in chunks. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "*/*": unknown;
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_INVALID"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
     PaymentService_Earn: {
         parameters: {
             query?: never;
@@ -12043,6 +12569,8 @@ export interface operations {
              * @description `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances.
              *
              *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *
+             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
              *
              *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
              *

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.accounts.model import EmailAddress, UserState
 from services.auth.erasures.model import EraseAccount, EraseRemainder
-from services.auth.errors import BalanceNotForfeited, LastAdministrator, UserNotFound
+from services.auth.errors import BalanceNotForfeited, ConfirmationRequired, LastAdministrator, UserNotFound
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.mail.model import Kind
 from services.auth.revocations.model import Cause
@@ -100,9 +100,10 @@ class ErasureOperations:
             raise
 
     async def delete_user(self, *, principal: Principal, user_id: str, forfeit_balance: bool) -> None:
-        """Delete a user's account; one that is being deleted already stays so.
+        """Delete another user's account; one that is being deleted already stays so.
 
-        Raises UserNotFound, BalanceNotForfeited, LastAdministrator, DependencyUnavailable.
+        Raises UserNotFound, BalanceNotForfeited, LastAdministrator, DependencyUnavailable; ConfirmationRequired for the
+        caller's own account, which `delete_my_account` deletes.
         """
         await self._check_balance(user_id, forfeit_balance=forfeit_balance)
 
@@ -111,6 +112,8 @@ class ErasureOperations:
             account = await self._account_store.lock_account(connection, user_id)
             if account is None:
                 raise UserNotFound
+            if user_id == principal.user_id:
+                raise ConfirmationRequired(field="password")
             if account.user.state is not UserState.DELETING:
                 await self._begin(connection, account.user, requester_id=principal.user_id)
 

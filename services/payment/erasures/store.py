@@ -67,7 +67,7 @@ class WebhookErasureStore:
 class AnswerErasureStore:
     """Erases what idempotency keys keep of answers to administrators that have a person's texts, and not the ID."""
 
-    async def export_person(self, _connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
         """Return nothing: the answers are copies of what other resources export."""
         return {}
 

@@ -212,6 +212,14 @@ async def test_the_last_administrator_cannot_be_deleted(platform: Platform) -> N
     assert (await platform.auth.login(ADMIN)).access_token
 
 
+async def test_administrators_delete_themselves_with_their_password_only(platform: Platform) -> None:
+    administrator = await platform.register(ADMIN, role="ROLE_ADMIN")
+    await platform.register("other@example.com", role="ROLE_ADMIN")
+    refused = await refusal(platform.delete_user(administrator, administrator.id))
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "CONFIRMATION_REQUIRED")
+    await platform.delete(administrator)
+
+
 async def test_what_is_being_paid_ends_first_and_its_hold_is_released(platform: Platform) -> None:
     course = await platform.economy.course()
     person = await platform.register(EMAIL, minor_units=60_00)

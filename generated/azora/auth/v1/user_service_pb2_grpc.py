@@ -137,9 +137,11 @@ class UserServiceServicer:
     def DeleteUser(self, request, context):
         """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
         as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
-        effect on an account that is being deleted.
-        Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
-        DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+        effect on an account that is being deleted. The caller's own account is deleted by AuthService.DeleteMyAccount only,
+        which asks for the password.
+        Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR, and
+        CONFIRMATION_REQUIRED for the caller's own account; UNAVAILABLE DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset
+        and the balance cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,9 +65,11 @@ class UserServiceStub:
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
     """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
     as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
-    effect on an account that is being deleted.
-    Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
-    DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+    effect on an account that is being deleted. The caller's own account is deleted by AuthService.DeleteMyAccount only,
+    which asks for the password.
+    Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR, and
+    CONFIRMATION_REQUIRED for the caller's own account; UNAVAILABLE DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset
+    and the balance cannot be read.
     """
     ListRoles: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListRolesRequest, _user_service_pb2.ListRolesResponse]
     """Lists the roles of the platform with their permissions, as the contract declares them."""
@@ -109,9 +111,11 @@ class UserServiceAsyncStub(UserServiceStub):
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
     as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
-    effect on an account that is being deleted.
-    Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
-    DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+    effect on an account that is being deleted. The caller's own account is deleted by AuthService.DeleteMyAccount only,
+    which asks for the password.
+    Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR, and
+    CONFIRMATION_REQUIRED for the caller's own account; UNAVAILABLE DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset
+    and the balance cannot be read.
     """
     ListRoles: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListRolesRequest, _user_service_pb2.ListRolesResponse]  # type: ignore[assignment]
     """Lists the roles of the platform with their permissions, as the contract declares them."""
@@ -185,9 +189,11 @@ class UserServiceServicer:
     ) -> _typing.Union[_user_service_pb2.DeleteUserResponse, _abc.Awaitable[_user_service_pb2.DeleteUserResponse]]:
         """Deletes an account. The user is signed out at once and notified by mail; then every service erases the user's data,
         as after AuthService.DeleteMyAccount. GetUser shows the progress until the account does not exist any more. Has no
-        effect on an account that is being deleted.
-        Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR; UNAVAILABLE
-        DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset and the balance cannot be read.
+        effect on an account that is being deleted. The caller's own account is deleted by AuthService.DeleteMyAccount only,
+        which asks for the password.
+        Errors: NOT_FOUND USER_NOT_FOUND; FAILED_PRECONDITION BALANCE_NOT_FORFEITED, LAST_ADMINISTRATOR, and
+        CONFIRMATION_REQUIRED for the caller's own account; UNAVAILABLE DEPENDENCY_UNAVAILABLE if `forfeit_balance` is unset
+        and the balance cannot be read.
         """
 
     def ListRoles(
