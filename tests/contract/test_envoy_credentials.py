@@ -48,7 +48,7 @@ async def test_the_issuer_and_its_keys_are_json_as_their_standards_have_it(http:
 async def test_a_status_list_is_the_token_itself(http: httpx.AsyncClient, edge: Edge) -> None:
     async def status_list(_call: Any, _context: Any) -> bytes:
         body: httpbody_pb2.HttpBody = convert.status_list_body("e30.e30.c2ln" + "x" * 30_000)
-        return body.SerializeToString()
+        return bytes(body.SerializeToString())
 
     for replica in edge.replicas["education"]:
         replica.answers["GetStatusList"] = status_list
