@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint, Uuid, func, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, UniqueConstraint, Uuid, func, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, foreign, mapped_column, relationship
 from sqlalchemy.types import DateTime
 
 
@@ -49,6 +49,15 @@ class User(Base):
     update_time: Mapped[datetime]
 
 
+class Person(Base):
+    """The name of an educator."""
+
+    __tablename__ = "people"
+
+    user_id: Mapped[str] = id_column()
+    name: Mapped[str]
+
+
 class Course(Base):
     """A course."""
 
@@ -69,7 +78,23 @@ class Course(Base):
     create_time: Mapped[datetime]
     update_time: Mapped[datetime]
     publish_time: Mapped[datetime | None]
+    language: Mapped[str]
+    duration_seconds: Mapped[int]
+    prerequisites: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
+    educator: Mapped[Person | None] = relationship(
+        primaryjoin=lambda: foreign(Course.educator_id) == Person.user_id, lazy="joined", viewonly=True
+    )
     modules: Mapped[list[Module]] = relationship(order_by="Module.position")
+
+    @property
+    def educator_name(self) -> str:
+        """Return the name of who owns it."""
+        return self.educator.name if self.educator else ""
+
+    @property
+    def duration(self) -> str | None:
+        """Return how long it takes."""
+        return f"{self.duration_seconds}s" if self.duration_seconds else None
 
     @property
     def price(self) -> Money:
@@ -96,6 +121,7 @@ class Module(Base):
     course_id: Mapped[str] = mapped_column(ForeignKey("courses.id"), index=True)
     position: Mapped[int]
     title: Mapped[str]
+    sequential: Mapped[bool]
     lessons: Mapped[list[Lesson]] = relationship(order_by="Lesson.position")
 
 

@@ -105,6 +105,7 @@ class ModuleTitlesOut(Out):
 
     id: str
     title: str
+    sequential: bool
     lessons: list[LessonTitleOut]
 
 
@@ -113,6 +114,7 @@ class ModuleOut(Out):
 
     id: str
     title: str
+    sequential: bool
     lessons: list[LessonOut]
 
 
@@ -132,6 +134,10 @@ class CourseOut(Out):
     update_time: datetime
     publish_time: datetime | None
     etag: str
+    educator_name: str
+    language: str
+    duration: str | None
+    prerequisites: list[str]
 
 
 class CourseWithTitlesOut(CourseOut):

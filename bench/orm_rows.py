@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench.orm_models import Account, Base, Course, Enrollment, Hold, Lesson, Module, User, Wallet
+from bench.orm_models import Account, Base, Course, Enrollment, Hold, Lesson, Module, Person, User, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DATABASE = "bench_peer"
 SOURCES: Mapping[type[Base], tuple[str, str]] = {
     User: ("auth", ""),
+    Person: ("education", ""),
     Course: ("education", ""),
     Module: ("education", ""),
     Lesson: ("education", ""),
@@ -28,6 +29,21 @@ SOURCES: Mapping[type[Base], tuple[str, str]] = {
     Hold: ("payment", "account_id IN (SELECT id FROM accounts WHERE kind = 'WALLET')"),
 }
 """For each model the service whose table of the same name has its rows, and which of them; in order of foreign keys."""
+FROM: Mapping[type[Base], str] = {
+    Module: """(
+        SELECT CAST(m ->> 'id' AS uuid) AS id, c.id AS course_id, number AS position, m ->> 'title' AS title,
+            coalesce(CAST(m ->> 'sequential' AS boolean), false) AS sequential
+        FROM courses c, jsonb_array_elements(c.modules) WITH ORDINALITY AS e (m, number)
+    ) modules""",
+    Lesson: """(
+        SELECT CAST(l ->> 'id' AS uuid) AS id, CAST(m ->> 'id' AS uuid) AS module_id, number AS position,
+            l ->> 'title' AS title, l ->> 'kind' AS kind, CAST(l ->> 'required' AS boolean) AS required,
+            l ->> 'content' AS content
+        FROM courses c, jsonb_array_elements(c.modules) AS m,
+            jsonb_array_elements(m -> 'lessons') WITH ORDINALITY AS e (l, number)
+    ) lessons""",
+}
+"""Where rows are not those of a table: the system keeps modules and lessons as one document."""
 ON_THE_WIRE = {
     Course: {"state": "COURSE_STATE_"},
     Lesson: {"kind": "LESSON_KIND_"},
@@ -59,7 +75,7 @@ async def _rows(system: System, model: type[Base], service: str, which: str) -> 
     columns = ", ".join(column.name for column in model.__table__.columns)
     async with system.connection(service) as connection:
         rows = await connection.fetch(
-            f"SELECT {columns} FROM {model.__tablename__} WHERE {which or 'true'}"  # noqa: S608 - our own names
+            f"SELECT {columns} FROM {FROM.get(model, model.__tablename__)} WHERE {which or 'true'}"  # noqa: S608 - our own names
         )
     return [dict(row) for row in rows]
 

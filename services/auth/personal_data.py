@@ -11,7 +11,7 @@ from services.auth.api_keys.store import ApiKeyStore
 from services.auth.clients import EducationClient, PaymentClient
 from services.auth.devices.store import DeviceStore
 from services.auth.erasures import jobs
-from services.auth.erasures.model import EraseAccount
+from services.auth.erasures.model import EraseAccount, EraseRemainder
 from services.auth.erasures.operations import ErasureOperations
 from services.auth.erasures.store import ErasureStore
 from services.auth.exports.operations import ExportOperations
@@ -62,11 +62,11 @@ class PersonalData:
         others, database = others or OtherServices.over(infrastructure), infrastructure.database
         # The account is the last, by which the others are found.
         keys = (FactorStore(), DeviceStore(), ApiKeyStore(), SessionStore())
-        stores = (AuditStore(), RegistrationStore(), LinkStore(), *keys, AccountStore())
+        stores = (RegistrationStore(), LinkStore(), *keys, AccountStore())
         persons = PersonOperations(
             database=database,
             resources=[
-                UnfinishedJobs(own=[job_name(EraseAccount)]),
+                UnfinishedJobs(own=[job_name(EraseAccount), job_name(EraseRemainder)]),
                 UndeliveredEvents(),
                 container.mail,
                 AuditStore(),

@@ -65,9 +65,10 @@ class AuthSettings(ServiceSettings):
     mail_link_minutes: Annotated[int, Field(ge=1, le=60)] = 10
     """Lifetime in minutes of all other links in mails."""
 
-    erasure_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 15
-    """Delay in seconds between the deletion of an account and the erasure of its data, which outlasts calls in progress
-    and the time until access tokens are rejected everywhere."""
+    erasure_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 75
+    """Delay in seconds between the deletion of an account and the erasure of its data, which outlasts calls in
+    progress, the time until access tokens are rejected everywhere, and the minute over which denied calls are counted
+    before the audit log records them with their network address."""
 
     def failure_limits(self) -> Mapping[SubjectKind, FailureLimit]:
         """Return the limits of failed attempts; AZORA_RATE_LIMIT_SCALE multiplies their number."""

@@ -56,7 +56,7 @@ async def _offline() -> AsyncIterator[tuple[str, Verified | None]]:
     for url in database_urls():
         name, database = urlsplit(url).path.strip("/"), Database(url, pool_size=1)
         pages = PageTokens(os.urandom(KEY_BYTES))
-        operations = AuditOperations(database=database, store=AuditStore(), pages=pages)
+        operations = AuditOperations(database=database, store=AuditStore(), pages=pages, service_runs=False)
         progress: Progress | None = Progress()
         try:
             while progress is not None:

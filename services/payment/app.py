@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from services.payment.audit import store as audit_store
 from services.payment.clients import EducationClient
 from services.payment.erasures.operations import ErasureOperations
-from services.payment.erasures.store import WebhookErasureStore
+from services.payment.erasures.store import AnswerErasureStore, WebhookErasureStore
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HOLDS, HoldStore
 from services.payment.ledger.debits import VelocityLimits
@@ -186,7 +186,7 @@ def _persons(database: Database, writer: Writer, payments: PaymentStore, refunds
     erasures = ErasureOperations(
         database=database, writer=writer, wallets=wallets, holds=holds, payments=payments, refunds=refunds, kind=Refund
     )
-    kept = (wallets, payments, holds, TransactionStore(), WebhookErasureStore())
+    kept = (wallets, payments, holds, TransactionStore(), WebhookErasureStore(), AnswerErasureStore())
     return PersonOperations(
         database=database,
         endings=[erasures.end_person],

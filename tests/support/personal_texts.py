@@ -64,6 +64,15 @@ async def spread(platform: Platform, person: Account, friend: Account) -> None:
     )
     await purse.transfer(friend.learner.purse, 25, description=f"With love, {NAME}")
     await friend.learner.purse.transfer(purse, 10, key="thanks", description=f"Thank you, {NAME}!")
+    # The answers to an administrator name what was refunded and earned, not whose it is.
+    await payment.payments.CreateRefund(
+        pb.CreateRefundRequest(
+            payment_id=created.payment.id, amount=azr(5), reason=f"{NAME} wrote to us", request_id=new_id()
+        ),
+        metadata=payment.admin().metadata,
+    )
+    earn = pb.EarnRequest(user_id=person.id, amount=azr(5), reference=new_id(), description=f"{NAME}'s prize")
+    await payment.payments.Earn(earn, metadata=(*payment.admin().metadata, ("idempotency-key", new_id())))
     await hook(payment, purse, f"https://{MARK}.example.com/hook", description=f"{NAME}'s shop")
     await freeze(platform, purse, f"{NAME} asked for it")
     unfreeze = wallet_service_pb2.UnfreezeWalletRequest(wallet_id=(await purse.wallet()).id, reason=f"{NAME} is back")

@@ -18,8 +18,10 @@ from grpc import aio
 from interceptors.client import OutgoingCalls, OutgoingStreams
 from services.auth.clients import EducationClient, PaymentClient
 from services.auth.container import Container
+from services.auth.erasures.model import EraseRemainder
 from services.auth.personal_data import OtherServices, PersonalData
 from services.shared.errors import DependencyUnavailable
+from services.shared.tokens import TOKEN_LIFE
 from tests.support import education as education_support
 from tests.support import payment as payment_support
 from tests.support.auth import PASSWORD, FakeSubscribers, RunningAuth, auth_beside
@@ -142,6 +144,16 @@ class Platform:
         """Do what the periodic job does."""
         container = Container(self.auth.settings)
         await PersonalData.of(container, self.others).erasures.sweep_erasures()
+        await container.close()
+
+    async def erase_remainder(self, user_id: str) -> None:
+        """Do what the job of the second erasure does."""
+        (queued,) = await self.auth.sql(
+            "SELECT execute_after - now() AS delay FROM pgqueuer WHERE entrypoint = 'erase_remainder'"
+        )
+        assert queued["delay"] > TOKEN_LIFE
+        container = Container(self.auth.settings)
+        await PersonalData.of(container, self.others).erasures.erase_remainder(EraseRemainder(user_id))
         await container.close()
 
     async def pending(self, user_id: str, service: str) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 AZORA = Path(sys.executable).with_name("azora")
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
-QUICK = {"AZORA_BCRYPT_COST": "4", "AZORA_RATE_LIMIT_SCALE": "1000"}
+QUICK = {"AZORA_BCRYPT_COST": "4", "AZORA_RATE_LIMIT_SCALE": "1000", "AZORA_ERASURE_DELAY_SECONDS": "15"}
 """What keeps tests from waiting for what they do not test."""
 
 

@@ -152,11 +152,12 @@ class ApiKeyOperations:
 
     async def end(self, connection: AsyncConnection, *, user_id: str, api_key_id: str) -> bool:
         """Revoke a user's key and its access tokens, in the caller's transaction; False if there is none."""
-        found = await self._store.update_revoked(connection, user_id=user_id, api_key_id=api_key_id)
-        if found:
+        revoked = await self._store.update_revoked(connection, user_id=user_id, api_key_id=api_key_id)
+        if revoked:
             await self._revocations.end_session(connection, session_id=api_key_id, cause=Cause.API_KEY_REVOKED)
-            await record(connection, action=Action.API_KEY_REVOKE, target=f"apiKeys/{api_key_id}")
-        return found
+            target = f"apiKeys/{api_key_id}"
+            await record(connection, action=Action.API_KEY_REVOKE, target=target, token_user_id=user_id)
+        return revoked is not None
 
     def _new(self, name: str, scopes: Sequence[str], expire_time: datetime | None) -> NewApiKey:
         now = datetime.now(UTC)

@@ -84,7 +84,7 @@ UPDATE_REVOKED = (
     update(api_keys)
     .values(revoke_time=func.coalesce(api_keys.c.revoke_time, func.now()))
     .where(_of_user, api_keys.c.id == bindparam("api_key_id"))
-    .returning(api_keys.c.id)
+    .returning(api_keys.c.revoke_time == func.now())  # The time of this transaction.
 )
 
 EXPORT = (
@@ -149,7 +149,8 @@ class ApiKeyStore:
         row = (await connection.execute(UPDATE_LAST_USE, {"digest": key_digest})).one_or_none()
         return UsedApiKey(*row) if row else None
 
-    async def update_revoked(self, connection: AsyncConnection, *, user_id: str, api_key_id: str) -> bool:
-        """Revoke a user's key; one that was revoked stays so. False if the user has none of this id."""
+    async def update_revoked(self, connection: AsyncConnection, *, user_id: str, api_key_id: str) -> bool | None:
+        """Revoke a user's key; False if it was revoked before, None if the user has none of this id."""
         values = {"of_user": user_id, "api_key_id": api_key_id}
-        return (await connection.execute(UPDATE_REVOKED, values)).one_or_none() is not None
+        revoked: bool | None = (await connection.execute(UPDATE_REVOKED, values)).scalar_one_or_none()
+        return revoked

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from services.auth.ports import AuditSource
     from services.shared.audit.model import EventFilter
     from services.shared.pagination import PageTokens
+    from services.shared.principal import Principal
 
 Answer = TypeVar("Answer")
 
@@ -31,11 +32,12 @@ class AuditOperations:
         self._sources = dict(sources)
         self._pages = pages
 
-    async def list_events(self, *, selected: EventFilter, page_size: int, page_token: str) -> EventPage:
+    async def list_events(
+        self, *, principal: Principal, selected: EventFilter, page_size: int, page_token: str
+    ) -> EventPage:
         """Return a page of the selected events of all services, newest first. Raises PageTokenInvalid."""
-        request = self._pages.request(
-            page_size=page_size, page_token=page_token, bound_to={"method": "ListEvents", "filter": _bound(selected)}
-        )
+        bound_to = {"method": "ListEvents", "caller": principal.id, "filter": _bound(selected)}
+        request = self._pages.request(page_size=page_size, page_token=page_token, bound_to=bound_to)
         before = None
         if request.cursor:
             time, event_id = request.cursor
@@ -54,9 +56,10 @@ class AuditOperations:
         )
         return EventPage(page, unreachable)
 
-    async def verify_chain(self, *, page_token: str) -> VerifiedChains:
+    async def verify_chain(self, *, principal: Principal, page_token: str) -> VerifiedChains:
         """Verify a part of each service's log, from where the token says. Raises PageTokenInvalid."""
-        request = self._pages.request(page_size=0, page_token=page_token, bound_to={"method": "VerifyChain"})
+        bound_to = {"method": "VerifyChain", "caller": principal.id}
+        request = self._pages.request(page_size=0, page_token=page_token, bound_to=bound_to)
         at = dict(request.cursor) if request.cursor else dict.fromkeys(self._sources, "")
         answers, unreachable = await _gathered(
             {name: source.verify_chain(page_token=at[name]) for name, source in self._sources.items() if name in at}

@@ -8,6 +8,7 @@ from azora.auth.v1 import audit_service_pb2_grpc
 
 from services.auth.audit import convert
 from services.shared.audit.convert import event_filter
+from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
     from azora.auth.v1 import audit_service_pb2 as pb
@@ -24,9 +25,14 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
         found = await self._operations.list_events(
-            selected=event_filter(request), page_size=request.page_size, page_token=request.page_token
+            principal=current_principal(),
+            selected=event_filter(request),
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
         return convert.list_events_response(found)
 
     async def VerifyChain(self, request: pb.VerifyChainRequest, context: Context) -> pb.VerifyChainResponse:
-        return convert.verify_chain_response(await self._operations.verify_chain(page_token=request.page_token))
+        return convert.verify_chain_response(
+            await self._operations.verify_chain(principal=current_principal(), page_token=request.page_token)
+        )

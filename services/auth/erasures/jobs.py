@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from services.auth.erasures.model import EraseAccount
+from services.auth.erasures.model import EraseAccount, EraseRemainder
 from services.shared.jobs import Job, Periodic
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ SWEEP_SCHEDULE = "*/5 * * * *"
 
 def jobs(erasures: ErasureOperations) -> Sequence[Job[Any]]:
     """Return the jobs of erasures."""
-    return [Job(EraseAccount, erasures.erase_account)]
+    return [Job(EraseAccount, erasures.erase_account), Job(EraseRemainder, erasures.erase_remainder)]
 
 
 def periodic(erasures: ErasureOperations) -> Sequence[Periodic]:

@@ -22,6 +22,18 @@ class EraseAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class EraseRemainder:
+    """Job: have every service erase a deleted user once more, when none accepts an access token of theirs."""
+
+    user_id: str
+
+    @property
+    def once(self) -> str:
+        """The name under which it is enqueued once."""
+        return f"erase_remainder:{self.user_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceErasure:
     """What one service has erased."""
 

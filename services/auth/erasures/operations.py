@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.auth.accounts.model import EmailAddress, UserState
-from services.auth.erasures.model import EraseAccount
+from services.auth.erasures.model import EraseAccount, EraseRemainder
 from services.auth.errors import BalanceNotForfeited, LastAdministrator, UserNotFound
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.mail.model import Kind
@@ -14,10 +15,10 @@ from services.shared.audit.model import Action
 from services.shared.audit.recording import record
 from services.shared.errors import DependencyUnavailable
 from services.shared.jobs import enqueue
+from services.shared.tokens import TOKEN_LIFE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 OWN = "auth"
 SWEEP_LIMIT = 1000
+REMAINDER_DELAY = TOKEN_LIFE + timedelta(minutes=2)
+"""Delay of the second erasure: a replica that Auth cannot reach accepts a token for its whole life, and records denied
+calls when their minute is over."""
 
 
 class ErasureOperations:
@@ -124,7 +128,22 @@ class ErasureOperations:
         for service in erasure.services:
             if service.confirm_time is None:
                 await self._erase(job.user_id, service)
-        await self._database.transaction(lambda connection: self._store.update_complete(connection, job.user_id))
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._store.update_complete(connection, job.user_id)
+            remainder = EraseRemainder(job.user_id)
+            await enqueue(connection, remainder, delay=REMAINDER_DELAY, once=remainder.once)
+
+        await self._database.transaction(work)
+
+    async def erase_remainder(self, job: EraseRemainder) -> None:
+        """Have each service erase what calls that were late have written of a deleted user since.
+
+        Raises DependencyUnavailable while a service is not reached, or something has to end first.
+        """
+        for service in (*self._services, OWN):
+            if await self._eraser(service)(user_id=job.user_id):
+                raise DependencyUnavailable
 
     async def sweep_erasures(self) -> None:
         """Enqueue the erasures that are not complete although their job is over."""
@@ -158,15 +177,17 @@ class ErasureOperations:
         await self._mail.notify(connection, kind=Kind.ACCOUNT_DELETED, user=user)
 
     async def _erase(self, user_id: str, service: ServiceErasure) -> None:
-        erase = self._persons.erase_person if service.service == OWN else self._services[service.service].erase_person
         try:
-            pending = await erase(user_id=user_id)
+            pending = await self._eraser(service.service)(user_id=user_id)
         except DependencyUnavailable:
             await self._note(user_id, service, "the service is unavailable")
             raise
         await self._note(user_id, service, pending)
         if pending:
             raise DependencyUnavailable
+
+    def _eraser(self, service: str) -> Callable[..., Awaitable[str]]:
+        return self._persons.erase_person if service == OWN else self._services[service].erase_person
 
     async def _note(self, user_id: str, service: ServiceErasure, pending: str) -> None:
         await self._database.transaction(

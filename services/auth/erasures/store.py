@@ -53,7 +53,11 @@ LIST_INCOMPLETE = (
 _of_service = (service_erasures.c.user_id == bindparam("of_user")) & (
     service_erasures.c.service == bindparam("of_service")
 )
-UPDATE_PENDING = update(service_erasures).values(pending=bindparam("waits_for")).where(_of_service)
+UPDATE_PENDING = (
+    update(service_erasures)
+    .values(pending=bindparam("waits_for"))
+    .where(_of_service, service_erasures.c.confirm_time.is_(None))
+)
 UPDATE_CONFIRMED = (
     update(service_erasures)
     .values(pending="", confirm_time=func.coalesce(service_erasures.c.confirm_time, func.now()))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from services.auth.api_keys.model import is_key
 from services.auth.introspection.model import Introspection
 from services.auth.revocations.model import Cause
+from services.shared.audit.model import Action
+from services.shared.audit.recording import record
 from services.shared.errors import TokenExpired, TokenInvalid
 from services.shared.tokens import TOKEN
 
@@ -67,8 +69,8 @@ class IntrospectionOperations:
                 key = await self._api_keys.find(connection, key=token)
                 if key is not None:
                     await self._api_keys.end(connection, user_id=key.user_id, api_key_id=key.id)
-            elif session_id := await self._sessions.find_session_id(connection, refresh_token=token):
-                await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT)
+            elif found := await self._sessions.find_session(connection, refresh_token=token):
+                await self._end_session(connection, *found)
 
         await self._database.transaction(work)
 
@@ -77,7 +79,12 @@ class IntrospectionOperations:
         if "scope" in claims:
             await self._api_keys.end(connection, user_id=claims["sub"], api_key_id=claims["sid"])
         else:
-            await self._revocations.end_session(connection, session_id=claims["sid"], cause=Cause.SIGNED_OUT)
+            await self._end_session(connection, claims["sid"], claims["sub"])
+
+    async def _end_session(self, connection: AsyncConnection, session_id: str, user_id: str) -> None:
+        if await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT):
+            target = f"sessions/{session_id}"
+            await record(connection, action=Action.SESSION_END, target=target, token_user_id=user_id)
 
     async def _access_token(self, token: str) -> Introspection | None:
         claims = await self._claims(token)

@@ -33,13 +33,14 @@ class RevocationOperations:
         self._store = store
         self._pages = pages
 
-    async def end_session(self, connection: AsyncConnection, *, session_id: str, cause: Cause) -> None:
-        """End a session with its refresh tokens, and revoke its access tokens; one that has ended stays so.
+    async def end_session(self, connection: AsyncConnection, *, session_id: str, cause: Cause) -> bool:
+        """End a session with its refresh tokens, and revoke its access tokens; False for one that has ended.
 
         An API key is one, too: its id is the session of its tokens.
         """
-        await self._store.update_session(connection, session_id)
+        ended = await self._store.update_session(connection, session_id)
         await self._store.insert_revocation(connection, revocation_id=new_id(), cause=cause, session_id=session_id)
+        return ended
 
     async def end_user(
         self, connection: AsyncConnection, *, user_id: str, cause: Cause, except_session_id: str | None = None

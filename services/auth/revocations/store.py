@@ -136,9 +136,9 @@ class RevocationStore:
         epoch: int | None = (await connection.execute(UPDATE_EPOCH, {"of_user": user_id})).scalar_one_or_none()
         return epoch
 
-    async def update_session(self, connection: AsyncConnection, session_id: str) -> None:
-        """End a session that has not been ended."""
-        await connection.execute(END_SESSION, {"ended_id": session_id})
+    async def update_session(self, connection: AsyncConnection, session_id: str) -> bool:
+        """End a session; False if it has been ended."""
+        return (await connection.execute(END_SESSION, {"ended_id": session_id})).rowcount > 0
 
     async def update_sessions(self, connection: AsyncConnection, user_id: str, *, except_id: str | None) -> None:
         """End all sessions of the user but one."""

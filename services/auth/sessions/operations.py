@@ -131,16 +131,21 @@ class SessionOperations:
         if used.repeatable:
             return _issued(used.session, self._successor(used.session, refresh_token))
         await self._revocations.end_session(connection, session_id=used.session.id, cause=Cause.REFRESH_TOKEN_REUSED)
-        await record(connection, action=Action.REFRESH_TOKEN_REUSE, target=f"sessions/{used.session.id}")
+        await record(
+            connection,
+            action=Action.REFRESH_TOKEN_REUSE,
+            target=f"sessions/{used.session.id}",
+            token_user_id=used.session.user_id,
+        )
         return None
 
     async def find_refresh_token(self, connection: AsyncConnection, *, refresh_token: str) -> RefreshToken | None:
         """Return a refresh token without using it; None if it cannot be used."""
         return await self._store.find_refresh_token(connection, token_digest(refresh_token))
 
-    async def find_session_id(self, connection: AsyncConnection, *, refresh_token: str) -> str | None:
-        """Return the id of the session that a refresh token belongs to, used or not; None if it is unknown."""
-        return await self._store.find_session_id(connection, token_digest(refresh_token))
+    async def find_session(self, connection: AsyncConnection, *, refresh_token: str) -> tuple[str, str] | None:
+        """Return the ids of the session and the user of a refresh token, used or not; None if it is unknown."""
+        return await self._store.find_session(connection, token_digest(refresh_token))
 
     async def _end_sessions(self, principal: Principal, *, except_session_id: str | None) -> None:
         async def work(connection: AsyncConnection) -> None:

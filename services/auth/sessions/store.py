@@ -136,7 +136,11 @@ UPDATE_LAST_USE = (
 )
 LOCK_EPOCH = select(users.c.epoch).where(users.c.id == bindparam("of_user")).with_for_update(read=True)
 DELETE_EXPIRED = delete(sessions).where(sessions.c.user_id == bindparam("of_user"), sessions.c.expire_time < func.now())
-FIND_SESSION_ID = select(refresh_tokens.c.session_id).where(refresh_tokens.c.digest == bindparam("token_digest"))
+FIND_SESSION = (
+    select(sessions.c.id, sessions.c.user_id)
+    .join_from(refresh_tokens, sessions, sessions.c.id == refresh_tokens.c.session_id)
+    .where(refresh_tokens.c.digest == bindparam("token_digest"))
+)
 
 
 EXPORT = (
@@ -217,10 +221,10 @@ class SessionStore:
         row = (await connection.execute(FIND_REFRESH_TOKEN, {"token_digest": digest})).one_or_none()
         return RefreshToken(*row) if row else None
 
-    async def find_session_id(self, connection: AsyncConnection, digest: bytes) -> str | None:
-        """Return the session of a refresh token, used or not; None if it is unknown."""
-        found: str | None = (await connection.execute(FIND_SESSION_ID, {"token_digest": digest})).scalar_one_or_none()
-        return found
+    async def find_session(self, connection: AsyncConnection, digest: bytes) -> tuple[str, str] | None:
+        """Return the ids of the session and the user of a refresh token, used or not; None if it is unknown."""
+        row = (await connection.execute(FIND_SESSION, {"token_digest": digest})).one_or_none()
+        return (row.id, row.user_id) if row else None
 
     async def lock_epoch(self, connection: AsyncConnection, user_id: str) -> int | None:
         """Return the user's epoch, which nobody raises before the transaction has ended; None without such a user."""

@@ -124,7 +124,9 @@ class SignInOperations:
         user, old_hash = credentials.user, credentials.password_hash
         if user.state is UserState.DISABLED:
             await self._failures.withdraw(attempt=attempt)
-            raise AccountDisabled
+            disabled = AccountDisabled()
+            await record_failure(self._database, action=Action.USER_SIGN_IN, error=disabled, target=f"users/{user.id}")
+            raise disabled
         new_hash = await self._rehashed(password, old_hash)
 
         async def work(connection: AsyncConnection) -> tuple[IssuedSession, str] | IssuedChallenge:
@@ -223,13 +225,14 @@ class SignInOperations:
             raise TokenMissing
 
         async def work(connection: AsyncConnection) -> None:
-            ended = {principal.session_id} if principal.session_id else set()
+            ended = {(principal.session_id, principal.user_id)} if principal.session_id else set()
             if refresh_token:
-                found = await self._sessions.find_session_id(connection, refresh_token=refresh_token)
+                found = await self._sessions.find_session(connection, refresh_token=refresh_token)
                 ended |= {found} if found else set()
-            for session_id in sorted(ended):
-                await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT)
-                await record(connection, action=Action.SESSION_END, target=f"sessions/{session_id}")
+            for session_id, user_id in sorted(ended):
+                if await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SIGNED_OUT):
+                    target = f"sessions/{session_id}"
+                    await record(connection, action=Action.SESSION_END, target=target, token_user_id=user_id)
 
         await self._database.transaction(work)
 

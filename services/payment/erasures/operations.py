@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.payment.errors import HoldNotActive, HoldNotFound, WalletNotEmpty, WalletRefundPending
 from services.payment.holds.commands import ReleaseHold
 from services.payment.wallets.commands import ForfeitWallet
+from services.shared.ids import new_id
 from services.shared.personal_data import ErasurePending
 
 if TYPE_CHECKING:
@@ -48,14 +49,18 @@ class ErasureOperations:
     async def end_person(self, *, user_id: str) -> None:
         """Release the person's holds, decide their refunds, move what is left to the treasury, and close the wallet.
 
+        A person without a wallet gets a closed one: an event or a credit that arrives late would open it for good.
         Raises ErasurePending, DependencyUnavailable.
         """
+        await self._database.transaction(
+            lambda connection: self._wallets.insert_wallet(connection, wallet_id=new_id(), user_id=user_id)
+        )
         async with self._database.reading() as connection:
             wallet = await self._wallets.find_wallet(connection, user_id=user_id)
             holds = await self._holds.list_active_holds(connection, user_id, limit=MAX_HOLDS)
             refunds = await self._payments.list_pending_refunds_of(connection, user_id)
         if wallet is None or wallet.status is None:
-            return
+            raise ErasurePending("the wallet was just opened")
         for hold in holds:
             with suppress(HoldNotActive, HoldNotFound):  # It was captured or released just now.
                 await self._writer.run(ReleaseHold(hold.id, user_id, hold.creator))

@@ -94,10 +94,9 @@ class WalletOperations:
         return await self._writer.answer(command, idempotent)
 
     async def list_balances(self, *, user_id: str) -> Sequence[Balance]:
-        """Return the balances of a user's wallet that are not zero, what is held included."""
+        """Return the balances of a user's wallet that are not zero, what is held and pending refunds included."""
         async with self._database.reading() as connection:
-            wallet = await self._store.find_wallet(connection, user_id=user_id)
-        return [balance for balance in wallet.balances if balance.posted_minor] if wallet else []
+            return await self._store.list_due(connection, user_id)
 
     async def user_registered(self, connection: AsyncConnection, event: UserRegistered) -> None:
         """Open the user's wallet, unless its first credit has."""

@@ -132,6 +132,20 @@ ERASE_REASONS = (
         state_changes.c.wallet_id == select(wallets.c.id).where(_user).scalar_subquery(), state_changes.c.reason != ""
     )
 )
+# Refunds are a folder above this one.
+LIST_DUE = text("""
+SELECT due.currency, CAST(sum(due.amount) AS bigint) AS amount
+FROM wallets CROSS JOIN LATERAL (
+    SELECT accounts.currency, accounts.posted AS amount
+    FROM accounts WHERE accounts.owner_id = wallets.id AND accounts.kind = 'WALLET'
+    UNION ALL
+    SELECT payments.currency, refunds.amount
+    FROM payments JOIN refunds ON refunds.payment_id = payments.id AND refunds.state = 'PENDING'
+    WHERE payments.wallet_id = wallets.id
+) AS due
+WHERE wallets.user_id = CAST(:user_id AS uuid)
+GROUP BY due.currency HAVING sum(due.amount) <> 0 ORDER BY due.currency
+""")
 INSERT = insert(wallets).on_conflict_do_nothing(index_elements=[wallets.c.user_id])
 
 
@@ -165,6 +179,11 @@ class WalletStore:
         await connection.execute(WAIT, values)
         rows = (await connection.execute(READ_PAST, values)).all()
         return PastWallet(_wallet(rows) if rows[0].id else None, settled=rows[0].settled)
+
+    async def list_due(self, connection: AsyncConnection, user_id: str) -> Sequence[Balance]:
+        """Return what a user's wallet has, or is paid by pending refunds, where that is not zero."""
+        rows = await connection.execute(LIST_DUE, {"user_id": user_id})
+        return [Balance(row.currency, row.amount) for row in rows]
 
     async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
         """Return a person's wallet, its balances in minor units, and the changes of its state."""

@@ -26,7 +26,7 @@ class Action(StrEnum):
     USER_ENABLE = "user.enable"
     USER_UNLOCK = "user.unlock"
     USER_DELETE = "user.delete"
-    """By themselves, or by an administrator: the caller tells which."""
+    """Request of the deletion, by the user or an administrator."""
     CONFIRMATION_CHECK = "confirmation.check"
     """A signed-in user's password, asked for before a change. Only failures are recorded."""
     PASSWORD_CHANGE = "password.change"  # noqa: S105 - no password
@@ -38,7 +38,7 @@ class Action(StrEnum):
     MFA_DISABLE = "mfa.disable"
     RECOVERY_CODES_REPLACE = "recovery_codes.replace"
     SESSION_END = "session.end"
-    """By signing out."""
+    """By signing out, or by revoking one of its tokens."""
     SESSION_REVOKE = "session.revoke"
     REFRESH_TOKEN_REUSE = "refresh_token.reuse"  # noqa: S105 - no password
     DEVICE_REVOKE = "device.revoke"
@@ -90,7 +90,8 @@ class AuditEvent:
     reason: str = ""
     """ErrorInfo.reason of what failed or was denied."""
     user_id: str | None = None
-    """The signed-in user, or the one a service acted for; None for the anonymous, jobs and the command line."""
+    """The signed-in user, the one a service acted for, or the one whose refresh token, API key or access token was
+    presented; None for the anonymous, jobs and the command line."""
     session_id: str | None = None
     """The session or API key of the user's token."""
     service: str = ""

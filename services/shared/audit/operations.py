@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from services.shared.audit.chain import EPOCH
 from services.shared.audit.model import Finding, FindingType, Progress, Verified
 from services.shared.audit.store import SNAPSHOT
 from services.shared.audit.verification import loose_findings, seal_findings
@@ -39,7 +40,9 @@ class Report:
 class AuditOperations:
     """Lists and verifies the events of one service."""
 
-    def __init__(self, *, database: Database, store: AuditStore, pages: PageTokens) -> None:
+    def __init__(self, *, database: Database, store: AuditStore, pages: PageTokens, service_runs: bool = True) -> None:
+        """Without its service running, what came after the last seal is yet to be sealed."""
+        self._service_runs = service_runs
         self._database = database
         self._store = store
         self._pages = pages
@@ -113,6 +116,7 @@ class AuditOperations:
             report.findings += [
                 Finding(FindingType.EVENT_MISSING, f"auditEvents/{event_id}", "it was recorded") for event_id in missing
             ]
-        last_id, loose = await self._store.list_loose(connection, after=at.event_id, limit=MAX_EVENTS)
+        before = None if self._service_runs else report.last_seal.create_time if report.last_seal else EPOCH
+        last_id, loose = await self._store.list_loose(connection, after=at.event_id, limit=MAX_EVENTS, before=before)
         report.findings += loose_findings(loose)
         return Progress(loose=True, event_id=last_id) if last_id else None

@@ -29,14 +29,17 @@ async def record(
     target: str = "",
     outcome: Outcome = Outcome.SUCCEEDED,
     reason: str = "",
+    token_user_id: str = "",
 ) -> None:
     """Record an event of the current call in the connection's open transaction.
 
     It is recorded if what it tells of is committed. Outside of a call (in a job, on the command line) nobody stands
     behind it. `target` is a resource name of opaque ids, "users/ID": never a name, an address or another text of a
-    person. `reason` is that of the error, unless it succeeded.
+    person. `reason` is that of the error, unless it succeeded. `token_user_id` is the user of a token in the request,
+    who acts where nobody is signed in: so the event is theirs, and its origin is erased with them.
     """
-    await insert_events(connection, [new_event(action=action, target=target, outcome=outcome, reason=reason)])
+    event = new_event(action=action, target=target, outcome=outcome, reason=reason, token_user_id=token_user_id)
+    await insert_events(connection, [event])
 
 
 async def record_failure(database: Database, *, action: Action, error: DomainError, target: str = "") -> None:
@@ -56,6 +59,7 @@ def new_event(
     reason: str = "",
     count: int = 1,
     principal: Principal | None = None,
+    token_user_id: str = "",
 ) -> Recorded:
     """Return an event, to be inserted by whoever owns the transaction.
 
@@ -72,7 +76,7 @@ def new_event(
         action=action,
         outcome=outcome,
         reason=reason,
-        user_id=(principal.user_id or None) if principal else None,
+        user_id=(principal.user_id if principal else "") or token_user_id or None,
         session_id=(principal.session_id or None) if principal else None,
         service=principal.service if principal else "",
         target=target,

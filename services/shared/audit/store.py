@@ -132,13 +132,13 @@ MISSING = (
 LOOSE = text("""
 SELECT events.id, positions.event_id IS NOT NULL AS recorded, positions.seal,
     positions.event_id IS NULL
-        OR (positions.seal IS NULL AND events.create_time < clock_timestamp() - interval '1 minute')
+        OR (positions.seal IS NULL AND events.create_time < coalesce(:before, clock_timestamp()) - interval '1 minute')
         OR (positions.seal IS NOT NULL AND seals.number IS NULL) AS is_loose
 FROM (SELECT id, create_time FROM audit_events WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT :page_limit) events
 LEFT JOIN audit_positions positions ON positions.event_id = events.id
 LEFT JOIN audit_seals seals ON seals.number = positions.seal
 ORDER BY events.id
-""")
+""").bindparams(bindparam("before", type_=Time))
 _of_person = or_(
     events.c.user_id == bindparam("of_user"),
     and_(events.c.user_id.is_(None), events.c.target == bindparam("of_target")),
@@ -250,13 +250,14 @@ class AuditStore:
         return [row.event_id for row in await connection.execute(MISSING, {"page_limit": limit})]
 
     async def list_loose(
-        self, connection: AsyncConnection, *, after: str, limit: int
+        self, connection: AsyncConnection, *, after: str, limit: int, before: datetime | None
     ) -> tuple[str, Sequence[LooseEvent]]:
         """Look at events after an id, in the order of ids; return the last id, empty if there are no more.
 
-        Of the events those are returned that no seal covers, although they are older than a minute.
+        Of the events those are returned that no seal covers, although they are a minute older than `before`, or now.
         """
-        rows = (await connection.execute(LOOSE, {"after": after or NO_ID, "page_limit": limit})).all()
+        values = {"after": after or NO_ID, "page_limit": limit, "before": before}
+        rows = (await connection.execute(LOOSE, values)).all()
         loose = [LooseEvent(event_id=str(row.id), recorded=row.recorded, seal=row.seal) for row in rows if row.is_loose]
         return str(rows[-1].id) if len(rows) == limit else "", loose
 

@@ -10,8 +10,11 @@ from azora.payment.v1 import wallet_pb2
 from services.payment.admin import verify_ledger
 from services.payment.payments.commands import Earn
 from services.payment.payments.model import Earning
+from services.shared.audit.denials import Denials
+from services.shared.db import Database
 from services.shared.ids import new_id
 from services.shared.money import Money
+from services.shared.principal import Principal
 from tests.support.education import lesson_ids
 from tests.support.payment import azr
 from tests.support.personal_texts import EMAIL, MARK, NAME, freeze, named, spread
@@ -73,21 +76,25 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
     assert await platform.found(MARK) == set()
     # What is left knows the person by an opaque ID alone.
     assert await platform.found(person.id) == {
-        *((service, "audit_events", "user_id") for service in ("auth", "education")),
         ("auth", "audit_events", "target"),
+        ("auth", "audit_events", "user_id"),
         ("auth", "erasures", "requester_id"),
         ("auth", "erasures", "user_id"),
+        ("auth", "pgqueuer", "dedupe_key"),
+        ("auth", "pgqueuer", "payload"),
         ("auth", "revocations", "user_id"),
         ("auth", "service_erasures", "user_id"),
+        ("education", "audit_events", "user_id"),
         ("education", "courses", "educator_id"),
         ("education", "people", "user_id"),
+        ("payment", "audit_events", "target"),
         ("payment", "wallet_state_changes", "actor_id"),
         ("payment", "wallets", "user_id"),
     }
     assert not await platform.auth.sql("SELECT 1 FROM mails WHERE user_id = $1", person.id)
     assert await findings(platform) == []
     assert (await platform.economy.payment.trial_balance()).balanced
-    assert await forfeited(platform, person.id) == balance == 935
+    assert await forfeited(platform, person.id) == balance == 945
     shown = await friend.learner.study.read(course.id)
     assert (shown.title, shown.educator_name) == (course.title, "")
 
@@ -249,6 +256,7 @@ async def test_a_pending_refund_is_decided_first(platform: Platform) -> None:
     enrollment = await person.learner.enroll(course)
     platform.economy.to_education.silent.add("CloseEnrollment")
     assert await outcome(person.learner.purse.refund(enrollment.payment_id)) == "DEPENDENCY_UNAVAILABLE"
+    assert (await refusal(platform.delete(person, forfeit=False))).metadata == {"balances": "AZR:4900"}
     await platform.delete(person)
 
     async def waits() -> bool:
@@ -322,3 +330,35 @@ async def test_an_erasure_whose_job_was_lost_is_taken_up_again(platform: Platfor
     platform.to_payment.silent.clear()
     await platform.sweep()
     await platform.erased(person.id)
+
+
+async def test_a_wallet_is_not_opened_for_an_erased_person(platform: Platform) -> None:
+    platform.auth.subscribers.answer = False
+    person = await platform.register(EMAIL)
+    await platform.delete(person, forfeit=False)
+
+    async def waits() -> bool:
+        return bool(await platform.pending(person.id, "auth"))
+
+    await eventually(waits)
+    platform.auth.subscribers.answer = True
+    await platform.erased(person.id)
+    assert await outcome(platform.economy.payment.earn(person.learner.purse, 1)) == "WALLET_CLOSED"
+    assert await findings(platform) == []
+
+
+async def test_what_a_replica_that_auth_did_not_reach_wrote_meanwhile_is_erased_too(platform: Platform) -> None:
+    course = await platform.economy.course(price=azr(0))
+    person = await platform.register(EMAIL)
+    await platform.delete(person)
+    await platform.erased(person.id)
+    await person.learner.enroll(course)
+    database = Database(platform.economy.payment.app_url, pool_size=1)
+    denials = Denials(database=database)
+    denials.count(Principal(user_id=person.id, address=f"of {MARK}"), "/azora.payment.v1.PaymentService/Earn")
+    await denials.flush(everything=True)
+    await database.close()
+    assert await platform.found(MARK) == {("payment", "audit_origins", "address")}
+    await platform.erase_remainder(person.id)
+    assert await platform.found(MARK) == set()
+    assert ("education", "enrollments", "user_id") not in await platform.found(person.id)

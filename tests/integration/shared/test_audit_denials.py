@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.shared.audit.denials import MAX_COUNTED, Denials
+from services.auth.settings import AuthSettings
+from services.shared.audit.denials import FLUSH_SECONDS, MAX_COUNTED, MINUTE_SECONDS, Denials
 from services.shared.db import Database, StatementFailed
 from services.shared.ids import new_id
 from services.shared.principal import Principal
+from services.shared.tokens import STALE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,3 +96,9 @@ async def test_the_number_of_counts_is_bounded(payment_database: Clone, database
         denials.count(ONE, f"/{number}")
     await denials.flush(everything=True)
     assert len(await _recorded(payment_database)) == MAX_COUNTED
+
+
+def test_an_erasure_begins_after_the_last_denial_was_recorded() -> None:
+    """Denials are counted while access tokens are accepted, and recorded with the address a minute later."""
+    delay_seconds = AuthSettings.model_fields["erasure_delay_seconds"].default
+    assert delay_seconds >= MINUTE_SECONDS + FLUSH_SECONDS + STALE_SECONDS

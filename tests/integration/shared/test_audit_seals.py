@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -215,6 +215,22 @@ async def test_an_event_that_nobody_seals_is_found_after_a_minute(audited: Audit
     assert await audited.types() == {"EVENT_UNSEALED"}
     await audited.tamper("DELETE FROM audit_events")
     assert await audited.types() == {"EVENT_MISSING"}
+
+
+async def test_what_a_service_that_was_killed_had_yet_to_seal_is_no_finding_while_it_does_not_run(
+    audited: Audited,
+) -> None:
+    offline = AuditOperations(
+        database=audited.database, store=audited.store, pages=PageTokens(b"k" * 32), service_runs=False
+    )
+    at_rest = replace(audited, operations=offline)
+    await audited.record()
+    await audited.tamper("UPDATE audit_events SET create_time = create_time - interval '2 minutes'")
+    assert not await at_rest.findings()
+    await audited.sealing.seal()
+    assert not await at_rest.findings()
+    await audited.tamper("UPDATE audit_positions SET seal = NULL")
+    assert await at_rest.types() == {"EVENT_MISSING", "EVENT_UNSEALED"}
 
 
 async def test_what_is_erased_of_a_person_leaves_the_seals_intact(audited: Audited) -> None:

@@ -95,7 +95,8 @@ class InternalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBalances(self, request, context):
-        """Lists a user's balances that are not zero, held amounts included: what the deletion of the user forfeits.
+        """Lists a user's balances that are not zero, held amounts and pending refunds included: what the deletion of the user
+        forfeits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

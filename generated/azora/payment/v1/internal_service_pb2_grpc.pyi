@@ -44,7 +44,9 @@ class InternalServiceStub:
     ExportPerson: _grpc.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]
     """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
     ListBalances: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ListBalancesRequest, _internal_service_pb2.ListBalancesResponse]
-    """Lists a user's balances that are not zero, held amounts included: what the deletion of the user forfeits."""
+    """Lists a user's balances that are not zero, held amounts and pending refunds included: what the deletion of the user
+    forfeits.
+    """
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.ListAuditEventsRequest, _internal_service_pb2.ListAuditEventsResponse]
     """Lists the audit events that this service recorded, newest first."""
     VerifyAuditChain: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.VerifyAuditChainRequest, _internal_service_pb2.VerifyAuditChainResponse]
@@ -68,7 +70,9 @@ class InternalServiceAsyncStub(InternalServiceStub):
     ExportPerson: _aio.UnaryStreamMultiCallable[_internal_service_pb2.ExportPersonRequest, _internal_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
     """Exports a user's data as the parts of one JSON object, on behalf of Auth."""
     ListBalances: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ListBalancesRequest, _internal_service_pb2.ListBalancesResponse]  # type: ignore[assignment]
-    """Lists a user's balances that are not zero, held amounts included: what the deletion of the user forfeits."""
+    """Lists a user's balances that are not zero, held amounts and pending refunds included: what the deletion of the user
+    forfeits.
+    """
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.ListAuditEventsRequest, _internal_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Lists the audit events that this service recorded, newest first."""
     VerifyAuditChain: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.VerifyAuditChainRequest, _internal_service_pb2.VerifyAuditChainResponse]  # type: ignore[assignment]
@@ -109,7 +113,9 @@ class InternalServiceServicer:
         request: _internal_service_pb2.ListBalancesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_internal_service_pb2.ListBalancesResponse, _abc.Awaitable[_internal_service_pb2.ListBalancesResponse]]:
-        """Lists a user's balances that are not zero, held amounts included: what the deletion of the user forfeits."""
+        """Lists a user's balances that are not zero, held amounts and pending refunds included: what the deletion of the user
+        forfeits.
+        """
 
     def ListAuditEvents(
         self,
