@@ -132,7 +132,9 @@ async def test_the_courses_educator_and_administrators_revoke_and_nobody_else(ed
     assert not answer.valid
     assert answer.certificate == revoked
     own = await get(learner, certificate.id)
-    assert (own.certificate.state, own.credential) == (REVOKED, "")
+    assert (own.certificate.state, own.certificate.revoke_reason, own.credential) == (REVOKED, "Copied.", "")
+    assert await education.replica.persons.erase_person(user_id=learner.id) == ""
+    assert (await get(learner, certificate.id)).certificate.revoke_reason == ""
     events = await education.sql(
         "SELECT user_id::text, outcome FROM audit_events WHERE action = 'certificate.revoke' AND target = $1",
         f"certificates/{certificate.id}",
