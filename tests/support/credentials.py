@@ -94,5 +94,5 @@ async def named(education: RunningEducation, user_id: str, name: str, version: i
 
 async def revoke(person: Person, certificate_id: str) -> certificate_pb2.Certificate:
     """Revoke a certificate."""
-    request = certificate_service_pb2.RevokeCertificateRequest(certificate_id=certificate_id)
+    request = certificate_service_pb2.RevokeCertificateRequest(certificate_id=certificate_id, reason="Copied.")
     return (await person.education.certificates.RevokeCertificate(request, metadata=person.metadata)).certificate

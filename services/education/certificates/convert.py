@@ -8,10 +8,17 @@ from azora.education.v1 import certificate_pb2
 from azora.education.v1 import certificate_service_pb2 as pb
 
 from services.shared.convert import timestamp
+from services.shared.validation import refuse_nul
 
 if TYPE_CHECKING:
     from services.education.certificates.model import Certificate, SignedCertificate
     from services.shared.pagination import Page
+
+
+def reason(request: pb.RevokeCertificateRequest) -> str:
+    """Return the reason of a revocation. Raises ValidationFailed."""
+    refuse_nul(request)
+    return request.reason.strip()
 
 
 def certificate(model: Certificate) -> certificate_pb2.Certificate:
@@ -26,6 +33,7 @@ def certificate(model: Certificate) -> certificate_pb2.Certificate:
         state=revoked if model.revoked else issued,
         issue_time=timestamp(model.issue_time),
         revoke_time=timestamp(model.revoke_time),
+        revoke_reason=model.revoke_reason,
     )
 
 

@@ -26,6 +26,7 @@ class Certificate:
     issue_time: datetime
     """In whole seconds."""
     revoke_time: datetime | None
+    revoke_reason: str
 
     @property
     def revoked(self) -> bool:
@@ -33,8 +34,8 @@ class Certificate:
         return self.revoke_time is not None
 
     def shown(self) -> Certificate:
-        """Return the certificate as anyone may see it: who it was issued to is nobody's concern once it is revoked."""
-        return replace(self, learner_name="") if self.revoked else self
+        """Return the certificate as anyone may see it: whose it was, and why it is revoked, is nobody's concern."""
+        return replace(self, learner_name="", revoke_reason="") if self.revoked else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class CertificateOperations:
             raise errors.CertificateNotFound
         return certificate.shown()
 
-    async def revoke_certificate(self, *, principal: Principal, certificate_id: str) -> Certificate:
+    async def revoke_certificate(self, *, principal: Principal, certificate_id: str, reason: str) -> Certificate:
         """Revoke a certificate of a course that the caller may edit, for good. Raises CertificateNotFound."""
 
         async def work(connection: AsyncConnection) -> Certificate:
@@ -85,7 +85,7 @@ class CertificateOperations:
                 raise errors.CertificateNotFound
             if before.revoked:
                 return before.shown()
-            await self._store.update_revoked(connection, certificate_id)
+            await self._store.update_revoked(connection, certificate_id, reason=reason)
             await record(connection, action=Action.CERTIFICATE_REVOKE, target=f"certificates/{certificate_id}")
             after = await self._store.find_certificate(connection, certificate_id)
             return (after or before).shown()

@@ -46,6 +46,6 @@ class CertificateServicer(certificate_service_pb2_grpc.CertificateServiceService
         self, request: pb.RevokeCertificateRequest, context: Context
     ) -> pb.RevokeCertificateResponse:
         revoked = await self._operations.revoke_certificate(
-            principal=current_principal(), certificate_id=request.certificate_id
+            principal=current_principal(), certificate_id=request.certificate_id, reason=convert.reason(request)
         )
         return convert.revoke_certificate_response(revoked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, and_, bindparam, func, select, text
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, and_, bindparam, func, select, text
 
 from services.education.certificates.model import Certificate
 from services.education.courses.store import course_revisions
@@ -30,6 +30,7 @@ certificates = Table(
     Column("status_index", BigInteger, nullable=False),
     Column("issue_time", Time, nullable=False),
     Column("revoke_time", Time),
+    Column("revoke_reason", Text, nullable=False),
 )
 
 LIST_BITS = 131_072
@@ -55,7 +56,8 @@ LIST = (
     .limit(bindparam("count"))
 )
 EXPORT = (
-    select(c.id, c.course_id, r.title.label("course_title"), c.course_revision, c.issue_time, c.revoke_time)
+    select(c.id, c.course_id, r.title.label("course_title"), c.course_revision, c.issue_time)
+    .add_columns(c.revoke_time, c.revoke_reason)
     .join_from(certificates, course_revisions, _revision)
     .where(c.user_id == bindparam("user_id"))
     .order_by(c.status_index)
@@ -63,14 +65,17 @@ EXPORT = (
 # The lists are locked in one order.
 _REVOKE = """
 WITH revoked AS (
-    UPDATE certificates SET revoke_time = now() WHERE {condition} AND revoke_time IS NULL RETURNING status_index
+    UPDATE certificates SET revoke_time = coalesce(revoke_time, now()), revoke_reason = :reason
+    WHERE {condition} RETURNING status_index
 )
 INSERT INTO status_lists (number, version)
 SELECT DISTINCT status_index / :list_bits, 1 FROM revoked ORDER BY 1
 ON CONFLICT (number) DO UPDATE SET version = status_lists.version + 1
 """
-REVOKE = text(_REVOKE.format(condition="id = CAST(:id AS uuid)"))
-REVOKE_OF = text(_REVOKE.format(condition="user_id = CAST(:user_id AS uuid)"))
+REVOKE = text(_REVOKE.format(condition="id = CAST(:id AS uuid) AND revoke_time IS NULL"))
+REVOKE_OF = text(
+    _REVOKE.format(condition="user_id = CAST(:user_id AS uuid) AND (revoke_time IS NULL OR revoke_reason <> '')")
+)
 
 
 class CertificateStore:
@@ -94,9 +99,9 @@ class CertificateStore:
         rows = await connection.execute(LIST, {"user_id": user_id, "before": before, "count": request.limit})
         return [_certificate(row) for row in rows]
 
-    async def update_revoked(self, connection: AsyncConnection, certificate_id: str) -> None:
+    async def update_revoked(self, connection: AsyncConnection, certificate_id: str, *, reason: str) -> None:
         """Revoke a certificate, unless it is revoked."""
-        await connection.execute(REVOKE, {"id": certificate_id, "list_bits": LIST_BITS})
+        await connection.execute(REVOKE, {"id": certificate_id, "reason": reason, "list_bits": LIST_BITS})
 
     async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
         """Return the person's certificates."""
@@ -104,7 +109,8 @@ class CertificateStore:
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
         """Revoke the person's certificates. They stay, with opaque IDs only: their credentials are out in the world."""
-        return (await connection.execute(REVOKE_OF, {"user_id": user_id, "list_bits": LIST_BITS})).rowcount
+        values = {"user_id": user_id, "reason": "", "list_bits": LIST_BITS}
+        return (await connection.execute(REVOKE_OF, values)).rowcount
 
 
 def _certificate(row: Any) -> Certificate:
@@ -119,4 +125,5 @@ def _certificate(row: Any) -> Certificate:
         status_index=row.status_index,
         issue_time=row.issue_time,
         revoke_time=row.revoke_time,
+        revoke_reason=row.revoke_reason,
     )

@@ -11,7 +11,7 @@ from azora.education.v1 import certificate_service_pb2 as pb
 
 from services.shared.ids import new_id
 from tests.support.credentials import certified, listed, named, revoke
-from tests.support.education import lesson_ids
+from tests.support.education import azr, lesson_ids
 from tests.support.refusals import refusal
 
 if TYPE_CHECKING:
@@ -49,6 +49,21 @@ async def test_the_last_required_lesson_issues_the_certificate_once(education: R
     await learner.complete(enrollment.id, optional)
     assert list((await listed(learner)).certificates) == [certificate]
     assert (await get(learner, certificate.id)).certificate == certificate
+
+
+async def test_a_course_that_is_not_paid_yet_has_no_certificate(education: RunningEducation) -> None:
+    course = await education.educator().published(price=azr(500))
+    learner = education.person()
+    education.payments.silent.add("capture")
+    assert (await refusal(learner.enroll(course.id, key="k"))).code == "UNAVAILABLE"
+    ((enrollment_id,),) = await education.sql("SELECT id::text FROM enrollments WHERE user_id = $1", learner.id)
+    for lesson_id in lesson_ids(course):
+        await learner.complete(enrollment_id, lesson_id)
+    assert not (await listed(learner)).certificates
+    education.payments.silent.clear()
+    await education.recover(learner.id)
+    assert await education.state(learner.id) == "COMPLETED"
+    assert len((await listed(learner)).certificates) == 1
 
 
 async def test_a_certificate_names_the_revision_that_was_completed(education: RunningEducation) -> None:
@@ -117,7 +132,9 @@ async def test_the_courses_educator_and_administrators_revoke_and_nobody_else(ed
     assert not answer.valid
     assert answer.certificate == revoked
     own = await get(learner, certificate.id)
-    assert (own.certificate.state, own.credential) == (REVOKED, "")
+    assert (own.certificate.state, own.certificate.revoke_reason, own.credential) == (REVOKED, "Copied.", "")
+    assert await education.replica.persons.erase_person(user_id=learner.id) == ""
+    assert (await get(learner, certificate.id)).certificate.revoke_reason == ""
     events = await education.sql(
         "SELECT user_id::text, outcome FROM audit_events WHERE action = 'certificate.revoke' AND target = $1",
         f"certificates/{certificate.id}",

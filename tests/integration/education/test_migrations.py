@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -74,3 +75,33 @@ async def test_drafts_of_older_versions_are_kept_with_those_written_while_both_s
         assert (first.id, first.title, first.sequential, second.lessons) == (ids["module"], "First", False, ())
         assert (flour.title, flour.required, flour.content) == ("Flour", True, "Rye.")
         assert (water.id, water.kind, water.required, water.quiz) == (ids["lesson"], LessonKind.VIDEO, False, None)
+
+
+COMPLETED = """
+INSERT INTO courses (id, educator_id, state, title, description, price_minor, price_currency, reward_minor,
+    lesson_count, revision)
+    VALUES ('{course}', '{educator}', 'PUBLISHED', 'T', 'D', 0, 'AZR', 0, 1, 1);
+INSERT INTO course_revisions (course_id, number, title, description, price_minor, price_currency, reward_minor,
+    lesson_count, modules)
+    VALUES ('{course}', 1, 'T', 'D', 0, 'AZR', 0, 1, '[]');
+INSERT INTO enrollments (id, user_id, course_id, course_revision, state, key, open_time, required_lessons,
+    complete_time)
+    VALUES ('{learning}', '{learning}', '{course}', 1, 'ACTIVE', 'k', now(), 1, NULL),
+    ('{done}', '{done}', '{course}', 1, 'COMPLETED', 'k', now(), 1, '2026-01-02T03:04:05.678Z');
+"""
+
+
+async def test_what_was_completed_before_there_were_certificates_has_one(databases: Databases) -> None:
+    ids = {name: new_id() for name in ["course", "educator", "learning", "done"]}
+    async with databases.old("education", "0022") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(COMPLETED.format(**ids))
+        await upgrade("education", clone.owner_url)
+        rows = await owner.fetch(
+            "SELECT user_id, course_id, course_revision, issue_time, revoke_time FROM certificates"
+        )
+        await owner.close()
+    issue_time = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert [(str(row["user_id"]), str(row["course_id"]), *row[2:]) for row in rows] == [
+        (ids["done"], ids["course"], 1, issue_time, None)
+    ]

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$azora/education/v1/certificate.proto\x12\x12\x61zora.education.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n\x0b\x43\x65rtificate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tcourse_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63ourse_revision\x18\x03 \x01(\x05\x12\x14\n\x0c\x63ourse_title\x18\x04 \x01(\t\x12\x14\n\x0clearner_name\x18\x05 \x01(\t\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32$.azora.education.v1.CertificateState\x12.\n\nissue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*r\n\x10\x43\x65rtificateState\x12!\n\x1d\x43\x45RTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x45RTIFICATE_STATE_ISSUED\x10\x01\x12\x1d\n\x19\x43\x45RTIFICATE_STATE_REVOKED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$azora/education/v1/certificate.proto\x12\x12\x61zora.education.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x02\n\x0b\x43\x65rtificate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tcourse_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63ourse_revision\x18\x03 \x01(\x05\x12\x14\n\x0c\x63ourse_title\x18\x04 \x01(\t\x12\x14\n\x0clearner_name\x18\x05 \x01(\t\x12\x33\n\x05state\x18\x06 \x01(\x0e\x32$.azora.education.v1.CertificateState\x12.\n\nissue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrevoke_reason\x18\t \x01(\t*r\n\x10\x43\x65rtificateState\x12!\n\x1d\x43\x45RTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x45RTIFICATE_STATE_ISSUED\x10\x01\x12\x1d\n\x19\x43\x45RTIFICATE_STATE_REVOKED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.education.v1.certificate_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CERTIFICATESTATE']._serialized_start=359
-  _globals['_CERTIFICATESTATE']._serialized_end=473
+  _globals['_CERTIFICATESTATE']._serialized_start=382
+  _globals['_CERTIFICATESTATE']._serialized_end=496
   _globals['_CERTIFICATE']._serialized_start=94
-  _globals['_CERTIFICATE']._serialized_end=357
+  _globals['_CERTIFICATE']._serialized_end=380
 # @@protoc_insertion_point(module_scope)

@@ -56,6 +56,7 @@ class Certificate(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     ISSUE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    REVOKE_REASON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique identifier (UUIDv4): random, because anyone who knows it can verify the certificate."""
     course_id: _builtins.str
@@ -68,6 +69,8 @@ class Certificate(_message.Message):
     """Current name of the learner. Empty if it is not known, and once the learner's account was deleted."""
     state: Global___CertificateState.ValueType
     """Whether the certificate is valid or revoked."""
+    revoke_reason: _builtins.str
+    """Reason of the revocation, as it was given; empty in VerifyCertificate, and once the learner's account was deleted."""
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the completion, in whole seconds."""
@@ -87,10 +90,11 @@ class Certificate(_message.Message):
         state: Global___CertificateState.ValueType = ...,
         issue_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        revoke_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["issue_time", b"issue_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "course_revision", b"course_revision", "course_title", b"course_title", "id", b"id", "issue_time", b"issue_time", "learner_name", b"learner_name", "revoke_time", b"revoke_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "course_revision", b"course_revision", "course_title", b"course_title", "id", b"id", "issue_time", b"issue_time", "learner_name", b"learner_name", "revoke_reason", b"revoke_reason", "revoke_time", b"revoke_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -161,7 +161,7 @@ class VerifyCertificateResponse(_message.Message):
     """Whether the certificate is valid: issued and not revoked."""
     @_builtins.property
     def certificate(self) -> _certificate_pb2.Certificate:
-        """The certificate. `learner_name` is empty once revoked."""
+        """The certificate. `learner_name` is empty once revoked, `revoke_reason` always."""
 
     def __init__(
         self,
@@ -184,16 +184,20 @@ class RevokeCertificateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CERTIFICATE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     certificate_id: _builtins.str
     """ID of the certificate."""
+    reason: _builtins.str
+    """Reason, at most 500 characters. The learner can read it, the public cannot."""
     def __init__(
         self,
         *,
         certificate_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_id", b"certificate_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_id", b"certificate_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

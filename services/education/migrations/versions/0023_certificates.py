@@ -19,6 +19,7 @@ CREATE TABLE certificates (
     status_index bigint NOT NULL GENERATED ALWAYS AS IDENTITY (MINVALUE 0 START WITH 0) UNIQUE,
     issue_time timestamptz NOT NULL,
     revoke_time timestamptz,
+    revoke_reason text NOT NULL DEFAULT '',
     UNIQUE (user_id, course_id),
     FOREIGN KEY (course_id, course_revision) REFERENCES course_revisions (course_id, number)
 );
@@ -37,7 +38,7 @@ CREATE TABLE credential_keys (
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'education_app') THEN
         REVOKE UPDATE, DELETE, TRUNCATE ON certificates, credential_keys FROM education_app;
-        GRANT UPDATE (revoke_time) ON certificates TO education_app;
+        GRANT UPDATE (revoke_time, revoke_reason) ON certificates TO education_app;
         GRANT UPDATE (private_key_sealed) ON credential_keys TO education_app;
         REVOKE DELETE, TRUNCATE ON status_lists FROM education_app;
     END IF;
