@@ -4056,6 +4056,11 @@ export interface components {
              * @example 2026-11-02T09:30:00Z
              */
             revokeTime?: string;
+            /**
+             * @description Reason of the revocation, as it was given; empty in VerifyCertificate, and once the learner's account was deleted.
+             * @example Requested by the user.
+             */
+            revokeReason: string;
         };
         /**
          * @description State of a certificate.
@@ -5092,7 +5097,13 @@ export interface components {
             locks: components["schemas"]["azora.education.v1.Lock"][];
         };
         /** @description Request message for CertificateService.RevokeCertificate. */
-        "azora.education.v1.RevokeCertificateRequest-without-certificate_id": Record<string, never>;
+        "azora.education.v1.RevokeCertificateRequest-without-certificate_id": {
+            /**
+             * @description Reason, at most 500 characters. The learner can read it, the public cannot.
+             * @example Requested by the user.
+             */
+            reason?: string;
+        };
         /** @description Response message for CertificateService.RevokeCertificate. */
         "azora.education.v1.RevokeCertificateResponse": {
             /** @description The certificate, in state CERTIFICATE_STATE_REVOKED, without the learner's name. */
@@ -5196,7 +5207,7 @@ export interface components {
         "azora.education.v1.VerifyCertificateResponse": {
             /** @description Whether the certificate is valid: issued and not revoked. */
             valid: boolean;
-            /** @description The certificate. `learnerName` is empty once revoked. */
+            /** @description The certificate. `learnerName` is empty once revoked, `revokeReason` always. */
             certificate?: components["schemas"]["azora.education.v1.Certificate"];
         };
         /** @description Response message for EnrollmentService.WatchProgress. */
