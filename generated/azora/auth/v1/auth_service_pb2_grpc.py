@@ -229,6 +229,7 @@ class AuthServiceServicer:
         each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
         Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
         service does not respond: an export is complete or fails.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

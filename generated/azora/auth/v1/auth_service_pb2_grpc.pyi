@@ -103,6 +103,7 @@ class AuthServiceStub:
     each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
     Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
     service does not respond: an export is complete or fails.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     DeleteMyAccount: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.DeleteMyAccountRequest, _auth_service_pb2.DeleteMyAccountResponse]
@@ -189,6 +190,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
     Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
     service does not respond: an export is complete or fails.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     DeleteMyAccount: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.DeleteMyAccountRequest, _auth_service_pb2.DeleteMyAccountResponse]  # type: ignore[assignment]
@@ -337,6 +339,7 @@ class AuthServiceServicer:
         each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
         Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
         service does not respond: an export is complete or fails.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
 

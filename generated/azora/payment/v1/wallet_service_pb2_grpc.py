@@ -145,6 +145,7 @@ class WalletServiceServicer:
         `-` or `@` at the start of a text, or after a semicolon, tab or line break in it, follows an apostrophe, so that
         spreadsheets do not evaluate it.
         Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -78,6 +78,7 @@ class WalletServiceStub:
     `-` or `@` at the start of a text, or after a semicolon, tab or line break in it, follows an apostrophe, so that
     spreadsheets do not evaluate it.
     Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
 
@@ -130,6 +131,7 @@ class WalletServiceAsyncStub(WalletServiceStub):
     `-` or `@` at the start of a text, or after a semicolon, tab or line break in it, follows an apostrophe, so that
     spreadsheets do not evaluate it.
     Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
 
@@ -214,6 +216,7 @@ class WalletServiceServicer:
         `-` or `@` at the start of a text, or after a semicolon, tab or line break in it, follows an apostrophe, so that
         spreadsheets do not evaluate it.
         Errors: RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
 
