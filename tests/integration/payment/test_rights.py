@@ -18,6 +18,10 @@ UPDATES = {
         *("velocity_time", "velocity_debit", "velocity_count"),
     },
     "alembic_version": set(),
+    "audit_events": set(),
+    "audit_origins": {"create_time"},
+    "audit_positions": {"seal"},
+    "audit_seals": set(),
     "checkpoint_heads": set(),
     "checkpoint_keys": {"state", "private_key_sealed"},
     "checkpoints": set(),
@@ -31,7 +35,7 @@ UPDATES = {
     "wallets": {"state", "revision"},
 }
 """Columns that may be updated."""
-DELETED = {"memos"}
+DELETED = {"audit_origins", "memos"}
 """Tables with personal texts, which are erased."""
 READ_ONLY = {"alembic_version"}
 OTHERS = {
