@@ -28,6 +28,7 @@ from services.shared.scopes import declared_scopes
 from tests.support.edge import CONTRACT
 from tests.support.serving import Signer
 from tests.support.tcp_mesh import running_tcp_mesh
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -110,9 +111,16 @@ ROLES = roles()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[TcpMesh]:
-    async with running_tcp_mesh() as mesh:
-        yield mesh
+async def mesh() -> AsyncIterator[TcpMesh]:
+    async with running_tcp_mesh() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def running(mesh: TcpMesh) -> TcpMesh:
+    """Give the mesh when Envoy calls all of it again."""
+    await eventually(mesh.awake)
+    return mesh
 
 
 async def test_the_table_has_every_rpc_and_every_kind_of_caller() -> None:

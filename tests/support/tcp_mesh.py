@@ -63,6 +63,14 @@ class TcpMesh:
         """Return where a service itself listens."""
         return target(self.profile.upstreams[name][0])
 
+    async def awake(self) -> bool:
+        """Whether Envoy calls every service: it does not after their event loop has stood still, as between tests."""
+        if not await takes_tokens(f"http://{self.edge}", self.signer):
+            return False
+        for replica in self.replicas.values():
+            replica.received.clear()
+        return True
+
     def channel(self, at: str, caller: str, *, server: str = "envoy", pki: Path | None = None) -> aio.Channel:
         """Return a channel with the certificate of a caller."""
         folder = pki or self.pki
@@ -92,9 +100,7 @@ async def running_tcp_mesh() -> AsyncIterator[TcpMesh]:
         for name, replica in replicas.items():
             await stack.enter_async_context(serving(mesh, name, replica, upstreams[name][0], mesh.pki / name))
         await stack.enter_async_context(running_envoy(profile, folder))
-        await eventually(lambda: takes_tokens(f"http://{mesh.edge}", signer))
-        for replica in replicas.values():
-            replica.received.clear()
+        await eventually(mesh.awake)
         yield mesh
 
 
