@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are cores, as tests also wait; a few, as each has its own PostgreSQL."""
-    return min(available_cpus() + 1, MAX_WORKERS)
+    """Return a worker for each core: one more, and each waits for the others as for a slow machine. At least two."""
+    return max(2, min(available_cpus(), MAX_WORKERS))
 
 
 def pytest_configure(config: pytest.Config) -> None:

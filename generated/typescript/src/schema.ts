@@ -9070,7 +9070,7 @@ export interface operations {
     };
     CourseService_ListCourses: {
         parameters: {
-            query: {
+            query?: {
                 /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */
                 pageSize?: number;
                 /**
@@ -9094,14 +9094,14 @@ export interface operations {
                  */
                 "minPrice.minorUnits"?: string;
                 /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
-                "minPrice.currency": string;
+                "minPrice.currency"?: string;
                 /**
                  * @description Amount in the currency's minor unit. AZR, ZAR and USD have 2 decimal places, JPY has none. Negative only where the
                  *     field that holds it says so.
                  */
                 "maxPrice.minorUnits"?: string;
                 /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
-                "maxPrice.currency": string;
+                "maxPrice.currency"?: string;
                 /** @description State of the caller's enrolment in the course. Requires an access token. */
                 enrollmentState?: components["schemas"]["azora.education.v1.EnrollmentState"];
                 /**
@@ -10847,14 +10847,14 @@ export interface operations {
                  */
                 "minPrice.minorUnits"?: string;
                 /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
-                "minPrice.currency": string;
+                "minPrice.currency"?: string;
                 /**
                  * @description Amount in the currency's minor unit. AZR, ZAR and USD have 2 decimal places, JPY has none. Negative only where the
                  *     field that holds it says so.
                  */
                 "maxPrice.minorUnits"?: string;
                 /** @description AZR (the platform's token), or an upper-case ISO 4217 code. */
-                "maxPrice.currency": string;
+                "maxPrice.currency"?: string;
                 /** @description State of the caller's enrolment in the course. Requires an access token. */
                 enrollmentState?: components["schemas"]["azora.education.v1.EnrollmentState"];
             };

@@ -75,6 +75,6 @@ def _parameter(field: FieldDescriptor, where: str, schemas: Schemas, prefix: str
     schema = schemas.field(field)
     description = schema.pop("description", "")
     parameter: Json = {"name": f"{prefix}{field.json_name}", "in": where}
-    if is_required(field):
+    if is_required(field) and not prefix:  # Whoever leaves a message out leaves out its fields.
         parameter["required"] = True
     return described(parameter | {"schema": schema}, description)
