@@ -192,15 +192,15 @@ class CourseStore:
             if revision is None
             else await connection.execute(FIND_REVISION_WITH_CONTENT, {"course_id": course_id, "number": revision})
         ).first()
-        return (_course(row), _content(row.modules)) if row else None
+        return _with_content(row)
 
     async def find_draft(self, connection: AsyncConnection, course_id: str) -> tuple[Course, CourseContent] | None:
         """Return the course and its modules as they are drafted."""
-        return _draft((await connection.execute(FIND_DRAFT, {"course_id": course_id})).first())
+        return _with_content((await connection.execute(FIND_DRAFT, {"course_id": course_id})).first())
 
     async def lock_draft(self, connection: AsyncConnection, course_id: str) -> tuple[Course, CourseContent] | None:
         """Return the draft, and keep others from changing the course until the transaction ends."""
-        return _draft((await connection.execute(LOCK_DRAFT, {"course_id": course_id})).first())
+        return _with_content((await connection.execute(LOCK_DRAFT, {"course_id": course_id})).first())
 
     async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
         """Return the courses that a person owns, with all that they wrote, as they are drafted."""
@@ -239,7 +239,7 @@ class CourseStore:
         return known
 
 
-def _draft(row: Any) -> tuple[Course, CourseContent] | None:
+def _with_content(row: Any) -> tuple[Course, CourseContent] | None:
     return (_course(row), _content(row.modules)) if row else None
 
 

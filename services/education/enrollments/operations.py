@@ -170,8 +170,7 @@ class EnrollmentOperations:
             lesson = content.lesson(lesson_id)
             if lesson is None:
                 raise errors.LessonNotFound
-            if before.state not in (EnrollmentState.ACTIVE, EnrollmentState.COMPLETED):
-                raise errors.EnrollmentNotActive
+            refuse_inactive(before)
             if lesson_id in completed:
                 return before
             # An attempt whose deadline has just passed may have passed the quiz before its job says so.
@@ -266,6 +265,12 @@ class EnrollmentOperations:
         async with self._database.reading() as connection:
             found = await self._progress.list_snapshots(connection, sequences)
         return {enrollment_id: (snapshot,) for enrollment_id, snapshot in found.items()}
+
+
+def refuse_inactive(enrollment: Enrollment) -> None:
+    """Raise EnrollmentNotActive unless the learner can work on the course."""
+    if enrollment.state not in (EnrollmentState.ACTIVE, EnrollmentState.COMPLETED):
+        raise errors.EnrollmentNotActive
 
 
 def refuse_locked(content: CourseContent, lesson_id: str, completed: AbstractSet[str]) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.education import errors
 from services.education.courses.model import LessonKind
-from services.education.enrollments.model import EnrollmentState
-from services.education.enrollments.operations import refuse_locked
+from services.education.enrollments.operations import refuse_inactive, refuse_locked
 from services.education.quizzes.model import (
     MAX_ATTEMPTS,
     Attempt,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.education.courses.model import Lesson, Question, Quiz
+    from services.education.courses.model import CourseContent, Lesson, Question, Quiz
     from services.education.courses.store import CourseStore
     from services.education.enrollments.model import Enrollment, Learner
     from services.education.enrollments.operations import EnrollmentOperations
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from services.shared.principal import Principal
 
 _random = secrets.SystemRandom()
-LEARNING = (EnrollmentState.ACTIVE, EnrollmentState.COMPLETED)
 
 
 class QuizOperations:
@@ -87,7 +85,7 @@ class QuizOperations:
             quizzes = [
                 lesson for lesson in content.lessons if lesson.kind is LessonKind.QUIZ and places[lesson.id] > after
             ]
-            shown = await self._statuses(connection, learner, quizzes[: request.limit])
+            shown = await self._statuses(connection, learner, content, quizzes[: request.limit])
         return request.page(shown, lambda status: [places[status.lesson_id]])
 
     async def get_quiz(self, *, principal: Principal, course_id: str, lesson_id: str) -> QuizStatus:
@@ -96,7 +94,7 @@ class QuizOperations:
             learner = await self._learner(connection, principal, course_id)
             content = await self._courses.find_content(connection, course_id, learner.enrollment.course_revision)
             lesson, _ = _quiz(content.lesson(lesson_id))
-            (status,) = await self._statuses(connection, learner, [lesson])
+            (status,) = await self._statuses(connection, learner, content, [lesson])
         return status
 
     async def list_attempts(
@@ -144,7 +142,7 @@ class QuizOperations:
                 raise errors.EnrollmentNotFound
             content = await self._courses.find_content(connection, course_id, enrollment.course_revision)
             _, quiz = _quiz(content.lesson(lesson_id))
-            _refuse_inactive(enrollment)
+            refuse_inactive(enrollment)
             now = datetime.now(UTC)
             before = await self._store.find_ungraded(connection, enrollment_id=enrollment.id, lesson_id=lesson_id)
             if before is not None:
@@ -178,7 +176,7 @@ class QuizOperations:
             now = datetime.now(UTC)
             _check(attempt, answers)
             _refuse_closed(attempt, now)
-            _refuse_inactive(enrollment)
+            refuse_inactive(enrollment)
             after = attempt.answered(answers)
             await self._store.update_attempt(connection, after)
             return ReadAttempt(after, AttemptState.OPEN, shows_solutions=False)
@@ -204,7 +202,7 @@ class QuizOperations:
             now = datetime.now(UTC)
             _check(attempt, answers)
             if attempt.state(now) is AttemptState.OPEN:
-                _refuse_inactive(enrollment)
+                refuse_inactive(enrollment)
                 attempt = attempt.answered(answers).submitted(now)
                 await self._grade(connection, enrollment, attempt)
             elif not attempt.has(answers):
@@ -271,23 +269,21 @@ class QuizOperations:
         return found.get(lesson_id, Standing())
 
     async def _statuses(
-        self, connection: AsyncConnection, learner: Learner, lessons: Sequence[Lesson]
+        self, connection: AsyncConnection, learner: Learner, content: CourseContent, lessons: Sequence[Lesson]
     ) -> list[QuizStatus]:
-        enrollment, completed = learner.enrollment, learner.completions.keys()
         standings = await self._store.list_standings(
             connection,
-            enrollment_id=enrollment.id,
+            enrollment_id=learner.enrollment.id,
             lesson_ids=[lesson.id for lesson in lessons],
             now=datetime.now(UTC),
         )
-        content = await self._courses.find_content(connection, enrollment.course_id, enrollment.course_revision)
         return [
             QuizStatus(
                 lesson_id=lesson.id,
                 title=lesson.title,
                 quiz=lesson.quiz,
                 standing=standings.get(lesson.id, Standing()),
-                locks=content.locks_of(lesson.id, completed),
+                locks=content.locks_of(lesson.id, learner.completions.keys()),
             )
             for lesson in lessons
             if lesson.quiz
@@ -308,11 +304,6 @@ def _quiz(lesson: Lesson | None) -> tuple[Lesson, Quiz]:
     if lesson is None or lesson.quiz is None:
         raise errors.QuizNotFound
     return lesson, lesson.quiz
-
-
-def _refuse_inactive(enrollment: Enrollment) -> None:
-    if enrollment.state not in LEARNING:
-        raise errors.EnrollmentNotActive
 
 
 def _refuse_closed(attempt: Attempt, now: datetime) -> None:
