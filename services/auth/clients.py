@@ -75,73 +75,59 @@ class SmtpTransport:
         return True
 
 
-class EducationClient:
-    """Education over the mesh, on a channel that raises Refused and DependencyUnavailable."""
+class _ServiceClient:
+    """A service over the mesh, on a channel that raises Refused and DependencyUnavailable.
 
-    name = "education"
+    What Auth asks of every service, each declares alike, with messages of its own.
+    """
 
-    def __init__(self, channel: aio.Channel) -> None:
-        self._stub = education_grpc.InternalServiceStub(channel)
+    def __init__(self, name: str, stub: Any, messages: Any) -> None:
+        self.name = name
+        self._stub = stub
+        self._messages = messages
 
     async def erase_person(self, *, user_id: str) -> str:
         """Erase a user; return what has to end first."""
-        return (await self._stub.ErasePerson(education_pb.ErasePersonRequest(user_id=user_id))).pending
+        pending: str = (await self._stub.ErasePerson(self._messages.ErasePersonRequest(user_id=user_id))).pending
+        return pending
 
     async def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
-        """Yield what Education keeps of a user."""
-        async for response in self._stub.ExportPerson(education_pb.ExportPersonRequest(user_id=user_id)):
+        """Yield what the service keeps of a user."""
+        async for response in self._stub.ExportPerson(self._messages.ExportPersonRequest(user_id=user_id)):
             yield response.part
 
     async def list_events(
         self, *, selected: EventFilter, before: EventPosition | None, limit: int
     ) -> Sequence[StoredEvent]:
         """Return the events that are selected, before a position, the newest first."""
-        request = education_pb.ListAuditEventsRequest(**_selection(selected, before, limit))
+        request = self._messages.ListAuditEventsRequest(**_selection(selected, before, limit))
         response = await self._stub.ListAuditEvents(request, timeout=LIST_SECONDS)
         return [stored_event(event) for event in response.events]
 
     async def verify_chain(self, *, page_token: str) -> Verified:
         """Verify a part of the log."""
-        request = education_pb.VerifyAuditChainRequest(page_token=page_token)
+        request = self._messages.VerifyAuditChainRequest(page_token=page_token)
         response = await self._stub.VerifyAuditChain(request, timeout=VERIFY_SECONDS)
         return verified_chain(response.chain, next_page_token=response.next_page_token)
 
 
-class PaymentClient:
-    """Payment over the mesh, on a channel that raises Refused and DependencyUnavailable."""
-
-    name = "payment"
+class EducationClient(_ServiceClient):
+    """Education over the mesh."""
 
     def __init__(self, channel: aio.Channel) -> None:
-        self._stub = payment_grpc.InternalServiceStub(channel)
+        super().__init__("education", education_grpc.InternalServiceStub(channel), education_pb)
 
-    async def erase_person(self, *, user_id: str) -> str:
-        """Erase a user; return what has to end first."""
-        return (await self._stub.ErasePerson(payment_pb.ErasePersonRequest(user_id=user_id))).pending
 
-    async def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
-        """Yield what Payment keeps of a user."""
-        async for response in self._stub.ExportPerson(payment_pb.ExportPersonRequest(user_id=user_id)):
-            yield response.part
+class PaymentClient(_ServiceClient):
+    """Payment over the mesh."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        super().__init__("payment", payment_grpc.InternalServiceStub(channel), payment_pb)
 
     async def list_balances(self, *, user_id: str) -> Sequence[Money]:
         """Return a user's balances that are not zero."""
         response = await self._stub.ListBalances(payment_pb.ListBalancesRequest(user_id=user_id))
         return [to_money(balance) for balance in response.balances]
-
-    async def list_events(
-        self, *, selected: EventFilter, before: EventPosition | None, limit: int
-    ) -> Sequence[StoredEvent]:
-        """Return the events that are selected, before a position, the newest first."""
-        request = payment_pb.ListAuditEventsRequest(**_selection(selected, before, limit))
-        response = await self._stub.ListAuditEvents(request, timeout=LIST_SECONDS)
-        return [stored_event(event) for event in response.events]
-
-    async def verify_chain(self, *, page_token: str) -> Verified:
-        """Verify a part of the log."""
-        request = payment_pb.VerifyAuditChainRequest(page_token=page_token)
-        response = await self._stub.VerifyAuditChain(request, timeout=VERIFY_SECONDS)
-        return verified_chain(response.chain, next_page_token=response.next_page_token)
 
 
 def _concerns_mail(error: Exception) -> bool:
