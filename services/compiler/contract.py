@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from services.shared.descriptors import descriptor_set
 from services.shared.policy import INFRASTRUCTURE, compile_policies
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ GATEWAY = "gateway"
 """The process beside the services, which serves no contract of its own."""
 ENVOY = "envoy"
 """Name of Envoy, as in its identity on the mesh."""
-DESCRIPTORS = files("azora") / "descriptors.binpb"
 OPENAPI = files("azora") / "openapi.json"
 
 
@@ -77,8 +77,7 @@ class Contract:
 @cache
 def load_contract() -> Contract:
     """Read the contract from the installed azora-protos."""
-    descriptors = FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
-    return contract_of(descriptors)
+    return contract_of(descriptor_set())
 
 
 def contract_of(descriptors: FileDescriptorSet) -> Contract:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from azora.policy.v1 import policy_pb2
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from services.shared.descriptors import descriptor_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class EventType:
 @cache
 def declared_events() -> tuple[EventType, ...]:
     """Read all events from the descriptor set of azora-protos, whichever of its modules were imported."""
-    return events_of(FileDescriptorSet.FromString((files("azora") / "descriptors.binpb").read_bytes()))
+    return events_of(descriptor_set())
 
 
 def events_of(descriptors: FileDescriptorSet) -> tuple[EventType, ...]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from azora.policy.v1 import policy_pb2
-from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from services.shared.descriptors import descriptor_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 
 def scope_of(owner: str, *, no_side_effects: bool) -> str:
@@ -21,7 +24,7 @@ def scope_of(owner: str, *, no_side_effects: bool) -> str:
 @cache
 def declared_scopes() -> tuple[str, ...]:
     """Return all scopes, sorted, from the descriptor set of azora-protos, whichever of its modules were imported."""
-    return scopes_of(FileDescriptorSet.FromString((files("azora") / "descriptors.binpb").read_bytes()))
+    return scopes_of(descriptor_set())
 
 
 def scopes_of(descriptors: FileDescriptorSet) -> tuple[str, ...]:

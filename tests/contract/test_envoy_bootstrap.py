@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.compiler.__main__ import compose_discovery_files
-from services.compiler.contract import DESCRIPTORS, GATEWAY, load_contract
+from services.compiler.contract import GATEWAY, load_contract
 from services.compiler.envoy import (
     Certificate,
     LocalSettings,
@@ -24,6 +24,7 @@ from services.compiler.envoy import (
 )
 from services.compiler.envoy.settings import EnvoySettings
 from services.deployment.pki import ensure_pki
+from services.shared.descriptors import DESCRIPTORS
 from services.shared.policy import INFRASTRUCTURE
 from tests.support.edge import check_envoy_takes, write_discovery
 

@@ -8,9 +8,10 @@ import pytest
 from azora.policy.v1 import policy_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from services.compiler.contract import DESCRIPTORS, Contract, contract_of, load_contract
+from services.compiler.contract import Contract, contract_of, load_contract
 from services.compiler.envoy.mesh import callers
 from services.compiler.events import check_events, check_webhooks, events_page
+from services.shared.descriptors import DESCRIPTORS
 from services.shared.events import EventType, WebhookEvent, declared_events, events_of, publishers_to
 from services.shared.inbox import Inbox
 from services.shared.outbox import Outbox

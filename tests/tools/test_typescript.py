@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import DESCRIPTORS, OPENAPI
+from services.compiler.contract import OPENAPI
 from services.gateway.pages import STATIC
+from services.shared.descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
     from tests.support.system import LocalSystem

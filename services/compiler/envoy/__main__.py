@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import DESCRIPTORS
 from services.compiler.envoy.bootstrap import write_bootstrap
 from services.compiler.envoy.discovery import discovery_files
 from services.compiler.envoy.profiles import compose, kubernetes
 from services.compiler.envoy.settings import EnvoySettings
+from services.shared.descriptors import DESCRIPTORS
 from services.shared.settings import SettingsError, load
 
 if TYPE_CHECKING:

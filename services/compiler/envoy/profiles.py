@@ -7,7 +7,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from services.compiler.contract import DESCRIPTORS, ENVOY, GATEWAY, load_contract
+from services.compiler.contract import ENVOY, GATEWAY, load_contract
+from services.shared.descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from services.compiler.contract import DESCRIPTORS
+from services.shared.descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

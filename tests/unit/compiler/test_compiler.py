@@ -11,13 +11,14 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from services.compiler.__main__ import main
-from services.compiler.contract import DESCRIPTORS, contract_of, load_contract
+from services.compiler.contract import contract_of, load_contract
 from services.compiler.envoy import LocalSettings, Pipe, ProfileError, compile_bootstrap, compose, local, socket_path
 from services.compiler.envoy.__main__ import main as envoy_main
 from services.compiler.envoy.settings import EnvoySettings
 from services.compiler.envoy.typed import readable
 from services.compiler.kubernetes import kubernetes_files
 from services.compiler.policy_table import policy_table
+from services.shared.descriptors import DESCRIPTORS
 from services.shared.policy import PolicyError
 
 if TYPE_CHECKING:

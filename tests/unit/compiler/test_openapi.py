@@ -15,9 +15,10 @@ from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from services.compiler.contract import DESCRIPTORS, OPENAPI, contract_of, load_contract
+from services.compiler.contract import OPENAPI, contract_of, load_contract
 from services.compiler.openapi import CommentError, openapi, read_comments
 from services.compiler.openapi.schemas import Schemas
+from services.shared.descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.compiler.contract import DESCRIPTORS
+from services.shared.descriptors import DESCRIPTORS
 from services.shared.errors import ValidationFailed
 from services.shared.ids import new_id
 from services.shared.validation import _fields_with_ids, validate
