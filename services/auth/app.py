@@ -27,7 +27,7 @@ from services.auth.sign_in.servicer import AuthServicer
 from services.auth.signing_keys import jobs
 from services.auth.users.servicer import UserServicer
 from services.shared.retention import Retention
-from services.shared.tokens import TOKEN_LIFE, RemoteKeys
+from services.shared.tokens import TOKEN_LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ def build(
         retentions=retentions(settings),
         outbox=container.outbox,
         send=send,
-        keys=RemoteKeys(container.tokens.verification_keys, cache_seconds=settings.jwks_cache_seconds),
+        keys=container.verification_keys,
         revocations=container.revocations,
         ready=container.ready,
         close=[container.passwords.close],

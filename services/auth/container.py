@@ -18,6 +18,7 @@ from services.auth.confirmations.operations import ConfirmationOperations
 from services.auth.devices.operations import DeviceOperations
 from services.auth.devices.store import DeviceStore
 from services.auth.email_addresses.operations import EmailAddressOperations
+from services.auth.erasures.store import ErasureStore
 from services.auth.errors import CredentialsInvalid, EmailTaken
 from services.auth.factors.operations import ChallengeOperations, FactorOperations
 from services.auth.factors.store import ChallengeStore, FactorStore
@@ -38,7 +39,10 @@ from services.auth.revocations.store import RevocationStore
 from services.auth.sessions.operations import SessionOperations
 from services.auth.sessions.store import SessionStore
 from services.auth.sign_in.operations import SignInOperations
-from services.auth.signing import access_tokens, signing_keys, token_operations
+from services.auth.signing_keys.model import KeyTimes
+from services.auth.signing_keys.operations import PUBLISHED_SECONDS, SigningKeyOperations
+from services.auth.signing_keys.store import SigningKeyStore
+from services.auth.tokens.operations import TokenOperations
 from services.auth.users.operations import UserOperations
 from services.auth.users.store import UserStore
 from services.shared.assembly import Infrastructure
@@ -46,6 +50,7 @@ from services.shared.encryption import Encryption
 from services.shared.outbox import Outbox
 from services.shared.policy import role_permissions
 from services.shared.scopes import declared_scopes
+from services.shared.tokens import LEEWAY_SECONDS, AccessTokens, RemoteKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,10 +58,11 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from services.auth.settings import AuthSettings
-    from services.auth.signing_keys.operations import SigningKeyOperations
-    from services.auth.tokens.operations import TokenOperations
 
 logger = logging.getLogger(__name__)
+
+FETCH_SECONDS = 2.0
+"""Time by which a fetch of keys may make a cache older than its limit: Envoy's takes two seconds at most."""
 
 EVENTS: Mapping[type, Callable[[Any], Message]] = {
     UserRegistered: convert.user_registered,
@@ -107,12 +113,35 @@ class Container:
     @cached_property
     def keys(self) -> SigningKeyOperations:
         """The keys that sign access tokens."""
-        return signing_keys(self.infrastructure, self.revocations)
+        settings = self.settings
+        return SigningKeyOperations(
+            database=self.database,
+            store=SigningKeyStore(),
+            encryption=Encryption(settings.derive_keys("signing-keys")),
+            revocations=self.revocations,
+            times=KeyTimes(
+                rotation_seconds=timedelta(days=settings.signing_key_days).total_seconds(),
+                publication_seconds=settings.jwks_cache_seconds + FETCH_SECONDS + PUBLISHED_SECONDS,
+                retirement_seconds=settings.access_token_seconds + settings.signing_key_cache_seconds + LEEWAY_SECONDS,
+            ),
+            signer_cache_seconds=settings.signing_key_cache_seconds,
+        )
 
     @cached_property
     def tokens(self) -> TokenOperations:
         """Access tokens."""
-        return token_operations(self.settings, self.keys)
+        return TokenOperations(
+            keys=self.keys,
+            public_url=self.settings.public_url,
+            audience=self.settings.audience,
+            lifetime_seconds=self.settings.access_token_seconds,
+            scopes=declared_scopes(),
+        )
+
+    @cached_property
+    def verification_keys(self) -> RemoteKeys:
+        """The public keys that verify access tokens, as they are published."""
+        return RemoteKeys(self.tokens.verification_keys, cache_seconds=self.settings.jwks_cache_seconds)
 
     @cached_property
     def mail(self) -> MailOperations:
@@ -288,7 +317,12 @@ class Container:
         """Introspection and revocation of tokens."""
         return IntrospectionOperations(
             database=self.database,
-            verifier=access_tokens(self.settings, self.tokens),
+            verifier=AccessTokens(
+                self.verification_keys,
+                issuer=self.settings.public_url,
+                audience=self.settings.audience,
+                permissions=role_permissions(),
+            ),
             revocations=self.revocations,
             sessions=self.sessions,
             api_keys=self.api_keys,
@@ -300,6 +334,7 @@ class Container:
         return UserOperations(
             database=self.database,
             store=UserStore(),
+            erasures=ErasureStore(),
             account_store=AccountStore(),
             accounts=self.accounts,
             devices=self.devices,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.auth.accounts.operations import AccountOperations
     from services.auth.accounts.store import AccountStore
     from services.auth.devices.operations import DeviceOperations
+    from services.auth.erasures.store import ErasureStore
     from services.auth.failures.operations import FailureOperations
     from services.auth.links.operations import LinkOperations
     from services.auth.mail.operations import MailOperations
@@ -41,6 +42,7 @@ class UserOperations:
         *,
         database: Database,
         store: UserStore,
+        erasures: ErasureStore,
         account_store: AccountStore,
         accounts: AccountOperations,
         devices: DeviceOperations,
@@ -54,6 +56,7 @@ class UserOperations:
         """`permissions`: the names of the permissions of each role."""
         self._database = database
         self._store = store
+        self._erasures = erasures
         self._account_store = account_store
         self._accounts = accounts
         self._devices = devices
@@ -82,7 +85,7 @@ class UserOperations:
                 raise UserNotFound
             subjects = await self._subjects(connection, user)
             wait_end = await self._failures.find_wait_end(connection, subjects=subjects)
-            return UserDetails(user, wait_end, await self._store.find_erasure(connection, user_id))
+            return UserDetails(user, wait_end, await self._erasures.find_erasure(connection, user_id))
 
     async def set_user_role(self, *, user_id: str, role: Role) -> User:
         """Assign a role, and end the access tokens with the former one.

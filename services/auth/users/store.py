@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, bindparam, func, or_, select
 
 from services.auth.accounts.store import USER, user_of, users
-from services.auth.erasures.store import ErasureStore
 from services.shared.db import ID_MAX, Id
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.accounts.model import User
-    from services.auth.erasures.model import Erasure
     from services.auth.users.model import UserFilter
     from services.shared.pagination import PageRequest
 
@@ -25,14 +23,7 @@ LIST = select(*USER).where(users.c.id < bindparam("before", type_=Id)).order_by(
 
 
 class UserStore:
-    """Lists users, and the progress of their deletion."""
-
-    def __init__(self) -> None:
-        self._erasures = ErasureStore()
-
-    async def find_erasure(self, connection: AsyncConnection, user_id: str) -> Erasure | None:
-        """Return how far the deletion of a user has come; None for one who is not being deleted."""
-        return await self._erasures.find_erasure(connection, user_id)
+    """Lists users."""
 
     async def list_users(self, connection: AsyncConnection, matching: UserFilter, page: PageRequest) -> Sequence[User]:
         """Return one user more than the page holds, newest first."""
