@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter
 
 from interceptors.base import Interceptor
+from interceptors.shared_windows import SharedWindows
 from interceptors.windows import WINDOW_SECONDS, Windows
 from services.shared.errors import RateLimited
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from interceptors.base import Call, Proceed
-    from interceptors.shared_windows import SharedWindows
+    from interceptors.shared_windows import CountersServer
     from interceptors.windows import Hit
     from services.shared.policy import MethodPolicy, Tier
 
@@ -28,7 +29,7 @@ CREDENTIALS = "CREDENTIALS"
 
 
 class Limiter:
-    """Counters of the last minute, in this process or, with a Redis URL, shared by all replicas.
+    """Counters of the last minute, in this process or, with a server for them, shared by all replicas.
 
     While the shared counters do not answer, credentials are counted in this process and the rest is let through:
     guessing passwords must stay slow, and everything else must stay up.
@@ -39,12 +40,12 @@ class Limiter:
         *,
         scale: float = 1.0,
         tiers: Mapping[str, Tier] | None = None,
-        redis_url: str = "",
+        server: CountersServer | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
         """Multiply every limit by `scale`. `tiers` replace those of the contract, by name.
 
-        `registry` offers the metrics of what was decided. Raises ValueError for no Redis URL.
+        `registry` offers the metrics of what was decided.
         """
         self._scale = scale
         self._tiers = {name: tier.scaled(scale) for name, tier in (tiers or {}).items()}
@@ -59,11 +60,7 @@ class Limiter:
         )
         self._counters: dict[tuple[str, str], Counter] = {}
         self._local = Windows()
-        self._shared: SharedWindows | None = None
-        if redis_url:
-            from interceptors.shared_windows import SharedWindows  # noqa: PLC0415 - its client takes 10 MB
-
-            self._shared = SharedWindows(redis_url)
+        self._shared = SharedWindows(server) if server is not None else None
 
     async def close(self) -> None:
         """Close the connections to the shared counters."""

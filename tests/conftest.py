@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from tests.support.system import LocalSystem
 
-pytest_plugins = ["tests.support.parallel", "tests.support.postgres", "tests.support.system", "tests.support.hurt"]
+pytest_plugins = [
+    "tests.support.parallel",
+    "tests.support.postgres",
+    "tests.support.redis",
+    "tests.support.system",
+    "tests.support.hurt",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -46,6 +46,8 @@ from services.shared.cache import CachedReads, EncodedAnswers, ImmutableParts
 from services.shared.encryption import Encryption
 from services.shared.inbox import Inbox
 from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
+from services.shared.redis_server import RedisServer
+from services.shared.shared_cache import SharedCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +58,9 @@ if TYPE_CHECKING:
     from services.shared.personal_data import PersonalData
     from services.shared.revocations import RevocationSource
     from services.shared.server import Server
-    from services.shared.shared_cache import SharedCache
     from services.shared.tokens import KeySource
+
+MAX_CACHE_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +215,14 @@ def _persons(
 def _shared_cache(settings: EducationSettings) -> SharedCache | None:
     if not settings.counters_url:
         return None
-    # Not before it is needed: Redis' client imports for as long as much of the rest.
-    from services.shared.shared_cache import SharedCache  # noqa: PLC0415
-
+    server = RedisServer(
+        settings.counters_url,
+        lost="shared cache does not answer",
+        found="shared cache answers again",
+        max_connections=MAX_CACHE_CONNECTIONS,
+    )
     key = settings.derive_key("course-revisions")
-    return SharedCache(settings.counters_url, namespace=f"course-revisions:{ENCODING}", key=key)
+    return SharedCache(server, namespace=f"course-revisions:{ENCODING}", key=key)
 
 
 def build(

@@ -28,6 +28,7 @@ from services.shared.outbox import deliveries, over_mesh
 from services.shared.pagination import PageTokens
 from services.shared.policy import compile_policies, role_permissions
 from services.shared.rate_limits import effective_tiers
+from services.shared.redis_server import RedisServer
 from services.shared.retention import Retention
 from services.shared.revocation_feed import RemoteRevocations, RevocationFeed
 from services.shared.server import Registration, Server, connect_to_mesh
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from services.shared.revocations import RevocationSource
     from services.shared.tokens import KeySource
     from services.shared.watching import Watchers
+
+MAX_COUNTERS_CONNECTIONS = 32
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -129,7 +132,7 @@ class Infrastructure(Generic[Settings]):
         limiter = Limiter(
             scale=self.settings.rate_limit_scale,
             tiers=effective_tiers(self.settings.rate_limits),
-            redis_url=self.settings.counters_url,
+            server=rate_limit_counters(url) if (url := self.settings.counters_url) else None,
             registry=registry,
         )
         denials = Denials(database=self.database)
@@ -205,6 +208,16 @@ class Infrastructure(Generic[Settings]):
             Retention("audit_origins", "create_time", timedelta(days=settings.audit_origin_retention_days)),
             *([idempotency.retention(timedelta(hours=settings.idempotency_retention_hours))] if keyed else []),
         ]
+
+
+def rate_limit_counters(url: str) -> RedisServer:
+    """Return the server of the shared rate-limit counters. Raises ValueError for no Redis URL."""
+    return RedisServer(
+        url,
+        lost="shared rate-limit counters do not answer",
+        found="shared rate-limit counters answer again",
+        max_connections=MAX_COUNTERS_CONNECTIONS,
+    )
 
 
 async def _ready(works: Callable[[], Awaitable[bool]], feed: RevocationFeed) -> bool:

@@ -231,7 +231,7 @@ async def running_edge(
 def interceptors_of(signer: Signer) -> Chain:
     """Return the interceptors of a service that knows the signer's key, without limits."""
     policies = {**infrastructure_policies(), **CONTRACT.policies()}
-    limiter = Limiter(scale=UNLIMITED, redis_url="", registry=CollectorRegistry())
+    limiter = Limiter(scale=UNLIMITED, registry=CollectorRegistry())
     return chain(policies, verifier=signer.verifier(), limiter=limiter)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.ports import free_port
 from tests.support.waiting import eventually_sync
 
@@ -75,3 +77,10 @@ def running_redis(folder: Path) -> Iterator[Redis]:
         yield redis
     finally:
         redis.kill()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """Give a server of the test's own."""
+    with running_redis(tmp_path) as running:
+        yield running

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.shared import tokens
+from services.shared.assembly import rate_limit_counters
 from services.shared.ids import new_id
 from services.shared.limits import MAX_CONCURRENT_RPCS
 from services.shared.policy import role_permissions
@@ -94,7 +95,8 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serve `services` behind the real chain; give the target to connect to."""
     registry = metrics.registry if metrics else CollectorRegistry()
-    limiter = Limiter(scale=scale, tiers=tiers, redis_url=redis_url, registry=registry)
+    counters = rate_limit_counters(redis_url) if redis_url else None
+    limiter = Limiter(scale=scale, tiers=tiers, server=counters, registry=registry)
     async with short_folder() as folder:
         server = Server(
             ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, drain_seconds=0, **settings),

@@ -107,7 +107,7 @@ async def running_tcp_mesh() -> AsyncIterator[TcpMesh]:
 @asynccontextmanager
 async def serving(mesh: TcpMesh, name: str, replica: Replica, at: Tcp, certificate: Path) -> AsyncIterator[None]:
     """Run a replica of a service, which shows the certificate in these files (.crt and .key)."""
-    limiter = Limiter(scale=UNLIMITED, redis_url="", registry=CollectorRegistry())
+    limiter = Limiter(scale=UNLIMITED, registry=CollectorRegistry())
     settings = ServerSettings(
         env=Environment.DEVELOPMENT,
         listen=target(at),

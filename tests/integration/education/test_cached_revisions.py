@@ -10,31 +10,23 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
 from redis.asyncio import Redis as Client
 
 from tests.support.education import MODULES, running_education
 from tests.support.quizzes import quiz_lesson
-from tests.support.redis import Redis, running_redis
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable
 
     from azora.education.v1 import course_pb2
 
     from tests.support.education import RunningEducation
     from tests.support.postgres import Clone
+    from tests.support.redis import Redis
 
 SECRET = base64.b64encode(os.urandom(32)).decode()
 EMPTY = "UPDATE course_revisions SET modules = '[]'"
 """What no service may do: it shows where modules are read from."""
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    with running_redis(tmp_path) as running:
-        yield running
 
 
 @asynccontextmanager

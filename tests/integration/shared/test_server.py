@@ -42,7 +42,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("crashing", ["worker", "readiness"])
 async def test_what_keeps_crashing_is_not_serving(crashing: str, caplog: pytest.LogCaptureFixture) -> None:
     """Background work ended with an unforeseen exception: health said SERVING for good, and nothing was logged."""
-    signer, limiter = Signer(), Limiter(scale=1, redis_url="")
+    signer, limiter = Signer(), Limiter(scale=1)
     asked = 0
 
     def guard(policies: Mapping[str, MethodPolicy]) -> aio.ServerInterceptor:
@@ -89,7 +89,7 @@ class Recorder(Health):
 
 
 async def test_one_check_that_fails_is_no_failure_and_one_that_succeeds_is_the_end_of_it() -> None:
-    signer, limiter, health = Signer(), Limiter(scale=1, redis_url=""), Recorder()
+    signer, limiter, health = Signer(), Limiter(scale=1), Recorder()
     answers = [False, True, False, False, True, False, False, False, False, True]
 
     async def ready() -> bool:
@@ -117,7 +117,7 @@ async def test_one_check_that_fails_is_no_failure_and_one_that_succeeds_is_the_e
 
 async def test_probes_are_answered_without_tls_and_nothing_else_is() -> None:
     """Alive is a process that answers; ready is one that can work."""
-    signer, limiter, works = Signer(), Limiter(scale=1, redis_url=""), True
+    signer, limiter, works = Signer(), Limiter(scale=1), True
 
     async def ready() -> bool:
         return works

@@ -9,35 +9,40 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis as Client
 
-from services.shared import shared_cache
+from services.shared import redis_server, shared_cache
+from services.shared.redis_server import RedisServer
 from services.shared.shared_cache import SharedCache
-from tests.support.redis import Redis, running_redis
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
+
+    from tests.support.redis import Redis
 
 KEY = bytes(32)
 ANSWER_SECONDS = 1.0
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    with running_redis(tmp_path) as running:
-        yield running
+async def server(redis: Redis) -> AsyncIterator[RedisServer]:
+    asked = to(redis)
+    yield asked
+    await asked.close()
 
 
 @pytest.fixture
-async def cache(redis: Redis) -> AsyncIterator[SharedCache]:
-    kept = SharedCache(redis.url, namespace="parts", key=KEY)
-    yield kept
-    await kept.close()
+def cache(server: RedisServer) -> SharedCache:
+    return SharedCache(server, namespace="parts", key=KEY)
+
+
+def to(redis: Redis) -> RedisServer:
+    """Return what asks the Redis."""
+    return RedisServer(redis.url, lost="lost", found="found", max_connections=16)
 
 
 async def test_what_is_kept_is_found_by_another_process(redis: Redis, cache: SharedCache) -> None:
     assert await cache.find("a") is None
     await cache.keep("a", b"lessons\0\xff")
-    other = SharedCache(redis.url, namespace="parts", key=KEY)
+    other = SharedCache(to(redis), namespace="parts", key=KEY)
     assert await other.find("a") == b"lessons\0\xff"
     await other.close()
 
@@ -45,7 +50,7 @@ async def test_what_is_kept_is_found_by_another_process(redis: Redis, cache: Sha
 async def test_what_another_wrote_is_not_there(redis: Redis, cache: SharedCache) -> None:
     """Another installation with the same server, bytes that were changed, or moved to another key."""
     await cache.keep("a", b"lessons")
-    stranger = SharedCache(redis.url, namespace="parts", key=b"1" * 32)
+    stranger = SharedCache(to(redis), namespace="parts", key=b"1" * 32)
     assert await stranger.find("a") is None
     await stranger.close()
     client: Any = Client.from_url(redis.url)
@@ -59,7 +64,7 @@ async def test_what_another_wrote_is_not_there(redis: Redis, cache: SharedCache)
 
 
 async def test_a_server_that_does_not_answer_is_left_alone_and_found_again(
-    redis: Redis, cache: SharedCache, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, server: RedisServer, cache: SharedCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cache.keep("a", b"lessons")
     redis.send(signal.SIGSTOP)
@@ -69,8 +74,8 @@ async def test_a_server_that_does_not_answer_is_left_alone_and_found_again(
         await cache.keep("b", b"more")
     assert time.monotonic() - begun < ANSWER_SECONDS
     redis.send(signal.SIGCONT)
-    monkeypatch.setattr(shared_cache, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(cache, "_again_at", float("-inf"))
+    monkeypatch.setattr(redis_server, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(server, "_again_at", float("-inf"))
     assert await cache.find("a") == b"lessons"
     redis.kill()
     assert await cache.find("a") is None

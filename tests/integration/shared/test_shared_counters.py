@@ -7,7 +7,6 @@ import logging
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,22 +15,23 @@ from azora.client import bearer, error_reason
 from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from azora.type.v1 import money_pb2
 from grpc import aio
-from redis.asyncio import Redis
+from redis.asyncio import Redis as Client
 
-from interceptors import shared_windows
 from interceptors.shared_windows import SharedWindows
 from interceptors.windows import Hit, Windows
+from services.shared import redis_server
+from services.shared.assembly import rate_limit_counters
 from services.shared.ids import new_id
 from services.shared.metrics import ProcessMetrics
 from services.shared.rate_limits import effective_tiers
 from services.shared.server import Registration
-from tests.support.ports import accepts, free_port
-from tests.support.redis import redis_server
-from tests.support.serving import Signer, channel_to, serving, short_folder
+from tests.support.serving import Signer, channel_to, serving
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from tests.support.redis import Redis
 
 PER_ADDRESS = 10
 ANSWER_SECONDS = 1.0
@@ -48,26 +48,8 @@ class Accounts(auth_service_pb2_grpc.AuthServiceServicer):
 
 
 @pytest.fixture
-async def redis() -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    port = free_port()
-    async with short_folder() as folder:
-        server = await asyncio.create_subprocess_exec(
-            redis_server(),
-            *("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-
-        await eventually(partial(accepts, port))
-        yield server, f"redis://127.0.0.1:{port}"
-        if server.returncode is None:
-            server.kill()
-        await server.wait()
-
-
-@pytest.fixture
-async def shared(redis: tuple[asyncio.subprocess.Process, str]) -> AsyncIterator[SharedWindows]:
-    _, url = redis
-    counters = SharedWindows(url)
+async def shared(redis: Redis) -> AsyncIterator[SharedWindows]:
+    counters = SharedWindows(rate_limit_counters(redis.url))
     yield counters
     await counters.close()
 
@@ -97,16 +79,14 @@ async def login(stub: auth_service_pb2_grpc.AuthServiceAsyncStub, address: str, 
     return ""
 
 
-async def test_replicas_share_their_counters(redis: tuple[asyncio.subprocess.Process, str]) -> None:
-    _, url = redis
-    async with replica(url) as one, replica(url) as other:
+async def test_replicas_share_their_counters(redis: Redis) -> None:
+    async with replica(redis.url) as one, replica(redis.url) as other:
         answers = [await login(stub, "10.0.0.1") for _ in range(PER_ADDRESS) for stub in (one, other)]
     assert answers == [""] * PER_ADDRESS + ["RATE_LIMITED"] * PER_ADDRESS
 
 
-async def test_refusals_say_when_to_come_back_whoever_counts(redis: tuple[asyncio.subprocess.Process, str]) -> None:
-    _, url = redis
-    for counters in (url, ""):
+async def test_refusals_say_when_to_come_back_whoever_counts(redis: Redis) -> None:
+    for counters in (redis.url, ""):
         async with replica(counters) as stub:
             for _ in range(PER_ADDRESS):
                 call = stub.Login(auth_service_pb2.LoginRequest(email="a@azora.world", password="x"))
@@ -124,13 +104,13 @@ async def test_refusals_say_when_to_come_back_whoever_counts(redis: tuple[asynci
     ("last", "this", "cost"), [(0, 3, 1), (10, 0, 1), (10, 9, 1), (7, 5, 4), (3, 10, 2), (60, 0, 9)]
 )
 async def test_shared_counters_decide_as_those_of_a_process_do(
-    redis: tuple[asyncio.subprocess.Process, str], shared: SharedWindows, last: int, this: int, cost: int
+    redis: Redis, shared: SharedWindows, last: int, this: int, cost: int
 ) -> None:
     """A minute that has `this` hits after one that had `last`."""
     limit = 10
     while True:
         minute = int(time.time() // MINUTE)
-        async with Redis.from_url(redis[1]) as client:
+        async with Client.from_url(redis.url) as client:
             counts = {"minute": minute, "current": this, "previous": last}
             await client.hset(f"azora:rate:{':'.join(KEY)}", mapping=counts)  # type: ignore[arg-type]
         before = local_hit(minute, last, this, limit, cost)
@@ -153,20 +133,17 @@ def local_hit(minute: int, last: int, this: int, limit: int, cost: int) -> Hit:
     return counters.hit(KEY, limit, cost=cost)
 
 
-async def test_shared_counters_forget_minutes_that_are_over(
-    redis: tuple[asyncio.subprocess.Process, str], shared: SharedWindows
-) -> None:
-    async with Redis.from_url(redis[1]) as client:
+async def test_shared_counters_forget_minutes_that_are_over(redis: Redis, shared: SharedWindows) -> None:
+    async with Client.from_url(redis.url) as client:
         name = f"azora:rate:{':'.join(KEY)}"
         await client.hset(name, mapping={"minute": int(time.time() // MINUTE) - 2, "current": 9, "previous": 9})
         assert (await shared.hit(KEY, 10) or ())[:2] == (True, 9)
         assert 0 < await client.ttl(name) <= 2 * MINUTE
 
 
-async def test_replicas_follow_the_limits_that_are_set(redis: tuple[asyncio.subprocess.Process, str]) -> None:
-    _, url = redis
+async def test_replicas_follow_the_limits_that_are_set(redis: Redis) -> None:
     limits = effective_tiers("CREDENTIALS.per_address=3")
-    async with replica(url, tiers=limits) as one, replica(url, tiers=limits) as other:
+    async with replica(redis.url, tiers=limits) as one, replica(redis.url, tiers=limits) as other:
         answers = [await login(stub, "10.0.2.1", f"{n}@azora.world") for n in range(2) for stub in (one, other)]
     assert answers == ["", "", "", "RATE_LIMITED"]
 
@@ -178,8 +155,7 @@ class Payments(payment_service_pb2_grpc.PaymentServiceServicer):
         return payment_service_pb2.BatchCreateTransfersResponse()
 
 
-async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio.subprocess.Process, str]) -> None:
-    _, url = redis
+async def test_replicas_count_the_items_of_a_batch_together(redis: Redis) -> None:
     signer = Signer()
     service = Registration(
         payment_service_pb2.DESCRIPTOR.services_by_name["PaymentService"],
@@ -193,7 +169,7 @@ async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio
     answers = []
     async with AsyncExitStack() as stack:
         for items in (40, 50, 10, 200):  # The limit is 60, and a call that is refused has counted as one.
-            target = await stack.enter_async_context(serving([service], signer, redis_url=url))
+            target = await stack.enter_async_context(serving([service], signer, redis_url=redis.url))
             channel = await stack.enter_async_context(channel_to(target))
             batch = payment_service_pb2.BatchCreateTransfersRequest(transfers=[one] * items)
             try:
@@ -207,13 +183,10 @@ async def test_replicas_count_the_items_of_a_batch_together(redis: tuple[asyncio
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
-async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
-    redis: tuple[asyncio.subprocess.Process, str], trouble: signal.Signals
-) -> None:
-    server, url = redis
-    async with replica(url) as stub:
+async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(redis: Redis, trouble: signal.Signals) -> None:
+    async with replica(redis.url) as stub:
         assert await login(stub, "10.0.1.1", "first@azora.world") == ""
-        server.send_signal(trouble)
+        redis.send(trouble)
         answers = [await login(stub, "10.0.1.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 2)]
         # Where a minute ends meanwhile, a sliding window lets one more through.
         assert answers[:PER_ADDRESS] == [""] * PER_ADDRESS
@@ -225,17 +198,16 @@ async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(
 
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_crowd_does_not_wait_for_lost_counters(
-    redis: tuple[asyncio.subprocess.Process, str], trouble: signal.Signals, caplog: pytest.LogCaptureFixture
+    redis: Redis, trouble: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server, url = redis
     metrics = ProcessMetrics()
 
     def fallbacks(tier: str) -> float:
         return metrics.registry.get_sample_value("azora_rate_limit_fallbacks_total", {"tier": tier}) or 0.0
 
-    async with replica(url, metrics=metrics) as stub:
+    async with replica(redis.url, metrics=metrics) as stub:
         assert await login(stub, "10.0.3.1") == ""
-        server.send_signal(trouble)
+        redis.send(trouble)
         for _ in range(2):
             refreshes = (stub.Refresh(auth_service_pb2.RefreshRequest(refresh_token="x")) for _ in range(100))
             logins = (login(stub, f"10.0.4.{number}", f"{number}@azora.world") for number in range(20))
@@ -248,19 +220,18 @@ async def test_a_crowd_does_not_wait_for_lost_counters(
 
 
 async def test_counters_that_come_back_are_used_again(
-    redis: tuple[asyncio.subprocess.Process, str],
+    redis: Redis,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server, url = redis
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(shared_windows, "RETRY_SECONDS", 0.1)
-    async with replica(url) as one, replica(url) as other:
+    monkeypatch.setattr(redis_server, "RETRY_SECONDS", 0.1)
+    async with replica(redis.url) as one, replica(redis.url) as other:
         for _ in range(PER_ADDRESS):
             assert await login(one, "10.0.5.1") == ""
-        server.send_signal(signal.SIGSTOP)
+        redis.send(signal.SIGSTOP)
         assert await login(other, "10.0.5.1") == "", "what others have counted is not known here"
-        server.send_signal(signal.SIGCONT)
+        redis.send(signal.SIGCONT)
 
         async def refused() -> bool:
             return await login(other, "10.0.5.1") == "RATE_LIMITED"
