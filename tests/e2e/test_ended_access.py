@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SEEN_SECONDS = 5.0
 POLICIES = [
-    policy for path, policy in CONTRACT.policies().items() if path.startswith("/azora.") and not policy.internal
+    policy for path, policy in CONTRACT.policies.items() if path.startswith("/azora.") and not policy.internal
 ]
 PROBES = (
     "/azora.auth.v1.SessionService/ListSessions",
