@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = [
     "tests.support.parallel",
+    "tests.support.sharing",
     "tests.support.postgres",
     "tests.support.redis",
     "tests.support.system",

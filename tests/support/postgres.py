@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 
 from services.deployment.database_roles import database_grants, grants
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from services.local.postgres import Cluster
 
 from tests.support.services import SERVICES
+from tests.support.sharing import shared_or_own
 
 ROOM_BYTES = 2 * 1024**3
 """Ten times what a session's server holds."""
@@ -109,21 +111,60 @@ async def databases() -> AsyncIterator[Databases]:
 
 
 @pytest_asyncio.fixture
-async def auth_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Auth's."""
+async def own_auth_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Auth's to a test."""
     async with databases.clone("auth") as clone:
         yield clone
 
 
+@pytest_asyncio.fixture(scope="module")
+async def shared_auth_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Auth's to a file."""
+    async with databases.clone("auth") as clone:
+        yield clone
+
+
+@pytest.fixture
+def auth_database(request: pytest.FixtureRequest) -> Clone:
+    """Give a database of Auth's."""
+    return shared_or_own(request, "auth_database")
+
+
 @pytest_asyncio.fixture
-async def education_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Education's."""
+async def own_education_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Education's to a test."""
     async with databases.clone("education") as clone:
         yield clone
 
 
+@pytest_asyncio.fixture(scope="module")
+async def shared_education_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Education's to a file."""
+    async with databases.clone("education") as clone:
+        yield clone
+
+
+@pytest.fixture
+def education_database(request: pytest.FixtureRequest) -> Clone:
+    """Give a database of Education's."""
+    return shared_or_own(request, "education_database")
+
+
 @pytest_asyncio.fixture
-async def payment_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Payment's."""
+async def own_payment_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Payment's to a test."""
     async with databases.clone("payment") as clone:
         yield clone
+
+
+@pytest_asyncio.fixture(scope="module")
+async def shared_payment_database(databases: Databases) -> AsyncIterator[Clone]:
+    """Give a database of Payment's to a file."""
+    async with databases.clone("payment") as clone:
+        yield clone
+
+
+@pytest.fixture
+def payment_database(request: pytest.FixtureRequest) -> Clone:
+    """Give a database of Payment's."""
+    return shared_or_own(request, "payment_database")

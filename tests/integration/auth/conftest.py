@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from tests.support.administrators import Administrator, administering
 from tests.support.auth import LIMITED, RunningAuth, running_auth
 from tests.support.platform import Platform, running_platform
 from tests.support.second_factors import Client, client_of
+from tests.support.sharing import shared_or_own
 from tests.support.smtp import Mailbox, smtp_server
 
 if TYPE_CHECKING:
@@ -25,9 +27,21 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 
 
 @pytest.fixture
-async def auth(auth_database: Clone) -> AsyncIterator[RunningAuth]:
-    async with running_auth(auth_database.owner_url, auth_database.app_url) as auth:
-        yield auth
+async def own_auth(own_auth_database: Clone) -> AsyncIterator[RunningAuth]:
+    async with running_auth(own_auth_database.owner_url, own_auth_database.app_url) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def shared_auth(shared_auth_database: Clone) -> AsyncIterator[RunningAuth]:
+    async with running_auth(shared_auth_database.owner_url, shared_auth_database.app_url) as running:
+        yield running
+
+
+@pytest.fixture
+def auth(request: pytest.FixtureRequest) -> RunningAuth:
+    """Give Auth: the file's or the test's own."""
+    return shared_or_own(request, "auth")
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
+pytestmark = pytest.mark.shared
+
 
 async def test_an_update_changes_the_draft_and_not_the_revision(education: RunningEducation) -> None:
     educator = education.educator()

@@ -17,6 +17,8 @@ from tests.support.refusals import refusal
 if TYPE_CHECKING:
     from tests.support.education import Person, RunningEducation
 
+pytestmark = pytest.mark.shared
+
 ISSUED, REVOKED = certificate_pb2.CERTIFICATE_STATE_ISSUED, certificate_pb2.CERTIFICATE_STATE_REVOKED
 
 

@@ -14,6 +14,8 @@ from services.shared.ids import new_id
 from tests.support.education import MODULES, RunningEducation, azr, lesson_ids
 from tests.support.refusals import refusal
 
+pytestmark = pytest.mark.shared
+
 
 async def test_a_draft_is_written_with_what_is_unset_filled_in(education: RunningEducation) -> None:
     educator = education.educator()
@@ -156,6 +158,7 @@ async def test_what_publishing_refuses(education: RunningEducation) -> None:
     assert (await education.admin().publish((await educator.write()).id)).revision == 1
 
 
+@pytest.mark.own
 async def test_the_catalogue_lists_published_courses_newest_first_in_pages(education: RunningEducation) -> None:
     educator, reader = education.educator(), education.anyone()
     courses = [await educator.published(title=f"Course {number}") for number in range(5)]

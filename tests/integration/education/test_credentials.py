@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tests.support.education import RunningEducation
     from tests.support.postgres import Clone
 
+pytestmark = pytest.mark.shared
+
 
 async def test_an_independent_library_verifies_a_credential_until_it_is_revoked(education: RunningEducation) -> None:
     educator, learner, other = education.educator(), education.person(), education.person()
@@ -151,6 +153,7 @@ async def test_later_certificates_are_in_further_lists(education: RunningEducati
     assert refused.code == "INVALID_ARGUMENT"
 
 
+@pytest.mark.own
 async def test_the_key_outlives_the_secret_that_encrypts_it(education_database: Clone) -> None:
     app_url, owner_url = education_database.app_url, education_database.owner_url
     signer = Signer()

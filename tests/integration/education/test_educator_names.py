@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.support.education import RunningEducation
 
+pytestmark = pytest.mark.shared
+
 AUTH: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/auth"),)
 
 
@@ -43,6 +45,7 @@ async def test_courses_show_the_name_that_auth_told_before_or_after(education: R
     assert (await learner.read(draft.id, revision=1)).educator_name == "Edu Mentor"
 
 
+@pytest.mark.own
 async def test_what_is_answered_from_memory_shows_a_new_name_within_a_second_or_so(education: RunningEducation) -> None:
     educator, anyone = education.educator(), education.anyone()
     await rename(education, educator.id, "Edu Mentor", 1)

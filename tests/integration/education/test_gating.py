@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from azora.education.v1 import course_service_pb2 as courses_pb
 from azora.education.v1 import enrollment_pb2 as pb
 from google.rpc import error_details_pb2
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from azora.education.v1 import course_pb2
 
     from tests.support.education import Person
+
+pytestmark = pytest.mark.shared
 
 
 def _module(title: str, *lessons: str, sequential: bool = False) -> courses_pb.NewModule:
@@ -185,6 +188,7 @@ async def test_nobody_enrols_in_their_own_course(education: RunningEducation) ->
     assert (await refusal(demoted.enroll(course.id))).reason == "OWN_COURSE"
 
 
+@pytest.mark.own
 async def test_two_hundred_learners_fill_exactly_fifty_seats(education: RunningEducation) -> None:
     course = await education.educator().published(capacity=50)
     learners = [education.person() for _ in range(200)]

@@ -20,6 +20,8 @@ from tests.support.refusals import refusal
 if TYPE_CHECKING:
     from tests.support.education import Person, RunningEducation
 
+pytestmark = pytest.mark.shared
+
 
 async def _exported(person: Person, course_id: str, revision: int = 0) -> pb.CourseDocument:
     document: pb.CourseDocument = (await call(person, "ExportCourse", course_id=course_id, revision=revision)).document

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from azora.education.v1 import course_service_pb2 as courses_pb
 from azora.education.v1 import enrollment_pb2 as pb
 from azora.education.v1 import enrollment_service_pb2
@@ -18,6 +19,8 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
+
+pytestmark = pytest.mark.shared
 
 
 async def outcomes(calls: Sequence[Awaitable[object]]) -> Counter[str]:
@@ -115,6 +118,7 @@ async def test_lessons_add_up_to_completion_and_its_reward(education: RunningEdu
     assert education.payments.calls == {"earn": 1}
 
 
+@pytest.mark.own
 async def test_lessons_completed_at_once_all_count_and_complete_the_course_once(education: RunningEducation) -> None:
     modules = [courses_pb.NewModule(title="All", lessons=[courses_pb.NewLesson(title=str(n)) for n in range(8)])]
     course = await education.admin().published(modules=modules, completion_reward=azr(1))
@@ -132,6 +136,7 @@ async def test_lessons_completed_at_once_all_count_and_complete_the_course_once(
     assert jobs["asked"] == 1
 
 
+@pytest.mark.own
 async def test_completing_waits_for_no_one_and_the_reward_comes_after_the_outage(education: RunningEducation) -> None:
     education.payments.silent.add("earn")
     course, learner = await education.admin().published(completion_reward=azr(50_00)), education.person()
@@ -146,6 +151,7 @@ async def test_completing_waits_for_no_one_and_the_reward_comes_after_the_outage
     assert list(education.payments.earned.values()) == [(learner.id, 50_00)]
 
 
+@pytest.mark.own
 async def test_completing_without_a_reward_asks_payment_nothing(education: RunningEducation) -> None:
     course, learner = await education.educator().published(), education.person()
     enrollment = await learner.enroll(course.id)
@@ -236,6 +242,7 @@ async def _true(value: object) -> bool:
     return bool(value)
 
 
+@pytest.mark.own
 async def test_seats_are_counted_as_they_are_taken_and_freed(education: RunningEducation) -> None:
     """Also those that were taken while the course had no capacity."""
     course = await education.educator().published()

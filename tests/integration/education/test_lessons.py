@@ -15,6 +15,8 @@ from tests.support.refusals import refusal
 if TYPE_CHECKING:
     from tests.support.education import RunningEducation
 
+pytestmark = pytest.mark.shared
+
 QUIZ = course_pb2.LESSON_KIND_QUIZ
 ARTICLE = course_pb2.LESSON_KIND_ARTICLE
 

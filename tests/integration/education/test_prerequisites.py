@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from grpc import aio
 
 from services.shared.ids import new_id
@@ -13,6 +14,8 @@ from tests.support.refusals import described, refusal
 
 if TYPE_CHECKING:
     from tests.support.education import RunningEducation
+
+pytestmark = pytest.mark.shared
 
 
 async def test_prerequisites_belong_to_the_revision(education: RunningEducation) -> None:

@@ -17,6 +17,8 @@ from tests.support.education import MODULES, RunningEducation, azr
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.shared
+
 
 async def _examinee(education: RunningEducation, **rules: Any) -> Examinee:
     course = await education.admin().published(modules=[quiz_module(**rules)], completion_reward=azr(1))
@@ -110,6 +112,7 @@ async def test_a_learner_has_one_open_attempt_at_a_quiz(education: RunningEducat
     assert await at.start(key="second attempt") == first
 
 
+@pytest.mark.own
 async def test_twins_submit_once(education: RunningEducation) -> None:
     at = await _examinee(education)
     attempt = await at.start()
@@ -284,6 +287,7 @@ async def test_an_attempt_is_graded_by_the_revision_it_was_drawn_from(education:
     assert len(graded.questions) == len(POOL)
 
 
+@pytest.mark.own
 async def test_an_erased_person_leaves_no_answer(education: RunningEducation) -> None:
     at = await _examinee(education)
     attempt = await at.start()

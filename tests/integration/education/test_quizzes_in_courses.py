@@ -14,6 +14,8 @@ from tests.support.education import MODULES, RunningEducation
 from tests.support.quizzes import quiz, quiz_lesson
 from tests.support.refusals import refusal
 
+pytestmark = pytest.mark.shared
+
 DRAFT = course_pb2.COURSE_VIEW_DRAFT
 WITH_QUIZ = [
     *MODULES,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from tests.support.ledgers import Ledgers, running_ledgers
 from tests.support.payment import RunningPayment, running_payment
 from tests.support.receiver import Receiver, receiving
+from tests.support.sharing import shared_or_own
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,9 +19,21 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def payment(payment_database: Clone) -> AsyncIterator[RunningPayment]:
-    async with running_payment(payment_database.app_url, payment_database.owner_url) as running:
+async def own_payment(own_payment_database: Clone) -> AsyncIterator[RunningPayment]:
+    async with running_payment(own_payment_database.app_url, own_payment_database.owner_url) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def shared_payment(shared_payment_database: Clone) -> AsyncIterator[RunningPayment]:
+    async with running_payment(shared_payment_database.app_url, shared_payment_database.owner_url) as running:
+        yield running
+
+
+@pytest.fixture
+def payment(request: pytest.FixtureRequest) -> RunningPayment:
+    """Give Payment: the file's or the test's own."""
+    return shared_or_own(request, "payment")
 
 
 @pytest.fixture

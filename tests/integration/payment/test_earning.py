@@ -14,6 +14,8 @@ from services.shared.ids import new_id
 from tests.support.payment import EDUCATION, RunningPayment, azr
 from tests.support.refusals import outcome, refusal
 
+pytestmark = pytest.mark.shared
+
 
 async def test_earning_opens_the_wallet_and_debits_the_treasury(payment: RunningPayment) -> None:
     person = payment.person()
@@ -32,6 +34,7 @@ async def test_earning_opens_the_wallet_and_debits_the_treasury(payment: Running
     assert treasury[0] == -5000
 
 
+@pytest.mark.own
 async def test_a_reference_earns_once_for_all_time(payment: RunningPayment) -> None:
     person, other = payment.person(), payment.person()
     first = await payment.earn(person, 5000, reference="course:1")
@@ -86,6 +89,7 @@ async def test_bad_earnings(payment: RunningPayment, changes: dict[str, object],
     assert (await refusal(payment.payments.Earn(request, metadata=EDUCATION))).fields == (field,)
 
 
+@pytest.mark.own
 async def test_concurrent_twins_earn_once(payment: RunningPayment) -> None:
     person = payment.person()
     earned = await asyncio.gather(*(payment.earn(person, 5000, reference="course:1") for _ in range(20)))
@@ -102,6 +106,7 @@ async def test_concurrent_claims_of_one_reference_pay_one_person(payment: Runnin
     assert sum([(await person.balance())[0] for person in people]) == 5000
 
 
+@pytest.mark.own
 async def test_a_wallet_that_is_opened_by_many_at_once_is_one(payment: RunningPayment) -> None:
     person = payment.person()
     await asyncio.gather(*(payment.earn(person, 10) for _ in range(30)))

@@ -16,6 +16,8 @@ from tests.support.payment import EDUCATION, RunningPayment, azr
 from tests.support.refusals import outcome, refusal
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.shared
+
 EXPIRE = "UPDATE holds SET expire_time = now() - interval '1 second' WHERE id = $1"
 
 
@@ -142,6 +144,7 @@ async def test_an_expired_hold_keeps_no_money_away(payment: RunningPayment) -> N
     assert await person.balance() == (300, 300, 0)
 
 
+@pytest.mark.own
 async def test_an_expired_hold_cannot_be_captured_whoever_noticed_first(payment: RunningPayment) -> None:
     person = await payment.rich(1000)
     for noticed in (False, True):
@@ -204,6 +207,7 @@ async def test_parallel_holds_set_aside_what_there_is(payment: RunningPayment) -
     assert await person.balance() == (1000, 900, 100)
 
 
+@pytest.mark.own
 async def test_expired_holds_are_released_a_bounded_number_at_a_time(payment: RunningPayment) -> None:
     person = await payment.rich(1000)
     first = await person.hold(1)

@@ -17,6 +17,8 @@ from tests.support.refusals import described, refusal
 if TYPE_CHECKING:
     from azora.client import Metadata
 
+pytestmark = pytest.mark.shared
+
 DONATION = payment_pb2.PAYMENT_TYPE_DONATION
 
 

@@ -11,6 +11,8 @@ from services.shared.ids import new_id
 from tests.support.payment import RunningPayment, azr
 from tests.support.refusals import refusal
 
+pytestmark = pytest.mark.shared
+
 DONATION, ENROLLMENT = payment_pb2.PAYMENT_TYPE_DONATION, payment_pb2.PAYMENT_TYPE_ENROLLMENT
 SUBSCRIPTION = payment_pb2.PAYMENT_TYPE_SUBSCRIPTION
 INT64_MAX = 2**63 - 1
@@ -36,6 +38,7 @@ async def test_a_payment_takes_its_amount_from_the_wallet(payment: RunningPaymen
 @pytest.mark.parametrize(
     ("kind", "account"), [(ENROLLMENT, "REVENUE"), (SUBSCRIPTION, "REVENUE"), (DONATION, "DONATIONS")]
 )
+@pytest.mark.own
 async def test_each_type_goes_to_its_account(
     payment: RunningPayment, kind: payment_pb2.PaymentType.ValueType, account: str
 ) -> None:

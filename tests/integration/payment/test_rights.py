@@ -12,6 +12,8 @@ from services.shared.ids import new_id
 if TYPE_CHECKING:
     from tests.support.payment import RunningPayment
 
+pytestmark = pytest.mark.shared
+
 UPDATES = {
     "accounts": {
         *("posted", "held", "sequence", "head", "post_time", "debit", "credit"),

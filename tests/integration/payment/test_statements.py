@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from services.payment.transactions.model import Movement, Statement
     from tests.support.payment import Person, RunningPayment
 
+pytestmark = pytest.mark.shared
+
 
 async def _document(person: Person, **fields: Any) -> str:
     request = wallet_service_pb2.ExportStatementRequest(**fields)

@@ -19,6 +19,8 @@ from tests.support.refusals import outcome, refusal
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+pytestmark = pytest.mark.shared
+
 ACTIVE, FROZEN, CLOSED = wallet_pb2.WALLET_STATE_ACTIVE, wallet_pb2.WALLET_STATE_FROZEN, wallet_pb2.WALLET_STATE_CLOSED
 MANAGE = "PERMISSION_WALLETS_MANAGE"
 VERBS = ["Freeze", "Unfreeze", "Close"]
@@ -64,6 +66,7 @@ async def test_administrators_freeze_and_unfreeze(payment: RunningPayment) -> No
     await person.pay(1005)
 
 
+@pytest.mark.own
 async def test_a_change_is_one_row_one_event_and_one_answer_for_its_key(payment: RunningPayment) -> None:
     person, admin = await payment.rich(1000), payment.admin()
     wallet_id = (await person.wallet()).id
@@ -123,6 +126,7 @@ async def test_a_wallet_with_a_refund_pending_is_not_closed(payment: RunningPaym
     assert (await refusal(change(admin, "Close", wallet_id, key="c"))).reason == "WALLET_NOT_EMPTY"
 
 
+@pytest.mark.own
 async def test_a_closed_wallet_takes_and_gives_nothing(payment: RunningPayment) -> None:
     person, admin = await payment.rich(1000), payment.admin()
     course, gift = await person.buy(300), await person.pay(200)

@@ -16,6 +16,8 @@ from tests.support.webhooks import Hook, hook, publish, stub
 if TYPE_CHECKING:
     from azora.client import Metadata
 
+pytestmark = pytest.mark.shared
+
 URL = "https://receiver.invalid/azora"
 OF_ONE = ("GetWebhook", "UpdateWebhook", "EnableWebhook", "DisableWebhook", "RotateWebhookSecret")
 DELIVERIES = ("ListWebhookDeliveries", "RedeliverWebhookDelivery")

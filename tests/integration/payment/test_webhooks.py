@@ -29,6 +29,8 @@ from tests.support.webhooks import hook, stub
 if TYPE_CHECKING:
     from tests.support.postgres import Databases
 
+pytestmark = pytest.mark.shared
+
 URL = "https://receiver.invalid/azora"
 MANY = """
 INSERT INTO webhooks (id, user_id, url, description, event_types, state, secret_sealed)
@@ -115,6 +117,7 @@ async def test_an_owner_has_at_most_ten_however_many_are_created_at_once(payment
     assert await outcome(hook(payment, admin, URL)) == "OK"
 
 
+@pytest.mark.own
 async def test_they_are_listed_by_owner_newest_first(payment: RunningPayment) -> None:
     person, admin = payment.person(), payment.admin()
     mine = [await hook(payment, person, f"{URL}/{number}") for number in range(3)]
@@ -154,6 +157,7 @@ async def test_a_change_takes_what_the_mask_names_or_what_is_there(payment: Runn
     assert await outcome(change(webhook_pb2.Webhook(event_types=["?"]))) == "WEBHOOK_EVENT_TYPE_UNKNOWN"
 
 
+@pytest.mark.own
 async def test_a_webhook_is_disabled_enabled_and_deleted(payment: RunningPayment) -> None:
     mine = await hook(payment, payment.person(), URL)
     await mine.disable()
@@ -175,6 +179,7 @@ async def test_a_webhook_is_disabled_enabled_and_deleted(payment: RunningPayment
     assert await payment.sql("SELECT FROM webhooks") == []
 
 
+@pytest.mark.own
 async def test_a_webhook_takes_the_types_that_it_names_or_all(payment: RunningPayment) -> None:
     person, admin = payment.person(), payment.admin()
     named = {"event_types": ["payment.refunded"]}
