@@ -127,7 +127,8 @@ class _Uvicorn(uvicorn.Server):
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:
     """Answer unknown paths and methods like Envoy's own refusals."""
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
-    return JSONResponse(MessageToDict(to_status(RouteNotFound())), status)
+    body = MessageToDict(to_status(RouteNotFound()), always_print_fields_with_no_presence=True)
+    return JSONResponse(body, status)
 
 
 @contextlib.contextmanager
