@@ -225,7 +225,7 @@ class EnrollmentOperations:
         if found is not None and (refusal := found.refusal_of(key, again=again)):
             raise errors.REFUSALS[refusal]
         if found is None or found.state is EnrollmentState.CANCELLED:
-            if opened := await self._open(connection, principal, course_id, key):
+            if opened := await self._open(connection, principal, course_id, key, back=found is not None):
                 return opened
             found = existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
         if found.key != key:
@@ -233,7 +233,7 @@ class EnrollmentOperations:
         return found
 
     async def _open(
-        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str
+        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str, *, back: bool
     ) -> Enrollment | None:
         course = await self._courses.find_course(connection, course_id)
         if course is None or not may_see(principal, course):
@@ -249,6 +249,9 @@ class EnrollmentOperations:
         if await is_full(connection, self._courses, course):
             raise errors.CourseFull
         content = await self._courses.find_content(connection, course.id, course.revision)
+        if back:
+            # What counts the lessons completed before must begin after whoever completes one now has ended.
+            await self._store.lock_enrollment_of(connection, principal.user_id, course.id)
         opened = await self._store.insert_enrollment(
             connection, user_id=principal.user_id, course=course, content=content, key=key, now=datetime.now(UTC)
         )
