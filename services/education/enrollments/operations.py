@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from services.education.enrollments.store import EnrollmentStore
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
+    from services.shared.money import Money
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
     from services.shared.watching import Heartbeat
@@ -89,19 +90,24 @@ class EnrollmentOperations:
         )
 
     async def enroll(
-        self, *, principal: Principal, course_id: str, idempotent: Idempotent[Enrollment, Response]
+        self,
+        *,
+        principal: Principal,
+        course_id: str,
+        expected_price: Money | None,
+        idempotent: Idempotent[Enrollment, Response],
     ) -> Response:
         """Enrol the caller: at once in a free course; in a paid one over several transactions, with Payment between.
 
         What each leaves is enough to go on from: for this call, for the same key asked again, and for the job that was
         enqueued with the first. The key's answer is kept when the enrolment is paid, or refused.
 
-        Raises CourseNotFound, CourseNotOpen, OwnCourse, PrerequisitesNotCompleted, CourseFull, AlreadyEnrolled,
-        InsufficientFunds, WalletFrozen, WalletClosed, EnrollmentCancelled, DependencyUnavailable.
+        Raises CourseNotFound, CourseNotOpen, OwnCourse, PriceChanged, PrerequisitesNotCompleted, CourseFull,
+        AlreadyEnrolled, InsufficientFunds, WalletFrozen, WalletClosed, EnrollmentCancelled, DependencyUnavailable.
         """
 
         async def work(connection: AsyncConnection, again: bool) -> Enrollment:
-            return await self._enroll(connection, principal, course_id, idempotent.key, again=again)
+            return await self._enroll(connection, principal, course_id, expected_price, idempotent.key, again=again)
 
         for _ in range(SETTLEMENTS_PER_CALL):
             answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
@@ -218,14 +224,23 @@ class EnrollmentOperations:
         return await self._records.run(idempotent, work)
 
     async def _enroll(
-        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str, *, again: bool
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        course_id: str,
+        expected_price: Money | None,
+        key: str,
+        *,
+        again: bool,
     ) -> Enrollment:
         """Enrol, or return what this key made of it before."""
         found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
         if found is not None and (refusal := found.refusal_of(key, again=again)):
             raise errors.REFUSALS[refusal]
         if found is None or found.state is EnrollmentState.CANCELLED:
-            if opened := await self._open(connection, principal, course_id, key, back=found is not None):
+            if opened := await self._open(
+                connection, principal, course_id, expected_price, key, back=found is not None
+            ):
                 return opened
             found = existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
         if found.key != key:
@@ -233,7 +248,14 @@ class EnrollmentOperations:
         return found
 
     async def _open(
-        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str, *, back: bool
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        course_id: str,
+        expected_price: Money | None,
+        key: str,
+        *,
+        back: bool,
     ) -> Enrollment | None:
         course = await self._courses.find_course(connection, course_id)
         if course is None or not may_see(principal, course):
@@ -242,6 +264,8 @@ class EnrollmentOperations:
             raise errors.CourseNotOpen
         if course.educator_id == principal.user_id:
             raise errors.OwnCourse
+        if expected_price not in (None, course.price):
+            raise errors.PriceChanged(price_minor=course.price.amount_minor, currency=course.price.currency)
         if locks := await self._progress.list_prerequisite_locks(
             connection, user_id=principal.user_id, course_id=course.id
         ):
