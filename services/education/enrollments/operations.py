@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from services.education.courses.model import Course, CourseContent, Lesson, Lock
     from services.education.courses.store import CourseStore
-    from services.education.enrollments.model import Learner, ProgressSnapshot
+    from services.education.enrollments.model import Learner, ProgressSnapshot, ReleaseHold
     from services.education.enrollments.progress import ProgressStore
     from services.education.enrollments.store import EnrollmentStore
     from services.shared.db import Database
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from services.shared.principal import Principal
     from services.shared.watching import Heartbeat
 
-SETTLEMENTS_PER_CALL = 3
+SETTLEMENTS_PER_CALL = 4
 
 
 class Settlements(Protocol):
@@ -48,6 +48,18 @@ class Settlements(Protocol):
     async def settle(self, *, enrollment: Enrollment) -> None:
         """Go on from where the enrolment stands until it is paid or cancelled. Raises DependencyUnavailable."""
         ...
+
+    async def release_hold(self, job: ReleaseHold) -> None:
+        """Release what is held for a cancelled attempt, if anything is. Raises DependencyUnavailable."""
+        ...
+
+
+class _StillHeld(Exception):
+    """Something may be held for an attempt that was cancelled."""
+
+    def __init__(self, attempt: Enrollment) -> None:
+        super().__init__(attempt.id)
+        self.attempt = attempt
 
 
 class Quizzes(Protocol):
@@ -105,12 +117,24 @@ class EnrollmentOperations:
         Raises CourseNotFound, CourseNotOpen, OwnCourse, PriceChanged, PrerequisitesNotCompleted, CourseFull,
         AlreadyEnrolled, InsufficientFunds, WalletFrozen, WalletClosed, EnrollmentCancelled, DependencyUnavailable.
         """
+        released = 0
 
         async def work(connection: AsyncConnection, again: bool) -> Enrollment:
-            return await self._enroll(connection, principal, course_id, expected_price, idempotent.key, again=again)
+            found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
+            if found is not None and (refusal := found.refusal_of(idempotent.key, again=again)):
+                raise errors.REFUSALS[refusal]
+            if found is not None and found.attempt != released and found.is_held(datetime.now(UTC)):
+                raise _StillHeld(found)
+            return await self._enroll(connection, principal, course_id, expected_price, idempotent.key, found=found)
 
         for _ in range(SETTLEMENTS_PER_CALL):
-            answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
+            try:
+                answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
+            except _StillHeld as held:
+                # Before the next attempt asks for the same money; the job that does this may wait for its turn.
+                await self._settlements.release_hold(held.attempt.release())
+                released = held.attempt.attempt
+                continue
             if not isinstance(answer, Enrollment):
                 return answer
             await self._settlements.settle(enrollment=answer)
@@ -231,12 +255,9 @@ class EnrollmentOperations:
         expected_price: Money | None,
         key: str,
         *,
-        again: bool,
+        found: Enrollment | None,
     ) -> Enrollment:
-        """Enrol, or return what this key made of it before."""
-        found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
-        if found is not None and (refusal := found.refusal_of(key, again=again)):
-            raise errors.REFUSALS[refusal]
+        """Enrol, or return what this key made of it before; `found` is the person's enrolment as it was just read."""
         if found is None or found.state is EnrollmentState.CANCELLED:
             if opened := await self._open(
                 connection, principal, course_id, expected_price, key, back=found is not None
