@@ -79,6 +79,13 @@ class OwnCourse(FailedPrecondition):
     """You cannot enrol in your own course."""
 
 
+class PriceChanged(FailedPrecondition):
+    """The price of the course has changed; read the course again."""
+
+    def __init__(self, *, price_minor: int, currency: str) -> None:
+        super().__init__(metadata={"priceMinor": str(price_minor), "currency": currency})
+
+
 class PrerequisitesNotCompleted(FailedPrecondition):
     """Complete the prerequisites of the course first."""
 

@@ -1132,8 +1132,8 @@ export interface paths {
          *     activation; the learner ends up enrolled and charged, or neither.
          *
          *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-         *     COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
-         *     DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+         *     COURSE_FULL, OWN_COURSE, PRICE_CHANGED, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN,
+         *     WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
          *
          *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `education.write` · **Timeout**: 10 s · **RPC**: `azora.education.v1.EnrollmentService/Enroll`
          */
@@ -4464,6 +4464,13 @@ export interface components {
              *     Retrying with the same key returns the original response for at least 24 hours.
              */
             requestId?: string;
+            /**
+             * @description Price that the caller expects to be charged. If the latest revision has another, the call is refused with
+             *     PRICE_CHANGED and nothing is charged. If unset, the price of the latest revision is charged.
+             *
+             *     Rule: expected_price must not be negative.
+             */
+            expectedPrice?: components["schemas"]["azora.type.v1.Money"];
         };
         /** @description Response message for EnrollmentService.Enroll. */
         "azora.education.v1.EnrollResponse": {
@@ -9458,6 +9465,8 @@ export interface operations {
              *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity.
              *
              *     `OWN_COURSE` (FAILED_PRECONDITION): educators cannot enrol in their own courses.
+             *
+             *     `PRICE_CHANGED` (FAILED_PRECONDITION): the course's price is not the one that the caller expects. Metadata: priceMinor, currency.
              *
              *     `PREREQUISITES_NOT_COMPLETED` (FAILED_PRECONDITION): a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
              *

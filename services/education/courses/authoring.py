@@ -226,10 +226,12 @@ class AuthoringOperations:
                 raise CourseNotPublished
             return replace(course, state=state), content
 
-        await self.change_draft(principal=principal, course_id=course_id, etag=etag, change=change)
+        saved = await self.change_draft(principal=principal, course_id=course_id, etag=etag, change=change)
         async with self._database.reading() as connection:
-            found = await self._store.find_course_with_content(connection, course_id, None)
-        return ReadCourse(*_existing(found), lessons_are_open=True)
+            shown, content = await self._revision(connection, course_id, saved.course.revision)
+        # All but the revision as the change left it: another's edit since is not part of what the etag names.
+        course = replace(saved.course.rewritten(shown), completion_reward=shown.completion_reward)
+        return ReadCourse(course, content, lessons_are_open=True)
 
     async def _publish(self, connection: AsyncConnection, draft: Course, content: CourseContent) -> None:
         if not content.required_lesson_ids:

@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: educators cannot enrol in their own courses."""
     ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION: the caller's wallet is closed."""
+    ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency."""
     ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
     """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
     lessons, bytes.
@@ -182,6 +184,8 @@ ERROR_REASON_OWN_COURSE: ErrorReason.ValueType  # 39
 """FAILED_PRECONDITION: educators cannot enrol in their own courses."""
 ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION: the caller's wallet is closed."""
+ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency."""
 ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20
 """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
 lessons, bytes.
