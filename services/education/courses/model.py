@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_MODULES = 100
 MAX_LESSONS = 500
+MAX_ELEMENTS = 10_000
+"""Of modules, lessons, questions, options and accepted answers together: fewer than a request may list."""
 MAX_BYTES = 1024 * 1024
 """Of a course as an encoded message."""
 
@@ -249,6 +251,13 @@ class CourseContent:
     def lessons(self) -> tuple[Lesson, ...]:
         """All lessons, in order."""
         return tuple(lesson for module in self.modules for lesson in module.lessons)
+
+    @property
+    def element_count(self) -> int:
+        """How many modules, lessons, questions, options and accepted answers there are."""
+        questions = [question for lesson in self.lessons if lesson.quiz for question in lesson.quiz.questions]
+        answers = sum(len(question.options) + len(question.accepted_answers) for question in questions)
+        return len(self.modules) + len(self.lessons) + len(questions) + answers
 
     @property
     def required_lesson_ids(self) -> tuple[str, ...]:
