@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.education.courses.model import MAX_BYTES, MAX_LESSONS, MAX_MODULES, CourseState, ReadCourse
+from services.education.courses.model import MAX_BYTES, MAX_ELEMENTS, MAX_LESSONS, MAX_MODULES, CourseState, ReadCourse
 from services.education.courses.operations import MANAGE, may_edit
 from services.education.errors import (
     CompletionRewardNotAllowed,
@@ -261,9 +261,10 @@ class AuthoringOperations:
     def _checked(self, draft: Draft) -> ReadCourse:
         """Return the draft, which must not be too large, for the transaction to go on."""
         saved, content = _opened(draft), draft[1]
-        modules, lessons, size_bytes = len(content.modules), len(content.lessons), self._encoded_bytes(saved)
-        if modules > MAX_MODULES or lessons > MAX_LESSONS or size_bytes > MAX_BYTES:
-            raise CourseTooLarge(modules=modules, lessons=lessons, size_bytes=size_bytes)
+        modules, lessons, elements = len(content.modules), len(content.lessons), content.element_count
+        size_bytes = self._encoded_bytes(saved)
+        if modules > MAX_MODULES or lessons > MAX_LESSONS or elements > MAX_ELEMENTS or size_bytes > MAX_BYTES:
+            raise CourseTooLarge(modules=modules, lessons=lessons, elements=elements, size_bytes=size_bytes)
         return saved
 
     def _advanced(self, done: tuple[ReadCourse, int]) -> ReadCourse:

@@ -91,8 +91,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 41
     """FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency."""
     ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
-    """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
-    lessons, bytes.
+    """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
+    options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes.
     """
     ERROR_REASON_QUIZ_MISMATCH: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""
@@ -187,8 +187,8 @@ ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
 ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency."""
 ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20
-"""INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
-lessons, bytes.
+"""INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
+options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes.
 """
 ERROR_REASON_QUIZ_MISMATCH: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""

@@ -28,7 +28,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId."""
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left
-    out, the metadata has their total number as `violationCount`.
+    out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long,
+    or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000.
     """
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message."""
@@ -96,7 +97,8 @@ ERROR_REASON_INTERNAL_ERROR: ErrorReason.ValueType  # 1
 """INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId."""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left
-out, the metadata has their total number as `violationCount`.
+out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long,
+or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000.
 """
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message."""
