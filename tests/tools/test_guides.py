@@ -50,7 +50,7 @@ def test_what_is_added_works_and_is_complete(followed: Path) -> None:
     _run(sys.executable, "-m", "pytest", *options, *added, *CONTRACT_TESTS, cwd=followed)
 
 
-def test_what_is_added_is_in_the_houses_style(followed: Path) -> None:
+def test_what_is_added_passes_the_linter(followed: Path) -> None:
     changed = {block.path for page in GUIDES for block in blocks(page) if block.path.endswith(".py")}
     ruff = Path(sys.executable).with_name("ruff")
     _run(ruff, "check", "--no-cache", *sorted(changed), cwd=followed)

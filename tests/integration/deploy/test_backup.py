@@ -16,15 +16,19 @@ if TYPE_CHECKING:
 
 PAGE = "docs/operations.md"
 WHOLE = """
-    SELECT 'wallets' AS name, (SELECT array_agg(id::text)::text FROM wallets) AS value
-    UNION ALL SELECT datname, datacl::text FROM pg_database WHERE datname = current_database()
-    UNION ALL SELECT relname, concat(pg_get_userbyid(relowner), relacl) FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace
-    UNION ALL SELECT concat(pg_get_userbyid(defaclrole), defaclobjtype), defaclacl::text FROM pg_default_acl
-    UNION ALL SELECT oid::regprocedure::text, proacl::text FROM pg_proc WHERE proname LIKE 'lo\\_%'
+    SELECT 'wallets' AS name, array_agg(id::text)::text AS value FROM wallets
+    UNION ALL SELECT datname, array(SELECT unnest(datacl)::text ORDER BY 1)::text FROM pg_database
+        WHERE datname = current_database()
+    UNION ALL SELECT concat(pg_get_userbyid(relowner), relname), array(SELECT unnest(relacl)::text ORDER BY 1)::text
+        FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT concat(pg_get_userbyid(defaclrole), defaclobjtype),
+        array(SELECT unnest(defaclacl)::text ORDER BY 1)::text FROM pg_default_acl
+    UNION ALL SELECT oid::regprocedure::text, array(SELECT unnest(proacl)::text ORDER BY 1)::text FROM pg_proc
+        WHERE proname LIKE 'lo\\_%'
     UNION ALL SELECT tgname, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
     ORDER BY 1, 2
 """
+"""What a database holds, and who may do what in it."""
 
 
 async def run(program: str, clone: Clone, dump: Path) -> None:
@@ -37,7 +41,11 @@ async def run(program: str, clone: Clone, dump: Path) -> None:
     place = ("--host", str(clone.server.sockets), "--port", str(PORT))
     with dump.open("rb" if restores else "wb") as file:
         process = await asyncio.create_subprocess_exec(
-            clone.server.binaries / "bin" / program, *place, *given, **{"stdin" if restores else "stdout": file}
+            clone.server.binaries / "bin" / program,
+            *place,
+            *given,
+            stdin=file if restores else None,
+            stdout=None if restores else file,
         )
         assert await process.wait() == 0
 
