@@ -130,6 +130,20 @@ def test_commands_exist(page: str) -> None:
                     assert name in OTHER_TOOLS, f"{page}: {line}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_targets_and_commands_in_the_text_exist(page: str) -> None:
+    for name, *arguments in (
+        found.split() for found in re.findall(r"`((?:make|azora) [^`]+)`", (ROOT / page).read_text())
+    ):
+        if name == "make":
+            make(arguments)
+        else:
+            command: Any = typer.main.get_command(app)
+            while isinstance(command, TyperGroup) and arguments:
+                assert arguments[0] in command.commands, arguments
+                command = command.commands[arguments.pop(0)]
+
+
 def test_every_command_in_a_block_is_in_a_marked_one() -> None:
     for page in PAGES:
         for block in blocks(page):
