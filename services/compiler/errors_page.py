@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.compiler.contract import GATEWAY
 from services.compiler.envoy import errors
 from services.compiler.envoy.local_replies import REPLIES
 from services.compiler.openapi.reasons import HTTP_STATUSES, SHARED_REASONS, read_reasons, reasons_of
@@ -42,7 +43,7 @@ HEAD = "| Reason | gRPC code | HTTP | Meaning | Metadata | What to do |\n| --- |
 def errors_page(contract: Contract, comments: Mapping[str, str]) -> str:
     """Return a page of Markdown. Raises CommentError."""
     sections = [INTRODUCTION, _section("All services", contract.pool.FindEnumTypeByName(SHARED_REASONS), comments)]
-    for owner in contract.owners:
+    for owner in (*contract.owners, GATEWAY):
         enum = reasons_of(contract, owner)
         if enum is not None:
             sections.append(_section(owner.capitalize(), enum, comments))
