@@ -121,7 +121,7 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, OpenAPI, Envoy bootstraps, kustomize base, pages of policies, events and settings
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, OpenAPI, Envoy bootstraps, kustomize base, pages of policies, events, errors and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.compiler
 	$(BIN)/python -m services.cli.settings_page
