@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from google.rpc import code_pb2
 
+from services.compiler.contract import GATEWAY
 from services.compiler.openapi.comments import CommentError
 from services.compiler.openapi.schemas import STATUS
 from services.shared.errors import DOMAIN
@@ -57,7 +58,7 @@ class Errors:
     def __init__(self, contract: Contract, schemas: Schemas) -> None:
         self._schemas = schemas
         self._shared = contract.pool.FindEnumTypeByName(SHARED_REASONS)
-        self._of_owner = {owner: _reasons(contract, owner) for owner in contract.owners}
+        self._of_owner = {owner: _reasons(contract, owner) for owner in (*contract.owners, GATEWAY)}
         self._constants = frozenset(_constants(contract))
         self._examples: Json = {}
         self._components: Json = {"Error": _response("Any other error.", (), ("X-Request-Id",))}

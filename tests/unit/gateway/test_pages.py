@@ -25,7 +25,7 @@ MESH: Any = None
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(make_app(MESH, explorer=True))
+    transport = httpx.ASGITransport(make_app(MESH, development=True))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
 
@@ -58,7 +58,7 @@ async def test_nothing_else_is_served(http: httpx.AsyncClient) -> None:
 
 
 async def test_production_has_the_document_and_no_explorer() -> None:
-    transport = httpx.ASGITransport(make_app(MESH, explorer=False))
+    transport = httpx.ASGITransport(make_app(MESH, development=False))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         assert (await http.get("/openapi.json")).status_code == 200
         for path in ("/docs", "/docs/explorer.js"):
