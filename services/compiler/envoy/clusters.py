@@ -174,7 +174,8 @@ def _reflection(profile: Profile) -> Json:
 
 def _console(profile: Profile) -> Json:
     """Return the gateway's cluster for the console: its first replica, whose health is not asked."""
-    return _cluster(GATEWAY_CONSOLE, profile.upstreams[GATEWAY][:1]) | {
+    return _cluster(GATEWAY, profile.upstreams[GATEWAY][:1]) | {
+        "name": GATEWAY_CONSOLE,
         **_secured(profile, GATEWAY, GATEWAY, "h2"),
         "typed_extension_protocol_options": _http2(),
     }

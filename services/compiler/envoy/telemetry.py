@@ -32,9 +32,11 @@ def tracing(profile: Profile, listener: str) -> Json:
         ),
         "random_sampling": {"value": percent},
         "spawn_upstream_span": False,
-        # In place of Envoy's own, which has the query: a client may send a password or token in it.
+        # In place of Envoy's own, which have the query, where a client may send a password or token, and the method of
+        # the transcoded request.
         "custom_tags": [
-            {"tag": "http.url", "value": "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG):256%"},
+            {"tag": "http.url", "value": "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG_OR_PATH):256%"},
+            {"tag": "http.method", "value": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%"},
             {"tag": LISTENER_TAG, "value": listener},
         ],
     }

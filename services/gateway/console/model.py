@@ -15,7 +15,7 @@ LISTENER = "azora.listener"
 """Attribute of Envoy's spans: the listener that a request came through."""
 EDGE = "edge"
 UNLISTED = re.compile(r"/(health|openapi\.json|docs|console|favicon\.ico|v1/console|azora\.gateway\.|grpc\.)")
-"""Paths of requests that are not listed: pages, health checks, reflection, and the console's own."""
+"""Paths of requests that are not listed: pages, health checks, reflection, and the data of the console."""
 
 
 @dataclass(frozen=True, slots=True)

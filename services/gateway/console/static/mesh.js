@@ -63,8 +63,9 @@ function Method({ method, series }) {
     </a>
     <${Plot} values=${series.callsPerSecond} label="Calls per second" format=${rate} />
     <${Plot} values=${series.errorsPerSecond} label="Errors per second" format=${rate} tone="alarm" />
-    <${Plot} values=${inMilliseconds(series.p50Seconds)} label="Median duration" format=${milliseconds} />
-    <${Plot} values=${inMilliseconds(series.p99Seconds)} label="99th percentile of durations" format=${milliseconds} />
+    <${Plot} values=${inMilliseconds(series.p50Seconds)} label="Median duration" format=${milliseconds} sparse />
+    <${Plot} values=${inMilliseconds(series.p99Seconds)} label="99th percentile of durations"
+      format=${milliseconds} sparse />
   </li>`;
 }
 
@@ -96,7 +97,7 @@ export default {
             tone="alarm" /></div>
         <div class="card"><h3>Slowest RPC, p99</h3>
           <${Plot} values=${slowest(state.methods).map((value) => 1000 * value)} label="Slowest RPC"
-            format=${milliseconds} /></div>
+            format=${milliseconds} sparse /></div>
       </section>
       <section aria-label="RPCs">
         <div class="bar"><h3>RPCs of the last ten minutes</h3>

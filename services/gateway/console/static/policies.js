@@ -22,7 +22,7 @@ export default {
       <div class="bar"><p>${policies.length} of ${state.policies.length} RPCs</p>
         <${Filter} value=${state.filter} label="Filter by RPC, route, caller or tier"
           onInput=${(filter) => update({ filter })} /></div>
-      <${Table} label="Policies" head=${["RPC", "Callers", "Rate", "Priority", "Timeout", "Retry", "Fresh sessions",
+      <${Table} label="Policies" className="dense" head=${["RPC", "Callers", "Rate", "Priority", "Timeout", "Retry", "Fresh sessions",
         "API key", "Idempotency key"]}>
         ${policies.map((policy) => html`<tr key=${policy.method}>
           <td><small>${ownerOf(policy.method)}</small> ${shortMethod(policy.method)}<br />

@@ -58,13 +58,18 @@ function Bar({ span, start, length }) {
     <rect x="${kept}%" width="${Math.min(width, 100 - kept)}%" height="100%" rx="2" /></svg>`;
 }
 
+function nameOf(span) {
+  if (span.service === "envoy") return `${span.attributes["azora.listener"]} listener`;
+  return span.attributes["db.query.text"] ? span.name : shortMethod(span.name);
+}
+
 function SpanRow({ span, start, length }) {
   const sql = span.attributes["db.query.text"];
   return html`<details class="row">
     <summary>
       <span class="indent" style=${{ paddingLeft: `${Math.min(span.depth, 8) * 0.75}rem` }}>
         <small class="service ${span.service}">${span.service}</small>
-        ${sql ? span.name : shortMethod(span.name)}
+        ${nameOf(span)}
       </span>
       <${Bar} span=${span} start=${start} length=${length} />
       <span class="number">${milliseconds(1000 * seconds(span.duration))}</span>

@@ -8,6 +8,7 @@ export const html = htm.bind(h);
 const WIDTH = 150;
 const HEIGHT = 28;
 export const MAX_SAMPLES = 300;
+const MIN_SAMPLES = 60;
 
 export const rate = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
 export const milliseconds = (value) => `${value >= 100 ? value.toFixed(0) : value.toFixed(1)} ms`;
@@ -34,16 +35,17 @@ export function age(time) {
 // Minor units as a decimal: the ledger's totals name no exponent, so they are shown as integers with separators.
 export const units = (value) => BigInt(value || 0).toLocaleString();
 
-// A small plot of the last ten minutes, the newest value at its right, with that value as text beside it.
-export function Plot({ values, label, format, tone = "calm" }) {
+// A small plot of the last ten minutes, the newest value at its right, with that value as text beside it. Of durations,
+// which there are none of without calls, `sparse` shows the last one.
+export function Plot({ values, label, format, tone = "calm", sparse = false }) {
   const most = Math.max(...values, 0);
-  const step = WIDTH / (MAX_SAMPLES - 1);
+  const room = Math.max(values.length, MIN_SAMPLES);
   const points = values.map((value, index) => {
-    const x = (MAX_SAMPLES - values.length + index) * step;
+    const x = ((room - values.length + index) * WIDTH) / (room - 1);
     return `${x.toFixed(1)},${(HEIGHT - 1 - (most ? value / most : 0) * (HEIGHT - 3)).toFixed(1)}`;
   });
-  const newest = values.at(-1) ?? 0;
-  const spoken = `${label}: ${format(newest)} now, at most ${format(most)} in the last ten minutes`;
+  const newest = (sparse ? values.findLast(Boolean) : values.at(-1)) ?? 0;
+  const spoken = `${label}: ${format(newest)} ${sparse ? "last" : "now"}, at most ${format(most)} in the last ten minutes`;
   return html`<span class="plot ${tone}" title=${spoken}>
     <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label=${spoken}>
       ${points.length > 1 && html`<polyline points=${points.join(" ")} vector-effect="non-scaling-stroke" />`}
