@@ -186,7 +186,7 @@ class System:
             asked = "" if replica else environment.get("AZORA_METRICS_LISTEN", "")
             pages = (asked, f"unix:{self.layout.socket(METRICS, replica)}")
             environment["AZORA_METRICS_LISTEN"] = ",".join(filter(None, pages))
-            if not replica and self.otlp_endpoint.startswith("unix:"):
+            if not (replica or self.settings.otlp_endpoint):
                 environment["AZORA_TRACES_LISTEN"] = self.otlp_endpoint
         name, socket = replica_name(service, replica), self.layout.socket(service, replica)
         return ProcessSpec(
