@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from services.shared.settings import MeshSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Targets = dict[str, tuple[str, ...]]
 
@@ -31,6 +34,12 @@ class GatewaySettings(MeshSettings):
 
     Repeat a service's name for each of its replicas.
     """
+
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses."""
+        yield from super().insecure()
+        if self.traces_listen:
+            yield "AZORA_TRACES_LISTEN must not be set in production"
 
     @property
     def has_console(self) -> bool:

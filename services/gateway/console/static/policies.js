@@ -5,6 +5,17 @@ import { Empty, Filter, html, ownerOf, seconds, shortMethod, Table } from "/cons
 
 export const initial = { policies: null, rateTiers: [], filter: "" };
 
+const COLUMNS = ["Callers", "Rate", "Priority", "Timeout", "Retry", "Fresh sessions", "API key", "Idempotency key"];
+
+const tick = (value) => (value ? "yes" : "-");
+
+function cells(policy) {
+  return [
+    policy.callers.join(", "), policy.rateTier, policy.priority, `${seconds(policy.timeout)} s`, tick(policy.retrySafe),
+    tick(policy.requiresFreshSessions), policy.apiKeyScope || "-", tick(policy.idempotencyKey),
+  ];
+}
+
 const limit = (count) => (count ? `${count} per minute` : "-");
 
 export default {
@@ -22,19 +33,11 @@ export default {
       <div class="bar"><p>${policies.length} of ${state.policies.length} RPCs</p>
         <${Filter} value=${state.filter} label="Filter by RPC, route, caller or tier"
           onInput=${(filter) => update({ filter })} /></div>
-      <${Table} label="Policies" className="dense" head=${["RPC", "Callers", "Rate", "Priority", "Timeout", "Retry", "Fresh sessions",
-        "API key", "Idempotency key"]}>
+      <${Table} label="Policies" className="dense" head=${["RPC", ...COLUMNS]}>
         ${policies.map((policy) => html`<tr key=${policy.method}>
           <td><small>${ownerOf(policy.method)}</small> ${shortMethod(policy.method)}<br />
             <small><code>${policy.httpRoute}</code></small></td>
-          <td>${policy.callers.join(", ")}</td>
-          <td>${policy.rateTier}</td>
-          <td>${policy.priority}</td>
-          <td class="number">${seconds(policy.timeout)} s</td>
-          <td>${policy.retrySafe ? "yes" : "-"}</td>
-          <td>${policy.requiresFreshSessions ? "yes" : "-"}</td>
-          <td>${policy.apiKeyScope || "-"}</td>
-          <td>${policy.idempotencyKey ? "yes" : "-"}</td>
+          ${cells(policy).map((cell, index) => html`<td data-label=${COLUMNS[index]}>${cell}</td>`)}
         </tr>`)}
       <//>
       <h3>Rate limits in force</h3>
