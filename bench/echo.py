@@ -79,7 +79,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _chain(signer: Signer) -> aio.ServerInterceptor:
-    policies = infrastructure_policies() | dict(load_contract().policies())
+    policies = infrastructure_policies() | dict(load_contract().policies)
     return chain(policies, verifier=signer.verifier(), limiter=Limiter(scale=SCALE))
 
 

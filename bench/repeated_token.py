@@ -40,7 +40,7 @@ class _Context:
 
 def _call(headers: Sequence[tuple[str, str]]) -> Call:
     context: Any = _Context()
-    return Call(load_contract().policies()[GET_WALLET], context, (*HEADERS, *headers), b"", bytes)
+    return Call(load_contract().policies[GET_WALLET], context, (*HEADERS, *headers), b"", bytes)
 
 
 async def _proceed() -> None:

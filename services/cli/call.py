@@ -101,7 +101,7 @@ async def _call(called: Called, target: str, *, tls: bool, authority: Path | Non
     try:
         async with _channel(target, tls=tls, authority=authority) as channel:
             token = called.token
-            if called.account or not (token or target or contract.policies()[called.path].public):
+            if called.account or not (token or target or contract.policies[called.path].public):
                 token = await _sign_in(channel, called.account or ACCOUNTS[0])
             if token:
                 metadata += client.bearer(token)

@@ -33,7 +33,7 @@ def show_policy(out: Output, service: str = "") -> int:
     """
     settings = read_settings()
     contract = load_contract()
-    policies = contract.policies()
+    policies = contract.policies
     declared = [owned for owned in contract.declared if service in ("", contract.owner(owned))]
     paths = [f"/{owned.full_name}/{method.name}" for owned in declared for method in owned.methods]
     out.table(COLUMNS, [_row(policies[path]) for path in paths])

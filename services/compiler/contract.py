@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -34,24 +34,24 @@ ENVOY = "envoy"
 OPENAPI = files("azora") / "openapi.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Contract:
     """All gRPC services of the mesh, those of gRPC itself (health, reflection) included."""
 
     pool: DescriptorPool
     services: tuple[ServiceDescriptor, ...]
 
-    @property
+    @cached_property
     def declared(self) -> tuple[ServiceDescriptor, ...]:
         """The services that our own .proto files declare."""
         return tuple(service for service in self.services if service.full_name not in INFRASTRUCTURE)
 
-    @property
+    @cached_property
     def owners(self) -> tuple[str, ...]:
         """The names of the mesh's services, as their packages have them: auth, education, payment."""
         return tuple(sorted({self.owner(service) for service in self.declared} - {GATEWAY}))
 
-    @property
+    @cached_property
     def deployed(self) -> Contract:
         """What a production system serves: all but what the gateway serves."""
         return replace(self, services=tuple(each for each in self.services if self.owner(each) != GATEWAY))
@@ -61,7 +61,7 @@ class Contract:
         """The full names of all gRPC services."""
         return tuple(service.full_name for service in self.services)
 
-    @property
+    @cached_property
     def methods(self) -> Mapping[str, MethodDescriptor]:
         """Every method by its gRPC path."""
         return {f"/{method.containing_service.full_name}/{method.name}": method for method in self._methods()}
@@ -74,8 +74,9 @@ class Contract:
         """Return the name of the mesh's service that serves a gRPC service."""
         return service.full_name.split(".")[1]
 
+    @cached_property
     def policies(self) -> Mapping[str, MethodPolicy]:
-        """Return every method's policy by its gRPC path. Raises PolicyError."""
+        """Every method's policy by its gRPC path. Raises PolicyError."""
         return compile_policies(self.services)
 
 

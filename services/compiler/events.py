@@ -40,7 +40,7 @@ published by the service of its package.
 
 def check_events(contract: Contract, events: Iterable[EventType]) -> None:
     """Raise PolicyError for an event of no service, or with a subscriber that cannot receive it."""
-    receivers = {policy.owner: policy for policy in contract.policies().values() if policy.path.endswith(RECEIVE)}
+    receivers = {policy.owner: policy for policy in contract.policies.values() if policy.path.endswith(RECEIVE)}
     for event in events:
         if event.publisher not in contract.owners:
             raise PolicyError(f"{event.name} is an event, and no service serves its package")
@@ -53,7 +53,7 @@ def check_events(contract: Contract, events: Iterable[EventType]) -> None:
 
 def check_webhooks(contract: Contract, events: Iterable[EventType]) -> None:
     """Raise PolicyError for an event that webhooks cannot carry as it is declared."""
-    carriers = {policy.owner for policy in contract.policies().values() if policy.path.endswith(WEBHOOKS)}
+    carriers = {policy.owner for policy in contract.policies.values() if policy.path.endswith(WEBHOOKS)}
     types: dict[str, str] = {}
     for event in events:
         if event.webhook is None:

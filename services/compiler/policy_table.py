@@ -38,7 +38,7 @@ Compiled from the `.proto` files by `make generate`. Envoy and the services enfo
 
 def policy_table(contract: Contract) -> str:
     """Return a page of Markdown."""
-    policies = contract.policies()
+    policies = contract.policies
     sections = [INTRODUCTION]
     sections += [_service(service, policies) for service in contract.declared]
     sections += [_limits(), _roles()]

@@ -39,7 +39,7 @@ RETRY_THROTTLING = {"maxTokens": 20, "tokenRatio": 0.1}
 
 def service_config(contract: Contract) -> Json:
     """Return the service config of all methods that our own .proto files declare."""
-    policies = contract.policies()
+    policies = contract.policies
     methods = [
         _method(method, policies[f"/{service.full_name}/{method.name}"])
         for service in contract.declared

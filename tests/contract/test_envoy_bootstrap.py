@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-POLICIES = load_contract().policies()
+POLICIES = load_contract().policies
 
 
 @pytest.fixture(params=["local", "local with everything", "compose", "compose scaled"])

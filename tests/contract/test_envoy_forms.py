@@ -126,7 +126,7 @@ async def test_a_form_as_large_as_other_requests_is_left_to_the_service(http: ht
 async def test_an_api_keys_token_does_not_get_to_an_interactive_method(
     http: httpx.AsyncClient, edge: Edge, channel: aio.Channel
 ) -> None:
-    interactive = [policy for policy in CONTRACT.policies().values() if policy.interactive]
+    interactive = [policy for policy in CONTRACT.policies.values() if policy.interactive]
     assert interactive
     for scope in ("auth.read auth.write", ""):
         headers = edge.bearer(scope=scope)

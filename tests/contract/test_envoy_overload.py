@@ -140,7 +140,7 @@ async def test_who_signs_out_does_not_wait_for_reads(edge: Edge, channel: aio.Ch
 
 async def test_sign_out_and_money_have_high_priority_with_thresholds_below_what_a_process_admits(edge: Edge) -> None:
     bootstrap = compile_bootstrap(edge.profile)["static_resources"]
-    policies = load_contract().policies()
+    policies = load_contract().policies
     money = {path for path, policy in policies.items() if policy.tier and policy.tier.name == "MONEY"}
     high = {
         route["match"]["path"]

@@ -142,7 +142,7 @@ async def test_a_client_that_goes_away_ends_the_stream_at_the_service(http: http
 
 
 async def test_what_a_stream_is_stands_in_the_contract_alone(edge: Edge) -> None:
-    policies = load_contract().policies()
+    policies = load_contract().policies
     bootstrap = json.loads((edge.folder / "envoy.json").read_text())
     routes = {
         route["match"]["path"]: route["route"]

@@ -96,7 +96,7 @@ def test_webhooks_carry_the_events_of_the_service_that_has_webhooks() -> None:
 
 
 def test_publishers_alone_may_deliver() -> None:
-    policy = load_contract().policies()[RECEIVE]
+    policy = load_contract().policies[RECEIVE]
     assert policy.services == publishers_to("education", declared_events()) == {"auth", "payment"}
     assert policy.internal
     assert callers(policy) == ("auth", "payment")

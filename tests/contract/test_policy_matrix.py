@@ -124,7 +124,7 @@ async def running(mesh: TcpMesh) -> TcpMesh:
 
 
 async def test_the_table_has_every_rpc_and_every_kind_of_caller() -> None:
-    declared = {path for path, policy in CONTRACT.policies().items() if policy.service_path.startswith("azora.")}
+    declared = {path for path, policy in CONTRACT.policies.items() if policy.service_path.startswith("azora.")}
     assert {row.path for row in ROWS} == declared
     callers = frozenset[str]().union(*(row.callers for row in ROWS))
     held = frozenset[str]().union(*ROLES.values())
@@ -221,7 +221,7 @@ async def test_through_the_edge_json_is_no_other_way(running: TcpMesh) -> None:
                 assert answer.status_code == 404, row
             elif row.binding != "-":
                 method, _, url = row.binding.partition(" ")
-                types = CONTRACT.policies()[row.path].content_types or ("application/json",)
+                types = CONTRACT.policies[row.path].content_types or ("application/json",)
                 body = {"headers": {"content-type": types[0]}, "content": "{}"} if method != "GET" else {}
                 answer = await http.request(method, re.sub(r"{[^}]+}", "1", url), **body)  # type: ignore[arg-type]
                 assert (answer.status_code == 401) is (ANYONE not in row.callers), row

@@ -29,7 +29,7 @@ def test_what_is_committed_is_what_compiles() -> None:
 
 
 def test_every_method_of_ours_has_its_timeout_and_no_other_is_named() -> None:
-    policies = load_contract().policies()
+    policies = load_contract().policies
     named = {}
     for method in CONFIG["methodConfig"]:
         (name,) = method["name"]

@@ -46,7 +46,7 @@ _paths = {
     "release": f"{_payments}/ReleaseHold",
     "refund": f"{_payments}/CreateRefund",
 }
-_policies = load_contract().policies()
+_policies = load_contract().policies
 DEADLINES = {name: _policies[path].timeout_seconds for name, path in _paths.items()}
 """Seconds after which calls must have ended."""
 

@@ -79,10 +79,11 @@ async def cutting(target: str, cuts: int = 1) -> AsyncIterator[tuple[str, Cuttin
     try:
         yield f"unix:{path}", proxy
     finally:
-        server.close()
-        # What asyncio has accepted, and not yet told of: it would close nobody's socket.
+        # What asyncio has accepted, and not yet told of: of a server that is closed by then it would close no socket.
+        asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
         late = [
             task for task in asyncio.all_tasks() if "_accept_connection" in getattr(task.get_coro(), "__name__", "")
         ]
         await asyncio.gather(*late, return_exceptions=True)
+        server.close()
         await proxy.close()

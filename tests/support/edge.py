@@ -230,7 +230,7 @@ async def running_edge(
 
 def interceptors_of(signer: Signer) -> Chain:
     """Return the interceptors of a service that knows the signer's key, without limits."""
-    policies = {**infrastructure_policies(), **CONTRACT.policies()}
+    policies = {**infrastructure_policies(), **CONTRACT.policies}
     limiter = Limiter(scale=UNLIMITED, registry=CollectorRegistry())
     return chain(policies, verifier=signer.verifier(), limiter=limiter)
 

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import errno
 import os
 import socket
 
-FIRST, SPREAD, LAST = 20_000, 10_000, 32_000
-WORKERS = 8
-"""Tests that run side by side in so many workers never take each other's ports."""
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
-_start = FIRST + os.getpid() % SPREAD // WORKERS * WORKERS
-_candidates = itertools.chain(range(_start + _worker, LAST, WORKERS), range(FIRST + _worker, LAST, WORKERS))
+FIRST, LAST = 20_000, 32_000
+_candidates = (FIRST + (os.getpid() * 37 + number) % (LAST - FIRST) for number in range(LAST - FIRST))
+_claims: list[socket.socket] = []
+"""A name for each port that this process has been given: tests beside these, of whatever run, ask for it first."""
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on and that this process has not been given before."""
+    """Return a port of 127.0.0.1 that nothing listens on and that no running process of tests has been given before."""
     for port in _candidates:
-        with socket.socket() as candidate:
-            if candidate.connect_ex(("127.0.0.1", port)):
-                return port
+        if _claimed(port):
+            with socket.socket() as candidate:
+                if candidate.connect_ex(("127.0.0.1", port)):
+                    return port
     raise AssertionError("no free port")
+
+
+def _claimed(port: int) -> bool:
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0azora-test-port-{port}")  # Abstract: gone with the process.
+    except OSError as error:
+        claim.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    _claims.append(claim)
+    return True
 
 
 async def accepts(port: int) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 AZORA = Path(sys.executable).with_name("azora")
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
+TABLE_ENDS = "make reset\n"
+"""The last that a start prints."""
 QUICK = {"AZORA_BCRYPT_COST": "4", "AZORA_RATE_LIMIT_SCALE": "1000", "AZORA_ERASURE_DELAY_SECONDS": "15"}
 """What keeps tests from waiting for what they do not test."""
 
@@ -80,8 +82,8 @@ class LocalSystem:
     def start(self, *arguments: str) -> None:
         """Start it in a session of its own, as a terminal does, and wait for the table."""
         self.begin(*arguments)
-        assert eventually_sync(lambda: "is up" in self.output or self._ended(), within_seconds=START_SECONDS)
-        assert "is up" in self.output, self.output
+        assert eventually_sync(lambda: TABLE_ENDS in self.output or self._ended(), within_seconds=START_SECONDS)
+        assert TABLE_ENDS in self.output, self.output
 
     def begin(self, *arguments: str) -> None:
         """Start it and wait for nothing."""

@@ -106,7 +106,7 @@ def jwks_listener(profile: Profile, contract: Contract) -> Json:
             "route_config": {
                 "name": "jwks",
                 "virtual_hosts": [
-                    {"name": "jwks", "domains": ["*"], "routes": [rpc_route(profile, contract.policies()[GET_JWKS])]}
+                    {"name": "jwks", "domains": ["*"], "routes": [rpc_route(profile, contract.policies[GET_JWKS])]}
                 ],
             },
         },

@@ -67,7 +67,7 @@ def clusters(profile: Profile, contract: Contract) -> list[Json]:
         raise ProfileError(f"the profile has no address for {', '.join(missing)}")
     # The gateway answers for the health of all under "": its own is asked by the name of what it serves.
     checked = dict.fromkeys(contract.owners, "") | {GATEWAY: HEALTH}
-    policies = [policy for policy in contract.policies().values() if policy.service_path not in INFRASTRUCTURE]
+    policies = [policy for policy in contract.policies.values() if policy.service_path not in INFRASTRUCTURE]
     streaming = {policy.owner for policy in policies if policy.server_streaming}
     checking = {policy.owner for policy in policies if checks_credentials(policy)}
     return [

@@ -186,7 +186,7 @@ def _routes(profile: Profile, contract: Contract) -> Json:
 
 
 def _rpcs(profile: Profile, contract: Contract) -> Iterator[Json]:
-    policies = contract.policies()
+    policies = contract.policies
     for path, method in contract.methods.items():
         policy = policies[path]
         if _is_reflection(policy):
@@ -229,7 +229,7 @@ def _reflection(profile: Profile, policy: MethodPolicy) -> Json:
 
 def _large_json_requests(profile: Profile, contract: Contract) -> Iterator[Json]:
     """Yield the routes that JSON requests have until they are transcoded, where they may be larger than most."""
-    policies = contract.policies()
+    policies = contract.policies
     for path, method in contract.methods.items():
         if policies[path].internal or policies[path].service_path in INFRASTRUCTURE:
             continue
@@ -241,7 +241,7 @@ def _large_json_requests(profile: Profile, contract: Contract) -> Iterator[Json]
 
 def _server_sent_events(profile: Profile, contract: Contract) -> Iterator[Json]:
     """Yield the routes of watches whose clients accept server-sent events; all other streams are NDJSON."""
-    policies = contract.policies()
+    policies = contract.policies
     accepts = {"name": "accept", "string_match": {"contains": EVENT_STREAM, "ignore_case": True}}
     for path, method in contract.methods.items():
         if policies[path].watch and not policies[path].internal:
@@ -281,7 +281,7 @@ def _accepted_headers(contract: Contract) -> Json:
 
 def _declared_content_types(contract: Contract) -> Iterator[tuple[Json, str]]:
     """Yield the path of each HTTP request whose body is no JSON, as a permission, and a pattern of its types."""
-    policies = contract.policies()
+    policies = contract.policies
     for path, method in contract.methods.items():
         types = "|".join(re.escape(content_type) for content_type in policies[path].content_types)
         if types:
@@ -331,4 +331,4 @@ def _is_reflection(policy: MethodPolicy) -> bool:
 
 
 def _has_public_method(contract: Contract, service: str) -> bool:
-    return any(policy.service_path == service and not policy.internal for policy in contract.policies().values())
+    return any(policy.service_path == service and not policy.internal for policy in contract.policies.values())

@@ -29,8 +29,8 @@ ANY_SERVICE = "any"
 
 def mesh_listener(profile: Profile, contract: Contract) -> Json:
     """Return the internal listener: mutual TLS, and every call checked against its method's policy."""
-    policies = [policy for policy in contract.policies().values() if policy.service_path not in INFRASTRUCTURE]
-    health = contract.policies()[HEALTH_CHECK]
+    policies = [policy for policy in contract.policies.values() if policy.service_path not in INFRASTRUCTURE]
+    health = contract.policies[HEALTH_CHECK]
     routes = [rpc_route(profile, policy, mesh=True) for policy in policies]
     routes += [_health_of(profile, name, health) for name in (*contract.owners, GATEWAY)]
     manager = {

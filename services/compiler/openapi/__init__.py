@@ -40,7 +40,7 @@ def openapi(contract: Contract, comments: Mapping[str, str]) -> Json:
     schemas = Schemas(comments, sent)
     schemas.message(contract.pool.FindMessageTypeByName(STATUS))
     errors = Errors(contract, schemas)
-    policies = contract.policies()
+    policies = contract.policies
     paths: Json = {}
     for binding in bound:
         policy = policies[f"/{binding.method.containing_service.full_name}/{binding.method.name}"]

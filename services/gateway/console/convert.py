@@ -132,7 +132,7 @@ def span(model: Span) -> console_pb2.Span:
 
 def list_policies_response(contract: Contract, tiers: Iterable[Tier]) -> pb.ListPoliciesResponse:
     """Return the policies of all RPCs of the contract, and the limits of the tiers."""
-    policies = contract.policies()
+    policies = contract.policies
     return pb.ListPoliciesResponse(
         policies=[
             rpc_policy(method, policies[f"/{service.full_name}/{method.name}"])

@@ -67,15 +67,18 @@ async def replica(redis_url: str, **options: Any) -> AsyncIterator[auth_service_
 
 async def login(stub: auth_service_pb2_grpc.AuthServiceAsyncStub, address: str, email: str = "a@azora.world") -> str:
     """Guess a password; return the reason of a refusal, or an empty string. Must answer within a second."""
-    started = time.monotonic()
+    async with asyncio.timeout(ANSWER_SECONDS):
+        return await login_of_a_crowd(stub, address, email)
+
+
+async def login_of_a_crowd(stub: auth_service_pb2_grpc.AuthServiceAsyncStub, address: str, email: str) -> str:
+    """Guess a password, with no limit of time; return the reason of a refusal, or an empty string."""
     try:
         await stub.Login(
             auth_service_pb2.LoginRequest(email=email, password="x"), metadata=(("x-forwarded-for", address),)
         )
     except aio.AioRpcError as error:
         return error_reason(error)
-    finally:
-        assert time.monotonic() - started < ANSWER_SECONDS
     return ""
 
 
@@ -205,14 +208,18 @@ async def test_a_crowd_does_not_wait_for_lost_counters(
     def fallbacks(tier: str) -> float:
         return metrics.registry.get_sample_value("azora_rate_limit_fallbacks_total", {"tier": tier}) or 0.0
 
+    async def seconds_of_crowd() -> float:
+        started = time.monotonic()
+        refreshes = (stub.Refresh(auth_service_pb2.RefreshRequest(refresh_token="x")) for _ in range(100))
+        logins = (login_of_a_crowd(stub, f"10.0.4.{number}", f"{number}@azora.world") for number in range(20))
+        await asyncio.gather(*refreshes, *logins)
+        return time.monotonic() - started
+
     async with replica(redis.url, metrics=metrics) as stub:
-        assert await login(stub, "10.0.3.1") == ""
+        answered = await seconds_of_crowd()
         redis.send(trouble)
         for _ in range(2):
-            refreshes = (stub.Refresh(auth_service_pb2.RefreshRequest(refresh_token="x")) for _ in range(100))
-            logins = (login(stub, f"10.0.4.{number}", f"{number}@azora.world") for number in range(20))
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await asyncio.gather(*refreshes, *logins)
+            assert await seconds_of_crowd() < redis_server.ANSWER_SECONDS + 3 * answered
     assert fallbacks("PUBLIC") == 200
     assert fallbacks("CREDENTIALS") == 40
     lost = [record for record in caplog.records if "do not answer" in record.message]

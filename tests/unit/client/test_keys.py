@@ -59,7 +59,7 @@ async def edge() -> AsyncIterator[tuple[str, Edge]]:
 
 
 def test_the_methods_that_take_a_key_are_those_of_the_contract() -> None:
-    policies = load_contract().policies()
+    policies = load_contract().policies
     assert set(keyed_methods()) == {path for path, policy in policies.items() if policy.takes_idempotency_key}
 
 

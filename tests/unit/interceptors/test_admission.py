@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from interceptors.base import Call
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
-POLICIES = load_contract().policies()
+POLICIES = load_contract().policies
 LOGIN, LOGOUT, REFRESH = (f"/azora.auth.v1.AuthService/{name}" for name in ("Login", "Logout", "Refresh"))
 BROWSE, PROFILE = "/azora.education.v1.CourseService/GetCourse", "/azora.auth.v1.AuthService/GetProfile"
 PAY, HOLD = (f"/azora.payment.v1.PaymentService/{name}" for name in ("CreatePayment", "CreateHold"))

@@ -228,7 +228,7 @@ async def test_a_call_that_reaches_nobody_is_an_error_of_its_span(recording: Rec
 
 
 async def test_passing_a_trace_on_costs_less_than_half_of_a_span_that_nobody_records() -> None:
-    policy = load_contract().policies()[f"/{GET_PAYMENT}"]
+    policy = load_contract().policies[f"/{GET_PAYMENT}"]
     headers = (("x-request-id", "edge-1"), ("traceparent", TRACEPARENT))
 
     async def cost(tracing: Tracing) -> float:
