@@ -41,9 +41,7 @@ if TYPE_CHECKING:
     from tests.support.system import LocalSystem
 
 SEEN_SECONDS = 5.0
-POLICIES = [
-    policy for path, policy in CONTRACT.policies.items() if path.startswith("/azora.") and not policy.internal
-]
+POLICIES = [policy for path, policy in CONTRACT.policies.items() if path.startswith("/azora.") and not policy.internal]
 PROBES = (
     "/azora.auth.v1.SessionService/ListSessions",
     "/azora.education.v1.EnrollmentService/ListEnrollments",

@@ -1038,6 +1038,119 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/console/backgroundWork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List background work
+         * @description Lists the background work of all services: events and jobs that wait, and dead letters.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/ListBackgroundWork`
+         */
+        get: operations["ConsoleService_ListBackgroundWork"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/mesh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get mesh
+         * @description Gets the health of all services, and the samples of their metrics: one every 2 s, those of the last 10 minutes.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/GetMesh`
+         */
+        get: operations["ConsoleService_GetMesh"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List policies
+         * @description Lists the policies of all RPCs, those between services included, and the rate limits in force.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/ListPolicies`
+         */
+        get: operations["ConsoleService_ListPolicies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List traces
+         * @description Lists the last 500 requests through the public port, newest first, those of the console left out. They are kept
+         *     unless AZORA_OTLP_ENDPOINT has the traces exported elsewhere.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/ListTraces`
+         */
+        get: operations["ConsoleService_ListTraces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/traces/{traceId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get trace
+         * @description Gets a trace with its spans.
+         *
+         *     **Errors**: NOT_FOUND TRACE_NOT_FOUND.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/GetTrace`
+         */
+        get: operations["ConsoleService_GetTrace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/courses": {
         parameters: {
             query?: never;
@@ -5226,6 +5339,278 @@ export interface components {
             /** @description Error that ends the stream; the same gRPC status follows. */
             error?: components["schemas"]["google.rpc.Status"];
         } & (unknown | unknown | unknown | unknown);
+        /** @description Undelivered events and unfinished jobs of a service. */
+        "azora.event.v1.BackgroundWork": {
+            /** @description Name of the service. */
+            service: string;
+            /**
+             * Format: int64
+             * @description Number of events that wait for a subscriber, counted per subscriber.
+             * @example 1
+             */
+            waitingEvents: string;
+            /**
+             * Format: int64
+             * @description Number of events that a subscriber refused for good.
+             * @example 1
+             */
+            deadEvents: string;
+            /**
+             * Format: int64
+             * @description Number of jobs that are due or running.
+             * @example 1
+             */
+            dueJobs: string;
+            /**
+             * Format: int64
+             * @description Number of jobs whose time is still to come: a delay or a retry.
+             * @example 1
+             */
+            deferredJobs: string;
+            /**
+             * Format: int64
+             * @description Number of jobs that were given up.
+             * @example 1
+             */
+            failedJobs: string;
+            /** @description Dead events and failed jobs, the oldest first, at most 100. */
+            deadLetters: components["schemas"]["azora.event.v1.DeadLetter"][];
+        };
+        /** @description An event that a subscriber refused for good, or a job that was given up. `azora events retry` gives it another attempt. */
+        "azora.event.v1.DeadLetter": {
+            /** @description ID of the event or job. */
+            id: string;
+            /** @description "event" or "job". */
+            kind: string;
+            /**
+             * @description Type of the event, or name of the job.
+             * @example Sam Student
+             */
+            name: string;
+            /** @description Name of the subscriber; empty for a job. */
+            subscriber: string;
+            /**
+             * Format: int32
+             * @description Number of attempts.
+             */
+            attempts: number;
+            /**
+             * @description Reason of the last failure.
+             * @example Requested by the user.
+             */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Time of the last attempt.
+             * @example 2026-11-02T09:30:00Z
+             */
+            failTime?: string;
+        };
+        /** @description Response message for ConsoleService.GetMesh. */
+        "azora.gateway.v1.GetMeshResponse": {
+            /** @description Services, and the gateway last. */
+            services: components["schemas"]["azora.gateway.v1.ServiceHealth"][];
+            /** @description Times of the samples, the oldest first. */
+            sampleTimes: string[];
+            /** @description RPCs that were called in the time of the samples, by name. */
+            methods: components["schemas"]["azora.gateway.v1.MethodSeries"][];
+        };
+        /** @description Response message for ConsoleService.GetTrace. */
+        "azora.gateway.v1.GetTraceResponse": {
+            /** @description The trace. */
+            trace?: components["schemas"]["azora.gateway.v1.Trace"];
+            /** @description Its spans by start time, at most 500. */
+            spans: components["schemas"]["azora.gateway.v1.Span"][];
+        };
+        /** @description Response message for ConsoleService.ListBackgroundWork. */
+        "azora.gateway.v1.ListBackgroundWorkResponse": {
+            /** @description Background work of each service that answered. */
+            services: components["schemas"]["azora.event.v1.BackgroundWork"][];
+            /** @description Names of the services that did not answer. */
+            unreachable: string[];
+        };
+        /** @description Response message for ConsoleService.ListPolicies. */
+        "azora.gateway.v1.ListPoliciesResponse": {
+            /** @description Policies by service and RPC, as the contract has them. */
+            policies: components["schemas"]["azora.gateway.v1.RpcPolicy"][];
+            /** @description Rate-limit tiers. */
+            rateTiers: components["schemas"]["azora.gateway.v1.RateTierLimits"][];
+        };
+        /** @description Response message for ConsoleService.ListTraces. */
+        "azora.gateway.v1.ListTracesResponse": {
+            /** @description Traces, newest first. */
+            traces: components["schemas"]["azora.gateway.v1.Trace"][];
+            /** @description OTLP endpoint that the traces are exported to instead, by AZORA_OTLP_ENDPOINT; `traces` is empty then. */
+            otlpEndpoint: string;
+        };
+        /**
+         * @description What was measured of an RPC, one value for each of the response's `sampleTimes`, over all replicas. A value is measured
+         *     between a sample and the one before it.
+         */
+        "azora.gateway.v1.MethodSeries": {
+            /** @description gRPC method: "azora.payment.v1.WalletService/GetWallet". */
+            method: string;
+            /** @description Calls that ended, per second. */
+            callsPerSecond: number[];
+            /** @description Of these, calls that ended with UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE or DATA_LOSS. */
+            errorsPerSecond: number[];
+            /** @description Median of their durations in seconds, interpolated within a bucket of the histogram. 0 without calls. */
+            p50Seconds: number[];
+            /** @description 99th percentile of their durations in seconds, as `p50Seconds`. */
+            p99Seconds: number[];
+        };
+        /** @description Limits of a rate-limit tier that are in force. */
+        "azora.gateway.v1.RateTierLimits": {
+            /**
+             * @description Name of the tier.
+             * @example Sam Student
+             */
+            name: string;
+            /**
+             * Format: int32
+             * @description Maximum number of calls per minute and network address. 0 if there is no limit.
+             */
+            perAddress: number;
+            /**
+             * Format: int32
+             * @description Maximum number of calls per minute and user. 0 if there is no limit.
+             */
+            perUser: number;
+        };
+        /** @description A process of a service. */
+        "azora.gateway.v1.Replica": {
+            /**
+             * Format: int32
+             * @description Number of the replica, from 0.
+             */
+            number: number;
+            /** @description Whether it answered with its metrics. All fields below are unset otherwise. */
+            answers: boolean;
+            /** @description Version of the process. */
+            version: string;
+            /**
+             * Format: date-time
+             * @description Time at which the process started.
+             * @example 2026-11-02T09:30:00Z
+             */
+            startTime?: string;
+            /**
+             * Format: int64
+             * @description Resident memory in bytes.
+             * @example 1
+             */
+            memoryBytes: string;
+            /**
+             * Format: double
+             * @description Share of a CPU that the process used between the last two samples. Unset before there are two.
+             */
+            cpuShare: number;
+        };
+        /** @description The policy of an RPC, as docs/policies.md prints it. */
+        "azora.gateway.v1.RpcPolicy": {
+            /** @description gRPC method: "azora.payment.v1.WalletService/GetWallet". */
+            method: string;
+            /** @description HTTP method and path: "GET /v1/wallet". Empty for an RPC without a route. */
+            httpRoute: string;
+            /** @description Callers, of which any one is admitted: "anyone", "signed-in users", a permission, or "service " and its name. */
+            callers: string[];
+            /** @description Rate-limit tier. */
+            rateTier: string;
+            /** @description Priority under overload. */
+            priority: string;
+            /** @description Maximum duration of a call. */
+            timeout?: string;
+            /** @description Whether the call can be retried after an unknown outcome. */
+            retrySafe: boolean;
+            /** @description Whether users are rejected while the latest session revocations are unknown. */
+            requiresFreshSessions: boolean;
+            /** @description Scope that an access token of an API key needs. Empty where such tokens are rejected. */
+            apiKeyScope: string;
+            /** @description Whether the call accepts an idempotency key. */
+            idempotencyKey: boolean;
+        };
+        /** @description Health of a service of the mesh. */
+        "azora.gateway.v1.ServiceHealth": {
+            /**
+             * @description Name of the service: "auth", or "gateway" for the gateway itself.
+             * @example Sam Student
+             */
+            name: string;
+            /** @description Whether it answers, through Envoy and by at least one replica. */
+            healthy: boolean;
+            /** @description Its replicas. */
+            replicas: components["schemas"]["azora.gateway.v1.Replica"][];
+        };
+        /** @description A span of a trace. */
+        "azora.gateway.v1.Span": {
+            /** @description ID of the span. */
+            spanId: string;
+            /** @description ID of the span that caused it. Empty, or the span of the client, for the first one. */
+            parentSpanId: string;
+            /** @description Name of the process: "envoy", "education". */
+            service: string;
+            /**
+             * @description Name of the span: a gRPC method, or an SQL operation and its database.
+             * @example Sam Student
+             */
+            name: string;
+            /** @description Kind of the span: "server" or "client". */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description Time at which it started.
+             * @example 2026-11-02T09:30:00Z
+             */
+            startTime?: string;
+            /** @description Duration of the span. */
+            duration?: string;
+            /** @description Whether it ended with an error of a server. */
+            failed: boolean;
+            /** @description Attributes, by OpenTelemetry's semantic conventions. SQL statements have placeholders, never values. */
+            attributes: {
+                [key: string]: string;
+            };
+        };
+        /** @description A request through the public port, by its trace. */
+        "azora.gateway.v1.Trace": {
+            /** @description W3C trace ID. */
+            traceId: string;
+            /** @description gRPC method that served it: "azora.payment.v1.WalletService/GetWallet". Empty if Envoy rejected it. */
+            method: string;
+            /** @description HTTP method of the request. */
+            httpMethod: string;
+            /** @description Path of the request, without its query. That of the gRPC method for gRPC requests. */
+            path: string;
+            /**
+             * Format: int32
+             * @description HTTP status of the answer. 200 for all answers to gRPC requests.
+             */
+            httpStatus: number;
+            /** @description gRPC code of the answer: "OK", "NOT_FOUND". Empty if no service answered. */
+            status: string;
+            /**
+             * @description Reason of the error, as `ErrorInfo.reason`. Empty if there was none, or if Envoy rejected the request.
+             * @example Requested by the user.
+             */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Start of the request.
+             * @example 2026-11-02T09:30:00Z
+             */
+            startTime?: string;
+            /** @description Duration of the request. */
+            duration?: string;
+            /** @description Names of the processes that the request went through: "envoy", "education", "payment". */
+            services: string[];
+            /**
+             * Format: int32
+             * @description Number of spans, SQL statements included.
+             */
+            spanCount: number;
+            /** @description Whether a span has an error: a fault of a server, not a rejected request. */
+            failed: boolean;
+        };
         /** @description Balance in one currency, in its minor unit: available = posted - held. */
         "azora.payment.v1.Balance": {
             /** @description AZR or an ISO 4217 code. */
@@ -6430,12 +6815,13 @@ export interface components {
          *     - `PERMISSION_WALLETS_MANAGE`: Read any wallet; freeze, unfreeze and close wallets.
          *     - `PERMISSION_WEBHOOKS_MANAGE`: Manage the webhooks of the platform and of any user.
          *     - `PERMISSION_MAIL_READ`: Read the mails of a development system.
+         *     - `PERMISSION_CONSOLE_READ`: Read the console of a development system.
          *     - `PERMISSION_USERS_MANAGE`: List and read users; assign roles; disable, enable, unlock and delete accounts.
          *     - `PERMISSION_TOKENS_INTROSPECT`: Introspect access tokens, refresh tokens and API keys.
          *     - `PERMISSION_AUDIT_READ`: Read and verify the audit log.
          * @enum {string}
          */
-        "azora.policy.v1.Permission": "PERMISSION_UNSPECIFIED" | "PERMISSION_COURSES_WRITE" | "PERMISSION_COURSES_MANAGE" | "PERMISSION_EARN_GRANT" | "PERMISSION_REFUNDS_MANAGE" | "PERMISSION_LEDGER_READ" | "PERMISSION_WALLETS_MANAGE" | "PERMISSION_WEBHOOKS_MANAGE" | "PERMISSION_MAIL_READ" | "PERMISSION_USERS_MANAGE" | "PERMISSION_TOKENS_INTROSPECT" | "PERMISSION_AUDIT_READ";
+        "azora.policy.v1.Permission": "PERMISSION_UNSPECIFIED" | "PERMISSION_COURSES_WRITE" | "PERMISSION_COURSES_MANAGE" | "PERMISSION_EARN_GRANT" | "PERMISSION_REFUNDS_MANAGE" | "PERMISSION_LEDGER_READ" | "PERMISSION_WALLETS_MANAGE" | "PERMISSION_WEBHOOKS_MANAGE" | "PERMISSION_MAIL_READ" | "PERMISSION_CONSOLE_READ" | "PERMISSION_USERS_MANAGE" | "PERMISSION_TOKENS_INTROSPECT" | "PERMISSION_AUDIT_READ";
         /**
          * @description Role of a user. Registration assigns ROLE_STUDENT; only administrators assign other roles.
          *
@@ -9060,6 +9446,165 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_INVALID"];
             /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_ListBackgroundWork: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.ListBackgroundWorkResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_GetMesh: {
+        parameters: {
+            query?: {
+                /** @description Last of the `sampleTimes` of a previous GetMesh response: only later samples are returned. Unset: all. */
+                afterTime?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.GetMeshResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_ListPolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.ListPoliciesResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_ListTraces: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of traces to return. Defaults to 100; values above 500 are coerced to 500. */
+                pageSize?: number;
+                /** @description gRPC method whose requests to return; empty for all. */
+                method?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.ListTracesResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_GetTrace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description W3C trace ID: 32 hexadecimal digits. */
+                traceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.GetTraceResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `TRACE_NOT_FOUND` (NOT_FOUND): no trace with this ID is kept: it is none of the last 500, or its spans have not arrived yet. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
