@@ -5157,13 +5157,7 @@ export interface components {
         /**
          * @description A question of a quiz.
          *
-         *     Rule: a choice must have 2 options or more and no accepted answers.
-         *
-         *     Rule: a single choice must have exactly one correct option.
-         *
-         *     Rule: a multiple choice must have a correct option.
-         *
-         *     Rule: a short text must have an accepted answer and no options.
+         *     Rule: this.kind == 3 ? (size(this.accepted_answers) > 0 && size(this.options) == 0 ? '' : 'a short text must have an accepted answer and no options') : size(this.options) < 2 || size(this.accepted_answers) > 0 ? 'a choice must have 2 options or more and no accepted answers' : this.kind == 2 ? (this.options.exists(option, option.correct) ? '' : 'a multiple choice must have a correct option') : (this.options.filter(option, option.correct).size() == 1 ? '' : 'a single choice must have exactly one correct option').
          */
         "azora.education.v1.QuizQuestion": {
             /** @description How the question is answered. Defaults to QUESTION_KIND_SINGLE_CHOICE. */
@@ -6885,9 +6879,9 @@ export interface components {
     };
     responses: {
         /**
-         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
          *
-         *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+         *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
          */
         "ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED": {
             headers: {
@@ -6899,9 +6893,9 @@ export interface components {
             };
         };
         /**
-         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
          *
-         *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+         *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
          */
         "ACCESS_DENIED.SCOPE_INSUFFICIENT": {
             headers: {
@@ -6912,7 +6906,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `DEADLINE_PASSED` (DEADLINE_EXCEEDED): the deadline of the client or the timeout of the RPC's policy elapsed. */
+        /** @description `DEADLINE_PASSED` (DEADLINE_EXCEEDED): the deadline of the client or the timeout of the RPC's policy elapsed. Action: the outcome is unknown: retry with the same idempotency key, or read first. */
         DEADLINE_PASSED: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6922,7 +6916,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `DEPENDENCY_UNAVAILABLE` (UNAVAILABLE): a service or database that the RPC depends on is temporarily unavailable; retry. */
+        /** @description `DEPENDENCY_UNAVAILABLE` (UNAVAILABLE): a service or database that the RPC depends on is temporarily unavailable. Action: retry with backoff and the same idempotency key. */
         DEPENDENCY_UNAVAILABLE: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6943,7 +6937,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. */
+        /** @description `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password. */
         INTERACTIVE_SIGN_IN_REQUIRED: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6954,13 +6948,13 @@ export interface components {
             };
         };
         /**
-         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller.
+         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller. Action: start again from the first page.
          *
-         *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+         *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
          *
-         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "PAGE_TOKEN_INVALID.CURRENCY_UNKNOWN.VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -6972,11 +6966,11 @@ export interface components {
             };
         };
         /**
-         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller.
+         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller. Action: start again from the first page.
          *
-         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -6988,9 +6982,9 @@ export interface components {
             };
         };
         /**
-         * @description `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+         * @description `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
          *
-         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
          */
         "RATE_LIMITED.OVERLOADED": {
             headers: {
@@ -7002,7 +6996,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. */
+        /** @description `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope. */
         SCOPE_INSUFFICIENT: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7012,7 +7006,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. */
+        /** @description `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again. */
         TOKEN_INVALID: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7023,9 +7017,9 @@ export interface components {
             };
         };
         /**
-         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent.
+         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent. Action: send an access token in the `Authorization: Bearer` header.
          *
-         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
          */
         "TOKEN_MISSING.TOKEN_INVALID": {
             headers: {
@@ -7037,11 +7031,11 @@ export interface components {
             };
         };
         /**
-         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent.
+         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent. Action: send an access token in the `Authorization: Bearer` header.
          *
-         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
          *
-         *     `TOKEN_EXPIRED` (UNAUTHENTICATED): the access token has expired; refresh it.
+         *     `TOKEN_EXPIRED` (UNAUTHENTICATED): the access token has expired. Action: refresh the access token.
          */
         "TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED": {
             headers: {
@@ -7053,11 +7047,11 @@ export interface components {
             };
         };
         /**
-         * @description `TOO_MANY_STREAMS` (RESOURCE_EXHAUSTED): the user has too many concurrent streams of this kind; close one. Metadata: limit.
+         * @description `TOO_MANY_STREAMS` (RESOURCE_EXHAUSTED): the user has too many concurrent streams of this kind. Metadata: limit. Action: close a stream first.
          *
-         *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+         *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
          *
-         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
          */
         "TOO_MANY_STREAMS.RATE_LIMITED.OVERLOADED": {
             headers: {
@@ -7070,11 +7064,11 @@ export interface components {
             };
         };
         /**
-         * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+         * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
          *
-         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "UPDATE_MASK_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -7086,9 +7080,9 @@ export interface components {
             };
         };
         /**
-         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -7100,15 +7094,15 @@ export interface components {
             };
         };
         /**
-         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          *
-         *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+         *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
          *
-         *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+         *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
          *
-         *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+         *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
          */
         "VALIDATION_FAILED.MALFORMED_REQUEST.IDEMPOTENCY_KEY_REUSED.IDEMPOTENCY_KEY_CONFLICT.IDEMPOTENCY_KEY_INVALID": {
             headers: {
@@ -7284,7 +7278,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. Action: start an attempt. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7339,15 +7333,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline.
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was saved is graded.
              *
-             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted.
+             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted. Action: read the attempt: it is graded.
              *
-             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7360,7 +7354,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. Action: start an attempt. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7407,21 +7401,21 @@ export interface operations {
                 };
             };
             /**
-             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline.
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was saved is graded.
              *
-             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted.
+             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted. Action: read the attempt: it is graded.
              *
-             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -7434,7 +7428,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. Action: start an attempt. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7598,13 +7592,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `TOO_MANY_API_KEYS` (FAILED_PRECONDITION): the user has the maximum number of API keys; revoke one first. Metadata: limit.
+             *     `TOO_MANY_API_KEYS` (FAILED_PRECONDITION): the user has the maximum number of API keys. Metadata: limit. Action: revoke an API key first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7617,9 +7611,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -7631,13 +7625,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7679,7 +7673,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `API_KEY_NOT_FOUND` (NOT_FOUND): the caller has no API key with this ID. */
+            /** @description `API_KEY_NOT_FOUND` (NOT_FOUND): the caller has no API key with this ID. Action: list the API keys. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7725,9 +7719,9 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `API_KEY_INVALID` (UNAUTHENTICATED): the API key is unknown, expired or revoked, or the account of its owner is disabled.
+             * @description `API_KEY_INVALID` (UNAUTHENTICATED): the API key is unknown, expired or revoked, or the account of its owner is disabled. Action: create a new API key.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -7805,7 +7799,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `DEVICE_NOT_FOUND` (NOT_FOUND): the caller has no device with this ID. */
+            /** @description `DEVICE_NOT_FOUND` (NOT_FOUND): the caller has no device with this ID. Action: list the devices. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7851,13 +7845,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable.
+             *     `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable. Action: correct the e-mail address.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7870,9 +7864,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -7884,13 +7878,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7930,7 +7924,7 @@ export interface operations {
                     "application/json": components["schemas"]["azora.auth.v1.RequestEmailVerificationResponse"];
                 };
             };
-            /** @description `EMAIL_ALREADY_VERIFIED` (FAILED_PRECONDITION): the e-mail address is already verified. */
+            /** @description `EMAIL_ALREADY_VERIFIED` (FAILED_PRECONDITION): the e-mail address is already verified. Action: none. */
             400: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7942,7 +7936,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7953,11 +7947,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before the next attempt.
+             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8003,11 +7997,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used; request a new one.
+             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used. Action: request a new link.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8019,7 +8013,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. */
+            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. Action: sign in, or reset the password. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8030,11 +8024,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before the next attempt.
+             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8082,9 +8076,9 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `CREDENTIALS_INVALID` (UNAUTHENTICATED): the e-mail address or password is incorrect.
+             * @description `CREDENTIALS_INVALID` (UNAUTHENTICATED): the e-mail address or password is incorrect. Action: ask for e-mail address and password again.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -8095,7 +8089,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ACCOUNT_DISABLED` (PERMISSION_DENIED): the password is correct, but an administrator has disabled the account. */
+            /** @description `ACCOUNT_DISABLED` (PERMISSION_DENIED): the password is correct, but an administrator has disabled the account. Action: ask an administrator. */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8106,13 +8100,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8217,11 +8211,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled.
+             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled. Action: enrol an authenticator first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8234,9 +8228,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8248,13 +8242,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8295,13 +8289,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_ALREADY_ENABLED` (FAILED_PRECONDITION): an authenticator is enabled; disable it first.
+             * @description `TOTP_ALREADY_ENABLED` (FAILED_PRECONDITION): an authenticator is enabled. Action: disable the authenticator first.
              *
-             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8314,9 +8308,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8328,13 +8322,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8380,13 +8374,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_NOT_ENROLLED` (FAILED_PRECONDITION): there is no enrolment to confirm, or it is older than 15 minutes.
+             * @description `TOTP_NOT_ENROLLED` (FAILED_PRECONDITION): there is no enrolment to confirm, or it is older than 15 minutes. Action: enrol again.
              *
-             *     `TOTP_CODE_INVALID` (INVALID_ARGUMENT): the code is not a current one of the enrolled secret.
+             *     `TOTP_CODE_INVALID` (INVALID_ARGUMENT): the code is not a current one of the enrolled secret. Action: ask for the current code, and check the device's clock.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8400,11 +8394,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8451,11 +8445,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled.
+             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled. Action: enrol an authenticator first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8468,9 +8462,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8482,13 +8476,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8536,11 +8530,11 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `MFA_CHALLENGE_INVALID` (UNAUTHENTICATED): the challenge is unknown, expired, completed or has no tries left, or the password has changed; sign in again.
+             * @description `MFA_CHALLENGE_INVALID` (UNAUTHENTICATED): the challenge is unknown, expired, completed or has no tries left, or the password has changed. Action: sign in again.
              *
-             *     `MFA_CODE_INVALID` (UNAUTHENTICATED): the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes that the challenge still accepts.
+             *     `MFA_CODE_INVALID` (UNAUTHENTICATED): the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes that the challenge still accepts. Action: ask for the next code.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -8552,11 +8546,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8603,13 +8597,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`.
+             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8622,9 +8616,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8636,13 +8630,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8688,11 +8682,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable.
+             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable. Action: correct the e-mail address.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8740,13 +8734,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used; request a new one.
+             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used. Action: request a new link.
              *
-             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`.
+             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8759,11 +8753,11 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_INVALID"];
             /**
-             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8801,7 +8795,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8846,15 +8840,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances.
+             *     `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances. Action: spend or transfer the balance, or send `forfeitBalance`.
              *
-             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8867,9 +8861,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8881,13 +8875,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8936,7 +8930,7 @@ export interface operations {
             400: components["responses"]["UPDATE_MASK_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8977,7 +8971,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9023,9 +9017,9 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `REFRESH_TOKEN_INVALID` (UNAUTHENTICATED): the refresh token is unknown, used, expired or revoked; sign in again.
+             * @description `REFRESH_TOKEN_INVALID` (UNAUTHENTICATED): the refresh token is unknown, used, expired or revoked. Action: sign in again.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -9073,13 +9067,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable.
+             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable. Action: correct the e-mail address.
              *
-             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`.
+             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9091,7 +9085,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. */
+            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. Action: sign in, or reset the password. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9102,11 +9096,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -9184,7 +9178,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `SESSION_NOT_FOUND` (NOT_FOUND): the session does not exist, or is not the caller's. */
+            /** @description `SESSION_NOT_FOUND` (NOT_FOUND): the session does not exist, or is not the caller's. Action: list the sessions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9360,7 +9354,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9405,7 +9399,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9445,7 +9439,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9604,7 +9598,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `TRACE_NOT_FOUND` (NOT_FOUND): no trace with this ID is kept: it is none of the last 500, or its spans have not arrived yet. */
+            /** @description `TRACE_NOT_FOUND` (NOT_FOUND): no trace with this ID is kept: it is none of the last 500, or its spans have not arrived yet. Action: list the traces. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9715,13 +9709,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9734,13 +9728,13 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE.
+             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE. Action: leave the reward unset, or ask an administrator.
              *
-             *     `OTHER_EDUCATOR_NOT_ALLOWED` (PERMISSION_DENIED): creating a course for another educator requires PERMISSION_COURSES_MANAGE.
+             *     `OTHER_EDUCATOR_NOT_ALLOWED` (PERMISSION_DENIED): creating a course for another educator requires PERMISSION_COURSES_MANAGE. Action: leave the educator unset.
              *
-             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -9789,7 +9783,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9831,11 +9825,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_PUBLISHED` (FAILED_PRECONDITION): the course has been published and cannot be deleted; archive it instead.
+             * @description `COURSE_PUBLISHED` (FAILED_PRECONDITION): the course has been published and cannot be deleted. Action: archive the course instead.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9848,7 +9842,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9858,7 +9852,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9912,15 +9906,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9933,11 +9927,11 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE.
+             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE. Action: leave the reward unset, or ask an administrator.
              *
-             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -9948,7 +9942,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9958,7 +9952,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10005,33 +9999,33 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_NOT_OPEN` (FAILED_PRECONDITION): the course is a draft or archived.
+             * @description `COURSE_NOT_OPEN` (FAILED_PRECONDITION): the course is a draft or archived. Action: choose a published course.
              *
-             *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity.
+             *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity. Action: retry when a place is free.
              *
-             *     `OWN_COURSE` (FAILED_PRECONDITION): educators cannot enrol in their own courses.
+             *     `OWN_COURSE` (FAILED_PRECONDITION): educators cannot enrol in their own courses. Action: none.
              *
-             *     `PRICE_CHANGED` (FAILED_PRECONDITION): the course's price is not the one that the caller expects. Metadata: priceMinor, currency.
+             *     `PRICE_CHANGED` (FAILED_PRECONDITION): the course's price is not the one that the caller expects. Metadata: priceMinor, currency. Action: read the course, then enrol with a new idempotency key if its price suits.
              *
-             *     `PREREQUISITES_NOT_COMPLETED` (FAILED_PRECONDITION): a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
+             *     `PREREQUISITES_NOT_COMPLETED` (FAILED_PRECONDITION): a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description. Action: complete the listed courses first.
              *
-             *     `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the caller's available balance is below the course's price.
+             *     `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the caller's available balance is below the course's price. Action: earn or receive the difference, then enrol with a new idempotency key.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the caller's wallet is frozen.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the caller's wallet is frozen. Action: ask an administrator.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the caller's wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the caller's wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `ENROLLMENT_CANCELLED` (FAILED_PRECONDITION): the enrolment of this call was cancelled; enrolling again requires a new idempotency key.
+             *     `ENROLLMENT_CANCELLED` (FAILED_PRECONDITION): the enrolment of this call was cancelled. Action: enrol again with a new idempotency key.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -10044,7 +10038,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10054,7 +10048,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ALREADY_ENROLLED` (ALREADY_EXISTS): the caller is already enrolled in the course, or the payment of an enrolment is in progress. Metadata: enrollmentId, state. */
+            /** @description `ALREADY_ENROLLED` (ALREADY_EXISTS): the caller is already enrolled in the course, or the payment of an enrolment is in progress. Metadata: enrollmentId, state. Action: use the enrolment that the metadata names. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10095,7 +10089,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10145,11 +10139,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10162,7 +10156,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10172,7 +10166,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10219,9 +10213,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -10232,7 +10226,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10283,13 +10277,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10303,9 +10297,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -10316,7 +10310,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10368,11 +10362,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10386,9 +10380,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -10399,7 +10393,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10448,11 +10442,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -10463,7 +10457,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10516,15 +10510,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `QUIZ_MISMATCH` (INVALID_ARGUMENT): a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then.
+             *     `QUIZ_MISMATCH` (INVALID_ARGUMENT): a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind and the quiz together.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10538,11 +10532,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -10553,7 +10547,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10603,11 +10597,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -10618,7 +10612,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10666,9 +10660,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -10679,7 +10673,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10728,7 +10722,7 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10772,9 +10766,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments.
              *
-             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz.
+             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz. Action: use the ID of a lesson of kind LESSON_KIND_QUIZ.
              */
             404: {
                 headers: {
@@ -10865,21 +10859,21 @@ export interface operations {
                 };
             };
             /**
-             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed lessons first.
              *
-             *     `ATTEMPTS_EXHAUSTED` (FAILED_PRECONDITION): the caller has used all attempts at the quiz. Metadata: maxAttempts.
+             *     `ATTEMPTS_EXHAUSTED` (FAILED_PRECONDITION): the caller has used all attempts at the quiz. Metadata: maxAttempts. Action: none; all attempts are used.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -10893,9 +10887,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments.
              *
-             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz.
+             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz. Action: use the ID of a lesson of kind LESSON_KIND_QUIZ.
              */
             404: {
                 headers: {
@@ -10906,7 +10900,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ATTEMPT_ALREADY_OPEN` (ALREADY_EXISTS): the caller has an open attempt at the quiz. Metadata: attemptId. */
+            /** @description `ATTEMPT_ALREADY_OPEN` (ALREADY_EXISTS): the caller has an open attempt at the quiz. Metadata: attemptId. Action: continue the attempt that the metadata names. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10955,7 +10949,7 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10998,11 +10992,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published.
+             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published. Action: publish the course first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -11015,7 +11009,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11025,7 +11019,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11070,9 +11064,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number.
+             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number. Action: list the revisions.
              */
             404: {
                 headers: {
@@ -11116,17 +11110,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_EMPTY` (FAILED_PRECONDITION): the course has no required lesson.
+             * @description `COURSE_EMPTY` (FAILED_PRECONDITION): the course has no required lesson. Action: add a required lesson.
              *
-             *     `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published.
+             *     `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published. Action: unarchive the course first.
              *
-             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds.
+             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds. Action: publish the prerequisites first, or remove them.
              *
-             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses.
+             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses. Action: remove one of the prerequisites.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -11139,7 +11133,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11149,7 +11143,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11197,15 +11191,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published.
+             * @description `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published. Action: unarchive the course first.
              *
-             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds.
+             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds. Action: publish the prerequisites first, or remove them.
              *
-             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses.
+             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses. Action: remove one of the prerequisites.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -11219,9 +11213,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number.
+             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number. Action: list the revisions.
              */
             404: {
                 headers: {
@@ -11232,7 +11226,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11275,11 +11269,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published.
+             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published. Action: publish the course first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -11292,7 +11286,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11302,7 +11296,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11350,13 +11344,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -11556,19 +11550,19 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer.
+             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer. Action: send a smaller amount.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11581,7 +11575,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `REFERENCE_USED` (ALREADY_EXISTS): the reference was already used for another user or amount. */
+            /** @description `REFERENCE_USED` (ALREADY_EXISTS): the reference was already used for another user or amount. Action: use a reference of its own for each earning. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11658,7 +11652,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11707,21 +11701,21 @@ export interface operations {
                 };
             };
             /**
-             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed lessons first.
              *
-             *     `QUIZ_NOT_PASSED` (FAILED_PRECONDITION): the lesson is a quiz of which no attempt has passed.
+             *     `QUIZ_NOT_PASSED` (FAILED_PRECONDITION): the lesson is a quiz of which no attempt has passed. Action: start an attempt and pass it; that completes the lesson.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11735,9 +11729,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -11779,7 +11773,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11821,7 +11815,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11868,19 +11862,19 @@ export interface operations {
                 };
             };
             /**
-             * @description `REFUND_REQUIRED` (FAILED_PRECONDITION): the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId.
+             * @description `REFUND_REQUIRED` (FAILED_PRECONDITION): the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId. Action: call CreateRefund with the payment that the metadata names.
              *
-             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the course is completed.
+             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the course is completed. Action: none; a completed course is not refunded.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11893,7 +11887,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11945,27 +11939,27 @@ export interface operations {
                 };
             };
             /**
-             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency.
+             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency. Action: earn or receive the difference, then call with a new idempotency key.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen. Action: ask an administrator.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency.
+             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency. Action: lower the amount or the minimum.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11978,7 +11972,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11989,11 +11983,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits.
+             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -12041,23 +12035,23 @@ export interface operations {
                 };
             };
             /**
-             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released.
+             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released. Action: none; a hold ends once.
              *
-             *     `HOLD_EXPIRED` (FAILED_PRECONDITION): the hold has expired.
+             *     `HOLD_EXPIRED` (FAILED_PRECONDITION): the hold has expired. Action: create a new hold.
              *
-             *     `CAPTURE_EXCEEDS_HOLD` (FAILED_PRECONDITION): the capture exceeds the held amount.
+             *     `CAPTURE_EXCEEDS_HOLD` (FAILED_PRECONDITION): the capture exceeds the held amount. Action: capture at most the held amount.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -12070,7 +12064,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. */
+            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. Action: use the ID from CreateHold. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12117,17 +12111,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released.
+             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released. Action: none; a hold ends once.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -12140,7 +12134,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. */
+            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. Action: use the ID from CreateHold. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12265,7 +12259,7 @@ export interface operations {
                     "application/json": components["schemas"]["azora.payment.v1.CreateCheckpointResponse"];
                 };
             };
-            /** @description `LEDGER_INCONSISTENT` (FAILED_PRECONDITION): the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names what has changed. */
+            /** @description `LEDGER_INCONSISTENT` (FAILED_PRECONDITION): the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names what has changed. Action: run `azora verify`; treat it as an incident. */
             400: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12456,27 +12450,27 @@ export interface operations {
                 };
             };
             /**
-             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency.
+             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency. Action: earn or receive the difference, then call with a new idempotency key.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen. Action: ask an administrator.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency.
+             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency. Action: lower the amount or the minimum.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -12489,7 +12483,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12500,11 +12494,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits.
+             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -12546,7 +12540,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. */
+            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. Action: list the caller's transactions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12595,31 +12589,31 @@ export interface operations {
                 };
             };
             /**
-             * @description `REFUND_WINDOW_CLOSED` (FAILED_PRECONDITION): the refund window of the payment has closed.
+             * @description `REFUND_WINDOW_CLOSED` (FAILED_PRECONDITION): the refund window of the payment has closed. Action: ask an administrator for a refund.
              *
-             *     `REFUND_EXCEEDS_PAYMENT` (FAILED_PRECONDITION): the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits.
+             *     `REFUND_EXCEEDS_PAYMENT` (FAILED_PRECONDITION): the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits. Action: refund at most the amount that the metadata names.
              *
-             *     `REFUND_PENDING` (FAILED_PRECONDITION): the remaining amount is reserved by a pending refund. Metadata: refundId.
+             *     `REFUND_PENDING` (FAILED_PRECONDITION): the remaining amount is reserved by a pending refund. Metadata: refundId. Action: read the refund that the metadata names until it is decided.
              *
-             *     `PARTIAL_REFUND_NOT_ALLOWED` (FAILED_PRECONDITION): the payment bought a course; its payer can refund it in full only. Metadata: refundableMinorUnits.
+             *     `PARTIAL_REFUND_NOT_ALLOWED` (FAILED_PRECONDITION): the payment bought a course; its payer can refund it in full only. Metadata: refundableMinorUnits. Action: leave the amount unset.
              *
-             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the payer completed the course that the payment bought. Metadata: refundId.
+             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the payer completed the course that the payment bought. Metadata: refundId. Action: none; a completed course is not refunded.
              *
-             *     `PROGRESS_LIMIT_EXCEEDED` (FAILED_PRECONDITION): the payer's progress in the course exceeds the limit for refunds. Metadata: refundId.
+             *     `PROGRESS_LIMIT_EXCEEDED` (FAILED_PRECONDITION): the payer's progress in the course exceeds the limit for refunds. Metadata: refundId. Action: ask an administrator for a refund.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -12632,7 +12626,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. */
+            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. Action: list the caller's transactions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12673,7 +12667,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `REFUND_NOT_FOUND` (NOT_FOUND): the refund does not exist or belongs to another user. */
+            /** @description `REFUND_NOT_FOUND` (NOT_FOUND): the refund does not exist or belongs to another user. Action: use the ID from CreateRefund. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12844,33 +12838,33 @@ export interface operations {
                 };
             };
             /**
-             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency.
+             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency. Action: earn or receive the difference, then call with a new idempotency key.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen. Action: ask an administrator.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency.
+             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency. Action: lower the amount or the minimum.
              *
-             *     `EMAIL_NOT_VERIFIED` (FAILED_PRECONDITION): transfers require a verified e-mail address, and the access token does not state one.
+             *     `EMAIL_NOT_VERIFIED` (FAILED_PRECONDITION): transfers require a verified e-mail address, and the access token does not state one. Action: verify the e-mail address, then refresh the access token.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `SELF_TRANSFER` (INVALID_ARGUMENT): the target of the transfer is the caller's own wallet.
+             *     `SELF_TRANSFER` (INVALID_ARGUMENT): the target of the transfer is the caller's own wallet. Action: choose another target.
              *
-             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer.
+             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer. Action: send a smaller amount.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -12883,7 +12877,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `TARGET_WALLET_NOT_FOUND` (NOT_FOUND): no wallet has the ID given as `targetWalletId`. */
+            /** @description `TARGET_WALLET_NOT_FOUND` (NOT_FOUND): no wallet has the ID given as `targetWalletId`. Action: check the wallet ID, or send the target's user ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12893,7 +12887,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12904,11 +12898,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits.
+             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -12950,7 +12944,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `TRANSFER_NOT_FOUND` (NOT_FOUND): the transfer does not exist, or the caller is neither its sender nor its recipient. */
+            /** @description `TRANSFER_NOT_FOUND` (NOT_FOUND): the transfer does not exist, or the caller is neither its sender nor its recipient. Action: list the caller's transactions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13089,7 +13083,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13131,15 +13125,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances.
+             * @description `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances. Action: spend or transfer the balance, or send `forfeitBalance`.
              *
-             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13152,7 +13146,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13195,13 +13189,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13214,7 +13208,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13257,11 +13251,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13274,7 +13268,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13322,13 +13316,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13341,7 +13335,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13384,11 +13378,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13401,7 +13395,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13449,11 +13443,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past.
+             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past. Action: send an earlier read time, or none.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13466,7 +13460,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13552,11 +13546,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past.
+             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past. Action: send an earlier read time, or none.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13569,7 +13563,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13621,19 +13615,19 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_NOT_EMPTY` (FAILED_PRECONDITION): the wallet to be closed has a balance. Metadata: currency.
+             * @description `WALLET_NOT_EMPTY` (FAILED_PRECONDITION): the wallet to be closed has a balance. Metadata: currency. Action: empty the wallet first.
              *
-             *     `WALLET_REFUND_PENDING` (FAILED_PRECONDITION): the wallet to be closed has a pending refund. Metadata: refundId.
+             *     `WALLET_REFUND_PENDING` (FAILED_PRECONDITION): the wallet to be closed has a pending refund. Metadata: refundId. Action: wait until the refund that the metadata names is decided.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -13646,7 +13640,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13656,7 +13650,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13708,17 +13702,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -13731,7 +13725,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13741,7 +13735,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13793,17 +13787,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -13816,7 +13810,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13826,7 +13820,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13901,9 +13895,9 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE.
+             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. Action: leave `allUsers` unset.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -13949,15 +13943,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host.
+             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host. Action: send an https URL of a public host.
              *
-             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType.
+             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType. Action: list the event types.
              *
-             *     `WEBHOOK_LIMIT_REACHED` (FAILED_PRECONDITION): the owner has the maximum number of webhooks. Metadata: maxWebhooks.
+             *     `WEBHOOK_LIMIT_REACHED` (FAILED_PRECONDITION): the owner has the maximum number of webhooks. Metadata: maxWebhooks. Action: delete a webhook first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13970,9 +13964,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE.
+             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. Action: leave `allUsers` unset.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -14014,7 +14008,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -14055,7 +14049,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -14101,15 +14095,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host.
+             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host. Action: send an https URL of a public host.
              *
-             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType.
+             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType. Action: list the event types.
              *
-             *     `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             *     `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -14122,7 +14116,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -14173,7 +14167,7 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -14218,11 +14212,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `WEBHOOK_DISABLED` (FAILED_PRECONDITION): the webhook is disabled; enable it first.
+             * @description `WEBHOOK_DISABLED` (FAILED_PRECONDITION): the webhook is disabled. Action: enable the webhook first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -14236,9 +14230,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user.
+             * @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks.
              *
-             *     `WEBHOOK_DELIVERY_NOT_FOUND` (NOT_FOUND): the delivery does not exist or belongs to another webhook.
+             *     `WEBHOOK_DELIVERY_NOT_FOUND` (NOT_FOUND): the delivery does not exist or belongs to another webhook. Action: list the deliveries.
              */
             404: {
                 headers: {
@@ -14284,7 +14278,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -14329,7 +14323,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -14374,7 +14368,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
