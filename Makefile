@@ -16,6 +16,7 @@ PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 
 # The tools of the TypeScript client, which some tests use too.
 NODE_MODULES := generated/typescript/node_modules/.package-lock.json
+GO_TOOLS := $(addprefix .tools/,grpcurl ghz protoc-gen-go protoc-gen-go-grpc protoc-gen-grpc-gateway kustomize)
 
 .PHONY: help
 help: ## List the targets
@@ -75,7 +76,7 @@ test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short
 	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(ARGS)
 
 .PHONY: test-tools
-test-tools: .venv/.dev .tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway .tools/kustomize $(NODE_MODULES) ## Run the tests that need Go, Node or Chromium
+test-tools: .venv/.dev $(GO_TOOLS) $(NODE_MODULES) ## Run the tests that need Go, Node or Chromium
 	$(BIN)/pytest tests/tools $(ARGS)
 
 $(NODE_MODULES): generated/typescript/package-lock.json
@@ -85,9 +86,11 @@ $(NODE_MODULES): generated/typescript/package-lock.json
 
 .tools/grpcurl: MODULE = github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 .tools/ghz: MODULE = github.com/bojand/ghz/cmd/ghz@v0.121.0
+.tools/protoc-gen-go: MODULE = google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+.tools/protoc-gen-go-grpc: MODULE = google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 .tools/protoc-gen-grpc-gateway: MODULE = github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-grpc-gateway@v2.33.0
 .tools/kustomize: MODULE = sigs.k8s.io/kustomize/kustomize/v5@v5.6.0
-.tools/grpcurl .tools/ghz .tools/protoc-gen-grpc-gateway .tools/kustomize:
+$(GO_TOOLS):
 	command -v go >/dev/null || { echo "make test-tools needs Go 1.24 or newer, to build $(@F)"; exit 1; }
 	GOBIN="$(CURDIR)/.tools" go install $(MODULE)
 
@@ -118,7 +121,7 @@ types: .venv/.dev ## Check the types of everything hand-written (mypy --strict)
 	$(BIN)/mypy
 
 .PHONY: generate
-generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, OpenAPI, Envoy bootstraps, kustomize base, pages of policies, events and settings
+generate: .venv/.dev ## Compile the contracts: stubs, descriptors, service config, OpenAPI, Envoy bootstraps, kustomize base, pages of policies, events, errors and settings
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m services.compiler
 	$(BIN)/python -m services.cli.settings_page

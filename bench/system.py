@@ -90,6 +90,7 @@ async def running_system(home: Path) -> AsyncIterator[System]:
         "AZORA_PORT": str(port),
         "AZORA_HOME": str(home),
         "AZORA_RATE_LIMIT_SCALE": NO_LIMITS,
+        "AZORA_TRACE_SAMPLE_RATIO": "0",  # Traces are for development: what is measured records none.
     }
     edge = f"http://127.0.0.1:{port}"
     command = Path(sys.executable).parent / "azora"

@@ -83,7 +83,7 @@ def build(
         MfaServicer(container.mfa, container.sign_in),
         UserServicer(container.users, personal_data.erasures),
         AuditServicer(_audit(container.infrastructure, audited)),
-        InternalServicer(container.revocations),
+        InternalServicer(container.revocations, container.infrastructure.background_work),
         *([] if settings.production else [MailServicer(container.mail)]),
         jobs=[
             *mail_jobs.jobs(container.mail),

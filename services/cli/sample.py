@@ -12,6 +12,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.compiler.contract import ENVOY
+from services.gateway.rates import DURATION, ERRORS, Rates
 from services.local.envoy import admin_client
 from services.local.health import host_address
 from services.local.layout import register_path, replica_name
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from services.local.orphans import Registered
     from services.local.system import System
 
-DURATION = "azora_rpc_duration_seconds"
-ERRORS = {"UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-"""Codes that tell of the system, not of the request."""
 DEAD = {("azora_events", "dead"), ("azora_jobs", "failed")}
 PAGE_SECONDS = 5.0
 RETRIES = "upstream_rq_retry"
@@ -58,30 +56,6 @@ class Upstream:
     active: int = 0
     retries: int = 0
     open_circuits: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What a replica served between two samples."""
-
-    calls_per_second: float
-    errors_per_second: float
-    buckets: Mapping[float, float]
-
-    def quantile(self, share: float) -> float | None:
-        """Return a quantile of the durations, interpolated within its bucket; None without calls.
-
-        Beyond the last bound it is that bound, as in Prometheus.
-        """
-        wanted = share * self.buckets.get(float("inf"), 0.0)
-        if not wanted:
-            return None
-        lower = below = 0.0
-        for upper, count in sorted(self.buckets.items()):
-            if count >= wanted:
-                return lower if upper == float("inf") else lower + (upper - lower) * (wanted - below) / (count - below)
-            lower, below = upper, count
-        return lower
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from services.compiler.contract import load_contract
 from services.compiler.envoy.settings import EnvoySettings
 from services.gateway.settings import GatewaySettings
 from services.local.settings import SystemSettings
-from services.shared.settings import ServerSettings, ServiceSettings
+from services.shared.settings import MeshSettings, ServerSettings, ServiceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,7 @@ def sections() -> Iterator[tuple[str, type[BaseSettings]]]:
     titles = [name.capitalize() for name in names]
     yield "The local system (`azora up`)", SystemSettings
     yield "Every process", ServerSettings
+    yield f"{', '.join(titles)} and the gateway", MeshSettings
     yield f"{', '.join(titles[:-1])} and {titles[-1]}", ServiceSettings
     for name, title in zip(names, titles, strict=True):
         yield title, getattr(importlib.import_module(f"services.{name}.settings"), f"{title}Settings")

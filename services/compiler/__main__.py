@@ -12,6 +12,7 @@ from services.compiler.envoy import compose, discovery_files, kubernetes, write_
 from services.compiler.envoy.profiles import MOUNTED_PUBLIC_CERTIFICATE
 from services.compiler.envoy.settings import EnvoySettings
 from services.compiler.envoy.typed import readable
+from services.compiler.errors_page import errors_page
 from services.compiler.events import events_page
 from services.compiler.kubernetes import kubernetes_files
 from services.compiler.kubernetes.settings import settings as kubernetes_settings
@@ -32,7 +33,7 @@ def compose_discovery_files() -> Mapping[str, str]:
 
 
 def main() -> None:
-    """Write the service config, the OpenAPI document, the bootstraps, the kustomize base, the policies and events."""
+    """Write the service config, the OpenAPI document, the bootstraps, the kustomize base, the pages of the contract."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("out", type=Path, nargs="?", default=CHECKOUT)
     out: Path = parser.parse_args().out
@@ -41,7 +42,8 @@ def main() -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     config = readable(service_config(contract))
     (out / "generated/azora/service_config.json").write_text(f"{config}\n")
-    document = readable(openapi(contract, read_comments(CHECKOUT / "protos", contract)))
+    comments = read_comments(CHECKOUT / "protos", contract)
+    document = readable(openapi(contract, comments))
     (out / "generated/azora/openapi.json").write_text(f"{document}\n")
     write_bootstrap(compose(), out / "envoy/compose.json")
     write_bootstrap(kubernetes(_settings_in_pods()), out / "envoy/kubernetes.json")
@@ -51,6 +53,7 @@ def main() -> None:
         (out / "deploy/kubernetes" / name).write_text(as_yaml(resources))
     (out / "docs/policies.md").write_text(policy_table(contract))
     (out / "docs/events.md").write_text(events_page(contract))
+    (out / "docs/errors.md").write_text(errors_page(contract, comments))
 
 
 def as_yaml(resources: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ HEALTH_CHECK = f"/{HEALTH}/Check"
 CHECKED_SERVICE = "azora-service"
 """The metadata key by which the gateway tells Envoy whose health it asks for."""
 GATEWAY = "gateway"
-"""The process beside the services, which serves no contract of its own."""
+"""The process beside the services, without a database: what it serves of the contract is for development."""
 ENVOY = "envoy"
 """Name of Envoy, as in its identity on the mesh."""
 OPENAPI = files("azora") / "openapi.json"
@@ -49,7 +49,12 @@ class Contract:
     @cached_property
     def owners(self) -> tuple[str, ...]:
         """The names of the mesh's services, as their packages have them: auth, education, payment."""
-        return tuple(sorted({self.owner(service) for service in self.declared}))
+        return tuple(sorted({self.owner(service) for service in self.declared} - {GATEWAY}))
+
+    @cached_property
+    def deployed(self) -> Contract:
+        """What a production system serves: all but what the gateway serves."""
+        return replace(self, services=tuple(each for each in self.services if self.owner(each) != GATEWAY))
 
     @property
     def names(self) -> tuple[str, ...]:

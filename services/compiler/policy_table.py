@@ -52,8 +52,8 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
         rows.append(
             (
                 method.name,
-                _binding(method),
-                ", ".join(_callers(policy)),
+                _route(method),
+                ", ".join(callers(policy)),
                 _rate(policy),
                 policy.priority.name,
                 f"{policy.timeout_seconds:g} s",
@@ -69,7 +69,7 @@ def _service(service: ServiceDescriptor, policies: Mapping[str, MethodPolicy]) -
 
 def summary(policy: MethodPolicy) -> tuple[str, str, str]:
     """Return a policy's callers, rate and timeout, as the page has them."""
-    return ", ".join(_callers(policy)), _rate(policy), f"{policy.timeout_seconds:g} s"
+    return ", ".join(callers(policy)), _rate(policy), f"{policy.timeout_seconds:g} s"
 
 
 def api_key_scope(policy: MethodPolicy) -> str:
@@ -99,7 +99,8 @@ def _roles() -> str:
     return f"## Roles\n\n{_table(('Role', 'Permissions'), rows)}"
 
 
-def _callers(policy: MethodPolicy) -> Iterator[str]:
+def callers(policy: MethodPolicy) -> Iterator[str]:
+    """Yield who may call an RPC: "anyone", "signed-in users", permissions, services."""
     if policy.public:
         yield "anyone"
     if policy.signed_in:
@@ -108,10 +109,16 @@ def _callers(policy: MethodPolicy) -> Iterator[str]:
     yield from (f"service {name}" for name in sorted(policy.services))
 
 
-def _binding(method: MethodDescriptor) -> str:
+def http_route(method: MethodDescriptor) -> str:
+    """Return an RPC's HTTP method and path: "GET /v1/wallet"; empty without a route."""
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
-    return f"`{verb.upper()} {getattr(rule, verb)}`" if verb else "-"
+    return f"{verb.upper()} {getattr(rule, verb)}" if verb else ""
+
+
+def _route(method: MethodDescriptor) -> str:
+    route = http_route(method)
+    return f"`{route}`" if route else "-"
 
 
 def _tick(value: bool) -> str:

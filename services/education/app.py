@@ -242,7 +242,11 @@ def build(
         CertificateServicer(container.certificates),
         CredentialServicer(container.credentials),
         InternalServicer(
-            container.settlements, container.inbox, container.persons, container.infrastructure.audit_operations
+            container.settlements,
+            container.inbox,
+            container.persons,
+            container.infrastructure.audit_operations,
+            container.infrastructure.background_work,
         ),
         jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
         periodic=[*jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],

@@ -79,6 +79,13 @@ class OwnCourse(FailedPrecondition):
     """You cannot enrol in your own course."""
 
 
+class PriceChanged(FailedPrecondition):
+    """The price of the course has changed; read the course again."""
+
+    def __init__(self, *, price_minor: int, currency: str) -> None:
+        super().__init__(metadata={"priceMinor": str(price_minor), "currency": currency})
+
+
 class PrerequisitesNotCompleted(FailedPrecondition):
     """Complete the prerequisites of the course first."""
 
@@ -149,10 +156,11 @@ class EtagMismatch(Aborted):
 
 
 class CourseTooLarge(InvalidArgument):
-    """The course must not exceed 100 modules, 500 lessons or 1 MiB."""
+    """The course must not exceed 100 modules, 500 lessons, 10,000 elements or 1 MiB."""
 
-    def __init__(self, *, modules: int, lessons: int, size_bytes: int) -> None:
-        super().__init__(metadata={"modules": str(modules), "lessons": str(lessons), "bytes": str(size_bytes)})
+    def __init__(self, *, modules: int, lessons: int, elements: int, size_bytes: int) -> None:
+        sizes = {"modules": modules, "lessons": lessons, "elements": elements, "bytes": size_bytes}
+        super().__init__(metadata={name: str(size) for name, size in sizes.items()})
 
 
 class QuizMismatch(InvalidArgument):

@@ -57,6 +57,11 @@ class MeshHealth:
         return dict(self._healthy)
 
     @property
+    def everywhere(self) -> Mapping[str, bool]:
+        """As `healthy`, with this process last: whether Envoy reaches it."""
+        return self._healthy | {GATEWAY: self._reachable}
+
+    @property
     def all_healthy(self) -> bool:
         """Whether all services serve, and Envoy reaches them and this process."""
         return self._reachable and all(self._healthy.values())

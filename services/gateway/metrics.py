@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.wrappers_pb2 import BytesValue
 from grpc import aio
@@ -31,6 +31,14 @@ logger = logging.getLogger(__name__)
 COLLECT_SECONDS = 2.0
 
 
+class ReplicaMetrics(NamedTuple):
+    """The metrics of a process in Prometheus' text format; None if it does not answer."""
+
+    service: str
+    number: int
+    text: bytes | None
+
+
 class MetricsPage:
     """Collects what every replica counts; each is told apart by the labels `service` and `replica`."""
 
@@ -47,18 +55,25 @@ class MetricsPage:
 
         return Starlette(routes=[Route("/metrics", metrics)])
 
-    async def text(self) -> bytes:
-        """Return the metrics of all processes that answer; `azora_up` says which do."""
+    async def collect(self) -> list[ReplicaMetrics]:
+        """Return the metrics of all processes, this one's last."""
         replicas = [
-            (service, str(number), channel)
+            (service, number, channel)
             for service, channels in self._channels.items()
             for number, channel in enumerate(channels)
         ]
         answers = await asyncio.gather(*(_collect(service, channel) for service, _, channel in replicas))
+        collected = [
+            ReplicaMetrics(service, number, answer)
+            for (service, number, _), answer in zip(replicas, answers, strict=True)
+        ]
+        return [*collected, ReplicaMetrics(GATEWAY, 0, await self._own.text())]
+
+    async def text(self) -> bytes:
+        """Return the metrics of all processes that answer on one page; `azora_up` says which do."""
         page = _Page()
-        for (service, replica, _), answer in zip(replicas, answers, strict=True):
-            page.add(service, replica, answer)
-        page.add(GATEWAY, "0", await self._own.text())
+        for service, number, text in await self.collect():
+            page.add(service, str(number), text)
         return generate_latest(page)
 
 

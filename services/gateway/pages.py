@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
 from http import HTTPStatus
@@ -22,12 +21,13 @@ from interceptors.errors import to_status
 from services.compiler.contract import OPENAPI
 from services.compiler.envoy.errors import RouteNotFound
 from services.shared.certificates import CertificateFiles
+from services.shared.server import private_socket
 
 TICKS_PER_SECOND = 10
 """Of uvicorn's main loop."""
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -39,16 +39,18 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).with_name("static")
 """The API explorer: Swagger UI as its npm package has it, and a page of our own around it."""
-EXPLORER_POLICY = (
+CONSOLE = Path(__file__).with_name("console") / "static"
+"""The console: modules of our own, over Preact and htm as their npm package has them."""
+CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Content security policy of the explorer: nothing from anywhere else, nothing inline."""
+"""Content security policy of explorer and console: nothing from anywhere else, nothing inline."""
 REVALIDATED = {"cache-control": "no-cache"}
 
 
-def make_app(mesh: MeshHealth, *, explorer: bool) -> Starlette:
-    """Return the HTTP app, with the API explorer where it is asked for."""
+def make_app(mesh: MeshHealth, *, development: bool) -> Starlette:
+    """Return the HTTP app; in development with the API explorer and the console."""
 
     async def health(_request: Request) -> JSONResponse:
         body = {
@@ -60,13 +62,17 @@ def make_app(mesh: MeshHealth, *, explorer: bool) -> Starlette:
     async def document(_request: Request) -> FileResponse:
         return FileResponse(str(OPENAPI), headers=REVALIDATED)
 
-    async def page(_request: Request) -> FileResponse:
-        return FileResponse(STATIC / "index.html", headers=REVALIDATED | {"content-security-policy": EXPLORER_POLICY})
-
     routes: list[Route | Mount] = [Route("/health", health), Route("/openapi.json", document)]
-    if explorer:
-        routes += [Route("/docs", page), Mount("/docs", _Assets(directory=STATIC))]
+    for path, folder in {"/docs": STATIC, "/console": CONSOLE}.items() if development else ():
+        routes += [Route(path, _index(folder)), Mount(path, _Assets(directory=folder))]
     return Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+
+
+def _index(folder: Path) -> Callable[[Request], Awaitable[Response]]:
+    async def page(_request: Request) -> FileResponse:
+        return FileResponse(folder / "index.html", headers=REVALIDATED | {"content-security-policy": CONTENT_POLICY})
+
+    return page
 
 
 class _Assets(StaticFiles):
@@ -82,7 +88,7 @@ async def serve_pages(settings: GatewaySettings, mesh: MeshHealth) -> None:
     """Serve the HTTP app until cancelled."""
     over_tcp = not settings.http_listen.startswith("unix:")
     await serve(
-        make_app(mesh, explorer=not settings.production),
+        make_app(mesh, development=not settings.production),
         settings.http_listen,
         settings.mutual_tls if over_tcp else None,
     )
@@ -127,7 +133,8 @@ class _Uvicorn(uvicorn.Server):
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:
     """Answer unknown paths and methods like Envoy's own refusals."""
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
-    return JSONResponse(MessageToDict(to_status(RouteNotFound())), status)
+    body = MessageToDict(to_status(RouteNotFound()), always_print_fields_with_no_presence=True)
+    return JSONResponse(body, status)
 
 
 @contextlib.contextmanager
@@ -137,12 +144,7 @@ def _listening(address: str) -> Iterator[socket.socket]:
         with socket.create_server((host, int(port))) as listener:
             yield listener
         return
-    path = Path(address.removeprefix("unix:"))
-    path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
-        mask = os.umask(0o177)  # The socket is born for this user alone.
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(mask)
+        with private_socket(address):
+            listener.bind(address.removeprefix("unix:"))
         yield listener

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from services.shared.settings import ServerSettings
+from services.shared.settings import MeshSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Targets = dict[str, tuple[str, ...]]
 
 
-class GatewaySettings(ServerSettings):
-    """Settings of the gateway process, which has no database and calls the services for health checks only."""
+class GatewaySettings(MeshSettings):
+    """Settings of the gateway process, which has no database. It verifies access tokens for the console only."""
 
     http_listen: str
     """Listen address of the HTTP app: `unix:/run/azora/gateway-http.sock`, or `0.0.0.0:8081` with mutual TLS."""
@@ -23,17 +26,25 @@ class GatewaySettings(ServerSettings):
 
     Must not be reachable by clients. No metrics are served if unset.
     """
+    traces_listen: Annotated[str, Field(pattern=r"^(unix:/.+)?$")] = ""
+    """Unix socket on which traces are received over OTLP for the console: `unix:/run/azora/traces.sock`. Development
+    only. No traces are received if unset."""
     services: Annotated[Targets, NoDecode]
     """gRPC addresses of the services, for health checks: `auth=unix:/run/azora/auth.sock,payment=payment:50051`.
 
     Repeat a service's name for each of its replicas.
     """
 
-    mesh_target: str = ""
-    """Envoy's mesh listener: `unix:/run/azora/mesh.sock` or `envoy:9443`.
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses."""
+        yield from super().insecure()
+        if self.traces_listen:
+            yield "AZORA_TRACES_LISTEN must not be set in production"
 
-    When set, a service is healthy once calls reach it through Envoy.
-    """
+    @property
+    def has_console(self) -> bool:
+        """Whether the console's data are served: in development, where Auth can be asked whose token it is."""
+        return not self.production and bool(self.mesh_target)
 
     @field_validator("services", mode="before")
     @classmethod

@@ -91,6 +91,7 @@ def _welcome(system: System, *, seeded: bool) -> Iterator[tuple[str, str]]:
     yield "gRPC", address
     yield "Health", f"{edge}/health"
     yield "Explorer", f"{edge}/docs, the OpenAPI document at {edge}/openapi.json"
+    yield "Console", f"{edge}/console"
     yield "", ""
     yield "First call", f"{curl} {edge}/v1/courses"
     if seeded:

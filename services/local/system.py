@@ -37,6 +37,11 @@ MESH = "mesh"
 """Envoy's internal listener."""
 METRICS = "metrics"
 """The socket of the page of all metrics."""
+TRACES = "traces"
+"""The socket on which the gateway receives traces."""
+
+EXPORT_MILLISECONDS = "1000"
+"""Interval at which processes export their spans: people who look at a trace wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,12 @@ class System:
     def names(self) -> tuple[str, ...]:
         """The names of the services, each of which has a database."""
         return load_contract().owners
+
+    @property
+    def otlp_endpoint(self) -> str:
+        """Where all processes send their traces: to the gateway, unless the settings say otherwise, or record none."""
+        own = f"unix:{self.layout.socket(TRACES)}" if self.settings.trace_sample_ratio else ""
+        return self.settings.otlp_endpoint or own
 
     def postgres(self) -> ProcessSpec:
         """Return how PostgreSQL is run."""
@@ -104,7 +115,7 @@ class System:
                 rate_limits=self.settings.rate_limits,
                 public_url=self.settings.base_url,
                 jwks_cache_seconds=self.settings.jwks_cache_seconds,
-                otlp=collector(self.settings.otlp_endpoint),
+                otlp=collector(self.otlp_endpoint),
                 trace_sample_ratio=self.settings.trace_sample_ratio,
             )
         )
@@ -175,7 +186,8 @@ class System:
             asked = "" if replica else environment.get("AZORA_METRICS_LISTEN", "")
             pages = (asked, f"unix:{self.layout.socket(METRICS, replica)}")
             environment["AZORA_METRICS_LISTEN"] = ",".join(filter(None, pages))
-            environment["AZORA_MESH_TARGET"] = self.addresses.target(MESH)
+            if not (replica or self.settings.otlp_endpoint):
+                environment["AZORA_TRACES_LISTEN"] = self.otlp_endpoint
         name, socket = replica_name(service, replica), self.layout.socket(service, replica)
         return ProcessSpec(
             name=name,
@@ -194,17 +206,18 @@ class System:
             "AZORA_TLS_CERTIFICATE": str(identity / CERTIFICATE),
             "AZORA_TLS_KEY": str(identity / KEY),
             "AZORA_TLS_AUTHORITY": str(identity / AUTHORITY),
+            "AZORA_MESH_TARGET": self.addresses.target(MESH),
+            "AZORA_PUBLIC_URL": self.settings.base_url,
+            "AZORA_OTLP_ENDPOINT": self.otlp_endpoint,
         }
         if service in self.names:
             own |= {
                 "AZORA_DATABASE_URL": self.cluster.url(service, f"{service}_app"),
                 "AZORA_SECRET_KEY": secret_key(self.layout.secrets, service),
-                "AZORA_MESH_TARGET": self.addresses.target(MESH),
-                "AZORA_PUBLIC_URL": self.settings.base_url,
             }
         # One replica that stops need not wait until the mesh looks elsewhere: there is nowhere else.
         lone = self.replicas.get(service, 1) == 1
-        defaults = {"AZORA_DRAIN_SECONDS": "0"} if lone else {}
+        defaults = {"OTEL_BSP_SCHEDULE_DELAY": EXPORT_MILLISECONDS} | ({"AZORA_DRAIN_SECONDS": "0"} if lone else {})
         return defaults | dict(inherited_environment()) | own
 
     def _upstreams(self) -> dict[str, tuple[Address, ...]]:

@@ -256,7 +256,11 @@ def build(
         ),
         LedgerServicer(ledger=container.ledger, verification=container.verification, checkpoints=container.checkpoints),
         InternalServicer(
-            container.inbox, container.persons, container.wallets, container.infrastructure.audit_operations
+            container.inbox,
+            container.persons,
+            container.wallets,
+            container.infrastructure.audit_operations,
+            container.infrastructure.background_work,
         ),
         WebhookServicer(webhooks.operations),
         jobs=jobs.jobs(container.refunds),

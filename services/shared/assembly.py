@@ -18,6 +18,7 @@ from services.shared.audit.denials import Denials
 from services.shared.audit.operations import AuditOperations
 from services.shared.audit.sealing import Sealing
 from services.shared.audit.store import AuditStore
+from services.shared.background_work import BackgroundWorkOperations
 from services.shared.db import Database
 from services.shared.dead_letters import backlog
 from services.shared.errors import DomainError
@@ -75,6 +76,11 @@ class Infrastructure(Generic[Settings]):
     def audit_operations(self) -> AuditOperations:
         """The queries and the verification of the service's audit log."""
         return AuditOperations(database=self.database, store=AuditStore(), pages=self.pages)
+
+    @cached_property
+    def background_work(self) -> BackgroundWorkOperations:
+        """The queries of the service's outbox and job queue."""
+        return BackgroundWorkOperations(database=self.database)
 
     @classmethod
     def of(

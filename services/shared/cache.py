@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from sys import getsizeof
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from services.shared.encoded import Encoded
@@ -25,7 +26,7 @@ MAX_ANSWER_BYTES = 20 * MEBIBYTE
 MAX_PART_BYTES = 12 * MEBIBYTE
 """Together 32 MiB a process."""
 ENTRY_OVERHEAD_BYTES = 256
-"""What an entry costs beside its bytes, about: key, pointers, headers of objects."""
+"""What an entry costs beside its bytes and the texts of its key, about: pointers, headers of objects."""
 MAX_STALE_SECONDS = 1.0
 """Maximum age of answers from memory, where the generation is asked for."""
 
@@ -53,14 +54,13 @@ class LeastRecentlyUsed(Generic[Key]):
 
     def keep(self, key: Key, data: bytes) -> None:
         """Keep bytes under `key`, unless there are some or they alone exceed the bound."""
-        size = _size(data)
+        size = _size(key, data)
         if key in self._kept or size > self._max_bytes:
             return
         self._kept[key] = data
         self.size_bytes += size
         while self.size_bytes > self._max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self.size_bytes -= _size(dropped)
+            self.size_bytes -= _size(*self._kept.popitem(last=False))
 
     def clear(self) -> None:
         """Drop everything."""
@@ -193,5 +193,7 @@ class ImmutableParts:
         return part
 
 
-def _size(data: bytes) -> int:
-    return len(data) + ENTRY_OVERHEAD_BYTES
+def _size(key: Hashable, data: bytes) -> int:
+    parts = key if isinstance(key, tuple) else (key,)
+    # A query is chosen by its caller, and longer than the empty page that answers it.
+    return len(data) + ENTRY_OVERHEAD_BYTES + sum(getsizeof(part) for part in parts if isinstance(part, str))

@@ -38,8 +38,8 @@ TRANSIENT = {"40001", "40P01"}
 # Connection failures, shutdown, crash, too many connections, out of disk or memory, a statement that timed out, and a
 # transaction that outlived its call: the database, not the request.
 UNAVAILABLE_CLASSES = ("08", "53", "57P0", "57014", "25P04")
-# The character NUL: protobuf's strings may hold it, PostgreSQL's text may not.
-NOT_IN_TEXT = "22021"
+# The character NUL: protobuf's strings may hold it, PostgreSQL's text and jsonb may not.
+NOT_IN_TEXT = {"22021", "22P05"}
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 ATTEMPTS = 5
 CONNECT_TIMEOUT_SECONDS = 1.0
@@ -335,7 +335,7 @@ class Database:
         constraint = getattr(driver, "constraint_name", None)
         if constraint in self._constraints:
             return self._constraints[constraint]()
-        if _sqlstate(driver) == NOT_IN_TEXT:
+        if _sqlstate(driver) in NOT_IN_TEXT:
             return ValidationFailed()
         if _sqlstate(driver) in {LOCK_NOT_AVAILABLE, *TRANSIENT}:  # Others were first, again and again.
             return Overloaded(retry_after_seconds=1)

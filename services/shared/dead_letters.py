@@ -88,15 +88,25 @@ class DeadLetter:
     failed_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class BackgroundWork:
+    """The background work of a service."""
+
+    service: str
+    backlog: Backlog
+    dead_letters: Sequence[DeadLetter]
+    """The oldest of them."""
+
+
 async def backlog(connection: AsyncConnection) -> Backlog:
     """Count what is undelivered, unfinished and given up."""
     row = (await connection.execute(BACKLOG)).one()
     return Backlog(**row._mapping)  # noqa: SLF001 - SQLAlchemy's name for the row as a mapping
 
 
-async def list_dead_letters(connection: AsyncConnection) -> Sequence[DeadLetter]:
-    """Return dead events and failed jobs, oldest first, at most 1000."""
-    rows = await connection.execute(LIST, {"count": MAX_LISTED})
+async def list_dead_letters(connection: AsyncConnection, *, limit: int = MAX_LISTED) -> Sequence[DeadLetter]:
+    """Return dead events and failed jobs, oldest first."""
+    rows = await connection.execute(LIST, {"count": limit})
     return [
         DeadLetter(row.id, row.kind, row.name, row.target, row.attempts, row.reason or "", row.failed_time)
         for row in rows

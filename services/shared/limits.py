@@ -6,6 +6,10 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """Maximum size of a request message."""
 MAX_STRUCT_BYTES = 4096
 """Maximum size of a google.protobuf.Struct in a request, as JSON: no rule of protovalidate bounds one."""
+MAX_ELEMENTS = 12_000
+"""Maximum number of elements of all lists in a request, at any depth: each costs time to validate."""
+MAX_EXPLAINED_ELEMENTS = 1024
+"""Maximum number of elements in a request of which all violations are listed; of a larger one only the first is."""
 MAX_CONCURRENT_RPCS = 256
 """Maximum number of calls of clients, and of services, that a process serves at once, unless set.
 

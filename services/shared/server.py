@@ -33,7 +33,7 @@ from services.shared.errors import ServiceUnknown
 from services.shared.limits import FIRST_BYTES_SECONDS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import METRICS, compile_policies, infrastructure_policies
 from services.shared.reflection import SymbolPool
-from services.shared.settings import ServerSettings, ServiceSettings, SettingsError, load
+from services.shared.settings import MeshSettings, ServerSettings, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -219,12 +219,8 @@ class Server:
 
     def _listen_on(self, address: str) -> None:
         if address.startswith("unix:"):
-            Path(address.removeprefix("unix:")).unlink(missing_ok=True)
-            mask = os.umask(0o177)  # The socket is born for this user alone.
-            try:
+            with private_socket(address):
                 self._server.add_insecure_port(address)
-            finally:
-                os.umask(mask)
         else:
             self._server.add_secure_port(address, _credentials(self.settings))
 
@@ -269,6 +265,17 @@ class Server:
 
 
 @contextmanager
+def private_socket(address: str) -> Iterator[None]:
+    """Have the unix socket that is bound meanwhile born for this user alone, in the place of an earlier process's."""
+    Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+    mask = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+
+
+@contextmanager
 def _named(address: str) -> Iterator[None]:
     """Name the address that cannot be listened on. Raises CannotListenError."""
     try:
@@ -288,7 +295,7 @@ def _streaming(servicer: ReflectionServicer) -> Callable[[Any, Any], Any]:
     return handle
 
 
-def connect_to_mesh(settings: ServiceSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
+def connect_to_mesh(settings: MeshSettings, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
     """Return the channel to the other services, with this service's identity where it has one.
 
     It retries nothing: Envoy does, and knows better where.

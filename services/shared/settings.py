@@ -28,7 +28,7 @@ WELL_KNOWN_PASSWORDS = frozenset(
     {"", "admin", "azora", "changeme", "example", "password", "postgres", "secret", "test"}
 )
 JwksCacheSeconds = Annotated[int, Field(ge=1, le=3600)]
-OtlpEndpoint = Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9.-]+:[0-9]{1,5})?$")]
+OtlpEndpoint = Annotated[str, Field(pattern=r"^(http://[A-Za-z0-9.-]+:[0-9]{1,5}|unix:/.+)?$")]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -147,7 +147,31 @@ class ServerSettings(DeploymentSettings):
         return not self.production if self.reflection is None else self.reflection
 
 
-class ServiceSettings(ServerSettings):
+class MeshSettings(ServerSettings):
+    """Settings of a server that verifies access tokens and calls other services."""
+
+    mesh_target: str = ""
+    """Address of Envoy's internal listener: `unix:/run/azora/mesh.sock` or `envoy:9443`."""
+    public_url: PublicUrl = "http://localhost:8080"
+    """Base URL of the public API, without a path: `https://api.example.com`. Issuer of access tokens (`iss` claim) and
+    base of links. Must be the same for all services and Envoy, and https in production unless on localhost."""
+    audience: str = "azora"
+    """Audience of access tokens (`aud` claim)."""
+    jwks_cache_seconds: JwksCacheSeconds = 60
+    """Maximum age of cached public signing keys. Must be the same for all services and Envoy."""
+    fresh_sessions_seconds: Annotated[float, Field(ge=3, le=3600)] = 30
+    """Maximum age of the known session revocations, in seconds, for methods that
+    [require fresh sessions](policies.md). While Auth does not answer for longer, they fail with UNAVAILABLE."""
+
+    def insecure(self) -> Iterator[str]:
+        """Yield what production refuses."""
+        yield from super().insecure()
+        url = urlsplit(self.public_url)
+        if url.scheme != "https" and url.hostname != "localhost":
+            yield "AZORA_PUBLIC_URL must be an https URL in production"
+
+
+class ServiceSettings(MeshSettings):
     """Settings of a service with a database and calls to other services."""
 
     database_url: SecretStr
@@ -161,18 +185,6 @@ class ServiceSettings(ServerSettings):
     previous_secret_keys: SecretStr | None = None
     """Former values of AZORA_SECRET_KEY, comma-separated, that still decrypt. Required for as long as sessions
     (AZORA_SESSION_DAYS), signing keys, webhook secrets and second factors of their time are in use."""
-    mesh_target: str = ""
-    """Address of Envoy's internal listener: `unix:/run/azora/mesh.sock` or `envoy:9443`."""
-    public_url: PublicUrl = "http://localhost:8080"
-    """Base URL of the public API, without a path: `https://api.example.com`. Issuer of access tokens (`iss` claim) and
-    base of links. Must be the same for all services and Envoy, and https in production unless on localhost."""
-    audience: str = "azora"
-    """Audience of access tokens (`aud` claim)."""
-    jwks_cache_seconds: JwksCacheSeconds = 60
-    """Maximum age of cached public signing keys. Must be the same for all services and Envoy."""
-    fresh_sessions_seconds: Annotated[float, Field(ge=3, le=3600)] = 30
-    """Maximum age of the known session revocations, in seconds, for methods that
-    [require fresh sessions](policies.md). While Auth does not answer for longer, they fail with UNAVAILABLE."""
     idempotency_retention_hours: Annotated[float, Field(ge=24)] = 24
     """Retention of idempotency keys and their answers."""
     job_log_retention_days: Annotated[float, Field(gt=0)] = 7
@@ -185,9 +197,6 @@ class ServiceSettings(ServerSettings):
     def insecure(self) -> Iterator[str]:
         """Yield what production refuses."""
         yield from super().insecure()
-        url = urlsplit(self.public_url)
-        if url.scheme != "https" and url.hostname != "localhost":
-            yield "AZORA_PUBLIC_URL must be an https URL in production"
         for name in ("secret_key", "previous_secret_keys"):
             if any(len(set(_secret_bytes(secret))) < MIN_DISTINCT_BYTES for secret in _listed(getattr(self, name))):
                 yield f"AZORA_{name.upper()} must be random in production: openssl rand -base64 32"

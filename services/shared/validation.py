@@ -9,9 +9,10 @@ import protovalidate
 from buf.validate import validate_pb2
 
 from services.shared.errors import FieldViolation, ValidationFailed
+from services.shared.limits import MAX_ELEMENTS, MAX_EXPLAINED_ELEMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -25,11 +26,46 @@ def validate(message: Any) -> None:
     From here on an id has one spelling, so that it can be compared, locked and digested as text. UUIDs are the fields
     with the rule `string.uuid`, at any depth; maps are not looked into. Raises ValidationFailed, which lists
     the fields.
+
+    The sizes of lists are checked first, by themselves: a rule costs up to 0.1 ms for each element, a violation more,
+    and a message of 1 MiB has room for half a million. For the same reason a large message is told one violation only.
     """
-    violations = VALIDATOR.collect_violations(message)
+    elements = count_elements(message)
+    try:
+        violations = VALIDATOR.collect_violations(message, fail_fast=elements > MAX_EXPLAINED_ELEMENTS)
+    except protovalidate.EvaluationError:  # A duration or timestamp beyond what the type can hold.
+        raise ValidationFailed from None
     if violations:
         raise ValidationFailed(violations=[_violation(found.proto) for found in violations])
     _lower_ids(message)
+
+
+def count_elements(message: Any, within: str = "") -> int:
+    """Return how many elements the lists of a message have, at any depth but in maps.
+
+    Raises ValidationFailed for a list that is longer than its rule allows, and for more elements than MAX_ELEMENTS.
+    """
+    count = 0
+    for field in _fields_with_lists(message.DESCRIPTOR):
+        path = f"{within}{field.path}"
+        if not field.repeated:
+            if message.HasField(field.name):
+                count += count_elements(getattr(message, field.name), f"{path}.")
+            continue
+        listed = getattr(message, field.name)
+        count += len(listed)
+        _refuse_longer(path, len(listed), field.max_items)
+        _refuse_longer(path, count, MAX_ELEMENTS)
+        for index, element in enumerate(listed if field.message else ()):
+            count += count_elements(element, f"{path}[{index}].")
+            _refuse_longer(path, count, MAX_ELEMENTS)
+    return count
+
+
+def _refuse_longer(path: str, count: int, max_items: int) -> None:
+    if count > max_items:
+        violation = FieldViolation(path, f"must contain no more than {max_items} item(s)", "repeated.max_items")
+        raise ValidationFailed(violations=[violation])
 
 
 def refuse_nul(message: Any) -> None:
@@ -53,6 +89,18 @@ def _texts_with_nul(message: Any, within: str = "") -> Iterator[str]:
                     yield path
             elif field.message_type is not None:
                 yield from _texts_with_nul(element, f"{path}.")
+
+
+class _List(NamedTuple):
+    """A field that is a list, or a message with one somewhere inside."""
+
+    name: str
+    path: str
+    """Its name in JSON."""
+    repeated: bool
+    message: bool
+    """Whether there is a list somewhere inside."""
+    max_items: int
 
 
 class _Field(NamedTuple):
@@ -79,26 +127,54 @@ def _lower_ids(message: Any) -> None:
 
 
 @cache
+def _fields_with_lists(message: Descriptor) -> tuple[_List, ...]:
+    return tuple(
+        _List(
+            field.name,
+            field.json_name,
+            field.is_repeated,
+            _holds(_is_list, field.message_type),
+            _rules(field).repeated.max_items or MAX_ELEMENTS,
+        )
+        for field in message.fields
+        if _is_list(field) or (not _is_map(field) and _holds(_is_list, field.message_type))
+    )
+
+
+@cache
 def _fields_with_ids(message: Descriptor) -> tuple[_Field, ...]:
     return tuple(
         _Field(field.name, field.is_repeated, field.message_type is not None)
         for field in message.fields
-        if _is_id(field) or (field.message_type and _holds_ids(field.message_type, {message.full_name}))
+        if _is_id(field) or _holds(_is_id, field.message_type)
     )
 
 
-def _holds_ids(message: Descriptor, outer: set[str]) -> bool:
+def _holds(
+    what: Callable[[FieldDescriptor], bool], message: Descriptor | None, outer: frozenset[str] = frozenset()
+) -> bool:
+    """Whether a field of a message, or of one inside of it, is what is asked for."""
+    if message is None or message.full_name in outer:
+        return False
     inner = outer | {message.full_name}
-    return any(
-        _is_id(field)
-        or (field.message_type and field.message_type.full_name not in inner and _holds_ids(field.message_type, inner))
-        for field in message.fields
-    )
+    return any(what(field) or _holds(what, field.message_type, inner) for field in message.fields)
+
+
+def _is_list(field: FieldDescriptor) -> bool:
+    return bool(field.is_repeated) and not _is_map(field)
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def _is_id(field: FieldDescriptor) -> bool:
-    rules = field.GetOptions().Extensions[validate_pb2.field]
+    rules = _rules(field)
     return bool(rules.string.uuid or rules.repeated.items.string.uuid)
+
+
+def _rules(field: FieldDescriptor) -> Any:
+    return field.GetOptions().Extensions[validate_pb2.field]
 
 
 def _violation(found: Any) -> FieldViolation:

@@ -161,7 +161,7 @@ INTERACTIVE = {
     "ApiKeyService": {"CreateApiKey", "ListApiKeys", "RevokeApiKey"},
 }
 """Of services that have other methods, too, those on credentials, sessions, erasure and export."""
-WHOLLY_INTERACTIVE = {"DeviceService", "MailService", "MfaService", "SessionService", "UserService"}
+WHOLLY_INTERACTIVE = {"ConsoleService", "DeviceService", "MailService", "MfaService", "SessionService", "UserService"}
 FOR_KEYS = {"ListRoles"}
 """Of these: what the contract says of roles, which is no user's."""
 
@@ -177,7 +177,7 @@ def test_methods_on_credentials_and_users_are_interactive(policies: dict[str, Me
 
 def test_every_other_service_polls_what_auth_revokes(policies: dict[str, MethodPolicy]) -> None:
     path = "/azora.auth.v1.InternalService/ListRevocations"
-    assert policies[path].services == set(SERVICES) - {"auth"}
+    assert policies[path].services == {*SERVICES, "gateway"} - {"auth"}
 
 
 def test_internal_methods_have_no_route_and_all_others_have_one(policies: dict[str, MethodPolicy]) -> None:
@@ -323,7 +323,7 @@ def test_every_contract_is_served(service: str) -> None:
 def test_the_services_are_the_ones_of_the_contracts() -> None:
     folders = {Path(path) / module.name for path in services.__path__ for module in pkgutil.iter_modules([path])}
     with_database = {folder.name for folder in folders if (folder / "migrations").is_dir()}
-    assert {service.full_name.split(".")[1] for service in contract_services()} == with_database
+    assert {service.full_name.split(".")[1] for service in contract_services()} == with_database | {"gateway"}
 
 
 def test_field_names_are_unique_in_json() -> None:

@@ -111,6 +111,7 @@ async def test_a_refusal_over_http_is_a_status_in_json(http: httpx.AsyncClient, 
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": refusal.reason,
         "domain": "azora.dev",
+        "metadata": {},  # Printed without a value, as the services' errors have it.
     }
     assert not any(edge.received(service) for service in edge.replicas), "no service is troubled with it"
 

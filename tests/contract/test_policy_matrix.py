@@ -128,7 +128,7 @@ async def test_the_table_has_every_rpc_and_every_kind_of_caller() -> None:
     assert {row.path for row in ROWS} == declared
     callers = frozenset[str]().union(*(row.callers for row in ROWS))
     held = frozenset[str]().union(*ROLES.values())
-    assert callers <= {ANYONE, SIGNED_IN, *held, *(f"service {name}" for name in CONTRACT.owners)}
+    assert callers <= {ANYONE, SIGNED_IN, *held, *(f"service {name}" for name in (*CONTRACT.owners, GATEWAY))}
 
 
 async def test_envoy_has_the_printed_timeouts_retries_and_priorities(running: TcpMesh) -> None:

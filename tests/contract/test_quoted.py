@@ -1,11 +1,10 @@
-"""What README and docs quote is what the system says: messages, reasons, methods and routes."""
+"""What README and docs quote is what the system says: messages, reasons, methods and routes. Links lead somewhere."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,15 +12,18 @@ from google.api import annotations_pb2
 
 from services.compiler.contract import load_contract
 from services.shared.errors import DomainError
+from tests.support.pages import GUIDES, PAGES, ROOT
 from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOLD = [page for page in PAGES if page not in GUIDES]
+"""Pages of what there is: guides show what is added."""
 JSON_BLOCK = re.compile(r"```json\n(.*?)```", re.DOTALL)
 METHOD = re.compile(r"(?<!//)\b(azora(?:\.\w+)+)/(\w+)")
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([\w-]+))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 ROUTE = re.compile(r"(?<![\w.])/v1/[\w/:{}]+")
 
 
@@ -32,8 +34,8 @@ def _errors(kind: type[DomainError] = DomainError) -> Iterator[type[DomainError]
 
 
 def _quoted() -> Iterator[dict[str, Any]]:
-    for page in PAGES:
-        for block in JSON_BLOCK.findall(page.read_text()):
+    for page in TOLD:
+        for block in JSON_BLOCK.findall((ROOT / page).read_text()):
             quoted = json.loads(block)
             if "message" in quoted:
                 yield quoted
@@ -48,14 +50,27 @@ def test_quoted_refusals_are_sent() -> None:
     assert [entry for entry in quoted if entry not in sent] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_named_methods_and_routes_exist(page: Path) -> None:
+@pytest.mark.parametrize("page", TOLD)
+def test_named_methods_and_routes_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
     contract = load_contract()
     methods = {(service.full_name, method.name) for service in contract.services for method in service.methods}
-    assert set(METHOD.findall(page.read_text())) - methods == set()
+    assert set(METHOD.findall(text)) - methods == set()
     served = "\n".join(_routes())
-    named = {route.rstrip(":") for route in ROUTE.findall(page.read_text())}
+    named = {route.rstrip(":") for route in ROUTE.findall(text)}
     assert {route for route in named if not re.search(rf"^{re.escape(route)}$", served, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_what_is_there(page: str) -> None:
+    for target, anchor in LINK.findall((ROOT / page).read_text()):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), target
+        if anchor:
+            headings = {
+                re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in HEADING.findall(path.read_text())
+            }
+            assert anchor in headings, f"{target}#{anchor}"
 
 
 def _routes() -> Iterator[str]:

@@ -196,9 +196,13 @@ class Person:
         )
         return await self.education.courses.ListCourses(request, metadata=self.metadata)
 
-    async def enroll(self, course_id: str, *, key: str = "") -> enrollment_pb2.Enrollment:
+    async def enroll(
+        self, course_id: str, *, key: str = "", expected_price: money_pb2.Money | None = None
+    ) -> enrollment_pb2.Enrollment:
         """Enrol."""
-        request = enrollment_service_pb2.EnrollRequest(course_id=course_id, request_id=key)
+        request = enrollment_service_pb2.EnrollRequest(
+            course_id=course_id, request_id=key, expected_price=expected_price
+        )
         return (await self.education.enrollments.Enroll(request, metadata=self.metadata)).enrollment
 
     async def enrollment(self, enrollment_id: str) -> enrollment_pb2.Enrollment:

@@ -95,7 +95,7 @@ async def running_tcp_mesh() -> AsyncIterator[TcpMesh]:
         upstreams = {name: (Tcp(LOOPBACK, free_port()),) for name in names}
         profile = replace(unscaled, mesh=Tcp(LOOPBACK, free_port()), upstreams=upstreams)
         signer = Signer()
-        replicas = {name: Replica(signer, guarded=True) for name in CONTRACT.owners}
+        replicas = {name: Replica(signer, guarded=True) for name in (*CONTRACT.owners, GATEWAY)}
         mesh = TcpMesh(profile, folder, signer, replicas)
         for name, replica in replicas.items():
             await stack.enter_async_context(serving(mesh, name, replica, upstreams[name][0], mesh.pki / name))

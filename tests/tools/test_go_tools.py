@@ -1,4 +1,4 @@
-"""What needs Go's tools (`make test-tools` builds them): grpcurl and ghz as developers use them, grpc-gateway."""
+"""What needs Go's tools (`make test-tools` builds them): grpcurl and ghz as developers use them, kustomize."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import os
 import re
 import subprocess
-import sys
-from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.shared.descriptors import DESCRIPTORS
 from tests.support.kubernetes import VERSIONS, documents, resources, validate
 from tests.support.services import SERVED
 
@@ -29,6 +29,21 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def grpcurl(system: LocalSystem, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run(TOOLS / "grpcurl", "-plaintext", *arguments)
+
+
+def sign_in(system: LocalSystem) -> str:
+    """Return the seeded student's access token."""
+    login = grpcurl(system, "-d", json.dumps(STUDENT), system.target, "azora.auth.v1.AuthService/Login")
+    token: str = json.loads(login.stdout)["accessToken"]
+    return token
+
+
+def wallet(system: LocalSystem) -> dict[str, str]:
+    """Return the seeded student's balance."""
+    header = ("-H", f"authorization: Bearer {sign_in(system)}")
+    read = grpcurl(system, *header, system.target, "azora.payment.v1.WalletService/GetWallet")
+    balance: dict[str, str] = json.loads(read.stdout)["wallet"]["balances"][0]
+    return balance
 
 
 def test_grpcurl_lists_describes_and_calls_by_reflection(system: LocalSystem) -> None:
@@ -52,12 +67,35 @@ def test_ghz_finds_a_method_by_reflection_and_loads_it(system: LocalSystem) -> N
     assert json.loads(loaded.stdout)["statusCodeDistribution"] == {"OK": 200}
 
 
-def test_grpcurl_signs_in_and_reads_the_wallet(system: LocalSystem) -> None:
-    login = grpcurl(system, "-d", json.dumps(STUDENT), system.target, "azora.auth.v1.AuthService/Login")
-    token = json.loads(login.stdout)["accessToken"]
-    header = ("-H", f"authorization: Bearer {token}")
-    wallet = grpcurl(system, *header, system.target, "azora.payment.v1.WalletService/GetWallet")
-    assert json.loads(wallet.stdout)["wallet"]["balances"][0]["currency"] == "AZR"
+def test_ghz_loads_writes_of_money_each_with_a_key_of_its_own(system: LocalSystem) -> None:
+    token, before = sign_in(system), wallet(system)
+    loaded = run(
+        *(TOOLS / "ghz", "--insecure", "--call", "azora.payment.v1.PaymentService.CreateHold", "--format", "json"),
+        *("--total", "40", "--concurrency", "4", "--metadata", json.dumps({"authorization": f"Bearer {token}"})),
+        *("--data", json.dumps({"amount": {"minorUnits": "1", "currency": "AZR"}, "requestId": "{{.UUID}}"})),
+        system.target,
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout)["statusCodeDistribution"] == {"OK": 40}
+    assert int(wallet(system).get("held", 0)) == int(before.get("held", 0)) + 40
+
+
+def test_grpcurl_streams_a_watch(system: LocalSystem) -> None:
+    header = ("-H", f"authorization: Bearer {sign_in(system)}")
+    call = (*header, "-d", '{"afterSequence": "0"}', system.target, "azora.payment.v1.WalletService/WatchTransactions")
+    with subprocess.Popen([TOOLS / "grpcurl", "-plaintext", *call], stdout=subprocess.PIPE, text=True) as watch:  # noqa: S603
+        try:
+            assert watch.stdout
+            heard = list(takewhile(lambda line: "heartbeat" not in line, watch.stdout))
+        finally:
+            watch.kill()
+    assert "TRANSACTION_TYPE_EARN" in "".join(heard), "the history comes before the first heartbeat"
+
+
+def test_grpcurl_calls_without_reflection_by_the_descriptors_of_the_stubs(system: LocalSystem) -> None:
+    contracts = ("-protoset", str(DESCRIPTORS), "-use-reflection=false")
+    courses = grpcurl(system, *contracts, system.target, "azora.education.v1.CourseService/ListCourses")
+    assert len(json.loads(courses.stdout)["courses"]) >= 2
 
 
 def test_grpcurl_shows_the_details_of_a_refusal(system: LocalSystem) -> None:
@@ -65,30 +103,6 @@ def test_grpcurl_shows_the_details_of_a_refusal(system: LocalSystem) -> None:
     assert "InvalidArgument" in refused.stderr
     assert "VALIDATION_FAILED" in refused.stderr
     assert "pageSize" in refused.stderr
-
-
-def test_grpc_gateway_takes_the_contracts_as_they_are(tmp_path: Path) -> None:
-    """Routes and verbs stay within what grpc-gateway compiles, so that another gateway can serve them."""
-    contracts = ROOT / "generated/azora/descriptors.binpb"
-    services = [str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos").rglob("*_service.proto")]
-    compiled = run(
-        sys.executable,
-        *("-m", "grpc_tools.protoc", f"--descriptor_set_in={contracts}", f"-I{files('grpc_tools') / '_proto'}"),
-        f"--plugin=protoc-gen-grpc-gateway={TOOLS / 'protoc-gen-grpc-gateway'}",
-        f"--grpc-gateway_out={tmp_path}",
-        "--grpc-gateway_opt=standalone=true",
-        "--grpc-gateway_opt=allow_delete_body=true",  # A password must not stand in a URL.
-        *(f"--grpc-gateway_opt=M{name}=azora.dev/{Path(name).parent};v1" for name in _files()),
-        *services,
-    )
-    assert compiled.returncode == 0, compiled.stderr
-    written = "".join(path.read_text() for path in tmp_path.rglob("*.gw.go"))
-    for route in ('"enroll"', '"complete"', '"capture"'):
-        assert route in written
-
-
-def _files() -> list[str]:
-    return [str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos").rglob("*.proto")]
 
 
 def test_kustomize_builds_the_base(tmp_path: Path) -> None:

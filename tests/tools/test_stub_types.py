@@ -43,9 +43,20 @@ async def call(channel: grpc.aio.Channel) -> str:
 
 def block() -> str:
     with blocking.connect(["10.0.0.1:1", "10.0.0.2:1"], proxy=True) as channel, blocking.scope(timeout_seconds=1):
-        answer = wallet_service_pb2_grpc.WalletServiceStub(channel).GetWallet(pb.GetWalletRequest())
+        assert_type(channel, grpc.Channel)
+        stub = wallet_service_pb2_grpc.WalletServiceStub(channel)
+        answer = stub.GetWallet(pb.GetWalletRequest())
         assert_type(answer, pb.GetWalletResponse)
+        for each in stub.WatchTransactions(pb.WatchTransactionsRequest()):
+            assert_type(each, pb.WatchTransactionsResponse)
         return answer.wallet.id
+
+
+async def connect() -> str:
+    async with client.connect("localhost:1", tls=True) as channel:
+        assert_type(channel, grpc.aio.Channel)
+        with client.scope(timeout_seconds=1, metadata=client.bearer("t")):
+            return await call(channel)
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import OPENAPI
-from services.gateway.pages import STATIC
+from services.gateway.pages import CONSOLE, STATIC
 from services.shared.descriptors import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -59,3 +59,11 @@ def test_the_explorer_is_swagger_ui_as_it_is_published() -> None:
     published = CLIENT / "node_modules/swagger-ui-dist"
     for vendored in (STATIC / "swagger-ui").iterdir():
         assert vendored.read_bytes() == (published / vendored.name).read_bytes(), vendored.name
+
+
+def test_the_consoles_packages_are_those_that_are_published() -> None:
+    for folder in (CONSOLE / "vendor").iterdir():
+        published = CLIENT / "node_modules" / folder.name
+        for vendored in folder.iterdir():
+            (original,) = {*published.glob(vendored.name), *published.glob(f"dist/{vendored.name}")}
+            assert vendored.read_bytes() == original.read_bytes(), f"{folder.name}/{vendored.name}"

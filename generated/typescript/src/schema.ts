@@ -1038,6 +1038,119 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/console/backgroundWork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List background work
+         * @description Lists the background work of all services: events and jobs that wait, and dead letters.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/ListBackgroundWork`
+         */
+        get: operations["ConsoleService_ListBackgroundWork"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/mesh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get mesh
+         * @description Gets the health of all services, and the samples of their metrics: one every 2 s, those of the last 10 minutes.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/GetMesh`
+         */
+        get: operations["ConsoleService_GetMesh"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List policies
+         * @description Lists the policies of all RPCs, those between services included, and the rate limits in force.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/ListPolicies`
+         */
+        get: operations["ConsoleService_ListPolicies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List traces
+         * @description Lists the last 500 requests through the public port, newest first, those of the console left out. They are kept
+         *     unless AZORA_OTLP_ENDPOINT has the traces exported elsewhere.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/ListTraces`
+         */
+        get: operations["ConsoleService_ListTraces"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/console/traces/{traceId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get trace
+         * @description Gets a trace with its spans.
+         *
+         *     **Errors**: NOT_FOUND TRACE_NOT_FOUND.
+         *
+         *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/GetTrace`
+         */
+        get: operations["ConsoleService_GetTrace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/courses": {
         parameters: {
             query?: never;
@@ -1132,8 +1245,8 @@ export interface paths {
          *     activation; the learner ends up enrolled and charged, or neither.
          *
          *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-         *     COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
-         *     DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+         *     COURSE_FULL, OWN_COURSE, PRICE_CHANGED, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN,
+         *     WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
          *
          *     **Callers**: any signed-in user · **Rate limit**: 60 per minute per user (tier MONEY) · **API keys**: scope `education.write` · **Timeout**: 10 s · **RPC**: `azora.education.v1.EnrollmentService/Enroll`
          */
@@ -4464,6 +4577,13 @@ export interface components {
              *     Retrying with the same key returns the original response for at least 24 hours.
              */
             requestId?: string;
+            /**
+             * @description Price that the caller expects to be charged. If the latest revision has another, the call is refused with
+             *     PRICE_CHANGED and nothing is charged. If unset, the price of the latest revision is charged.
+             *
+             *     Rule: expected_price must not be negative.
+             */
+            expectedPrice?: components["schemas"]["azora.type.v1.Money"];
         };
         /** @description Response message for EnrollmentService.Enroll. */
         "azora.education.v1.EnrollResponse": {
@@ -5037,13 +5157,7 @@ export interface components {
         /**
          * @description A question of a quiz.
          *
-         *     Rule: a choice must have 2 options or more and no accepted answers.
-         *
-         *     Rule: a single choice must have exactly one correct option.
-         *
-         *     Rule: a multiple choice must have a correct option.
-         *
-         *     Rule: a short text must have an accepted answer and no options.
+         *     Rule: this.kind == 3 ? (size(this.accepted_answers) > 0 && size(this.options) == 0 ? '' : 'a short text must have an accepted answer and no options') : size(this.options) < 2 || size(this.accepted_answers) > 0 ? 'a choice must have 2 options or more and no accepted answers' : this.kind == 2 ? (this.options.exists(option, option.correct) ? '' : 'a multiple choice must have a correct option') : (this.options.filter(option, option.correct).size() == 1 ? '' : 'a single choice must have exactly one correct option').
          */
         "azora.education.v1.QuizQuestion": {
             /** @description How the question is answered. Defaults to QUESTION_KIND_SINGLE_CHOICE. */
@@ -5219,6 +5333,278 @@ export interface components {
             /** @description Error that ends the stream; the same gRPC status follows. */
             error?: components["schemas"]["google.rpc.Status"];
         } & (unknown | unknown | unknown | unknown);
+        /** @description Undelivered events and unfinished jobs of a service. */
+        "azora.event.v1.BackgroundWork": {
+            /** @description Name of the service. */
+            service: string;
+            /**
+             * Format: int64
+             * @description Number of events that wait for a subscriber, counted per subscriber.
+             * @example 1
+             */
+            waitingEvents: string;
+            /**
+             * Format: int64
+             * @description Number of events that a subscriber refused for good.
+             * @example 1
+             */
+            deadEvents: string;
+            /**
+             * Format: int64
+             * @description Number of jobs that are due or running.
+             * @example 1
+             */
+            dueJobs: string;
+            /**
+             * Format: int64
+             * @description Number of jobs whose time is still to come: a delay or a retry.
+             * @example 1
+             */
+            deferredJobs: string;
+            /**
+             * Format: int64
+             * @description Number of jobs that were given up.
+             * @example 1
+             */
+            failedJobs: string;
+            /** @description Dead events and failed jobs, the oldest first, at most 100. */
+            deadLetters: components["schemas"]["azora.event.v1.DeadLetter"][];
+        };
+        /** @description An event that a subscriber refused for good, or a job that was given up. `azora events retry` gives it another attempt. */
+        "azora.event.v1.DeadLetter": {
+            /** @description ID of the event or job. */
+            id: string;
+            /** @description "event" or "job". */
+            kind: string;
+            /**
+             * @description Type of the event, or name of the job.
+             * @example Sam Student
+             */
+            name: string;
+            /** @description Name of the subscriber; empty for a job. */
+            subscriber: string;
+            /**
+             * Format: int32
+             * @description Number of attempts.
+             */
+            attempts: number;
+            /**
+             * @description Reason of the last failure.
+             * @example Requested by the user.
+             */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Time of the last attempt.
+             * @example 2026-11-02T09:30:00Z
+             */
+            failTime?: string;
+        };
+        /** @description Response message for ConsoleService.GetMesh. */
+        "azora.gateway.v1.GetMeshResponse": {
+            /** @description Services, and the gateway last. */
+            services: components["schemas"]["azora.gateway.v1.ServiceHealth"][];
+            /** @description Times of the samples, the oldest first. */
+            sampleTimes: string[];
+            /** @description RPCs that were called in the time of the samples, by name. */
+            methods: components["schemas"]["azora.gateway.v1.MethodSeries"][];
+        };
+        /** @description Response message for ConsoleService.GetTrace. */
+        "azora.gateway.v1.GetTraceResponse": {
+            /** @description The trace. */
+            trace?: components["schemas"]["azora.gateway.v1.Trace"];
+            /** @description Its spans by start time, at most 500. */
+            spans: components["schemas"]["azora.gateway.v1.Span"][];
+        };
+        /** @description Response message for ConsoleService.ListBackgroundWork. */
+        "azora.gateway.v1.ListBackgroundWorkResponse": {
+            /** @description Background work of each service that answered. */
+            services: components["schemas"]["azora.event.v1.BackgroundWork"][];
+            /** @description Names of the services that did not answer. */
+            unreachable: string[];
+        };
+        /** @description Response message for ConsoleService.ListPolicies. */
+        "azora.gateway.v1.ListPoliciesResponse": {
+            /** @description Policies by service and RPC, as the contract has them. */
+            policies: components["schemas"]["azora.gateway.v1.RpcPolicy"][];
+            /** @description Rate-limit tiers. */
+            rateTiers: components["schemas"]["azora.gateway.v1.RateTierLimits"][];
+        };
+        /** @description Response message for ConsoleService.ListTraces. */
+        "azora.gateway.v1.ListTracesResponse": {
+            /** @description Traces, newest first. */
+            traces: components["schemas"]["azora.gateway.v1.Trace"][];
+            /** @description OTLP endpoint that the traces are exported to instead, by AZORA_OTLP_ENDPOINT; `traces` is empty then. */
+            otlpEndpoint: string;
+        };
+        /**
+         * @description What was measured of an RPC, one value for each of the response's `sampleTimes`, over all replicas. A value is measured
+         *     between a sample and the one before it.
+         */
+        "azora.gateway.v1.MethodSeries": {
+            /** @description gRPC method: "azora.payment.v1.WalletService/GetWallet". */
+            method: string;
+            /** @description Calls that ended, per second. */
+            callsPerSecond: number[];
+            /** @description Of these, calls that ended with UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE or DATA_LOSS. */
+            errorsPerSecond: number[];
+            /** @description Median of their durations in seconds, interpolated within a bucket of the histogram. 0 without calls. */
+            p50Seconds: number[];
+            /** @description 99th percentile of their durations in seconds, as `p50Seconds`. */
+            p99Seconds: number[];
+        };
+        /** @description Limits of a rate-limit tier that are in force. */
+        "azora.gateway.v1.RateTierLimits": {
+            /**
+             * @description Name of the tier.
+             * @example Sam Student
+             */
+            name: string;
+            /**
+             * Format: int32
+             * @description Maximum number of calls per minute and network address. 0 if there is no limit.
+             */
+            perAddress: number;
+            /**
+             * Format: int32
+             * @description Maximum number of calls per minute and user. 0 if there is no limit.
+             */
+            perUser: number;
+        };
+        /** @description A process of a service. */
+        "azora.gateway.v1.Replica": {
+            /**
+             * Format: int32
+             * @description Number of the replica, from 0.
+             */
+            number: number;
+            /** @description Whether it answered with its metrics. All fields below are unset otherwise. */
+            answers: boolean;
+            /** @description Version of the process. */
+            version: string;
+            /**
+             * Format: date-time
+             * @description Time at which the process started.
+             * @example 2026-11-02T09:30:00Z
+             */
+            startTime?: string;
+            /**
+             * Format: int64
+             * @description Resident memory in bytes.
+             * @example 1
+             */
+            memoryBytes: string;
+            /**
+             * Format: double
+             * @description Share of a CPU that the process used between the last two samples. Unset before there are two.
+             */
+            cpuShare: number;
+        };
+        /** @description The policy of an RPC, as docs/policies.md prints it. */
+        "azora.gateway.v1.RpcPolicy": {
+            /** @description gRPC method: "azora.payment.v1.WalletService/GetWallet". */
+            method: string;
+            /** @description HTTP method and path: "GET /v1/wallet". Empty for an RPC without a route. */
+            httpRoute: string;
+            /** @description Callers, of which any one is admitted: "anyone", "signed-in users", a permission, or "service " and its name. */
+            callers: string[];
+            /** @description Rate-limit tier. */
+            rateTier: string;
+            /** @description Priority under overload. */
+            priority: string;
+            /** @description Maximum duration of a call. */
+            timeout?: string;
+            /** @description Whether the call can be retried after an unknown outcome. */
+            retrySafe: boolean;
+            /** @description Whether users are rejected while the latest session revocations are unknown. */
+            requiresFreshSessions: boolean;
+            /** @description Scope that an access token of an API key needs. Empty where such tokens are rejected. */
+            apiKeyScope: string;
+            /** @description Whether the call accepts an idempotency key. */
+            idempotencyKey: boolean;
+        };
+        /** @description Health of a service of the mesh. */
+        "azora.gateway.v1.ServiceHealth": {
+            /**
+             * @description Name of the service: "auth", or "gateway" for the gateway itself.
+             * @example Sam Student
+             */
+            name: string;
+            /** @description Whether it answers, through Envoy and by at least one replica. */
+            healthy: boolean;
+            /** @description Its replicas. */
+            replicas: components["schemas"]["azora.gateway.v1.Replica"][];
+        };
+        /** @description A span of a trace. */
+        "azora.gateway.v1.Span": {
+            /** @description ID of the span. */
+            spanId: string;
+            /** @description ID of the span that caused it. Empty, or the span of the client, for the first one. */
+            parentSpanId: string;
+            /** @description Name of the process: "envoy", "education". */
+            service: string;
+            /**
+             * @description Name of the span: a gRPC method, or an SQL operation and its database.
+             * @example Sam Student
+             */
+            name: string;
+            /** @description Kind of the span: "server" or "client". */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description Time at which it started.
+             * @example 2026-11-02T09:30:00Z
+             */
+            startTime?: string;
+            /** @description Duration of the span. */
+            duration?: string;
+            /** @description Whether it ended with an error of a server. */
+            failed: boolean;
+            /** @description Attributes, by OpenTelemetry's semantic conventions. SQL statements have placeholders, never values. */
+            attributes: {
+                [key: string]: string;
+            };
+        };
+        /** @description A request through the public port, by its trace. */
+        "azora.gateway.v1.Trace": {
+            /** @description W3C trace ID. */
+            traceId: string;
+            /** @description gRPC method that served it: "azora.payment.v1.WalletService/GetWallet". Empty if Envoy rejected it. */
+            method: string;
+            /** @description HTTP method of the request. */
+            httpMethod: string;
+            /** @description Path of the request, without its query. That of the gRPC method for gRPC requests. */
+            path: string;
+            /**
+             * Format: int32
+             * @description HTTP status of the answer. 200 for all answers to gRPC requests.
+             */
+            httpStatus: number;
+            /** @description gRPC code of the answer: "OK", "NOT_FOUND". Empty if no service answered. */
+            status: string;
+            /**
+             * @description Reason of the error, as `ErrorInfo.reason`. Empty if there was none, or if Envoy rejected the request.
+             * @example Requested by the user.
+             */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Start of the request.
+             * @example 2026-11-02T09:30:00Z
+             */
+            startTime?: string;
+            /** @description Duration of the request. */
+            duration?: string;
+            /** @description Names of the processes that the request went through: "envoy", "education", "payment". */
+            services: string[];
+            /**
+             * Format: int32
+             * @description Number of spans, SQL statements included.
+             */
+            spanCount: number;
+            /** @description Whether a span has an error: a fault of a server, not a rejected request. */
+            failed: boolean;
+        };
         /** @description Balance in one currency, in its minor unit: available = posted - held. */
         "azora.payment.v1.Balance": {
             /** @description AZR or an ISO 4217 code. */
@@ -6423,12 +6809,13 @@ export interface components {
          *     - `PERMISSION_WALLETS_MANAGE`: Read any wallet; freeze, unfreeze and close wallets.
          *     - `PERMISSION_WEBHOOKS_MANAGE`: Manage the webhooks of the platform and of any user.
          *     - `PERMISSION_MAIL_READ`: Read the mails of a development system.
+         *     - `PERMISSION_CONSOLE_READ`: Read the console of a development system.
          *     - `PERMISSION_USERS_MANAGE`: List and read users; assign roles; disable, enable, unlock and delete accounts.
          *     - `PERMISSION_TOKENS_INTROSPECT`: Introspect access tokens, refresh tokens and API keys.
          *     - `PERMISSION_AUDIT_READ`: Read and verify the audit log.
          * @enum {string}
          */
-        "azora.policy.v1.Permission": "PERMISSION_UNSPECIFIED" | "PERMISSION_COURSES_WRITE" | "PERMISSION_COURSES_MANAGE" | "PERMISSION_EARN_GRANT" | "PERMISSION_REFUNDS_MANAGE" | "PERMISSION_LEDGER_READ" | "PERMISSION_WALLETS_MANAGE" | "PERMISSION_WEBHOOKS_MANAGE" | "PERMISSION_MAIL_READ" | "PERMISSION_USERS_MANAGE" | "PERMISSION_TOKENS_INTROSPECT" | "PERMISSION_AUDIT_READ";
+        "azora.policy.v1.Permission": "PERMISSION_UNSPECIFIED" | "PERMISSION_COURSES_WRITE" | "PERMISSION_COURSES_MANAGE" | "PERMISSION_EARN_GRANT" | "PERMISSION_REFUNDS_MANAGE" | "PERMISSION_LEDGER_READ" | "PERMISSION_WALLETS_MANAGE" | "PERMISSION_WEBHOOKS_MANAGE" | "PERMISSION_MAIL_READ" | "PERMISSION_CONSOLE_READ" | "PERMISSION_USERS_MANAGE" | "PERMISSION_TOKENS_INTROSPECT" | "PERMISSION_AUDIT_READ";
         /**
          * @description Role of a user. Registration assigns ROLE_STUDENT; only administrators assign other roles.
          *
@@ -6492,9 +6879,9 @@ export interface components {
     };
     responses: {
         /**
-         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
          *
-         *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+         *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
          */
         "ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED": {
             headers: {
@@ -6506,9 +6893,9 @@ export interface components {
             };
         };
         /**
-         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+         * @description `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
          *
-         *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+         *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
          */
         "ACCESS_DENIED.SCOPE_INSUFFICIENT": {
             headers: {
@@ -6519,7 +6906,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `DEADLINE_PASSED` (DEADLINE_EXCEEDED): the deadline of the client or the timeout of the RPC's policy elapsed. */
+        /** @description `DEADLINE_PASSED` (DEADLINE_EXCEEDED): the deadline of the client or the timeout of the RPC's policy elapsed. Action: the outcome is unknown: retry with the same idempotency key, or read first. */
         DEADLINE_PASSED: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6529,7 +6916,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `DEPENDENCY_UNAVAILABLE` (UNAVAILABLE): a service or database that the RPC depends on is temporarily unavailable; retry. */
+        /** @description `DEPENDENCY_UNAVAILABLE` (UNAVAILABLE): a service or database that the RPC depends on is temporarily unavailable. Action: retry with backoff and the same idempotency key. */
         DEPENDENCY_UNAVAILABLE: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6550,7 +6937,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. */
+        /** @description `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password. */
         INTERACTIVE_SIGN_IN_REQUIRED: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6561,13 +6948,13 @@ export interface components {
             };
         };
         /**
-         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller.
+         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller. Action: start again from the first page.
          *
-         *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+         *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
          *
-         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "PAGE_TOKEN_INVALID.CURRENCY_UNKNOWN.VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -6579,11 +6966,11 @@ export interface components {
             };
         };
         /**
-         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller.
+         * @description `PAGE_TOKEN_INVALID` (INVALID_ARGUMENT): the page token was modified, or was issued for different arguments or another caller. Action: start again from the first page.
          *
-         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -6595,9 +6982,9 @@ export interface components {
             };
         };
         /**
-         * @description `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+         * @description `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
          *
-         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
          */
         "RATE_LIMITED.OVERLOADED": {
             headers: {
@@ -6609,7 +6996,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. */
+        /** @description `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope. */
         SCOPE_INSUFFICIENT: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6619,7 +7006,7 @@ export interface components {
                 "application/json": components["schemas"]["google.rpc.Status"];
             };
         };
-        /** @description `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. */
+        /** @description `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again. */
         TOKEN_INVALID: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6630,9 +7017,9 @@ export interface components {
             };
         };
         /**
-         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent.
+         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent. Action: send an access token in the `Authorization: Bearer` header.
          *
-         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
          */
         "TOKEN_MISSING.TOKEN_INVALID": {
             headers: {
@@ -6644,11 +7031,11 @@ export interface components {
             };
         };
         /**
-         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent.
+         * @description `TOKEN_MISSING` (UNAUTHENTICATED): the RPC requires an access token and none was sent. Action: send an access token in the `Authorization: Bearer` header.
          *
-         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+         *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
          *
-         *     `TOKEN_EXPIRED` (UNAUTHENTICATED): the access token has expired; refresh it.
+         *     `TOKEN_EXPIRED` (UNAUTHENTICATED): the access token has expired. Action: refresh the access token.
          */
         "TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED": {
             headers: {
@@ -6660,11 +7047,11 @@ export interface components {
             };
         };
         /**
-         * @description `TOO_MANY_STREAMS` (RESOURCE_EXHAUSTED): the user has too many concurrent streams of this kind; close one. Metadata: limit.
+         * @description `TOO_MANY_STREAMS` (RESOURCE_EXHAUSTED): the user has too many concurrent streams of this kind. Metadata: limit. Action: close a stream first.
          *
-         *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+         *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
          *
-         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+         *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
          */
         "TOO_MANY_STREAMS.RATE_LIMITED.OVERLOADED": {
             headers: {
@@ -6677,11 +7064,11 @@ export interface components {
             };
         };
         /**
-         * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+         * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
          *
-         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "UPDATE_MASK_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -6693,9 +7080,9 @@ export interface components {
             };
         };
         /**
-         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          */
         "VALIDATION_FAILED.MALFORMED_REQUEST": {
             headers: {
@@ -6707,15 +7094,15 @@ export interface components {
             };
         };
         /**
-         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+         * @description `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
          *
-         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+         *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
          *
-         *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+         *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
          *
-         *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+         *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
          *
-         *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+         *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
          */
         "VALIDATION_FAILED.MALFORMED_REQUEST.IDEMPOTENCY_KEY_REUSED.IDEMPOTENCY_KEY_CONFLICT.IDEMPOTENCY_KEY_INVALID": {
             headers: {
@@ -6891,7 +7278,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. Action: start an attempt. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -6946,15 +7333,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline.
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was saved is graded.
              *
-             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted.
+             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted. Action: read the attempt: it is graded.
              *
-             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -6967,7 +7354,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. Action: start an attempt. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7014,21 +7401,21 @@ export interface operations {
                 };
             };
             /**
-             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline.
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was saved is graded.
              *
-             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted.
+             *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted. Action: read the attempt: it is graded.
              *
-             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             *     `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -7041,7 +7428,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. */
+            /** @description `ATTEMPT_NOT_FOUND` (NOT_FOUND): the attempt does not exist or belongs to another user. Action: start an attempt. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7205,13 +7592,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `TOO_MANY_API_KEYS` (FAILED_PRECONDITION): the user has the maximum number of API keys; revoke one first. Metadata: limit.
+             *     `TOO_MANY_API_KEYS` (FAILED_PRECONDITION): the user has the maximum number of API keys. Metadata: limit. Action: revoke an API key first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7224,9 +7611,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -7238,13 +7625,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7286,7 +7673,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `API_KEY_NOT_FOUND` (NOT_FOUND): the caller has no API key with this ID. */
+            /** @description `API_KEY_NOT_FOUND` (NOT_FOUND): the caller has no API key with this ID. Action: list the API keys. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7332,9 +7719,9 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `API_KEY_INVALID` (UNAUTHENTICATED): the API key is unknown, expired or revoked, or the account of its owner is disabled.
+             * @description `API_KEY_INVALID` (UNAUTHENTICATED): the API key is unknown, expired or revoked, or the account of its owner is disabled. Action: create a new API key.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -7412,7 +7799,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `DEVICE_NOT_FOUND` (NOT_FOUND): the caller has no device with this ID. */
+            /** @description `DEVICE_NOT_FOUND` (NOT_FOUND): the caller has no device with this ID. Action: list the devices. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7458,13 +7845,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable.
+             *     `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable. Action: correct the e-mail address.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7477,9 +7864,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -7491,13 +7878,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7537,7 +7924,7 @@ export interface operations {
                     "application/json": components["schemas"]["azora.auth.v1.RequestEmailVerificationResponse"];
                 };
             };
-            /** @description `EMAIL_ALREADY_VERIFIED` (FAILED_PRECONDITION): the e-mail address is already verified. */
+            /** @description `EMAIL_ALREADY_VERIFIED` (FAILED_PRECONDITION): the e-mail address is already verified. Action: none. */
             400: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7549,7 +7936,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7560,11 +7947,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before the next attempt.
+             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7610,11 +7997,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used; request a new one.
+             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used. Action: request a new link.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7626,7 +8013,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. */
+            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. Action: sign in, or reset the password. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7637,11 +8024,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before the next attempt.
+             * @description `MAIL_LIMIT_REACHED` (RESOURCE_EXHAUSTED): the address was sent 3 mails of this kind within an hour. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7689,9 +8076,9 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `CREDENTIALS_INVALID` (UNAUTHENTICATED): the e-mail address or password is incorrect.
+             * @description `CREDENTIALS_INVALID` (UNAUTHENTICATED): the e-mail address or password is incorrect. Action: ask for e-mail address and password again.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -7702,7 +8089,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ACCOUNT_DISABLED` (PERMISSION_DENIED): the password is correct, but an administrator has disabled the account. */
+            /** @description `ACCOUNT_DISABLED` (PERMISSION_DENIED): the password is correct, but an administrator has disabled the account. Action: ask an administrator. */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -7713,13 +8100,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7824,11 +8211,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled.
+             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled. Action: enrol an authenticator first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7841,9 +8228,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -7855,13 +8242,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7902,13 +8289,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_ALREADY_ENABLED` (FAILED_PRECONDITION): an authenticator is enabled; disable it first.
+             * @description `TOTP_ALREADY_ENABLED` (FAILED_PRECONDITION): an authenticator is enabled. Action: disable the authenticator first.
              *
-             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -7921,9 +8308,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -7935,13 +8322,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -7987,13 +8374,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_NOT_ENROLLED` (FAILED_PRECONDITION): there is no enrolment to confirm, or it is older than 15 minutes.
+             * @description `TOTP_NOT_ENROLLED` (FAILED_PRECONDITION): there is no enrolment to confirm, or it is older than 15 minutes. Action: enrol again.
              *
-             *     `TOTP_CODE_INVALID` (INVALID_ARGUMENT): the code is not a current one of the enrolled secret.
+             *     `TOTP_CODE_INVALID` (INVALID_ARGUMENT): the code is not a current one of the enrolled secret. Action: ask for the current code, and check the device's clock.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8007,11 +8394,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8058,11 +8445,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled.
+             * @description `TOTP_NOT_ENABLED` (FAILED_PRECONDITION): no authenticator is enabled. Action: enrol an authenticator first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8075,9 +8462,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8089,13 +8476,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8143,11 +8530,11 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `MFA_CHALLENGE_INVALID` (UNAUTHENTICATED): the challenge is unknown, expired, completed or has no tries left, or the password has changed; sign in again.
+             * @description `MFA_CHALLENGE_INVALID` (UNAUTHENTICATED): the challenge is unknown, expired, completed or has no tries left, or the password has changed. Action: sign in again.
              *
-             *     `MFA_CODE_INVALID` (UNAUTHENTICATED): the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes that the challenge still accepts.
+             *     `MFA_CODE_INVALID` (UNAUTHENTICATED): the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes that the challenge still accepts. Action: ask for the next code.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -8159,11 +8546,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8210,13 +8597,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`.
+             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8229,9 +8616,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8243,13 +8630,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8295,11 +8682,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable.
+             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable. Action: correct the e-mail address.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8347,13 +8734,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used; request a new one.
+             * @description `LINK_INVALID` (INVALID_ARGUMENT): the link is unknown, expired or was used. Action: request a new link.
              *
-             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`.
+             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8366,11 +8753,11 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_INVALID"];
             /**
-             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8408,7 +8795,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8453,15 +8840,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             * @description `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances.
+             *     `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances. Action: spend or transfer the balance, or send `forfeitBalance`.
              *
-             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8474,9 +8861,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect.
+             * @description `CONFIRMATION_INVALID` (PERMISSION_DENIED): the password or the code that confirms a change is incorrect. Action: ask for password and code again.
              *
-             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key.
+             *     `INTERACTIVE_SIGN_IN_REQUIRED` (PERMISSION_DENIED): the RPC requires a person who has signed in, and the access token is that of an API key. Action: sign in with a password.
              */
             403: {
                 headers: {
@@ -8488,13 +8875,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+             * @description `TOO_MANY_FAILED_ATTEMPTS` (RESOURCE_EXHAUSTED): too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
              *
-             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             *     `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8543,7 +8930,7 @@ export interface operations {
             400: components["responses"]["UPDATE_MASK_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8584,7 +8971,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8630,9 +9017,9 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             /**
-             * @description `REFRESH_TOKEN_INVALID` (UNAUTHENTICATED): the refresh token is unknown, used, expired or revoked; sign in again.
+             * @description `REFRESH_TOKEN_INVALID` (UNAUTHENTICATED): the refresh token is unknown, used, expired or revoked. Action: sign in again.
              *
-             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+             *     `TOKEN_INVALID` (UNAUTHENTICATED): the access token is malformed, has an invalid signature, issuer or audience, or was revoked. Action: sign in again.
              */
             401: {
                 headers: {
@@ -8680,13 +9067,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable.
+             * @description `EMAIL_INVALID` (INVALID_ARGUMENT): the e-mail address is malformed or not deliverable. Action: correct the e-mail address.
              *
-             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`.
+             *     `PASSWORD_REFUSED` (INVALID_ARGUMENT): the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`, `contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -8698,7 +9085,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. */
+            /** @description `EMAIL_TAKEN` (ALREADY_EXISTS): an account with this e-mail address already exists. Action: sign in, or reset the password. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8709,11 +9096,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued; `RetryInfo` contains the delay before the next attempt.
+             * @description `PASSWORD_CHECKS_BUSY` (RESOURCE_EXHAUSTED): too many password checks are queued. Action: retry after the delay in `RetryInfo`.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -8791,7 +9178,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `SESSION_NOT_FOUND` (NOT_FOUND): the session does not exist, or is not the caller's. */
+            /** @description `SESSION_NOT_FOUND` (NOT_FOUND): the session does not exist, or is not the caller's. Action: list the sessions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -8967,7 +9354,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9012,7 +9399,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9052,7 +9439,166 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. */
+            /** @description `CERTIFICATE_NOT_FOUND` (NOT_FOUND): the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of another educator's course. Action: check the ID. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_ListBackgroundWork: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.ListBackgroundWorkResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_GetMesh: {
+        parameters: {
+            query?: {
+                /** @description Last of the `sampleTimes` of a previous GetMesh response: only later samples are returned. Unset: all. */
+                afterTime?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.GetMeshResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_ListPolicies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.ListPoliciesResponse"];
+                };
+            };
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_ListTraces: {
+        parameters: {
+            query?: {
+                /** @description Maximum number of traces to return. Defaults to 100; values above 500 are coerced to 500. */
+                pageSize?: number;
+                /** @description gRPC method whose requests to return; empty for all. */
+                method?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.ListTracesResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    ConsoleService_GetTrace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description W3C trace ID: 32 hexadecimal digits. */
+                traceId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.gateway.v1.GetTraceResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
+            403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
+            /** @description `TRACE_NOT_FOUND` (NOT_FOUND): no trace with this ID is kept: it is none of the last 500, or its spans have not arrived yet. Action: list the traces. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9163,13 +9709,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9182,13 +9728,13 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE.
+             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE. Action: leave the reward unset, or ask an administrator.
              *
-             *     `OTHER_EDUCATOR_NOT_ALLOWED` (PERMISSION_DENIED): creating a course for another educator requires PERMISSION_COURSES_MANAGE.
+             *     `OTHER_EDUCATOR_NOT_ALLOWED` (PERMISSION_DENIED): creating a course for another educator requires PERMISSION_COURSES_MANAGE. Action: leave the educator unset.
              *
-             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -9237,7 +9783,7 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_INVALID"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9279,11 +9825,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_PUBLISHED` (FAILED_PRECONDITION): the course has been published and cannot be deleted; archive it instead.
+             * @description `COURSE_PUBLISHED` (FAILED_PRECONDITION): the course has been published and cannot be deleted. Action: archive the course instead.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9296,7 +9842,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9306,7 +9852,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9360,15 +9906,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9381,11 +9927,11 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE.
+             * @description `COMPLETION_REWARD_NOT_ALLOWED` (PERMISSION_DENIED): setting a completion reward requires PERMISSION_COURSES_MANAGE. Action: leave the reward unset, or ask an administrator.
              *
-             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC.
+             *     `ACCESS_DENIED` (PERMISSION_DENIED): the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has a permission that the RPC accepts.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -9396,7 +9942,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9406,7 +9952,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9453,31 +9999,33 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_NOT_OPEN` (FAILED_PRECONDITION): the course is a draft or archived.
+             * @description `COURSE_NOT_OPEN` (FAILED_PRECONDITION): the course is a draft or archived. Action: choose a published course.
              *
-             *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity.
+             *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity. Action: retry when a place is free.
              *
-             *     `OWN_COURSE` (FAILED_PRECONDITION): educators cannot enrol in their own courses.
+             *     `OWN_COURSE` (FAILED_PRECONDITION): educators cannot enrol in their own courses. Action: none.
              *
-             *     `PREREQUISITES_NOT_COMPLETED` (FAILED_PRECONDITION): a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
+             *     `PRICE_CHANGED` (FAILED_PRECONDITION): the course's price is not the one that the caller expects. Metadata: priceMinor, currency. Action: read the course, then enrol with a new idempotency key if its price suits.
              *
-             *     `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the caller's available balance is below the course's price.
+             *     `PREREQUISITES_NOT_COMPLETED` (FAILED_PRECONDITION): a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description. Action: complete the listed courses first.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the caller's wallet is frozen.
+             *     `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the caller's available balance is below the course's price. Action: earn or receive the difference, then enrol with a new idempotency key.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the caller's wallet is closed.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the caller's wallet is frozen. Action: ask an administrator.
              *
-             *     `ENROLLMENT_CANCELLED` (FAILED_PRECONDITION): the enrolment of this call was cancelled; enrolling again requires a new idempotency key.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the caller's wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `ENROLLMENT_CANCELLED` (FAILED_PRECONDITION): the enrolment of this call was cancelled. Action: enrol again with a new idempotency key.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
+             *
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -9490,7 +10038,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9500,7 +10048,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ALREADY_ENROLLED` (ALREADY_EXISTS): the caller is already enrolled in the course, or the payment of an enrolment is in progress. Metadata: enrollmentId, state. */
+            /** @description `ALREADY_ENROLLED` (ALREADY_EXISTS): the caller is already enrolled in the course, or the payment of an enrolment is in progress. Metadata: enrollmentId, state. Action: use the enrolment that the metadata names. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9541,7 +10089,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9591,11 +10139,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9608,7 +10156,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9618,7 +10166,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9665,9 +10213,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -9678,7 +10226,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9729,13 +10277,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9749,9 +10297,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -9762,7 +10310,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9814,11 +10362,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             * @description `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9832,9 +10380,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -9845,7 +10393,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9894,11 +10442,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -9909,7 +10457,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -9962,15 +10510,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             * @description `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `QUIZ_MISMATCH` (INVALID_ARGUMENT): a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then.
+             *     `QUIZ_MISMATCH` (INVALID_ARGUMENT): a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind and the quiz together.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -9984,11 +10532,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -9999,7 +10547,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10049,11 +10597,11 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -10064,7 +10612,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10112,9 +10660,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft.
+             *     `MODULE_NOT_FOUND` (NOT_FOUND): the module does not exist in the course's draft. Action: read the draft again.
              */
             404: {
                 headers: {
@@ -10125,7 +10673,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10174,7 +10722,7 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10218,9 +10766,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments.
              *
-             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz.
+             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz. Action: use the ID of a lesson of kind LESSON_KIND_QUIZ.
              */
             404: {
                 headers: {
@@ -10311,21 +10859,21 @@ export interface operations {
                 };
             };
             /**
-             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed lessons first.
              *
-             *     `ATTEMPTS_EXHAUSTED` (FAILED_PRECONDITION): the caller has used all attempts at the quiz. Metadata: maxAttempts.
+             *     `ATTEMPTS_EXHAUSTED` (FAILED_PRECONDITION): the caller has used all attempts at the quiz. Metadata: maxAttempts. Action: none; all attempts are used.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -10339,9 +10887,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments.
              *
-             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz.
+             *     `QUIZ_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or is not a quiz. Action: use the ID of a lesson of kind LESSON_KIND_QUIZ.
              */
             404: {
                 headers: {
@@ -10352,7 +10900,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ATTEMPT_ALREADY_OPEN` (ALREADY_EXISTS): the caller has an open attempt at the quiz. Metadata: attemptId. */
+            /** @description `ATTEMPT_ALREADY_OPEN` (ALREADY_EXISTS): the caller has an open attempt at the quiz. Metadata: attemptId. Action: continue the attempt that the metadata names. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10401,7 +10949,7 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10444,11 +10992,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published.
+             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published. Action: publish the course first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10461,7 +11009,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10471,7 +11019,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10516,9 +11064,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number.
+             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number. Action: list the revisions.
              */
             404: {
                 headers: {
@@ -10562,17 +11110,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_EMPTY` (FAILED_PRECONDITION): the course has no required lesson.
+             * @description `COURSE_EMPTY` (FAILED_PRECONDITION): the course has no required lesson. Action: add a required lesson.
              *
-             *     `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published.
+             *     `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published. Action: unarchive the course first.
              *
-             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds.
+             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds. Action: publish the prerequisites first, or remove them.
              *
-             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses.
+             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses. Action: remove one of the prerequisites.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10585,7 +11133,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10595,7 +11143,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10643,15 +11191,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published.
+             * @description `COURSE_ARCHIVED` (FAILED_PRECONDITION): the course is archived and cannot be published. Action: unarchive the course first.
              *
-             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds.
+             *     `PREREQUISITE_NOT_PUBLISHED` (FAILED_PRECONDITION): a prerequisite is not a published course. The IDs are separated by commas. Metadata: courseIds. Action: publish the prerequisites first, or remove them.
              *
-             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses.
+             *     `PREREQUISITE_CYCLE` (FAILED_PRECONDITION): the course would be its own prerequisite, directly or through other courses. Action: remove one of the prerequisites.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10665,9 +11213,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
             /**
-             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller.
+             * @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses.
              *
-             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number.
+             *     `COURSE_REVISION_NOT_FOUND` (NOT_FOUND): the course has no revision of this number. Action: list the revisions.
              */
             404: {
                 headers: {
@@ -10678,7 +11226,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10721,11 +11269,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published.
+             * @description `COURSE_NOT_PUBLISHED` (FAILED_PRECONDITION): the course has never been published. Action: publish the course first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -10738,7 +11286,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. */
+            /** @description `COURSE_NOT_FOUND` (NOT_FOUND): the course does not exist or is not visible to the caller. Action: list the courses. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10748,7 +11296,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the course was modified concurrently. Action: read the course again and apply the change to it. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -10796,13 +11344,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             * @description `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules, lessons, bytes.
+             *     `COURSE_TOO_LARGE` (INVALID_ARGUMENT): the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions, options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action: split the course.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -11002,19 +11550,19 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer.
+             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer. Action: send a smaller amount.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11027,7 +11575,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `REFERENCE_USED` (ALREADY_EXISTS): the reference was already used for another user or amount. */
+            /** @description `REFERENCE_USED` (ALREADY_EXISTS): the reference was already used for another user or amount. Action: use a reference of its own for each earning. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11104,7 +11652,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11153,21 +11701,21 @@ export interface operations {
                 };
             };
             /**
-             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active.
+             * @description `ENROLLMENT_NOT_ACTIVE` (FAILED_PRECONDITION): the enrolment is not active. Action: enrol first, or wait until the payment is settled.
              *
-             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+             *     `LESSON_LOCKED` (FAILED_PRECONDITION): an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed lessons first.
              *
-             *     `QUIZ_NOT_PASSED` (FAILED_PRECONDITION): the lesson is a quiz of which no attempt has passed.
+             *     `QUIZ_NOT_PASSED` (FAILED_PRECONDITION): the lesson is a quiz of which no attempt has passed. Action: start an attempt and pass it; that completes the lesson.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11181,9 +11729,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user.
+             * @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments.
              *
-             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+             *     `LESSON_NOT_FOUND` (NOT_FOUND): the lesson does not exist in the enrolment's course revision, or in the module of the course's draft. Action: use a lesson ID of the enrolment's revision.
              */
             404: {
                 headers: {
@@ -11225,7 +11773,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11267,7 +11815,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11314,19 +11862,19 @@ export interface operations {
                 };
             };
             /**
-             * @description `REFUND_REQUIRED` (FAILED_PRECONDITION): the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId.
+             * @description `REFUND_REQUIRED` (FAILED_PRECONDITION): the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId. Action: call CreateRefund with the payment that the metadata names.
              *
-             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the course is completed.
+             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the course is completed. Action: none; a completed course is not refunded.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11339,7 +11887,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. */
+            /** @description `ENROLLMENT_NOT_FOUND` (NOT_FOUND): the enrolment does not exist or belongs to another user. Action: list the caller's enrolments. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11391,27 +11939,27 @@ export interface operations {
                 };
             };
             /**
-             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency.
+             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency. Action: earn or receive the difference, then call with a new idempotency key.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen. Action: ask an administrator.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency.
+             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency. Action: lower the amount or the minimum.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11424,7 +11972,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11435,11 +11983,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits.
+             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -11487,23 +12035,23 @@ export interface operations {
                 };
             };
             /**
-             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released.
+             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released. Action: none; a hold ends once.
              *
-             *     `HOLD_EXPIRED` (FAILED_PRECONDITION): the hold has expired.
+             *     `HOLD_EXPIRED` (FAILED_PRECONDITION): the hold has expired. Action: create a new hold.
              *
-             *     `CAPTURE_EXCEEDS_HOLD` (FAILED_PRECONDITION): the capture exceeds the held amount.
+             *     `CAPTURE_EXCEEDS_HOLD` (FAILED_PRECONDITION): the capture exceeds the held amount. Action: capture at most the held amount.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11516,7 +12064,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. */
+            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. Action: use the ID from CreateHold. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11563,17 +12111,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released.
+             * @description `HOLD_NOT_ACTIVE` (FAILED_PRECONDITION): the hold has already been captured or released. Action: none; a hold ends once.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11586,7 +12134,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. */
+            /** @description `HOLD_NOT_FOUND` (NOT_FOUND): the hold does not exist or was created by another user or service. Action: use the ID from CreateHold. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11711,7 +12259,7 @@ export interface operations {
                     "application/json": components["schemas"]["azora.payment.v1.CreateCheckpointResponse"];
                 };
             };
-            /** @description `LEDGER_INCONSISTENT` (FAILED_PRECONDITION): the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names what has changed. */
+            /** @description `LEDGER_INCONSISTENT` (FAILED_PRECONDITION): the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names what has changed. Action: run `azora verify`; treat it as an incident. */
             400: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11902,27 +12450,27 @@ export interface operations {
                 };
             };
             /**
-             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency.
+             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency. Action: earn or receive the difference, then call with a new idempotency key.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen. Action: ask an administrator.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency.
+             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency. Action: lower the amount or the minimum.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -11935,7 +12483,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -11946,11 +12494,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits.
+             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -11992,7 +12540,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. */
+            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. Action: list the caller's transactions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12041,31 +12589,31 @@ export interface operations {
                 };
             };
             /**
-             * @description `REFUND_WINDOW_CLOSED` (FAILED_PRECONDITION): the refund window of the payment has closed.
+             * @description `REFUND_WINDOW_CLOSED` (FAILED_PRECONDITION): the refund window of the payment has closed. Action: ask an administrator for a refund.
              *
-             *     `REFUND_EXCEEDS_PAYMENT` (FAILED_PRECONDITION): the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits.
+             *     `REFUND_EXCEEDS_PAYMENT` (FAILED_PRECONDITION): the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits. Action: refund at most the amount that the metadata names.
              *
-             *     `REFUND_PENDING` (FAILED_PRECONDITION): the remaining amount is reserved by a pending refund. Metadata: refundId.
+             *     `REFUND_PENDING` (FAILED_PRECONDITION): the remaining amount is reserved by a pending refund. Metadata: refundId. Action: read the refund that the metadata names until it is decided.
              *
-             *     `PARTIAL_REFUND_NOT_ALLOWED` (FAILED_PRECONDITION): the payment bought a course; its payer can refund it in full only. Metadata: refundableMinorUnits.
+             *     `PARTIAL_REFUND_NOT_ALLOWED` (FAILED_PRECONDITION): the payment bought a course; its payer can refund it in full only. Metadata: refundableMinorUnits. Action: leave the amount unset.
              *
-             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the payer completed the course that the payment bought. Metadata: refundId.
+             *     `COURSE_COMPLETED` (FAILED_PRECONDITION): the payer completed the course that the payment bought. Metadata: refundId. Action: none; a completed course is not refunded.
              *
-             *     `PROGRESS_LIMIT_EXCEEDED` (FAILED_PRECONDITION): the payer's progress in the course exceeds the limit for refunds. Metadata: refundId.
+             *     `PROGRESS_LIMIT_EXCEEDED` (FAILED_PRECONDITION): the payer's progress in the course exceeds the limit for refunds. Metadata: refundId. Action: ask an administrator for a refund.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -12078,7 +12626,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. */
+            /** @description `PAYMENT_NOT_FOUND` (NOT_FOUND): the payment does not exist or belongs to another user. Action: list the caller's transactions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12119,7 +12667,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `REFUND_NOT_FOUND` (NOT_FOUND): the refund does not exist or belongs to another user. */
+            /** @description `REFUND_NOT_FOUND` (NOT_FOUND): the refund does not exist or belongs to another user. Action: use the ID from CreateRefund. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12290,33 +12838,33 @@ export interface operations {
                 };
             };
             /**
-             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency.
+             * @description `INSUFFICIENT_FUNDS` (FAILED_PRECONDITION): the available balance is insufficient. Metadata: currency. Action: earn or receive the difference, then call with a new idempotency key.
              *
-             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen.
+             *     `WALLET_FROZEN` (FAILED_PRECONDITION): the wallet is frozen. Action: ask an administrator.
              *
-             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             *     `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency.
+             *     `MINIMUM_AVAILABLE_NOT_MET` (FAILED_PRECONDITION): the available balance would fall below `minimumAvailableAfter`. Metadata: currency. Action: lower the amount or the minimum.
              *
-             *     `EMAIL_NOT_VERIFIED` (FAILED_PRECONDITION): transfers require a verified e-mail address, and the access token does not state one.
+             *     `EMAIL_NOT_VERIFIED` (FAILED_PRECONDITION): transfers require a verified e-mail address, and the access token does not state one. Action: verify the e-mail address, then refresh the access token.
              *
-             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency.
+             *     `CURRENCY_UNKNOWN` (INVALID_ARGUMENT): the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or an ISO 4217 code in upper case.
              *
-             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency.
+             *     `CURRENCY_MISMATCH` (INVALID_ARGUMENT): the currency differs from that of the payment, hold or amount, or the transfers of a batch have different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
              *
-             *     `SELF_TRANSFER` (INVALID_ARGUMENT): the target of the transfer is the caller's own wallet.
+             *     `SELF_TRANSFER` (INVALID_ARGUMENT): the target of the transfer is the caller's own wallet. Action: choose another target.
              *
-             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer.
+             *     `AMOUNT_OVERFLOW` (INVALID_ARGUMENT): the resulting balance exceeds the range of a 64-bit integer. Action: send a smaller amount.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -12329,7 +12877,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `TARGET_WALLET_NOT_FOUND` (NOT_FOUND): no wallet has the ID given as `targetWalletId`. */
+            /** @description `TARGET_WALLET_NOT_FOUND` (NOT_FOUND): no wallet has the ID given as `targetWalletId`. Action: check the wallet ID, or send the target's user ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12339,7 +12887,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12350,11 +12898,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits.
+             * @description `VELOCITY_EXCEEDED` (RESOURCE_EXHAUSTED): the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency, maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
              *
-             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier.
+             *     `RATE_LIMITED` (RESOURCE_EXHAUSTED): rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`.
              *
-             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded; `RetryInfo` contains the delay before the next attempt.
+             *     `OVERLOADED` (RESOURCE_EXHAUSTED): the server is overloaded. Action: retry after the delay in `RetryInfo`.
              */
             429: {
                 headers: {
@@ -12396,7 +12944,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `TRANSFER_NOT_FOUND` (NOT_FOUND): the transfer does not exist, or the caller is neither its sender nor its recipient. */
+            /** @description `TRANSFER_NOT_FOUND` (NOT_FOUND): the transfer does not exist, or the caller is neither its sender nor its recipient. Action: list the caller's transactions. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12535,7 +13083,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12577,15 +13125,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances.
+             * @description `BALANCE_NOT_FORFEITED` (FAILED_PRECONDITION): the user has a balance, and the request does not confirm that it is forfeited. Metadata: balances. Action: spend or transfer the balance, or send `forfeitBalance`.
              *
-             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             *     `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field.
+             *     `CONFIRMATION_REQUIRED` (FAILED_PRECONDITION): the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field that the metadata names.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -12598,7 +13146,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12641,13 +13189,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -12660,7 +13208,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12703,11 +13251,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -12720,7 +13268,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12768,13 +13316,13 @@ export interface operations {
                 };
             };
             /**
-             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator.
+             * @description `LAST_ADMINISTRATOR` (FAILED_PRECONDITION): the user is the only active administrator. Action: make another user an administrator first.
              *
-             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             *     `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -12787,7 +13335,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12830,11 +13378,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed.
+             * @description `USER_DELETING` (FAILED_PRECONDITION): the account is being deleted and cannot be changed. Action: none; the deletion ends by itself.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -12847,7 +13395,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.INTERACTIVE_SIGN_IN_REQUIRED"];
-            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. */
+            /** @description `USER_NOT_FOUND` (NOT_FOUND): the account does not exist. Action: check the ID. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12895,11 +13443,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past.
+             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past. Action: send an earlier read time, or none.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -12912,7 +13460,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -12998,11 +13546,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past.
+             * @description `READ_TIME_TOO_RECENT` (INVALID_ARGUMENT): the read time is less than 5 seconds in the past. Action: send an earlier read time, or none.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13015,7 +13563,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13067,19 +13615,19 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_NOT_EMPTY` (FAILED_PRECONDITION): the wallet to be closed has a balance. Metadata: currency.
+             * @description `WALLET_NOT_EMPTY` (FAILED_PRECONDITION): the wallet to be closed has a balance. Metadata: currency. Action: empty the wallet first.
              *
-             *     `WALLET_REFUND_PENDING` (FAILED_PRECONDITION): the wallet to be closed has a pending refund. Metadata: refundId.
+             *     `WALLET_REFUND_PENDING` (FAILED_PRECONDITION): the wallet to be closed has a pending refund. Metadata: refundId. Action: wait until the refund that the metadata names is decided.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -13092,7 +13640,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13102,7 +13650,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13154,17 +13702,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -13177,7 +13725,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13187,7 +13735,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13239,17 +13787,17 @@ export interface operations {
                 };
             };
             /**
-             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed.
+             * @description `WALLET_CLOSED` (FAILED_PRECONDITION): the wallet is closed. Action: none; a closed wallet stays closed.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              *
-             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request.
+             *     `IDEMPOTENCY_KEY_REUSED` (INVALID_ARGUMENT): the idempotency key was already used with a different request. Action: use a new key for a new request; repeat the first request unchanged to get its response.
              *
-             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values.
+             *     `IDEMPOTENCY_KEY_CONFLICT` (INVALID_ARGUMENT): `requestId` and the `Idempotency-Key` header have different values. Action: send the key once.
              *
-             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none.
+             *     `IDEMPOTENCY_KEY_INVALID` (INVALID_ARGUMENT): the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a UUID as key.
              */
             400: {
                 headers: {
@@ -13262,7 +13810,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
-            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. */
+            /** @description `WALLET_NOT_FOUND` (NOT_FOUND): the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the ID and the read time. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13272,7 +13820,7 @@ export interface operations {
                     "application/json": components["schemas"]["google.rpc.Status"];
                 };
             };
-            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read; read it again and retry. */
+            /** @description `ETAG_MISMATCH` (ABORTED): the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again and decide anew. */
             409: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13347,9 +13895,9 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE.
+             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. Action: leave `allUsers` unset.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -13395,15 +13943,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host.
+             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host. Action: send an https URL of a public host.
              *
-             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType.
+             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType. Action: list the event types.
              *
-             *     `WEBHOOK_LIMIT_REACHED` (FAILED_PRECONDITION): the owner has the maximum number of webhooks. Metadata: maxWebhooks.
+             *     `WEBHOOK_LIMIT_REACHED` (FAILED_PRECONDITION): the owner has the maximum number of webhooks. Metadata: maxWebhooks. Action: delete a webhook first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13416,9 +13964,9 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             /**
-             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE.
+             * @description `ALL_USERS_NOT_ALLOWED` (PERMISSION_DENIED): webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. Action: leave `allUsers` unset.
              *
-             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+             *     `SCOPE_INSUFFICIENT` (PERMISSION_DENIED): the access token of an API key does not have the scope that the RPC requires. Metadata: scope. Action: create an API key with this scope.
              */
             403: {
                 headers: {
@@ -13460,7 +14008,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13501,7 +14049,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13547,15 +14095,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host.
+             * @description `WEBHOOK_URL_INVALID` (INVALID_ARGUMENT): the webhook's URL is not an https URL of a public host. Action: send an https URL of a public host.
              *
-             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType.
+             *     `WEBHOOK_EVENT_TYPE_UNKNOWN` (INVALID_ARGUMENT): no event of this type is carried by webhooks. Metadata: eventType. Action: list the event types.
              *
-             *     `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path.
+             *     `UPDATE_MASK_INVALID` (INVALID_ARGUMENT): the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action: leave the path out of the update mask.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13568,7 +14116,7 @@ export interface operations {
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13619,7 +14167,7 @@ export interface operations {
             400: components["responses"]["PAGE_TOKEN_INVALID.VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13664,11 +14212,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `WEBHOOK_DISABLED` (FAILED_PRECONDITION): the webhook is disabled; enable it first.
+             * @description `WEBHOOK_DISABLED` (FAILED_PRECONDITION): the webhook is disabled. Action: enable the webhook first.
              *
-             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`.
+             *     `VALIDATION_FAILED` (INVALID_ARGUMENT): one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the listed fields.
              *
-             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message.
+             *     `MALFORMED_REQUEST` (INVALID_ARGUMENT): the body cannot be parsed as the RPC's request message. Action: correct the body.
              */
             400: {
                 headers: {
@@ -13682,9 +14230,9 @@ export interface operations {
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
             /**
-             * @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user.
+             * @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks.
              *
-             *     `WEBHOOK_DELIVERY_NOT_FOUND` (NOT_FOUND): the delivery does not exist or belongs to another webhook.
+             *     `WEBHOOK_DELIVERY_NOT_FOUND` (NOT_FOUND): the delivery does not exist or belongs to another webhook. Action: list the deliveries.
              */
             404: {
                 headers: {
@@ -13730,7 +14278,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13775,7 +14323,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -13820,7 +14368,7 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["SCOPE_INSUFFICIENT"];
-            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. */
+            /** @description `WEBHOOK_NOT_FOUND` (NOT_FOUND): the webhook does not exist or belongs to another user. Action: list the caller's webhooks. */
             404: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from services.compiler.contract import GATEWAY, HEALTH
 from services.compiler.envoy import tls
 from services.compiler.envoy.discovery import address, load_assignment, source
-from services.compiler.envoy.profiles import GATEWAY_HTTP, GATEWAY_REFLECTION, Pipe, ProfileError, found_by_dns
+from services.compiler.envoy.profiles import (
+    GATEWAY_CONSOLE,
+    GATEWAY_HTTP,
+    GATEWAY_REFLECTION,
+    Pipe,
+    ProfileError,
+    found_by_dns,
+)
 from services.compiler.envoy.routes import between_services, checks_credentials, credentials, streams
 from services.compiler.envoy.telemetry import OTLP
 from services.compiler.envoy.typed import Json, typed
@@ -68,7 +75,7 @@ def clusters(profile: Profile, contract: Contract) -> list[Json]:
         *(_service(profile, name, "") | {"name": between_services(name)} for name in contract.owners),
         *(_streams(profile, name) for name in contract.owners if name in streaming),
         *(_credentials(profile, name) for name in contract.owners if name in checking),
-        *([_reflection(profile)] if profile.reflection else []),
+        *([_reflection(profile), _console(profile)] if profile.reflection else []),
         _pages(profile),
         _cluster(JWKS, (profile.jwks,)),
         _collector(profile),
@@ -162,6 +169,15 @@ def _reflection(profile: Profile) -> Json:
         "name": GATEWAY_REFLECTION,
         "alt_stat_name": GATEWAY_REFLECTION,
         "circuit_breakers": {"thresholds": [{"max_requests": MAX_REFLECTION_STREAMS}]},
+    }
+
+
+def _console(profile: Profile) -> Json:
+    """Return the gateway's cluster for the console: its first replica, whose health is not asked."""
+    return _cluster(GATEWAY, profile.upstreams[GATEWAY][:1]) | {
+        "name": GATEWAY_CONSOLE,
+        **_secured(profile, GATEWAY, GATEWAY, "h2"),
+        "typed_extension_protocol_options": _http2(),
     }
 
 

@@ -54,8 +54,10 @@ if TYPE_CHECKING:
 HEALTH_PAGE: Json = {"path": "/health"}
 PAGES: tuple[Json, ...] = (HEALTH_PAGE, {"path": "/openapi.json"})
 """What the gateway's HTTP app serves to everyone."""
-EXPLORER: tuple[Json, ...] = ({"path": "/docs"}, {"prefix": "/docs/"})
-"""What it serves beside them in development."""
+DEVELOPMENT_PAGES: tuple[Json, ...] = tuple(
+    match for page in ("/docs", "/console") for match in ({"path": page}, {"prefix": f"{page}/"})
+)
+"""What it serves beside them in development: the API explorer and the console."""
 MAX_READ_HEADERS_KIB = 64
 """Size of headers that are still read, so as to be refused by a status: `header_rules` has the limit itself."""
 REFLECTION_SECONDS = 15
@@ -151,7 +153,7 @@ def _identity(profile: Profile) -> Json:
         "xff_num_trusted_hops": profile.trusted_proxies,
         "early_header_mutation_extensions": [untrusted_headers()],
         "generate_request_id": True,
-        "tracing": tracing(profile),
+        "tracing": tracing(profile, "edge"),
         "always_set_request_id_in_response": True,
         "local_reply_config": local_replies(),
         "access_log": access_log() if profile.log else [],
@@ -171,7 +173,7 @@ def _routes(profile: Profile, contract: Contract) -> Json:
                 "domains": ["*"],
                 "typed_per_filter_config": cors_policy(profile.cors_origins, localhost=profile.cors_localhost),
                 "routes": [
-                    *map(_page, (*PAGES, *(EXPLORER if profile.reflection else ()))),
+                    *map(_page, (*PAGES, *(DEVELOPMENT_PAGES if profile.reflection else ()))),
                     *_rpcs(profile, contract),
                     _no_such_rpc(),
                     *_large_json_requests(profile, contract),

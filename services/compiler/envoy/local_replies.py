@@ -119,7 +119,7 @@ def local_replies() -> Json:
 
 
 def _in_json(reply: LocalReply) -> Json:
-    body = MessageToDict(to_status(reply.error))
+    body = MessageToDict(to_status(reply.error), always_print_fields_with_no_presence=True)
     if reply.explained:
         body["message"] = "%LOCAL_REPLY_BODY%"
     return {

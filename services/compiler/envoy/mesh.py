@@ -46,7 +46,7 @@ def mesh_listener(profile: Profile, contract: Contract) -> Json:
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}},
         "max_request_headers_kb": MAX_HEADERS_KIB,
-        "tracing": tracing(profile),
+        "tracing": tracing(profile, "mesh"),
         "local_reply_config": local_replies(),
         "access_log": access_log() if profile.log else [],
         "route_config": {

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 GATEWAY_HTTP = "gateway-http"
 GATEWAY_REFLECTION = "gateway-reflection"
 """The gateway as the cluster of reflection, whose streams take nothing from health."""
+GATEWAY_CONSOLE = "gateway-console"
+"""The gateway's first replica: traces are sent to it alone, and samples are those of one process."""
 
 MAX_SOCKET_PATH_BYTES = 107
 
@@ -100,7 +102,7 @@ class Profile:
     descriptors: str = str(DESCRIPTORS)
     """Path of the descriptor set, where Envoy finds it."""
     reflection: bool = False
-    """Whether gRPC reflection and the API explorer are served: for development."""
+    """Whether gRPC reflection, the API explorer and the console are served: for development."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may call from a browser, exactly as browsers send them: "https://app.example.com"."""
     cors_localhost: bool = False
@@ -122,7 +124,7 @@ class Profile:
     """Whether Envoy writes an access log, as JSON lines on standard output."""
     max_heap_bytes: int = 256 * 1024 * 1024
     """Memory from which Envoy sheds load; less than what its container may have."""
-    otlp: Tcp | None = None
+    otlp: Address | None = None
     """The OpenTelemetry collector (OTLP over gRPC, plain text) that Envoy's spans go to; unset exports none."""
     trace_sample_ratio: float = 1.0
     """Share of traces begun at the edge that are sampled, where an OTLP endpoint is set."""
@@ -173,12 +175,14 @@ class LocalSettings:
     public_url: str = ""
     """`http://localhost:PORT` unless set."""
     jwks_cache_seconds: int = 60
-    otlp: Tcp | None = None
+    otlp: Address | None = None
     trace_sample_ratio: float = 1.0
 
 
-def collector(endpoint: str) -> Tcp | None:
-    """Return the address of an OTLP endpoint, `http://collector:4317`; None for an empty one."""
+def collector(endpoint: str) -> Address | None:
+    """Return the address of an OTLP endpoint, `http://collector:4317` or `unix:/...`; None for an empty one."""
+    if endpoint.startswith("unix:"):
+        return Pipe(endpoint.removeprefix("unix:"))
     url = urlsplit(endpoint)
     return Tcp(url.hostname, url.port) if url.hostname and url.port else None
 

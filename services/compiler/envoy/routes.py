@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY
+from services.compiler.envoy.profiles import GATEWAY_CONSOLE
 from services.compiler.envoy.typed import Json, extension
 from services.shared.limits import HEARTBEAT_SECONDS
 from services.shared.policy import INFRASTRUCTURE, Priority
@@ -45,13 +46,15 @@ def rpc_route(profile: Profile, policy: MethodPolicy, *, mesh: bool = False) -> 
 
 
 def cluster_of(policy: MethodPolicy, *, mesh: bool = False) -> str:
-    """Return the cluster that serves an RPC: its owner's; the gateway itself for health and reflection of the whole.
+    """Return the cluster that serves an RPC: its owner's; the gateway itself for health, reflection and console.
 
     Of an owner there are several, each with bounds of its own: for calls through the edge, for those of other services,
     and for what lasts long.
     """
     if policy.service_path in INFRASTRUCTURE:
         return GATEWAY
+    if policy.owner == GATEWAY:
+        return GATEWAY_CONSOLE
     if policy.server_streaming:
         return streams(policy.owner)
     if checks_credentials(policy):

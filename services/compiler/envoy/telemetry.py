@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 OTLP = "otlp"
 """The cluster of the OpenTelemetry collector."""
 SERVICE_NAME = "envoy"
+LISTENER_TAG = "azora.listener"
 
 
-def tracing(profile: Profile) -> Json:
+def tracing(profile: Profile, listener: str) -> Json:
     """Return a listener's `tracing`: every call has a W3C trace context, its client's or a new one.
+
+    A span has the listener's name, by which a request through the public port is told from calls between services.
 
     Without an OTLP endpoint the collector's cluster is empty and no trace is sampled, whatever its client says.
     """
@@ -29,8 +32,13 @@ def tracing(profile: Profile) -> Json:
         ),
         "random_sampling": {"value": percent},
         "spawn_upstream_span": False,
-        # In place of Envoy's own, which has the query: a client may send a password or token in it.
-        "custom_tags": [{"tag": "http.url", "value": "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG):256%"}],
+        # In place of Envoy's own, which have the query, where a client may send a password or token, and the method of
+        # the transcoded request.
+        "custom_tags": [
+            {"tag": "http.url", "value": "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG_OR_PATH):256%"},
+            {"tag": "http.method", "value": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%"},
+            {"tag": LISTENER_TAG, "value": listener},
+        ],
     }
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from google.rpc import code_pb2
 
+from services.compiler.contract import GATEWAY
 from services.compiler.openapi.comments import CommentError
+from services.compiler.openapi.reasons import (
+    HTTP_STATUSES,
+    REASON_PREFIX,
+    SHARED_REASONS,
+    read_reason,
+    reasons_of,
+)
 from services.compiler.openapi.schemas import STATUS
 from services.shared.errors import DOMAIN
 
@@ -19,35 +27,13 @@ if TYPE_CHECKING:
 
     from services.compiler.contract import Contract
     from services.compiler.envoy.typed import Json
+    from services.compiler.openapi.reasons import Reason
     from services.compiler.openapi.schemas import Schemas
     from services.shared.policy import MethodPolicy
 
-SHARED_REASONS = "azora.policy.v1.ErrorReason"
-REASON_PREFIX = "ERROR_REASON_"
 ERRORS = re.compile(r"^Errors: (.*)", re.MULTILINE | re.DOTALL)
 """The end of an RPC's comment: `Errors: NOT_FOUND COURSE_NOT_FOUND; ABORTED ETAG_MISMATCH.`"""
 CAPITALS = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
-MEANING = re.compile(r"(?P<code>[A-Z_]+)(?: \([^)]*\))?: (?P<text>.*)", re.DOTALL)
-"""The comment of a reason: `NOT_FOUND: the course does not exist.`"""
-HTTP_STATUSES = {
-    "ABORTED": HTTPStatus.CONFLICT,
-    "ALREADY_EXISTS": HTTPStatus.CONFLICT,
-    "CANCELLED": 499,
-    "DATA_LOSS": HTTPStatus.INTERNAL_SERVER_ERROR,
-    "DEADLINE_EXCEEDED": HTTPStatus.GATEWAY_TIMEOUT,
-    "FAILED_PRECONDITION": HTTPStatus.BAD_REQUEST,
-    "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
-    "INVALID_ARGUMENT": HTTPStatus.BAD_REQUEST,
-    "NOT_FOUND": HTTPStatus.NOT_FOUND,
-    "OUT_OF_RANGE": HTTPStatus.BAD_REQUEST,
-    "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
-    "RESOURCE_EXHAUSTED": HTTPStatus.TOO_MANY_REQUESTS,
-    "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
-    "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
-    "UNIMPLEMENTED": HTTPStatus.NOT_IMPLEMENTED,
-    "UNKNOWN": HTTPStatus.INTERNAL_SERVER_ERROR,
-}
-"""The status that Envoy answers over HTTP for each gRPC code."""
 RETRY_LATER = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -57,7 +43,7 @@ class Errors:
     def __init__(self, contract: Contract, schemas: Schemas) -> None:
         self._schemas = schemas
         self._shared = contract.pool.FindEnumTypeByName(SHARED_REASONS)
-        self._of_owner = {owner: _reasons(contract, owner) for owner in contract.owners}
+        self._of_owner = {owner: reasons_of(contract, owner) for owner in (*contract.owners, GATEWAY)}
         self._constants = frozenset(_constants(contract))
         self._examples: Json = {}
         self._components: Json = {"Error": _response("Any other error.", (), ("X-Request-Id",))}
@@ -76,8 +62,8 @@ class Errors:
         """Return the error responses of a method by HTTP status. Raises CommentError."""
         by_status: dict[int, dict[str, EnumDescriptor]] = {}
         for enum, reason in self._of(method, policy):
-            code, _ = self._meaning(enum, reason)
-            by_status.setdefault(HTTP_STATUSES[code], {})[reason] = enum
+            status = HTTP_STATUSES[self._read(enum, reason).code]
+            by_status.setdefault(status, {})[reason] = enum
         responses = {str(status): self._response(status, reasons) for status, reasons in sorted(by_status.items())}
         return responses | {"default": {"$ref": "#/components/responses/Error"}}
 
@@ -94,19 +80,15 @@ class Errors:
                 raise CommentError(f"the comment of {method.full_name} names the unknown error reason {name}")
         yield from ((self._shared, name) for name in _implied(method, policy))
 
-    def _meaning(self, enum: EnumDescriptor, reason: str) -> tuple[str, str]:
-        name = f"{enum.full_name}.{REASON_PREFIX}{reason}"
-        found = MEANING.fullmatch(self._schemas.comment(name))
-        if found is None or found["code"] not in HTTP_STATUSES:
-            raise CommentError(f"the comment of {name} does not begin with a gRPC code and a colon")
-        return found["code"], " ".join(found["text"].split())
+    def _read(self, enum: EnumDescriptor, reason: str) -> Reason:
+        return read_reason(enum, reason, self._schemas.comment)
 
     def _response(self, status: int, reasons: Mapping[str, EnumDescriptor]) -> Json:
         descriptions = []
         for reason, enum in reasons.items():
-            code, text = self._meaning(enum, reason)
-            descriptions.append(f"`{reason}` ({code}): {text}")
-            self._examples.setdefault(reason, {"summary": text, "value": _status(code, reason, text)})
+            read = self._read(enum, reason)
+            descriptions.append(f"`{reason}` ({read.code}): {read.description}")
+            self._examples.setdefault(reason, {"summary": read.meaning, "value": _status(read)})
         headers = ("X-Request-Id", *(("Retry-After",) if status in RETRY_LATER else ()))
         response = _response("\n\n".join(descriptions), tuple(reasons), headers)
         if any(enum is not self._shared for enum in reasons.values()):
@@ -125,13 +107,6 @@ def _response(description: str, reasons: tuple[str, ...], headers: tuple[str, ..
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
         "content": {"application/json": content},
     }
-
-
-def _reasons(contract: Contract, owner: str) -> EnumDescriptor | None:
-    try:
-        return contract.pool.FindEnumTypeByName(f"azora.{owner}.v1.ErrorReason")
-    except KeyError:
-        return None
 
 
 def _constants(contract: Contract) -> Iterator[str]:
@@ -153,7 +128,12 @@ def _implied(method: MethodDescriptor, policy: MethodPolicy) -> Iterator[str]:
     yield from ("RATE_LIMITED", "OVERLOADED", "DEPENDENCY_UNAVAILABLE", "DEADLINE_PASSED")
 
 
-def _status(code: str, reason: str, text: str) -> Json:
-    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": DOMAIN, "metadata": {}}
-    message = f"{text[:1].upper()}{text[1:]}".partition(" Metadata:")[0]
-    return {"code": code_pb2.Code.Value(code), "message": message, "details": [info]}
+def _status(reason: Reason) -> Json:
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason.name,
+        "domain": DOMAIN,
+        "metadata": {},
+    }
+    message = f"{reason.meaning[:1].upper()}{reason.meaning[1:]}"
+    return {"code": code_pb2.Code.Value(reason.code), "message": message, "details": [info]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.education.courses.model import MAX_BYTES, MAX_LESSONS, MAX_MODULES, CourseState, ReadCourse
+from services.education.courses.model import MAX_BYTES, MAX_ELEMENTS, MAX_LESSONS, MAX_MODULES, CourseState, ReadCourse
 from services.education.courses.operations import MANAGE, may_edit
 from services.education.errors import (
     CompletionRewardNotAllowed,
@@ -226,10 +226,12 @@ class AuthoringOperations:
                 raise CourseNotPublished
             return replace(course, state=state), content
 
-        await self.change_draft(principal=principal, course_id=course_id, etag=etag, change=change)
+        saved = await self.change_draft(principal=principal, course_id=course_id, etag=etag, change=change)
         async with self._database.reading() as connection:
-            found = await self._store.find_course_with_content(connection, course_id, None)
-        return ReadCourse(*_existing(found), lessons_are_open=True)
+            shown, content = await self._revision(connection, course_id, saved.course.revision)
+        # All but the revision as the change left it: another's edit since is not part of what the etag names.
+        course = replace(saved.course.rewritten(shown), completion_reward=shown.completion_reward)
+        return ReadCourse(course, content, lessons_are_open=True)
 
     async def _publish(self, connection: AsyncConnection, draft: Course, content: CourseContent) -> None:
         if not content.required_lesson_ids:
@@ -259,9 +261,10 @@ class AuthoringOperations:
     def _checked(self, draft: Draft) -> ReadCourse:
         """Return the draft, which must not be too large, for the transaction to go on."""
         saved, content = _opened(draft), draft[1]
-        modules, lessons, size_bytes = len(content.modules), len(content.lessons), self._encoded_bytes(saved)
-        if modules > MAX_MODULES or lessons > MAX_LESSONS or size_bytes > MAX_BYTES:
-            raise CourseTooLarge(modules=modules, lessons=lessons, size_bytes=size_bytes)
+        modules, lessons, elements = len(content.modules), len(content.lessons), content.element_count
+        size_bytes = self._encoded_bytes(saved)
+        if modules > MAX_MODULES or lessons > MAX_LESSONS or elements > MAX_ELEMENTS or size_bytes > MAX_BYTES:
+            raise CourseTooLarge(modules=modules, lessons=lessons, elements=elements, size_bytes=size_bytes)
         return saved
 
     def _advanced(self, done: tuple[ReadCourse, int]) -> ReadCourse:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_MODULES = 100
 MAX_LESSONS = 500
+MAX_ELEMENTS = 10_000
+"""Of modules, lessons, questions, options and accepted answers together: fewer than a request may list."""
 MAX_BYTES = 1024 * 1024
 """Of a course as an encoded message."""
 
@@ -251,6 +254,13 @@ class CourseContent:
         return tuple(lesson for module in self.modules for lesson in module.lessons)
 
     @property
+    def element_count(self) -> int:
+        """How many modules, lessons, questions, options and accepted answers there are."""
+        questions = [question for lesson in self.lessons if lesson.quiz for question in lesson.quiz.questions]
+        answers = sum(len(question.options) + len(question.accepted_answers) for question in questions)
+        return len(self.modules) + len(self.lessons) + len(questions) + answers
+
+    @property
     def required_lesson_ids(self) -> tuple[str, ...]:
         """The lessons that completing the course needs."""
         return tuple(lesson.id for lesson in self.lessons if lesson.required)
@@ -271,6 +281,17 @@ class CourseContent:
                 found += (Lock(LockKind.LESSON, it.id, it.title, module.id) for it in missing[:MAX_LOCKS_PER_MODULE])
             missing += (lesson for lesson in module.lessons if lesson.required and lesson.id not in completed)
         return tuple(found)
+
+    def locks_by_lesson(self, completed: AbstractSet[str]) -> Mapping[str, tuple[Lock, ...]]:
+        """Return what locks each lesson for who has completed these, by the lesson's id: at the cost of one."""
+        of_modules: dict[str, list[Lock]] = {}
+        for lock in self.locks(completed):
+            of_modules.setdefault(lock.module_id, []).append(lock)
+        return {
+            lesson.id: tuple(of_modules.get(module.id, ())) if lesson.id not in completed else ()
+            for module in self.modules
+            for lesson in module.lessons
+        }
 
     def locks_of(self, lesson_id: str, completed: AbstractSet[str]) -> tuple[Lock, ...]:
         """Return what locks one lesson for who has completed these lessons."""

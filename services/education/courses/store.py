@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -49,7 +50,10 @@ if TYPE_CHECKING:
 
     from services.shared.pagination import PageRequest
 
-REMEMBERED_REVISIONS = 256
+MAX_REVISION_BYTES = 16 * 1024 * 1024
+"""Maximum memory for the contents of the revisions last read, in a process."""
+ELEMENT_BYTES = 128
+"""What a module, lesson, question or option takes beside its longer texts, about."""
 
 TABLES = MetaData()
 
@@ -156,7 +160,9 @@ class CourseStore:
     """The catalogue's tables. Revisions never change, so the content of those last read is kept in memory."""
 
     def __init__(self) -> None:
-        self._revisions: OrderedDict[tuple[str, int], CourseContent] = OrderedDict()
+        self._revisions: OrderedDict[tuple[str, int], tuple[CourseContent, int]] = OrderedDict()
+        self.revision_bytes = 0
+        """Memory that the contents kept take, about."""
 
     async def list_courses(
         self, connection: AsyncConnection, request: PageRequest, educator_id: str
@@ -227,16 +233,19 @@ class CourseStore:
     async def find_content(self, connection: AsyncConnection, course_id: str, number: int) -> CourseContent:
         """Return the modules of a revision."""
         revision = (course_id, number)
-        known = self._revisions.get(revision)
-        if known is None:
-            statement = CONTENT_OF_REVISION
-            stored = (await connection.execute(statement, {"course_id": course_id, "number": number})).scalar_one()
-            known = _content(stored)
-            self._revisions[revision] = known
-            if len(self._revisions) > REMEMBERED_REVISIONS:
-                self._revisions.popitem(last=False)
-        self._revisions.move_to_end(revision)
-        return known
+        if revision in self._revisions:
+            self._revisions.move_to_end(revision)
+            return self._revisions[revision][0]
+        statement = CONTENT_OF_REVISION
+        stored = (await connection.execute(statement, {"course_id": course_id, "number": number})).scalar_one()
+        content = _content(stored)
+        if revision not in self._revisions:  # Another call may have read it meanwhile.
+            self._revisions[revision] = content, (size_bytes := _memory_bytes(content))
+            self.revision_bytes += size_bytes
+            while self.revision_bytes > MAX_REVISION_BYTES:
+                _, (_, dropped_bytes) = self._revisions.popitem(last=False)
+                self.revision_bytes -= dropped_bytes
+        return content
 
 
 def _with_content(row: Any) -> tuple[Course, CourseContent] | None:
@@ -269,6 +278,17 @@ def _course(row: Any) -> Course:
 
 def _content(stored: Sequence[Mapping[str, Any]]) -> CourseContent:
     return CourseContent(tuple(_module(module) for module in stored))
+
+
+def _memory_bytes(content: CourseContent) -> int:
+    """Return what content takes in memory, about: of a text with one character beyond U+FFFF all take four bytes."""
+    questions = [question for lesson in content.lessons if lesson.quiz for question in lesson.quiz.questions]
+    texts = [
+        *(lesson.content for lesson in content.lessons),
+        *(text for q in questions for text in (q.prompt, q.explanation)),
+    ]
+    answers = [text for q in questions for text in (*(option.text for option in q.options), *q.accepted_answers)]
+    return sum(map(getsizeof, (*texts, *answers))) + ELEMENT_BYTES * (1 + content.element_count)
 
 
 def _module(stored: Mapping[str, Any]) -> Module:

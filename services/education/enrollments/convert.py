@@ -11,7 +11,7 @@ from azora.education.v1 import enrollment_service_pb2 as pb
 from azora.type.v1 import heartbeat_pb2
 
 from services.education.courses.convert import lock
-from services.shared.convert import timestamp
+from services.shared.convert import timestamp, to_money
 from services.shared.watching import Heartbeat
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
         Progress,
         ProgressSnapshot,
     )
+    from services.shared.money import Money
     from services.shared.pagination import Page
+
+
+def expected_price(request: pb.EnrollRequest) -> Money | None:
+    """Return the price that the caller of Enroll expects; None for whatever it is."""
+    return to_money(request.expected_price) if request.HasField("expected_price") else None
 
 
 def enrollment(model: Enrollment) -> enrollment_pb2.Enrollment:

@@ -258,6 +258,14 @@ class Enrollment:
             hold_id=self.hold_id,
         )
 
+    def is_held(self, now: datetime) -> bool:
+        """Whether something may still be held for this attempt, which ended unpaid.
+
+        A hold is asked for until the attempt lapses, and lasts as long again.
+        """
+        unpaid = self.state is EnrollmentState.CANCELLED and self.paid_course and self.payment_id is None
+        return unpaid and self._may_be_held and now < self.open_time + 2 * HOLD_LIFETIME
+
     @property
     def _may_be_held(self) -> bool:
         """Whether something may be held for it: not if Payment refused that."""

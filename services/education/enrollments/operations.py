@@ -29,16 +29,17 @@ if TYPE_CHECKING:
 
     from services.education.courses.model import Course, CourseContent, Lesson, Lock
     from services.education.courses.store import CourseStore
-    from services.education.enrollments.model import Learner, ProgressSnapshot
+    from services.education.enrollments.model import Learner, ProgressSnapshot, ReleaseHold
     from services.education.enrollments.progress import ProgressStore
     from services.education.enrollments.store import EnrollmentStore
     from services.shared.db import Database
     from services.shared.idempotency import IdempotencyRecords, Idempotent, Response
+    from services.shared.money import Money
     from services.shared.pagination import Page, PageTokens
     from services.shared.principal import Principal
     from services.shared.watching import Heartbeat
 
-SETTLEMENTS_PER_CALL = 3
+SETTLEMENTS_PER_CALL = 4
 
 
 class Settlements(Protocol):
@@ -47,6 +48,18 @@ class Settlements(Protocol):
     async def settle(self, *, enrollment: Enrollment) -> None:
         """Go on from where the enrolment stands until it is paid or cancelled. Raises DependencyUnavailable."""
         ...
+
+    async def release_hold(self, job: ReleaseHold) -> None:
+        """Release what is held for a cancelled attempt, if anything is. Raises DependencyUnavailable."""
+        ...
+
+
+class _StillHeld(Exception):
+    """Something may be held for an attempt that was cancelled."""
+
+    def __init__(self, attempt: Enrollment) -> None:
+        super().__init__(attempt.id)
+        self.attempt = attempt
 
 
 class Quizzes(Protocol):
@@ -89,22 +102,39 @@ class EnrollmentOperations:
         )
 
     async def enroll(
-        self, *, principal: Principal, course_id: str, idempotent: Idempotent[Enrollment, Response]
+        self,
+        *,
+        principal: Principal,
+        course_id: str,
+        expected_price: Money | None,
+        idempotent: Idempotent[Enrollment, Response],
     ) -> Response:
         """Enrol the caller: at once in a free course; in a paid one over several transactions, with Payment between.
 
         What each leaves is enough to go on from: for this call, for the same key asked again, and for the job that was
         enqueued with the first. The key's answer is kept when the enrolment is paid, or refused.
 
-        Raises CourseNotFound, CourseNotOpen, OwnCourse, PrerequisitesNotCompleted, CourseFull, AlreadyEnrolled,
-        InsufficientFunds, WalletFrozen, WalletClosed, EnrollmentCancelled, DependencyUnavailable.
+        Raises CourseNotFound, CourseNotOpen, OwnCourse, PriceChanged, PrerequisitesNotCompleted, CourseFull,
+        AlreadyEnrolled, InsufficientFunds, WalletFrozen, WalletClosed, EnrollmentCancelled, DependencyUnavailable.
         """
+        released = 0
 
         async def work(connection: AsyncConnection, again: bool) -> Enrollment:
-            return await self._enroll(connection, principal, course_id, idempotent.key, again=again)
+            found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
+            if found is not None and (refusal := found.refusal_of(idempotent.key, again=again)):
+                raise errors.REFUSALS[refusal]
+            if found is not None and found.attempt != released and found.is_held(datetime.now(UTC)):
+                raise _StillHeld(found)
+            return await self._enroll(connection, principal, course_id, expected_price, idempotent.key, found=found)
 
         for _ in range(SETTLEMENTS_PER_CALL):
-            answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
+            try:
+                answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
+            except _StillHeld as held:
+                # Before the next attempt asks for the same money; the job that does this may wait for its turn.
+                await self._settlements.release_hold(held.attempt.release())
+                released = held.attempt.attempt
+                continue
             if not isinstance(answer, Enrollment):
                 return answer
             await self._settlements.settle(enrollment=answer)
@@ -218,14 +248,20 @@ class EnrollmentOperations:
         return await self._records.run(idempotent, work)
 
     async def _enroll(
-        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str, *, again: bool
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        course_id: str,
+        expected_price: Money | None,
+        key: str,
+        *,
+        found: Enrollment | None,
     ) -> Enrollment:
-        """Enrol, or return what this key made of it before."""
-        found = await self._store.find_enrollment_of(connection, principal.user_id, course_id)
-        if found is not None and (refusal := found.refusal_of(key, again=again)):
-            raise errors.REFUSALS[refusal]
+        """Enrol, or return what this key made of it before; `found` is the person's enrolment as it was just read."""
         if found is None or found.state is EnrollmentState.CANCELLED:
-            if opened := await self._open(connection, principal, course_id, key):
+            if opened := await self._open(
+                connection, principal, course_id, expected_price, key, back=found is not None
+            ):
                 return opened
             found = existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
         if found.key != key:
@@ -233,7 +269,14 @@ class EnrollmentOperations:
         return found
 
     async def _open(
-        self, connection: AsyncConnection, principal: Principal, course_id: str, key: str
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        course_id: str,
+        expected_price: Money | None,
+        key: str,
+        *,
+        back: bool,
     ) -> Enrollment | None:
         course = await self._courses.find_course(connection, course_id)
         if course is None or not may_see(principal, course):
@@ -242,6 +285,8 @@ class EnrollmentOperations:
             raise errors.CourseNotOpen
         if course.educator_id == principal.user_id:
             raise errors.OwnCourse
+        if expected_price not in (None, course.price):
+            raise errors.PriceChanged(price_minor=course.price.amount_minor, currency=course.price.currency)
         if locks := await self._progress.list_prerequisite_locks(
             connection, user_id=principal.user_id, course_id=course.id
         ):
@@ -249,6 +294,9 @@ class EnrollmentOperations:
         if await is_full(connection, self._courses, course):
             raise errors.CourseFull
         content = await self._courses.find_content(connection, course.id, course.revision)
+        if back:
+            # What counts the lessons completed before must begin after whoever completes one now has ended.
+            await self._store.lock_enrollment_of(connection, principal.user_id, course.id)
         opened = await self._store.insert_enrollment(
             connection, user_id=principal.user_id, course=course, content=content, key=key, now=datetime.now(UTC)
         )

@@ -28,6 +28,7 @@ class EnrollmentServicer(enrollment_service_pb2_grpc.EnrollmentServiceServicer):
         return await self._operations.enroll(
             principal=current_principal(),
             course_id=request.course_id,
+            expected_price=convert.expected_price(request),
             idempotent=idempotent(request, pb.EnrollResponse, convert.enroll_response),
         )
 

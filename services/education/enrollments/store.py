@@ -238,11 +238,11 @@ class EnrollmentStore:
 
     async def lock_enrollment(self, connection: AsyncConnection, enrollment_id: str) -> Enrollment | None:
         """Return the enrolment, unchanged by others until the transaction ends."""
-        return await _one(connection, LOCK, {"id": enrollment_id})
+        return _enrollment_or_none(await _locked(connection, LOCK, {"id": enrollment_id}))
 
     async def lock_enrollment_of_payment(self, connection: AsyncConnection, payment_id: str) -> Enrollment | None:
         """Return the enrolment that the payment bought, unchanged by others until the transaction ends."""
-        return await _one(connection, LOCK_OF_PAYMENT, {"payment_id": payment_id})
+        return _enrollment_or_none(await _locked(connection, LOCK_OF_PAYMENT, {"payment_id": payment_id}))
 
     async def list_enrollments(
         self, connection: AsyncConnection, request: PageRequest, user_id: str
@@ -295,11 +295,11 @@ class EnrollmentStore:
 
         A lesson that was completed while this waited for the lock may be missing.
         """
-        return _learner((await connection.execute(LOCK_LEARNER, {"id": enrollment_id})).first())
+        return _learner(await _locked(connection, LOCK_LEARNER, {"id": enrollment_id}))
 
     async def lock_enrollment_of(self, connection: AsyncConnection, user_id: str, course_id: str) -> Enrollment | None:
         """Return the person's enrolment in the course, unchanged by others until the transaction ends."""
-        return await _one(connection, LOCK_OF, {"user_id": user_id, "course_id": course_id})
+        return _enrollment_or_none(await _locked(connection, LOCK_OF, {"user_id": user_id, "course_id": course_id}))
 
     async def update_enrollment(self, connection: AsyncConnection, before: Enrollment, after: Enrollment) -> None:
         """Write a change of a locked enrolment, and enqueue in the same transaction the work that follows from it."""
@@ -332,7 +332,22 @@ class EnrollmentStore:
 
 
 async def _one(connection: AsyncConnection, statement: Any, bound: Mapping[str, Any]) -> Enrollment | None:
-    row = (await connection.execute(statement, bound)).first()
+    return _enrollment_or_none((await connection.execute(statement, bound)).first())
+
+
+async def _locked(connection: AsyncConnection, statement: Any, bound: Mapping[str, Any]) -> Any:
+    """Return the row that a statement locks, or None.
+
+    A row that changed its revision while the statement waited no longer joins the one that the statement read, and
+    seems not to be there. It is locked by then: a second look sees it.
+    """
+    for _ in range(2):
+        if row := (await connection.execute(statement, bound)).first():
+            return row
+    return None
+
+
+def _enrollment_or_none(row: Any) -> Enrollment | None:
     return _enrollment(row) if row else None
 
 

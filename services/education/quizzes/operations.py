@@ -277,13 +277,14 @@ class QuizOperations:
             lesson_ids=[lesson.id for lesson in lessons],
             now=datetime.now(UTC),
         )
+        locks = content.locks_by_lesson(learner.completions.keys())
         return [
             QuizStatus(
                 lesson_id=lesson.id,
                 title=lesson.title,
                 quiz=lesson.quiz,
                 standing=standings.get(lesson.id, Standing()),
-                locks=content.locks_of(lesson.id, learner.completions.keys()),
+                locks=locks[lesson.id],
             )
             for lesson in lessons
             if lesson.quiz

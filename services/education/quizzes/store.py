@@ -90,7 +90,7 @@ LIST = (
     .limit(bindparam("count"))
 )
 LIST_EXPORTED = (
-    select(*LISTED, a.answers, e.user_id, e.course_id)
+    select(*LISTED, a.answers, e.user_id, e.course_id, func.coalesce(GRADED, literal_column("false")).label("graded"))
     .select_from(OWNED)
     .where(e.user_id == bindparam("user_id"))
     .order_by(a.id)
@@ -189,8 +189,11 @@ class QuizStore:
         await connection.execute(UPDATE, {"the_id": attempt.id, **_written(attempt)})
 
     async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
-        """Return the person's attempts and answers, without questions and right answers."""
-        rows = await connection.execute(LIST_EXPORTED, {"user_id": user_id})
+        """Return the person's attempts and answers, without questions and right answers.
+
+        An open attempt has no points yet: they would tell which of the answers saved so far are right.
+        """
+        rows = await connection.execute(LIST_EXPORTED, {"user_id": user_id, "now": datetime.now(UTC)})
         return {"quizAttempts": [_exported(row) for row in rows]}
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
@@ -252,9 +255,9 @@ def _exported(row: Any) -> dict[str, Any]:
         "number": row.number,
         "startTime": row.start_time.isoformat(),
         "submitTime": row.submit_time and row.submit_time.isoformat(),
-        "points": row.points,
+        "points": row.points if row.graded else None,
         "maxPoints": row.max_points,
-        "passed": row.passed,
+        "passed": row.passed if row.graded else None,
         "answers": [
             {"questionIndex": int(place), "selectedOptions": answer["selected_options"], "text": answer["text"]}
             for place, answer in sorted(row.answers.items(), key=lambda item: int(item[0]))

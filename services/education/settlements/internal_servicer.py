@@ -9,6 +9,7 @@ from azora.education.v1 import internal_service_pb2_grpc
 
 from services.education.settlements import convert
 from services.shared.audit import convert as audit_convert
+from services.shared.background_work import background_work
 from services.shared.keyed import idempotent
 from services.shared.principal import current_principal
 
@@ -18,20 +19,27 @@ if TYPE_CHECKING:
     from interceptors.base import Context
     from services.education.settlements.operations import SettlementOperations
     from services.shared.audit.operations import AuditOperations
+    from services.shared.background_work import BackgroundWorkOperations
     from services.shared.inbox import Inbox
     from services.shared.personal_data import PersonOperations
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
-    """Enrolment closing, event delivery, the data of persons and the audit log, for other services."""
+    """Enrolment closing, event delivery, the data of persons, the audit log and background work, for other services."""
 
     def __init__(
-        self, settlements: SettlementOperations, inbox: Inbox, persons: PersonOperations, audit: AuditOperations
+        self,
+        settlements: SettlementOperations,
+        inbox: Inbox,
+        persons: PersonOperations,
+        audit: AuditOperations,
+        work: BackgroundWorkOperations,
     ) -> None:
         self._settlements = settlements
         self._inbox = inbox
         self._persons = persons
         self._audit = audit
+        self._work = work
 
     async def CloseEnrollment(self, request: pb.CloseEnrollmentRequest, context: Context) -> pb.CloseEnrollmentResponse:
         return await self._settlements.close_enrollment(
@@ -72,3 +80,9 @@ class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
         return pb.VerifyAuditChainResponse(
             chain=audit_convert.audit_chain(verified, service="education"), next_page_token=verified.next_page_token
         )
+
+    async def GetBackgroundWork(
+        self, request: pb.GetBackgroundWorkRequest, context: Context
+    ) -> pb.GetBackgroundWorkResponse:
+        work = await self._work.get_background_work(service="education")
+        return pb.GetBackgroundWorkResponse(work=background_work(work))

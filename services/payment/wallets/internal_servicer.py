@@ -9,6 +9,7 @@ from azora.payment.v1 import internal_service_pb2_grpc
 
 from services.payment.wallets import convert
 from services.shared.audit import convert as audit_convert
+from services.shared.background_work import background_work
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
@@ -17,20 +18,27 @@ if TYPE_CHECKING:
     from interceptors.base import Context
     from services.payment.wallets.operations import WalletOperations
     from services.shared.audit.operations import AuditOperations
+    from services.shared.background_work import BackgroundWorkOperations
     from services.shared.inbox import Inbox
     from services.shared.personal_data import PersonOperations
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
-    """Event delivery, the data of persons and the audit log, for other services."""
+    """Event delivery, the data of persons, the audit log and background work, for other services."""
 
     def __init__(
-        self, inbox: Inbox, persons: PersonOperations, wallets: WalletOperations, audit: AuditOperations
+        self,
+        inbox: Inbox,
+        persons: PersonOperations,
+        wallets: WalletOperations,
+        audit: AuditOperations,
+        work: BackgroundWorkOperations,
     ) -> None:
         self._inbox = inbox
         self._persons = persons
         self._wallets = wallets
         self._audit = audit
+        self._work = work
 
     async def ReceiveEvents(self, request: pb.ReceiveEventsRequest, context: Context) -> pb.ReceiveEventsResponse:
         results = await self._inbox.receive(current_principal().service, request.events)
@@ -65,3 +73,9 @@ class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
         return pb.VerifyAuditChainResponse(
             chain=audit_convert.audit_chain(verified, service="payment"), next_page_token=verified.next_page_token
         )
+
+    async def GetBackgroundWork(
+        self, request: pb.GetBackgroundWorkRequest, context: Context
+    ) -> pb.GetBackgroundWorkResponse:
+        work = await self._work.get_background_work(service="payment")
+        return pb.GetBackgroundWorkResponse(work=background_work(work))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -10,14 +11,16 @@ import pytest
 from azora.education.v1 import course_pb2
 from google.protobuf.duration_pb2 import Duration
 
+from services.education.courses.operations import WRITE
 from services.shared.ids import new_id
+from services.shared.principal import Principal
 from tests.support.authoring import call, draft, update
 from tests.support.education import RunningEducation, azr
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Mapping
 
 pytestmark = pytest.mark.shared
 
@@ -188,6 +191,30 @@ async def test_archiving_closes_a_course_to_newcomers_alone(education: RunningEd
     assert (opened.state, opened.revision) == (course_pb2.COURSE_STATE_PUBLISHED, 1)
     await education.person().enroll(course.id)
     assert (await educator.publish(course.id)).revision == 1, "there is nothing to publish"
+
+
+async def test_an_archived_course_is_answered_with_the_etag_of_its_archiving(
+    education: RunningEducation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another edit came between the change and what was read to answer it: its etag let it be overwritten unseen."""
+    educator = education.educator()
+    course = await educator.published()
+    database = education.replica.infrastructure.database
+    reading = database.reading
+
+    @asynccontextmanager
+    async def later() -> AsyncIterator[Any]:
+        await update(educator, course.id, title="Rye")
+        async with reading() as connection:
+            yield connection
+
+    monkeypatch.setattr(database, "reading", later)
+    caller = Principal(user_id=educator.id, permissions=frozenset({WRITE}))
+    archived = await education.replica.authoring.archive_course(principal=caller, course_id=course.id, etag=course.etag)
+    assert (archived.course.state, archived.course.title) == ("ARCHIVED", "Sourdough")
+    assert int(archived.course.etag) == int(course.etag) + 1
+    stale = await refusal(update(educator, course.id, title="Wheat", etag=archived.course.etag))
+    assert stale.reason == "ETAG_MISMATCH"
 
 
 async def test_a_course_without_a_revision_has_no_other_state(education: RunningEducation) -> None:

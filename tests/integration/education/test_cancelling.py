@@ -12,6 +12,10 @@ from tests.support.refusals import outcome, refusal
 from tests.support.waiting import eventually
 
 PRICE = 49_00
+POSTPONE = """
+    UPDATE pgqueuer SET execute_after = now() + interval '1 minute'
+    WHERE entrypoint = 'release_hold' AND status = 'queued' AND attempts > 0 RETURNING id
+"""
 
 
 async def test_a_pending_one_is_called_off_and_its_hold_released(education: RunningEducation) -> None:
@@ -31,6 +35,20 @@ async def test_a_pending_one_is_called_off_and_its_hold_released(education: Runn
     assert (await refusal(learner.enroll(course.id, key="k"))).reason == "ENROLLMENT_CANCELLED", "it is not charged"
     assert not education.payments.paid
     assert (await learner.enroll(course.id, key="another")).state == pb.ENROLLMENT_STATE_ACTIVE, "with the same money"
+
+
+async def test_coming_back_before_the_hold_is_released_takes_the_same_money(education: RunningEducation) -> None:
+    """The job that releases it waits longer with every attempt while Payment is away."""
+    course, learner = await education.educator().published(price=azr(PRICE)), education.person()
+    education.payments.funds[learner.id] = PRICE
+    education.payments.lost.add("hold")
+    assert (await refusal(learner.enroll(course.id))).code == "UNAVAILABLE"
+    await learner.cancel((await refusal(learner.enroll(course.id))).metadata["enrollmentId"])
+    assert (await refusal(learner.enroll(course.id, key="k"))).code == "UNAVAILABLE"
+    await eventually(lambda: education.sql(POSTPONE))
+    education.payments.lost.clear()
+    assert (await learner.enroll(course.id, key="k")).state == pb.ENROLLMENT_STATE_ACTIVE
+    assert education.payments.states() == ["RELEASED", "CAPTURED"]
 
 
 async def test_what_was_called_off_stays_so_after_another_attempt(education: RunningEducation) -> None:

@@ -110,11 +110,13 @@ LESSON = pb.NewLesson(title="L")
     [
         {"title": ""},
         {"title": "a\0b"},
+        {"modules": [pb.NewModule(title="M", lessons=[pb.NewLesson(title="L", content="a\0b")])]},
         {"title": "x" * 201},
         {"price": azr(-1)},
         {"capacity": -1},
         {"language": "../../etc/passwd"},
         {"duration": Duration(seconds=-5)},
+        {"duration": Duration(seconds=2**62)},
         {"prerequisites": ["'; DROP TABLE courses; --"]},
         {"modules": [pb.NewModule(title="M")] * 101},
         {"modules": [pb.NewModule(title="M", lessons=[LESSON] * 501)]},

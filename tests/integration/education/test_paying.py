@@ -10,6 +10,7 @@ from azora.education.v1 import enrollment_pb2 as pb
 
 from services.shared.errors import DependencyUnavailable
 from services.shared.money import Money
+from tests.support.authoring import update
 from tests.support.education import (
     Person,
     RunningEducation,
@@ -224,6 +225,25 @@ async def test_a_call_that_comes_back_after_the_time_is_over_begins_anew(educati
     enrollment = await learner.enroll(course.id, key="k")
     assert enrollment.state == pb.ENROLLMENT_STATE_ACTIVE
     assert education.payments.states() == ["RELEASED", "CAPTURED"]
+
+
+async def test_nobody_is_charged_a_price_that_was_published_meanwhile(education: RunningEducation) -> None:
+    """Between reading the course and enrolling, or while a call under the same key could not be settled."""
+    educator, learner = education.educator(), education.person()
+    course = await educator.published(price=azr(PRICE))
+    education.payments.lost.add("hold")
+    assert (await refusal(learner.enroll(course.id, key="k", expected_price=azr(PRICE)))).code == "UNAVAILABLE"
+    await education.sql(LATER)
+    education.payments.lost.clear()
+    await update(educator, course.id, price=azr(2 * PRICE))
+    await educator.publish(course.id)
+    for key in ("k", "another"):
+        refused = await refusal(learner.enroll(course.id, key=key, expected_price=azr(PRICE)))
+        assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "PRICE_CHANGED")
+        assert refused.metadata == {"priceMinor": str(2 * PRICE), "currency": "AZR"}
+    assert education.payments.states() == ["RELEASED"]
+    enrolled = await learner.enroll(course.id, expected_price=azr(2 * PRICE))
+    assert enrolled.state == pb.ENROLLMENT_STATE_ACTIVE
 
 
 @pytest.mark.parametrize(("meanwhile", "afterwards"), [("ACTIVE", "RELEASED"), ("EXPIRED", "EXPIRED")])

@@ -177,7 +177,19 @@ async def test_no_other_answer_carries_what_is_right(education: RunningEducation
     )
     (attempt,) = exported["quizAttempts"]
     assert {answer["text"] for answer in attempt["answers"]} == {"", "crumb"}
+    assert (attempt["points"], attempt["passed"]) == (0, False)
     assert not any(secret in str(exported) for secret in secrets)
+
+
+async def test_an_export_tells_no_points_of_an_open_attempt(education: RunningEducation) -> None:
+    at = await _examinee(education)
+    attempt = await at.start()
+    await at.save(attempt.id, answers_to(attempt, RIGHT))
+    exported = await education.replica.infrastructure.database.transaction(
+        lambda connection: QuizStore().export_person(connection, user_id=at.person.id)
+    )
+    (shown,) = exported["quizAttempts"]
+    assert (shown["points"], shown["maxPoints"], shown["passed"]) == (None, 4, None)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ NONE_CORRECT = course_pb2.QuizQuestion(
     prompt="?", kind=course_pb2.QUESTION_KIND_MULTIPLE_CHOICE, options=[course_pb2.QuizOption(text="a")] * 2
 )
 
+NONE_OF_20 = [course_pb2.QuizOption(text="b")] * 19
+
 
 @pytest.mark.parametrize(
     ("changes", "field"),
@@ -153,4 +155,8 @@ async def test_a_course_is_bounded_in_lessons_and_bytes(education: RunningEducat
     # Less than 1 MiB as a request, more with the ids that a course has.
     large = await refusal(educator.write(modules=lessons(count=400, content="x" * 2590)))
     assert (large.reason, int(large.metadata["bytes"]) > 1024 * 1024) == ("COURSE_TOO_LARGE", True)
+    pool = [course_pb2.QuizQuestion(prompt="?", options=[*CHOICE.options[:1], *NONE_OF_20])] * 100
+    exams = [pb.NewModule(title="M", lessons=[quiz_lesson(questions=pool)] * 5)]
+    detailed = await refusal(educator.write(modules=exams))
+    assert (detailed.reason, detailed.metadata["elements"]) == ("COURSE_TOO_LARGE", "10506")
     assert [len((await educator.list(mine=True)).courses)] == [1], "nothing is left of what was refused"

@@ -61,6 +61,8 @@ async def reader(education: RunningEducation) -> Person:
     )
     await educator.published(title="Brote backen", description="Häuser und Öfen.", language="de", modules=plain)
     await educator.published(title="パンを焼く", description="Running breads.", language="ja", modules=plain)
+    chain = pb.NewModule(title="a_" * 99, lessons=[pb.NewLesson(title="left_over.txt")])
+    await educator.published(title="snake_case", description="Of my_file.txt.", language="en", modules=[chain])
     await educator.write(title="Baking drafts", language="en")
     return education.anyone()
 
@@ -88,6 +90,11 @@ async def reader(education: RunningEducation) -> Person:
         ("'); DROP TABLE courses; --", []),
         ("& | ! ( ) : * <->", []),
         ("\N{ZERO WIDTH SPACE}", []),
+        ("snake_case", ["snake_case"]),
+        ("case_snake", []),
+        ("snake -case_snake", ["snake_case"]),
+        ("file.txt", ["snake_case"]),
+        ("over.txt left", ["snake_case"]),
     ],
 )
 async def test_words_are_found_in_the_language_of_each_course(reader: Person, query: str, titles: list[str]) -> None:

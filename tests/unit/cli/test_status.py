@@ -12,7 +12,8 @@ import pytest
 
 from services.cli import status
 from services.cli.output import Output
-from services.cli.sample import STATS, Rates, Sample, _add_envoy, _add_metrics, rates
+from services.cli.sample import STATS, Sample, _add_envoy, _add_metrics, rates
+from services.gateway.rates import Rates
 from services.local.orphans import Registered
 from services.local.processes import Identity, identify
 

@@ -172,6 +172,7 @@ def test_the_command_writes_what_is_committed(tmp_path: Path, monkeypatch: pytes
         "envoy/kubernetes.json",
         *(f"deploy/kubernetes/{name}" for name in kubernetes_files(load_contract())),
         *(f"envoy/discovery/{name}.json" for name in ("mesh-authority", "mesh-certificate", "public-certificate")),
+        "docs/errors.md",
         "docs/events.md",
         "docs/policies.md",
     }

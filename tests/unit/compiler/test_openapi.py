@@ -195,7 +195,8 @@ def test_a_new_method_needs_nothing_but_its_proto() -> None:
             "Gets.\nErrors: NOT_FOUND WALET_NOT_FOUND.",
             "unknown error reason WALET_NOT_FOUND",
         ),
-        ("ErrorReason.ERROR_REASON_WALLET_NOT_FOUND", "No wallet.", "does not begin with a gRPC code and a colon"),
+        ("ErrorReason.ERROR_REASON_WALLET_NOT_FOUND", "No wallet.", "is not 'CODE: what is wrong"),
+        ("ErrorReason.ERROR_REASON_WALLET_NOT_FOUND", "NOT_FOUND: no wallet.", "Action: what to do"),
     ],
 )
 def test_errors_that_are_not_declared_do_not_compile(name: str, comment: str, problem: str) -> None:

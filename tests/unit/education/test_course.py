@@ -15,7 +15,7 @@ from services.education.courses.model import (
     LessonKind,
     Module,
 )
-from services.education.courses.store import REMEMBERED_REVISIONS, CourseStore
+from services.education.courses.store import MAX_REVISION_BYTES, CourseStore
 from services.shared.money import Money
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
@@ -75,8 +75,12 @@ def test_content_is_read_lesson_by_lesson() -> None:
     assert content.lesson("3") is None
 
 
+LARGE = [{"title": "", "kind": "ARTICLE", "required": True, "content": "\U0001f35e" + "x" * 49_999}] * 20
+"""Lessons of 1 MB, which take four times as much in memory: one character is beyond U+FFFF."""
+
+
 class Revisions:
-    """Answers every query with a revision that has no modules, and counts them."""
+    """Answers every query with a large revision, and counts them."""
 
     def __init__(self) -> None:
         self.queries = 0
@@ -86,16 +90,18 @@ class Revisions:
         return self
 
     def scalar_one(self) -> list[object]:
-        return []
+        return [{"id": "m", "title": "", "lessons": [{"id": str(self.queries), **lesson} for lesson in LARGE]}]
 
 
-async def test_the_revisions_last_read_are_remembered_and_no_more() -> None:
+async def test_the_revisions_last_read_are_remembered_as_far_as_memory_allows() -> None:
     store, database = CourseStore(), Revisions()
-    for number in range(REMEMBERED_REVISIONS + 1):
+    remembered = MAX_REVISION_BYTES // 4_010_000
+    for number in range(remembered + 1):
         for _ in range(2):
             await store.find_content(database, "c", number)  # type: ignore[arg-type]
-            await store.find_content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
-    assert database.queries == REMEMBERED_REVISIONS + 1
-    await store.find_content(database, "c", REMEMBERED_REVISIONS)  # type: ignore[arg-type]
+            await store.find_content(database, "c", remembered)  # type: ignore[arg-type]
+    assert database.queries == remembered + 1
+    assert store.revision_bytes <= MAX_REVISION_BYTES < store.revision_bytes * 3 / 2
+    await store.find_content(database, "c", remembered)  # type: ignore[arg-type]
     await store.find_content(database, "c", 0)  # type: ignore[arg-type]
-    assert database.queries == REMEMBERED_REVISIONS + 2
+    assert database.queries == remembered + 2

@@ -62,3 +62,11 @@ def test_a_module_has_a_bounded_number_of_locks() -> None:
 
 def test_a_course_without_sequential_modules_has_no_locks() -> None:
     assert CourseContent((module("m", "a"), module("n", "b"))).locks(set()) == ()
+
+
+def test_the_locks_of_all_lessons_are_found_at_once() -> None:
+    """A page of a hundred quizzes looked for all locks of the course a hundred times."""
+    for completed in (set[str](), {"a", "b", "c"}, {"d"}):
+        by_lesson = COURSE.locks_by_lesson(completed)
+        assert by_lesson == {lesson.id: COURSE.locks_of(lesson.id, completed) for lesson in COURSE.lessons}
+    assert [lock.id for lock in COURSE.locks_by_lesson({"d"})["e"]] == ["a", "b", "c"]

@@ -13,7 +13,7 @@ from services.compiler.contract import OPENAPI
 from services.compiler.envoy import compile_bootstrap, compose
 from services.compiler.envoy.settings import EnvoySettings
 from services.demo.seed import ADMIN, EDUCATOR, STUDENT
-from services.gateway.pages import STATIC, make_app
+from services.gateway.pages import CONSOLE, STATIC, make_app
 from services.shared.settings import Environment
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MESH: Any = None
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(make_app(MESH, explorer=True))
+    transport = httpx.ASGITransport(make_app(MESH, development=True))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
 
@@ -50,25 +50,49 @@ async def test_the_explorer_has_all_its_parts_and_no_others(http: httpx.AsyncCli
         assert (await http.get(part, headers={"if-none-match": answer.headers["etag"]})).status_code == 304
 
 
+async def test_the_console_has_all_its_parts_and_no_others(http: httpx.AsyncClient) -> None:
+    page = await http.get("/console")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    parts, unread = set[str](), set(re.findall(r'(?:src|href)="(/[^"]+)"', page.text))
+    while unread:
+        answers = [await http.get(part) for part in sorted(unread)]
+        assert {answer.status_code for answer in answers} == {200}
+        parts |= unread
+        unread = {part for answer in answers for part in re.findall(r'from "([^"]+)"', answer.text)} - parts
+    files = [path for path in CONSOLE.rglob("*") if path.suffix in {".js", ".mjs", ".css"}]
+    assert parts == {f"/console/{path.relative_to(CONSOLE)}" for path in files}
+
+
 async def test_nothing_else_is_served(http: httpx.AsyncClient) -> None:
-    for path in ("/docs/../pages.py", "/docs/swagger-ui", "/docs/nothing", "/elsewhere"):
+    for path in (
+        "/console/../convert.py",
+        "/console/nothing",
+        "/docs/../pages.py",
+        "/docs/swagger-ui",
+        "/docs/nothing",
+        "/elsewhere",
+    ):
         answer = await http.get(path)
         assert answer.status_code == 404, path
         assert answer.json()["details"][0]["reason"] == "ROUTE_NOT_FOUND"
 
 
 async def test_production_has_the_document_and_no_explorer() -> None:
-    transport = httpx.ASGITransport(make_app(MESH, explorer=False))
+    transport = httpx.ASGITransport(make_app(MESH, development=False))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         assert (await http.get("/openapi.json")).status_code == 200
-        for path in ("/docs", "/docs/explorer.js"):
+        for path in ("/docs", "/docs/explorer.js", "/console", "/console/console.js"):
             assert (await http.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize(("environment", "routed"), [(Environment.DEVELOPMENT, True), (Environment.PRODUCTION, False)])
 def test_envoy_routes_the_explorer_in_development_alone(environment: Environment, *, routed: bool) -> None:
     bootstrap = json.dumps(compile_bootstrap(compose(EnvoySettings(env=environment))))
-    assert ('{"path": "/docs"}' in bootstrap) is routed
+    for page in ("/docs", "/console"):
+        assert (f'{{"path": "{page}"}}' in bootstrap) is routed
+    assert ("ConsoleService" in bootstrap) is routed
     assert '{"path": "/openapi.json"}' in bootstrap
 
 
@@ -76,3 +100,5 @@ def test_the_accounts_are_those_that_are_seeded() -> None:
     script = (STATIC / "explorer.js").read_text()
     offered = re.findall(r'email: "([^"]+)", password: "([^"]+)"', script)
     assert offered == [(account.email, account.password) for account in (STUDENT, EDUCATOR, ADMIN)]
+    offered = re.findall(r'email: "([^"]+)", password: "([^"]+)"', (CONSOLE / "console.js").read_text())
+    assert offered == [(ADMIN.email, ADMIN.password)]

@@ -43,3 +43,19 @@ def test_pages_over_tcp_need_mutual_tls(environment: pytest.MonkeyPatch) -> None
     for name in ("CERTIFICATE", "KEY", "AUTHORITY"):
         environment.setenv(f"AZORA_TLS_{name}", f"/run/{name}")
     assert load(GatewaySettings).mutual_tls
+
+
+def test_the_console_is_for_development(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AZORA_MESH_TARGET", "unix:/run/mesh.sock")
+    assert load(GatewaySettings).has_console
+    environment.setenv("AZORA_ENV", "production")
+    assert not load(GatewaySettings).has_console
+    environment.setenv("AZORA_TRACES_LISTEN", "unix:/run/traces.sock")
+    with pytest.raises(SettingsError, match="AZORA_TRACES_LISTEN must not be set in production"):
+        load(GatewaySettings)
+
+
+def test_traces_are_received_on_a_socket_alone(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AZORA_TRACES_LISTEN", "0.0.0.0:4317")
+    with pytest.raises(SettingsError, match="AZORA_TRACES_LISTEN"):
+        load(GatewaySettings)

@@ -57,6 +57,15 @@ def test_what_exceeds_the_bound_alone_drops_nothing() -> None:
     assert (cache.find(1), cache.size_bytes) == (None, 0)
 
 
+def test_texts_of_keys_count() -> None:
+    """Empty pages of queries that nothing matches are as good a way to fill a memory as any."""
+    cache: LeastRecentlyUsed[tuple[str | int, ...]] = LeastRecentlyUsed(100_000)
+    for number in range(1000):
+        cache.keep(("SearchCourses", "\U0001f35e" * 200, number), b"")
+    kept = sum(cache.find(("SearchCourses", "\U0001f35e" * 200, number)) is not None for number in range(1000))
+    assert 0 < kept * 4 * 200 < cache.size_bytes <= 100_000
+
+
 def test_a_generation_drops_all_answers_and_those_that_were_being_read() -> None:
     answers = EncodedAnswers()
     answers.advance(2)

@@ -5,26 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from azora.education.v1 import course_service_pb2, internal_service_pb2
+from azora.education.v1 import (
+    assessment_pb2,
+    assessment_service_pb2,
+    course_pb2,
+    course_service_pb2,
+    internal_service_pb2,
+)
 from azora.event.v1 import event_pb2
 from azora.payment.v1 import events_pb2, payment_service_pb2, wallet_service_pb2
 from buf.validate import validate_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.shared.descriptors import DESCRIPTORS
 from services.shared.errors import ValidationFailed
 from services.shared.ids import new_id
-from services.shared.validation import _fields_with_ids, validate
+from services.shared.limits import MAX_ELEMENTS, MAX_EXPLAINED_ELEMENTS, MAX_MESSAGE_BYTES
+from services.shared.validation import VALIDATOR, _fields_with_ids, _fields_with_lists, count_elements, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from google.protobuf.descriptor_pb2 import DescriptorProto
     from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import Message
 
 
 def test_ids_are_written_in_lower_case_and_nothing_else_is() -> None:
@@ -71,10 +81,105 @@ def test_a_broken_id_is_refused() -> None:
     assert [violation.field for violation in refused.value.violations] == ["paymentId"]
 
 
-def test_a_message_without_ids_is_not_walked() -> None:
+def test_a_message_without_ids_and_lists_is_not_walked() -> None:
     request = wallet_service_pb2.WatchTransactionsRequest(currency="AZR")
     validate(request)
     assert not _fields_with_ids(request.DESCRIPTOR)
+    assert not _fields_with_lists(request.DESCRIPTOR)
+
+
+ANSWER = assessment_pb2.AttemptAnswer
+LESSONS = [course_service_pb2.NewLesson()] * 500
+QUESTION = course_pb2.QuizQuestion(kind=course_pb2.QUESTION_KIND_SHORT_TEXT, prompt="?", accepted_answers=["a"])
+QUIZ = course_pb2.Quiz(questions=[QUESTION] * 100, pass_basis_points=1)
+EXAM = course_service_pb2.NewLesson(title="Exam", kind=course_pb2.LESSON_KIND_QUIZ, quiz=QUIZ)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (assessment_service_pb2.SaveAnswersRequest(answers=[ANSWER()] * 101), "answers"),
+        (
+            assessment_service_pb2.SaveAnswersRequest(answers=[ANSWER(), ANSWER(selected_options=range(21))]),
+            "answers[1].selectedOptions",
+        ),
+        (
+            course_service_pb2.ImportCourseRequest(
+                document=course_service_pb2.CourseDocument(
+                    modules=[course_service_pb2.NewModule(lessons=LESSONS)] * 100
+                )
+            ),
+            "document.modules",
+        ),
+        (
+            course_service_pb2.CreateCourseRequest(
+                title="T", modules=[course_service_pb2.NewModule(title="M", lessons=[EXAM] * 70)]
+            ),
+            "modules[0].lessons",
+        ),
+        (
+            course_service_pb2.UpdateCourseRequest(update_mask=FieldMask(paths=["title"] * (MAX_ELEMENTS + 1))),
+            "updateMask.paths",
+        ),
+    ],
+)
+def test_too_many_elements_are_refused_before_any_is_looked_at(
+    request_: Message, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them costs: half a million in 1 MiB kept a process busy for three minutes."""
+    monkeypatch.setattr("services.shared.validation.VALIDATOR", None)
+    assert request_.ByteSize() <= MAX_MESSAGE_BYTES
+    with pytest.raises(ValidationFailed) as refused:
+        validate(request_)
+    assert [(found.field, found.reason) for found in refused.value.violations] == [(field, "repeated.max_items")]
+
+
+def test_of_many_violations_of_a_large_message_the_first_is_told() -> None:
+    modules = [course_service_pb2.NewModule(title="M", lessons=LESSONS)] * 3
+    request = course_service_pb2.CreateCourseRequest(title="T", modules=modules)
+    assert count_elements(request) == 1503 > MAX_EXPLAINED_ELEMENTS
+    with pytest.raises(ValidationFailed) as refused:
+        validate(request)
+    assert [violation.field for violation in refused.value.violations] == ["modules[0].lessons[0].title"]
+
+
+@pytest.mark.parametrize("seconds", [2**62, -(2**62), 315_576_000_001])
+def test_a_duration_that_is_none_is_invalid(seconds: int) -> None:
+    with pytest.raises(ValidationFailed):
+        validate(course_service_pb2.CreateCourseRequest(title="T", duration=Duration(seconds=seconds)))
+
+
+RIGHT, WRONG = course_pb2.QuizOption(correct=True), course_pb2.QuizOption()
+SINGLE, MULTIPLE = course_pb2.QUESTION_KIND_SINGLE_CHOICE, course_pb2.QUESTION_KIND_MULTIPLE_CHOICE
+TEXT = course_pb2.QUESTION_KIND_SHORT_TEXT
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (QUESTION, ""),
+        (course_pb2.QuizQuestion(kind=TEXT), "a short text must have an accepted answer and no options"),
+        (course_pb2.QuizQuestion(), "a choice must have 2 options or more and no accepted answers"),
+        (course_pb2.QuizQuestion(options=[WRONG, WRONG]), "a single choice must have exactly one correct option"),
+        (
+            course_pb2.QuizQuestion(kind=SINGLE, options=[RIGHT, RIGHT]),
+            "a single choice must have exactly one correct option",
+        ),
+        (course_pb2.QuizQuestion(options=[RIGHT, WRONG]), ""),
+        (
+            course_pb2.QuizQuestion(kind=MULTIPLE, options=[WRONG, WRONG]),
+            "a multiple choice must have a correct option",
+        ),
+        (course_pb2.QuizQuestion(kind=MULTIPLE, options=[RIGHT, RIGHT]), ""),
+        (
+            course_pb2.QuizQuestion(kind=MULTIPLE, options=[RIGHT, RIGHT], accepted_answers=["a"]),
+            "a choice must have 2 options or more and no accepted answers",
+        ),
+    ],
+)
+def test_a_question_fits_its_kind(question: course_pb2.QuizQuestion, message: str) -> None:
+    found = [violation.proto for violation in VALIDATOR.collect_violations(question)]
+    assert [one.message for one in found if one.rule_id == "question.kind"] == ([message] if message else [])
 
 
 def test_no_request_has_ids_in_a_map() -> None:

@@ -25,74 +25,83 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Default value. Never returned."""
     ERROR_REASON_EMAIL_TAKEN: _ErrorReason.ValueType  # 1
-    """ALREADY_EXISTS: an account with this e-mail address already exists."""
+    """ALREADY_EXISTS: an account with this e-mail address already exists. Action: sign in, or reset the password."""
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 2
-    """UNAUTHENTICATED: the e-mail address or password is incorrect."""
+    """UNAUTHENTICATED: the e-mail address or password is incorrect. Action: ask for e-mail address and password again."""
     ERROR_REASON_REFRESH_TOKEN_INVALID: _ErrorReason.ValueType  # 3
-    """UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked; sign in again."""
+    """UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked. Action: sign in again."""
     ERROR_REASON_PASSWORD_REFUSED: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`,
-    `contains_name`, `contains_product`, `blank` or `repeated`.
+    `contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
     """
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: the account does not exist."""
+    """NOT_FOUND: the account does not exist. Action: check the ID."""
     ERROR_REASON_PASSWORD_CHECKS_BUSY: _ErrorReason.ValueType  # 6
-    """RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
+    """RESOURCE_EXHAUSTED: too many password checks are queued. Action: retry after the delay in `RetryInfo`."""
     ERROR_REASON_EMAIL_INVALID: _ErrorReason.ValueType  # 7
-    """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+    """INVALID_ARGUMENT: the e-mail address is malformed or not deliverable. Action: correct the e-mail address."""
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 20
-    """NOT_FOUND: the session does not exist, or is not the caller's."""
+    """NOT_FOUND: the session does not exist, or is not the caller's. Action: list the sessions."""
     ERROR_REASON_LINK_INVALID: _ErrorReason.ValueType  # 30
-    """INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+    """INVALID_ARGUMENT: the link is unknown, expired or was used. Action: request a new link."""
     ERROR_REASON_EMAIL_ALREADY_VERIFIED: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION: the e-mail address is already verified."""
+    """FAILED_PRECONDITION: the e-mail address is already verified. Action: none."""
     ERROR_REASON_MAIL_LIMIT_REACHED: _ErrorReason.ValueType  # 32
-    """RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before
-    the next attempt.
+    """RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour. Action: retry after the delay in
+    `RetryInfo`.
     """
     ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: _ErrorReason.ValueType  # 40
-    """RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
-    the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+    """RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during
+    the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
     """
     ERROR_REASON_DEVICE_NOT_FOUND: _ErrorReason.ValueType  # 41
-    """NOT_FOUND: the caller has no device with this ID."""
+    """NOT_FOUND: the caller has no device with this ID. Action: list the devices."""
     ERROR_REASON_MFA_CHALLENGE_INVALID: _ErrorReason.ValueType  # 42
-    """UNAUTHENTICATED: the challenge is unknown, expired, completed or has no tries left, or the password has changed; sign
-    in again.
+    """UNAUTHENTICATED: the challenge is unknown, expired, completed or has no tries left, or the password has changed.
+    Action: sign in again.
     """
     ERROR_REASON_MFA_CODE_INVALID: _ErrorReason.ValueType  # 43
-    """UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes
-    that the challenge still accepts.
+    """UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes that the
+    challenge still accepts. Action: ask for the next code.
     """
     ERROR_REASON_CONFIRMATION_INVALID: _ErrorReason.ValueType  # 44
-    """PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
+    """PERMISSION_DENIED: the password or the code that confirms a change is incorrect. Action: ask for password and code
+    again.
+    """
     ERROR_REASON_CONFIRMATION_REQUIRED: _ErrorReason.ValueType  # 45
-    """FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes
-    of signing in, an authenticator is enrolled without the password. Metadata: field.
+    """FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10
+    minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field
+    that the metadata names.
     """
     ERROR_REASON_TOTP_ALREADY_ENABLED: _ErrorReason.ValueType  # 46
-    """FAILED_PRECONDITION: an authenticator is enabled; disable it first."""
+    """FAILED_PRECONDITION: an authenticator is enabled. Action: disable the authenticator first."""
     ERROR_REASON_TOTP_NOT_ENROLLED: _ErrorReason.ValueType  # 47
-    """FAILED_PRECONDITION: there is no enrolment to confirm, or it is older than 15 minutes."""
+    """FAILED_PRECONDITION: there is no enrolment to confirm, or it is older than 15 minutes. Action: enrol again."""
     ERROR_REASON_TOTP_NOT_ENABLED: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION: no authenticator is enabled."""
+    """FAILED_PRECONDITION: no authenticator is enabled. Action: enrol an authenticator first."""
     ERROR_REASON_TOTP_CODE_INVALID: _ErrorReason.ValueType  # 49
-    """INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
+    """INVALID_ARGUMENT: the code is not a current one of the enrolled secret. Action: ask for the current code, and check
+    the device's clock.
+    """
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 60
-    """NOT_FOUND: the caller has no API key with this ID."""
+    """NOT_FOUND: the caller has no API key with this ID. Action: list the API keys."""
     ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 61
-    """UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled."""
+    """UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled. Action:
+    create a new API key.
+    """
     ERROR_REASON_TOO_MANY_API_KEYS: _ErrorReason.ValueType  # 62
-    """FAILED_PRECONDITION: the user has the maximum number of API keys; revoke one first. Metadata: limit."""
+    """FAILED_PRECONDITION: the user has the maximum number of API keys. Metadata: limit. Action: revoke an API key first."""
     ERROR_REASON_ACCOUNT_DISABLED: _ErrorReason.ValueType  # 70
-    """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+    """PERMISSION_DENIED: the password is correct, but an administrator has disabled the account. Action: ask an
+    administrator.
+    """
     ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 71
-    """FAILED_PRECONDITION: the user is the only active administrator."""
+    """FAILED_PRECONDITION: the user is the only active administrator. Action: make another user an administrator first."""
     ERROR_REASON_USER_DELETING: _ErrorReason.ValueType  # 72
-    """FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
+    """FAILED_PRECONDITION: the account is being deleted and cannot be changed. Action: none; the deletion ends by itself."""
     ERROR_REASON_BALANCE_NOT_FORFEITED: _ErrorReason.ValueType  # 80
     """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata:
-    balances.
+    balances. Action: spend or transfer the balance, or send `forfeit_balance`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -101,73 +110,82 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Default value. Never returned."""
 ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 1
-"""ALREADY_EXISTS: an account with this e-mail address already exists."""
+"""ALREADY_EXISTS: an account with this e-mail address already exists. Action: sign in, or reset the password."""
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 2
-"""UNAUTHENTICATED: the e-mail address or password is incorrect."""
+"""UNAUTHENTICATED: the e-mail address or password is incorrect. Action: ask for e-mail address and password again."""
 ERROR_REASON_REFRESH_TOKEN_INVALID: ErrorReason.ValueType  # 3
-"""UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked; sign in again."""
+"""UNAUTHENTICATED: the refresh token is unknown, used, expired or revoked. Action: sign in again."""
 ERROR_REASON_PASSWORD_REFUSED: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the password is too easy to guess. Metadata: rule. It is `common`, `contains_email`,
-`contains_name`, `contains_product`, `blank` or `repeated`.
+`contains_name`, `contains_product`, `blank` or `repeated`. Action: choose another password.
 """
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: the account does not exist."""
+"""NOT_FOUND: the account does not exist. Action: check the ID."""
 ERROR_REASON_PASSWORD_CHECKS_BUSY: ErrorReason.ValueType  # 6
-"""RESOURCE_EXHAUSTED: too many password checks are queued; `RetryInfo` contains the delay before the next attempt."""
+"""RESOURCE_EXHAUSTED: too many password checks are queued. Action: retry after the delay in `RetryInfo`."""
 ERROR_REASON_EMAIL_INVALID: ErrorReason.ValueType  # 7
-"""INVALID_ARGUMENT: the e-mail address is malformed or not deliverable."""
+"""INVALID_ARGUMENT: the e-mail address is malformed or not deliverable. Action: correct the e-mail address."""
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 20
-"""NOT_FOUND: the session does not exist, or is not the caller's."""
+"""NOT_FOUND: the session does not exist, or is not the caller's. Action: list the sessions."""
 ERROR_REASON_LINK_INVALID: ErrorReason.ValueType  # 30
-"""INVALID_ARGUMENT: the link is unknown, expired or was used; request a new one."""
+"""INVALID_ARGUMENT: the link is unknown, expired or was used. Action: request a new link."""
 ERROR_REASON_EMAIL_ALREADY_VERIFIED: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION: the e-mail address is already verified."""
+"""FAILED_PRECONDITION: the e-mail address is already verified. Action: none."""
 ERROR_REASON_MAIL_LIMIT_REACHED: ErrorReason.ValueType  # 32
-"""RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour; `RetryInfo` contains the delay before
-the next attempt.
+"""RESOURCE_EXHAUSTED: the address was sent 3 mails of this kind within an hour. Action: retry after the delay in
+`RetryInfo`.
 """
 ERROR_REASON_TOO_MANY_FAILED_ATTEMPTS: ErrorReason.ValueType  # 40
-"""RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change; `RetryInfo` contains
-the delay before the next attempt. Attempts before that are neither evaluated nor counted.
+"""RESOURCE_EXHAUSTED: too many failed attempts to sign in, to verify a code or to confirm a change. Attempts during
+the wait are neither evaluated nor counted. Action: retry after the delay in `RetryInfo`.
 """
 ERROR_REASON_DEVICE_NOT_FOUND: ErrorReason.ValueType  # 41
-"""NOT_FOUND: the caller has no device with this ID."""
+"""NOT_FOUND: the caller has no device with this ID. Action: list the devices."""
 ERROR_REASON_MFA_CHALLENGE_INVALID: ErrorReason.ValueType  # 42
-"""UNAUTHENTICATED: the challenge is unknown, expired, completed or has no tries left, or the password has changed; sign
-in again.
+"""UNAUTHENTICATED: the challenge is unknown, expired, completed or has no tries left, or the password has changed.
+Action: sign in again.
 """
 ERROR_REASON_MFA_CODE_INVALID: ErrorReason.ValueType  # 43
-"""UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes
-that the challenge still accepts.
+"""UNAUTHENTICATED: the code is incorrect or was used before. Metadata: triesLeft. It is the number of codes that the
+challenge still accepts. Action: ask for the next code.
 """
 ERROR_REASON_CONFIRMATION_INVALID: ErrorReason.ValueType  # 44
-"""PERMISSION_DENIED: the password or the code that confirms a change is incorrect."""
+"""PERMISSION_DENIED: the password or the code that confirms a change is incorrect. Action: ask for password and code
+again.
+"""
 ERROR_REASON_CONFIRMATION_REQUIRED: ErrorReason.ValueType  # 45
-"""FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10 minutes
-of signing in, an authenticator is enrolled without the password. Metadata: field.
+"""FAILED_PRECONDITION: the change must be confirmed by the password and, with a second factor, a code. Within 10
+minutes of signing in, an authenticator is enrolled without the password. Metadata: field. Action: send the field
+that the metadata names.
 """
 ERROR_REASON_TOTP_ALREADY_ENABLED: ErrorReason.ValueType  # 46
-"""FAILED_PRECONDITION: an authenticator is enabled; disable it first."""
+"""FAILED_PRECONDITION: an authenticator is enabled. Action: disable the authenticator first."""
 ERROR_REASON_TOTP_NOT_ENROLLED: ErrorReason.ValueType  # 47
-"""FAILED_PRECONDITION: there is no enrolment to confirm, or it is older than 15 minutes."""
+"""FAILED_PRECONDITION: there is no enrolment to confirm, or it is older than 15 minutes. Action: enrol again."""
 ERROR_REASON_TOTP_NOT_ENABLED: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION: no authenticator is enabled."""
+"""FAILED_PRECONDITION: no authenticator is enabled. Action: enrol an authenticator first."""
 ERROR_REASON_TOTP_CODE_INVALID: ErrorReason.ValueType  # 49
-"""INVALID_ARGUMENT: the code is not a current one of the enrolled secret."""
+"""INVALID_ARGUMENT: the code is not a current one of the enrolled secret. Action: ask for the current code, and check
+the device's clock.
+"""
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 60
-"""NOT_FOUND: the caller has no API key with this ID."""
+"""NOT_FOUND: the caller has no API key with this ID. Action: list the API keys."""
 ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 61
-"""UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled."""
+"""UNAUTHENTICATED: the API key is unknown, expired or revoked, or the account of its owner is disabled. Action:
+create a new API key.
+"""
 ERROR_REASON_TOO_MANY_API_KEYS: ErrorReason.ValueType  # 62
-"""FAILED_PRECONDITION: the user has the maximum number of API keys; revoke one first. Metadata: limit."""
+"""FAILED_PRECONDITION: the user has the maximum number of API keys. Metadata: limit. Action: revoke an API key first."""
 ERROR_REASON_ACCOUNT_DISABLED: ErrorReason.ValueType  # 70
-"""PERMISSION_DENIED: the password is correct, but an administrator has disabled the account."""
+"""PERMISSION_DENIED: the password is correct, but an administrator has disabled the account. Action: ask an
+administrator.
+"""
 ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 71
-"""FAILED_PRECONDITION: the user is the only active administrator."""
+"""FAILED_PRECONDITION: the user is the only active administrator. Action: make another user an administrator first."""
 ERROR_REASON_USER_DELETING: ErrorReason.ValueType  # 72
-"""FAILED_PRECONDITION: the account is being deleted and cannot be changed."""
+"""FAILED_PRECONDITION: the account is being deleted and cannot be changed. Action: none; the deletion ends by itself."""
 ERROR_REASON_BALANCE_NOT_FORFEITED: ErrorReason.ValueType  # 80
 """FAILED_PRECONDITION: the user has a balance, and the request does not confirm that it is forfeited. Metadata:
-balances.
+balances. Action: spend or transfer the balance, or send `forfeit_balance`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from azora.event.v1 import background_work_pb2 as azora_dot_event_dot_v1_dot_background__work__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$azora/auth/v1/internal_service.proto\x12\razora.auth.v1\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x16ListRevocationsRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"\x95\x01\n\x17ListRevocationsResponse\x12.\n\x0brevocations\x18\x01 \x03(\x0b\x32\x19.azora.auth.v1.Revocation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x31\n\rdatabase_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\nRevocation\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12-\n\x04user\x18\x02 \x01(\x0b\x32\x1d.azora.auth.v1.UserRevocationH\x00\x12\x10\n\x06key_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06tokens\"R\n\x0eUserRevocation\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x65\x66ore_epoch\x18\x02 \x01(\x05\x12\x19\n\x11\x65xcept_session_id\x18\x03 \x01(\t2\x9e\x01\n\x0fInternalService\x12\x8a\x01\n\x0fListRevocations\x12%.azora.auth.v1.ListRevocationsRequest\x1a&.azora.auth.v1.ListRevocationsResponse\"(\x90\x02\x01\xea\xe1\x18!\n\x0b\"\teducation\n\t\"\x07payment\x10\x03\"\x02\x08\x02\xa8\x01\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$azora/auth/v1/internal_service.proto\x12\razora.auth.v1\x1a$azora/event/v1/background_work.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x16ListRevocationsRequest\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"\x95\x01\n\x17ListRevocationsResponse\x12.\n\x0brevocations\x18\x01 \x03(\x0b\x32\x19.azora.auth.v1.Revocation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x31\n\rdatabase_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\nRevocation\x12\x14\n\nsession_id\x18\x01 \x01(\tH\x00\x12-\n\x04user\x18\x02 \x01(\x0b\x32\x1d.azora.auth.v1.UserRevocationH\x00\x12\x10\n\x06key_id\x18\x03 \x01(\tH\x00\x42\x08\n\x06tokens\"R\n\x0eUserRevocation\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x65\x66ore_epoch\x18\x02 \x01(\x05\x12\x19\n\x11\x65xcept_session_id\x18\x03 \x01(\t\"\x1a\n\x18GetBackgroundWorkRequest\"I\n\x19GetBackgroundWorkResponse\x12,\n\x04work\x18\x01 \x01(\x0b\x32\x1e.azora.event.v1.BackgroundWork2\xac\x02\n\x0fInternalService\x12\x95\x01\n\x0fListRevocations\x12%.azora.auth.v1.ListRevocationsRequest\x1a&.azora.auth.v1.ListRevocationsResponse\"3\x90\x02\x01\xea\xe1\x18,\n\x0b\"\teducation\n\t\"\x07payment\n\t\"\x07gateway\x10\x03\"\x02\x08\x02\xa8\x01\x03\x12\x80\x01\n\x11GetBackgroundWork\x12\'.azora.auth.v1.GetBackgroundWorkRequest\x1a(.azora.auth.v1.GetBackgroundWorkResponse\"\x18\x90\x02\x01\xea\xe1\x18\x11\n\t\"\x07gateway\x10\x03\"\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREVOCATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTREVOCATIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_INTERNALSERVICE'].methods_by_name['ListRevocations']._loaded_options = None
-  _globals['_INTERNALSERVICE'].methods_by_name['ListRevocations']._serialized_options = b'\220\002\001\352\341\030!\n\013\"\teducation\n\t\"\007payment\020\003\"\002\010\002\250\001\003'
-  _globals['_LISTREVOCATIONSREQUEST']._serialized_start=147
-  _globals['_LISTREVOCATIONSREQUEST']._serialized_end=244
-  _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=247
-  _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=396
-  _globals['_REVOCATION']._serialized_start=398
-  _globals['_REVOCATION']._serialized_end=507
-  _globals['_USERREVOCATION']._serialized_start=509
-  _globals['_USERREVOCATION']._serialized_end=591
-  _globals['_INTERNALSERVICE']._serialized_start=594
-  _globals['_INTERNALSERVICE']._serialized_end=752
+  _globals['_INTERNALSERVICE'].methods_by_name['ListRevocations']._serialized_options = b'\220\002\001\352\341\030,\n\013\"\teducation\n\t\"\007payment\n\t\"\007gateway\020\003\"\002\010\002\250\001\003'
+  _globals['_INTERNALSERVICE'].methods_by_name['GetBackgroundWork']._loaded_options = None
+  _globals['_INTERNALSERVICE'].methods_by_name['GetBackgroundWork']._serialized_options = b'\220\002\001\352\341\030\021\n\t\"\007gateway\020\003\"\002\010\002'
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_start=185
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_end=282
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=285
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=434
+  _globals['_REVOCATION']._serialized_start=436
+  _globals['_REVOCATION']._serialized_end=545
+  _globals['_USERREVOCATION']._serialized_start=547
+  _globals['_USERREVOCATION']._serialized_end=629
+  _globals['_GETBACKGROUNDWORKREQUEST']._serialized_start=631
+  _globals['_GETBACKGROUNDWORKREQUEST']._serialized_end=657
+  _globals['_GETBACKGROUNDWORKRESPONSE']._serialized_start=659
+  _globals['_GETBACKGROUNDWORKRESPONSE']._serialized_end=732
+  _globals['_INTERNALSERVICE']._serialized_start=735
+  _globals['_INTERNALSERVICE']._serialized_end=1035
 # @@protoc_insertion_point(module_scope)

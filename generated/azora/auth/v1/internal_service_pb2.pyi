@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from azora.event.v1 import background_work_pb2 as _background_work_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -148,3 +149,44 @@ class UserRevocation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UserRevocation: _TypeAlias = UserRevocation  # noqa: Y015
+
+@_typing.final
+class GetBackgroundWorkRequest(_message.Message):
+    """Request message for InternalService.GetBackgroundWork."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackgroundWorkRequest: _TypeAlias = GetBackgroundWorkRequest  # noqa: Y015
+
+@_typing.final
+class GetBackgroundWorkResponse(_message.Message):
+    """Response message for InternalService.GetBackgroundWork."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def work(self) -> _background_work_pb2.BackgroundWork:
+        """Background work of the service."""
+
+    def __init__(
+        self,
+        *,
+        work: _background_work_pb2.BackgroundWork | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackgroundWorkResponse: _TypeAlias = GetBackgroundWorkResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class InternalServiceStub:
                 request_serializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.ListRevocationsRequest.SerializeToString,
                 response_deserializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.ListRevocationsResponse.FromString,
                 _registered_method=True)
+        self.GetBackgroundWork = channel.unary_unary(
+                '/azora.auth.v1.InternalService/GetBackgroundWork',
+                request_serializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.GetBackgroundWorkRequest.SerializeToString,
+                response_deserializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.GetBackgroundWorkResponse.FromString,
+                _registered_method=True)
 
 
 class InternalServiceServicer:
@@ -55,6 +60,13 @@ class InternalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBackgroundWork(self, request, context):
+        """Gets the undelivered events, the unfinished jobs and the dead letters of this service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InternalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +74,11 @@ def add_InternalServiceServicer_to_server(servicer, server):
                     servicer.ListRevocations,
                     request_deserializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.ListRevocationsRequest.FromString,
                     response_serializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.ListRevocationsResponse.SerializeToString,
+            ),
+            'GetBackgroundWork': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBackgroundWork,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.GetBackgroundWorkRequest.FromString,
+                    response_serializer=azora_dot_auth_dot_v1_dot_internal__service__pb2.GetBackgroundWorkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +109,33 @@ class InternalService:
             '/azora.auth.v1.InternalService/ListRevocations',
             azora_dot_auth_dot_v1_dot_internal__service__pb2.ListRevocationsRequest.SerializeToString,
             azora_dot_auth_dot_v1_dot_internal__service__pb2.ListRevocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBackgroundWork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.auth.v1.InternalService/GetBackgroundWork',
+            azora_dot_auth_dot_v1_dot_internal__service__pb2.GetBackgroundWorkRequest.SerializeToString,
+            azora_dot_auth_dot_v1_dot_internal__service__pb2.GetBackgroundWorkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,8 @@ class InternalServiceStub:
     rejects the tokens until they would have expired.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
+    GetBackgroundWork: _grpc.UnaryUnaryMultiCallable[_internal_service_pb2.GetBackgroundWorkRequest, _internal_service_pb2.GetBackgroundWorkResponse]
+    """Gets the undelivered events, the unfinished jobs and the dead letters of this service."""
 
 @_typing.type_check_only
 class InternalServiceAsyncStub(InternalServiceStub):
@@ -49,6 +51,8 @@ class InternalServiceAsyncStub(InternalServiceStub):
     rejects the tokens until they would have expired.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
+    GetBackgroundWork: _aio.UnaryUnaryMultiCallable[_internal_service_pb2.GetBackgroundWorkRequest, _internal_service_pb2.GetBackgroundWorkResponse]  # type: ignore[assignment]
+    """Gets the undelivered events, the unfinished jobs and the dead letters of this service."""
 
 class InternalServiceServicer:
     """Service-to-service API of Auth. Available on the mesh only, to service identities."""
@@ -62,5 +66,12 @@ class InternalServiceServicer:
         rejects the tokens until they would have expired.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
+
+    def GetBackgroundWork(
+        self,
+        request: _internal_service_pb2.GetBackgroundWorkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_internal_service_pb2.GetBackgroundWorkResponse, _abc.Awaitable[_internal_service_pb2.GetBackgroundWorkResponse]]:
+        """Gets the undelivered events, the unfinished jobs and the dead letters of this service."""
 
 def add_InternalServiceServicer_to_server(servicer: InternalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from azora.education.v1 import enrollment_pb2 as azora_dot_education_dot_v1_dot_enrollment__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
 from azora.type.v1 import heartbeat_pb2 as azora_dot_type_dot_v1_dot_heartbeat__pb2
+from azora.type.v1 import money_pb2 as azora_dot_type_dot_v1_dot_money__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+azora/education/v1/enrollment_service.proto\x12\x12\x61zora.education.v1\x1a#azora/education/v1/enrollment.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1d\x61zora/type/v1/heartbeat.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x17google/rpc/status.proto\"N\n\rEnrollRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"D\n\x0e\x45nrollResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"R\n\x16ListEnrollmentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"g\n\x17ListEnrollmentsResponse\x12\x33\n\x0b\x65nrollments\x18\x01 \x03(\x0b\x32\x1e.azora.education.v1.Enrollment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14GetEnrollmentRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"K\n\x15GetEnrollmentResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"\\\n\x17\x43\x61ncelEnrollmentRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"N\n\x18\x43\x61ncelEnrollmentResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"{\n\x15\x43ompleteLessonRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\tlesson_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"L\n\x16\x43ompleteLessonResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"9\n\x12GetProgressRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\xa3\x01\n\x13GetProgressResponse\x12.\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.azora.education.v1.Progress\x12\x33\n\x07lessons\x18\x02 \x03(\x0b\x32\".azora.education.v1.LessonProgress\x12\'\n\x05locks\x18\x03 \x03(\x0b\x32\x18.azora.education.v1.Lock\";\n\x14WatchProgressRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\xae\x01\n\x15WatchProgressResponse\x12\x38\n\x08snapshot\x18\x01 \x01(\x0b\x32$.azora.education.v1.ProgressSnapshotH\x00\x12-\n\theartbeat\x18\x02 \x01(\x0b\x32\x18.azora.type.v1.HeartbeatH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent2\xb4\t\n\x11\x45nrollmentService\x12\x90\x01\n\x06\x45nroll\x12!.azora.education.v1.EnrollRequest\x1a\".azora.education.v1.EnrollResponse\"?\x90\x02\x02\xea\xe1\x18\x0f\n\x02\x10\x01\x10\x04\"\x02\x08\n(\x01\xb0\x01\x01\x82\xd3\xe4\x93\x02#\"\x1e/v1/courses/{course_id}/enroll:\x01*\x12\x94\x01\n\x0fListEnrollments\x12*.azora.education.v1.ListEnrollmentsRequest\x1a+.azora.education.v1.ListEnrollmentsResponse\"(\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/enrollments\x12\x9e\x01\n\rGetEnrollment\x12(.azora.education.v1.GetEnrollmentRequest\x1a).azora.education.v1.GetEnrollmentResponse\"8\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02!\x12\x1f/v1/enrollments/{enrollment_id}\x12\xb3\x01\n\x10\x43\x61ncelEnrollment\x12+.azora.education.v1.CancelEnrollmentRequest\x1a,.azora.education.v1.CancelEnrollmentResponse\"D\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02+\"&/v1/enrollments/{enrollment_id}:cancel:\x01*\x12\xc3\x01\n\x0e\x43ompleteLesson\x12).azora.education.v1.CompleteLessonRequest\x1a*.azora.education.v1.CompleteLessonResponse\"Z\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\x41\"</v1/enrollments/{enrollment_id}/lessons/{lesson_id}:complete:\x01*\x12\xa1\x01\n\x0bGetProgress\x12&.azora.education.v1.GetProgressRequest\x1a\'.azora.education.v1.GetProgressResponse\"A\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02*\x12(/v1/enrollments/{enrollment_id}/progress\x12\xb3\x01\n\rWatchProgress\x12(.azora.education.v1.WatchProgressRequest\x1a).azora.education.v1.WatchProgressResponse\"K\x90\x02\x01\xea\xe1\x18\x0e\n\x02\x10\x01\x10\x03\"\x03\x08\x90\x1c\xa0\x01\x01\x82\xd3\xe4\x93\x02\x30\x12./v1/enrollments/{enrollment_id}/progress:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+azora/education/v1/enrollment_service.proto\x12\x12\x61zora.education.v1\x1a#azora/education/v1/enrollment.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1d\x61zora/type/v1/heartbeat.proto\x1a\x19\x61zora/type/v1/money.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x17google/rpc/status.proto\"\xde\x01\n\rEnrollRequest\x12\x1f\n\tcourse_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x8d\x01\n\x0e\x65xpected_price\x18\x03 \x01(\x0b\x32\x14.azora.type.v1.MoneyB_\xbaH\\\xba\x01Y\n\x1b\x65xpected_price.not_negative\x12#expected_price must not be negative\x1a\x15this.minor_units >= 0\"D\n\x0e\x45nrollResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"R\n\x16ListEnrollmentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\"g\n\x17ListEnrollmentsResponse\x12\x33\n\x0b\x65nrollments\x18\x01 \x03(\x0b\x32\x1e.azora.education.v1.Enrollment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14GetEnrollmentRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"K\n\x15GetEnrollmentResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"\\\n\x17\x43\x61ncelEnrollmentRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"N\n\x18\x43\x61ncelEnrollmentResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"{\n\x15\x43ompleteLessonRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\tlesson_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"L\n\x16\x43ompleteLessonResponse\x12\x32\n\nenrollment\x18\x01 \x01(\x0b\x32\x1e.azora.education.v1.Enrollment\"9\n\x12GetProgressRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\xa3\x01\n\x13GetProgressResponse\x12.\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.azora.education.v1.Progress\x12\x33\n\x07lessons\x18\x02 \x03(\x0b\x32\".azora.education.v1.LessonProgress\x12\'\n\x05locks\x18\x03 \x03(\x0b\x32\x18.azora.education.v1.Lock\";\n\x14WatchProgressRequest\x12#\n\renrollment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\xae\x01\n\x15WatchProgressResponse\x12\x38\n\x08snapshot\x18\x01 \x01(\x0b\x32$.azora.education.v1.ProgressSnapshotH\x00\x12-\n\theartbeat\x18\x02 \x01(\x0b\x32\x18.azora.type.v1.HeartbeatH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent2\xb4\t\n\x11\x45nrollmentService\x12\x90\x01\n\x06\x45nroll\x12!.azora.education.v1.EnrollRequest\x1a\".azora.education.v1.EnrollResponse\"?\x90\x02\x02\xea\xe1\x18\x0f\n\x02\x10\x01\x10\x04\"\x02\x08\n(\x01\xb0\x01\x01\x82\xd3\xe4\x93\x02#\"\x1e/v1/courses/{course_id}/enroll:\x01*\x12\x94\x01\n\x0fListEnrollments\x12*.azora.education.v1.ListEnrollmentsRequest\x1a+.azora.education.v1.ListEnrollmentsResponse\"(\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/enrollments\x12\x9e\x01\n\rGetEnrollment\x12(.azora.education.v1.GetEnrollmentRequest\x1a).azora.education.v1.GetEnrollmentResponse\"8\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02!\x12\x1f/v1/enrollments/{enrollment_id}\x12\xb3\x01\n\x10\x43\x61ncelEnrollment\x12+.azora.education.v1.CancelEnrollmentRequest\x1a,.azora.education.v1.CancelEnrollmentResponse\"D\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02+\"&/v1/enrollments/{enrollment_id}:cancel:\x01*\x12\xc3\x01\n\x0e\x43ompleteLesson\x12).azora.education.v1.CompleteLessonRequest\x1a*.azora.education.v1.CompleteLessonResponse\"Z\x90\x02\x02\xea\xe1\x18\x0c\n\x02\x10\x01\x10\x03\"\x02\x08\x05(\x01\x82\xd3\xe4\x93\x02\x41\"</v1/enrollments/{enrollment_id}/lessons/{lesson_id}:complete:\x01*\x12\xa1\x01\n\x0bGetProgress\x12&.azora.education.v1.GetProgressRequest\x1a\'.azora.education.v1.GetProgressResponse\"A\x90\x02\x01\xea\xe1\x18\n\n\x02\x10\x01\x10\x03\"\x02\x08\x02\x82\xd3\xe4\x93\x02*\x12(/v1/enrollments/{enrollment_id}/progress\x12\xb3\x01\n\rWatchProgress\x12(.azora.education.v1.WatchProgressRequest\x1a).azora.education.v1.WatchProgressResponse\"K\x90\x02\x01\xea\xe1\x18\x0e\n\x02\x10\x01\x10\x03\"\x03\x08\x90\x1c\xa0\x01\x01\x82\xd3\xe4\x93\x02\x30\x12./v1/enrollments/{enrollment_id}/progress:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLLREQUEST'].fields_by_name['course_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_ENROLLREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_ENROLLREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_ENROLLREQUEST'].fields_by_name['expected_price']._loaded_options = None
+  _globals['_ENROLLREQUEST'].fields_by_name['expected_price']._serialized_options = b'\272H\\\272\001Y\n\033expected_price.not_negative\022#expected_price must not be negative\032\025this.minor_units >= 0'
   _globals['_LISTENROLLMENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTENROLLMENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTENROLLMENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -76,34 +79,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLLMENTSERVICE'].methods_by_name['GetProgress']._serialized_options = b'\220\002\001\352\341\030\n\n\002\020\001\020\003\"\002\010\002\202\323\344\223\002*\022(/v1/enrollments/{enrollment_id}/progress'
   _globals['_ENROLLMENTSERVICE'].methods_by_name['WatchProgress']._loaded_options = None
   _globals['_ENROLLMENTSERVICE'].methods_by_name['WatchProgress']._serialized_options = b'\220\002\001\352\341\030\016\n\002\020\001\020\003\"\003\010\220\034\240\001\001\202\323\344\223\0020\022./v1/enrollments/{enrollment_id}/progress:watch'
-  _globals['_ENROLLREQUEST']._serialized_start=282
-  _globals['_ENROLLREQUEST']._serialized_end=360
-  _globals['_ENROLLRESPONSE']._serialized_start=362
-  _globals['_ENROLLRESPONSE']._serialized_end=430
-  _globals['_LISTENROLLMENTSREQUEST']._serialized_start=432
-  _globals['_LISTENROLLMENTSREQUEST']._serialized_end=514
-  _globals['_LISTENROLLMENTSRESPONSE']._serialized_start=516
-  _globals['_LISTENROLLMENTSRESPONSE']._serialized_end=619
-  _globals['_GETENROLLMENTREQUEST']._serialized_start=621
-  _globals['_GETENROLLMENTREQUEST']._serialized_end=680
-  _globals['_GETENROLLMENTRESPONSE']._serialized_start=682
-  _globals['_GETENROLLMENTRESPONSE']._serialized_end=757
-  _globals['_CANCELENROLLMENTREQUEST']._serialized_start=759
-  _globals['_CANCELENROLLMENTREQUEST']._serialized_end=851
-  _globals['_CANCELENROLLMENTRESPONSE']._serialized_start=853
-  _globals['_CANCELENROLLMENTRESPONSE']._serialized_end=931
-  _globals['_COMPLETELESSONREQUEST']._serialized_start=933
-  _globals['_COMPLETELESSONREQUEST']._serialized_end=1056
-  _globals['_COMPLETELESSONRESPONSE']._serialized_start=1058
-  _globals['_COMPLETELESSONRESPONSE']._serialized_end=1134
-  _globals['_GETPROGRESSREQUEST']._serialized_start=1136
-  _globals['_GETPROGRESSREQUEST']._serialized_end=1193
-  _globals['_GETPROGRESSRESPONSE']._serialized_start=1196
-  _globals['_GETPROGRESSRESPONSE']._serialized_end=1359
-  _globals['_WATCHPROGRESSREQUEST']._serialized_start=1361
-  _globals['_WATCHPROGRESSREQUEST']._serialized_end=1420
-  _globals['_WATCHPROGRESSRESPONSE']._serialized_start=1423
-  _globals['_WATCHPROGRESSRESPONSE']._serialized_end=1597
-  _globals['_ENROLLMENTSERVICE']._serialized_start=1600
-  _globals['_ENROLLMENTSERVICE']._serialized_end=2804
+  _globals['_ENROLLREQUEST']._serialized_start=310
+  _globals['_ENROLLREQUEST']._serialized_end=532
+  _globals['_ENROLLRESPONSE']._serialized_start=534
+  _globals['_ENROLLRESPONSE']._serialized_end=602
+  _globals['_LISTENROLLMENTSREQUEST']._serialized_start=604
+  _globals['_LISTENROLLMENTSREQUEST']._serialized_end=686
+  _globals['_LISTENROLLMENTSRESPONSE']._serialized_start=688
+  _globals['_LISTENROLLMENTSRESPONSE']._serialized_end=791
+  _globals['_GETENROLLMENTREQUEST']._serialized_start=793
+  _globals['_GETENROLLMENTREQUEST']._serialized_end=852
+  _globals['_GETENROLLMENTRESPONSE']._serialized_start=854
+  _globals['_GETENROLLMENTRESPONSE']._serialized_end=929
+  _globals['_CANCELENROLLMENTREQUEST']._serialized_start=931
+  _globals['_CANCELENROLLMENTREQUEST']._serialized_end=1023
+  _globals['_CANCELENROLLMENTRESPONSE']._serialized_start=1025
+  _globals['_CANCELENROLLMENTRESPONSE']._serialized_end=1103
+  _globals['_COMPLETELESSONREQUEST']._serialized_start=1105
+  _globals['_COMPLETELESSONREQUEST']._serialized_end=1228
+  _globals['_COMPLETELESSONRESPONSE']._serialized_start=1230
+  _globals['_COMPLETELESSONRESPONSE']._serialized_end=1306
+  _globals['_GETPROGRESSREQUEST']._serialized_start=1308
+  _globals['_GETPROGRESSREQUEST']._serialized_end=1365
+  _globals['_GETPROGRESSRESPONSE']._serialized_start=1368
+  _globals['_GETPROGRESSRESPONSE']._serialized_end=1531
+  _globals['_WATCHPROGRESSREQUEST']._serialized_start=1533
+  _globals['_WATCHPROGRESSREQUEST']._serialized_end=1592
+  _globals['_WATCHPROGRESSRESPONSE']._serialized_start=1595
+  _globals['_WATCHPROGRESSRESPONSE']._serialized_end=1769
+  _globals['_ENROLLMENTSERVICE']._serialized_start=1772
+  _globals['_ENROLLMENTSERVICE']._serialized_end=2976
 # @@protoc_insertion_point(module_scope)

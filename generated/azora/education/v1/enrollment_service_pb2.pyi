@@ -5,6 +5,7 @@ isort:skip_file
 
 from azora.education.v1 import enrollment_pb2 as _enrollment_pb2
 from azora.type.v1 import heartbeat_pb2 as _heartbeat_pb2
+from azora.type.v1 import money_pb2 as _money_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -29,21 +30,29 @@ class EnrollRequest(_message.Message):
 
     COURSE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_PRICE_FIELD_NUMBER: _builtins.int
     course_id: _builtins.str
     """ID of the course."""
     request_id: _builtins.str
     """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
     Retrying with the same key returns the original response for at least 24 hours.
     """
+    @_builtins.property
+    def expected_price(self) -> _money_pb2.Money:
+        """Price that the caller expects to be charged. If the latest revision has another, the call is refused with
+        PRICE_CHANGED and nothing is charged. If unset, the price of the latest revision is charged.
+        """
+
     def __init__(
         self,
         *,
         course_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        expected_price: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_price", b"expected_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["course_id", b"course_id", "expected_price", b"expected_price", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

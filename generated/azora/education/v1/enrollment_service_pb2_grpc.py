@@ -80,8 +80,8 @@ class EnrollmentServiceServicer:
         """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
         activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
-        DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+        COURSE_FULL, OWN_COURSE, PRICE_CHANGED, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN,
+        WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

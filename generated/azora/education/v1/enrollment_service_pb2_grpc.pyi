@@ -37,8 +37,8 @@ class EnrollmentServiceStub:
     """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
     activation; the learner ends up enrolled and charged, or neither.
     Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-    COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
-    DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+    COURSE_FULL, OWN_COURSE, PRICE_CHANGED, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN,
+    WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
     """
     ListEnrollments: _grpc.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]
     """Lists the caller's enrolments, newest first.
@@ -80,8 +80,8 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
     activation; the learner ends up enrolled and charged, or neither.
     Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-    COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
-    DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+    COURSE_FULL, OWN_COURSE, PRICE_CHANGED, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN,
+    WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
     """
     ListEnrollments: _aio.UnaryUnaryMultiCallable[_enrollment_service_pb2.ListEnrollmentsRequest, _enrollment_service_pb2.ListEnrollmentsResponse]  # type: ignore[assignment]
     """Lists the caller's enrolments, newest first.
@@ -125,8 +125,8 @@ class EnrollmentServiceServicer:
         """Enrols the caller in a course. For a paid course, holds the price in the caller's wallet and captures it on
         activation; the learner ends up enrolled and charged, or neither.
         Errors: NOT_FOUND COURSE_NOT_FOUND; ALREADY_EXISTS ALREADY_ENROLLED; FAILED_PRECONDITION COURSE_NOT_OPEN,
-        COURSE_FULL, OWN_COURSE, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN, WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE
-        DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
+        COURSE_FULL, OWN_COURSE, PRICE_CHANGED, PREREQUISITES_NOT_COMPLETED, INSUFFICIENT_FUNDS, WALLET_FROZEN,
+        WALLET_CLOSED, ENROLLMENT_CANCELLED; UNAVAILABLE DEPENDENCY_UNAVAILABLE if Payment cannot be reached.
         """
 
     def ListEnrollments(

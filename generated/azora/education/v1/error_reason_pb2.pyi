@@ -25,92 +25,125 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Default value. Never returned."""
     ERROR_REASON_COURSE_NOT_FOUND: _ErrorReason.ValueType  # 1
-    """NOT_FOUND: the course does not exist or is not visible to the caller."""
+    """NOT_FOUND: the course does not exist or is not visible to the caller. Action: list the courses."""
     ERROR_REASON_LESSON_NOT_FOUND: _ErrorReason.ValueType  # 2
-    """NOT_FOUND: the lesson does not exist in the enrolment's course revision, or in the module of the course's draft."""
+    """NOT_FOUND: the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+    Action: use a lesson ID of the enrolment's revision.
+    """
     ERROR_REASON_ENROLLMENT_NOT_FOUND: _ErrorReason.ValueType  # 3
-    """NOT_FOUND: the enrolment does not exist or belongs to another user."""
+    """NOT_FOUND: the enrolment does not exist or belongs to another user. Action: list the caller's enrolments."""
     ERROR_REASON_ALREADY_ENROLLED: _ErrorReason.ValueType  # 4
     """ALREADY_EXISTS: the caller is already enrolled in the course, or the payment of an enrolment is in progress.
-    Metadata: enrollmentId, state.
+    Metadata: enrollmentId, state. Action: use the enrolment that the metadata names.
     """
     ERROR_REASON_COURSE_NOT_OPEN: _ErrorReason.ValueType  # 5
-    """FAILED_PRECONDITION: the course is a draft or archived."""
+    """FAILED_PRECONDITION: the course is a draft or archived. Action: choose a published course."""
     ERROR_REASON_COURSE_FULL: _ErrorReason.ValueType  # 6
-    """FAILED_PRECONDITION: the course has reached its capacity."""
+    """FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a place is free."""
     ERROR_REASON_COURSE_EMPTY: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION: the course has no required lesson."""
+    """FAILED_PRECONDITION: the course has no required lesson. Action: add a required lesson."""
     ERROR_REASON_COURSE_ARCHIVED: _ErrorReason.ValueType  # 8
-    """FAILED_PRECONDITION: the course is archived and cannot be published."""
+    """FAILED_PRECONDITION: the course is archived and cannot be published. Action: unarchive the course first."""
     ERROR_REASON_ENROLLMENT_NOT_ACTIVE: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION: the enrolment is not active."""
+    """FAILED_PRECONDITION: the enrolment is not active. Action: enrol first, or wait until the payment is settled."""
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: the caller's available balance is below the course's price."""
+    """FAILED_PRECONDITION: the caller's available balance is below the course's price. Action: earn or receive the
+    difference, then enrol with a new idempotency key.
+    """
     ERROR_REASON_COMPLETION_REWARD_NOT_ALLOWED: _ErrorReason.ValueType  # 11
-    """PERMISSION_DENIED: setting a completion reward requires PERMISSION_COURSES_MANAGE."""
+    """PERMISSION_DENIED: setting a completion reward requires PERMISSION_COURSES_MANAGE. Action: leave the reward unset,
+    or ask an administrator.
+    """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 12
-    """ABORTED: the course was modified concurrently; read it again and retry."""
+    """ABORTED: the course was modified concurrently. Action: read the course again and apply the change to it."""
     ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: _ErrorReason.ValueType  # 13
-    """PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE."""
+    """PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE. Action: leave the
+    educator unset.
+    """
     ERROR_REASON_COURSE_COMPLETED: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION: the course is completed."""
+    """FAILED_PRECONDITION: the course is completed. Action: none; a completed course is not refunded."""
     ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 15
-    """FAILED_PRECONDITION: the progress in the course exceeds the limit for refunds."""
+    """FAILED_PRECONDITION: the progress in the course exceeds the limit for refunds. Action: ask an administrator for a
+    refund.
+    """
     ERROR_REASON_REFUND_REQUIRED: _ErrorReason.ValueType  # 16
-    """FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId."""
+    """FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId.
+    Action: call CreateRefund with the payment that the metadata names.
+    """
     ERROR_REASON_ENROLLMENT_CANCELLED: _ErrorReason.ValueType  # 17
-    """FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
+    """FAILED_PRECONDITION: the enrolment of this call was cancelled. Action: enrol again with a new idempotency key."""
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 18
-    """FAILED_PRECONDITION: the caller's wallet is frozen."""
+    """FAILED_PRECONDITION: the caller's wallet is frozen. Action: ask an administrator."""
     ERROR_REASON_LESSON_LOCKED: _ErrorReason.ValueType  # 30
     """FAILED_PRECONDITION: an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's
-    module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+    module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed
+    lessons first.
     """
     ERROR_REASON_PREREQUISITES_NOT_COMPLETED: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION: a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to
-    complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
+    complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description. Action: complete the
+    listed courses first.
     """
     ERROR_REASON_QUIZ_NOT_PASSED: _ErrorReason.ValueType  # 32
-    """FAILED_PRECONDITION: the lesson is a quiz of which no attempt has passed."""
+    """FAILED_PRECONDITION: the lesson is a quiz of which no attempt has passed. Action: start an attempt and pass it;
+    that completes the lesson.
+    """
     ERROR_REASON_QUIZ_NOT_FOUND: _ErrorReason.ValueType  # 33
-    """NOT_FOUND: the lesson does not exist in the enrolment's course revision, or is not a quiz."""
+    """NOT_FOUND: the lesson does not exist in the enrolment's course revision, or is not a quiz. Action: use the ID of a
+    lesson of kind LESSON_KIND_QUIZ.
+    """
     ERROR_REASON_ATTEMPT_NOT_FOUND: _ErrorReason.ValueType  # 34
-    """NOT_FOUND: the attempt does not exist or belongs to another user."""
+    """NOT_FOUND: the attempt does not exist or belongs to another user. Action: start an attempt."""
     ERROR_REASON_ATTEMPT_ALREADY_OPEN: _ErrorReason.ValueType  # 35
-    """ALREADY_EXISTS: the caller has an open attempt at the quiz. Metadata: attemptId."""
+    """ALREADY_EXISTS: the caller has an open attempt at the quiz. Metadata: attemptId. Action: continue the attempt that
+    the metadata names.
+    """
     ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 36
-    """FAILED_PRECONDITION: the caller has used all attempts at the quiz. Metadata: maxAttempts."""
+    """FAILED_PRECONDITION: the caller has used all attempts at the quiz. Metadata: maxAttempts. Action: none; all
+    attempts are used.
+    """
     ERROR_REASON_ATTEMPT_EXPIRED: _ErrorReason.ValueType  # 37
-    """FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline."""
+    """FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was
+    saved is graded.
+    """
     ERROR_REASON_ATTEMPT_SUBMITTED: _ErrorReason.ValueType  # 38
-    """FAILED_PRECONDITION: the attempt is submitted."""
+    """FAILED_PRECONDITION: the attempt is submitted. Action: read the attempt: it is graded."""
     ERROR_REASON_OWN_COURSE: _ErrorReason.ValueType  # 39
-    """FAILED_PRECONDITION: educators cannot enrol in their own courses."""
+    """FAILED_PRECONDITION: educators cannot enrol in their own courses. Action: none."""
     ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 40
-    """FAILED_PRECONDITION: the caller's wallet is closed."""
+    """FAILED_PRECONDITION: the caller's wallet is closed. Action: none; a closed wallet stays closed."""
+    ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency.
+    Action: read the course, then enrol with a new idempotency key if its price suits.
+    """
     ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
-    """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
-    lessons, bytes.
+    """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
+    options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action:
+    split the course.
     """
     ERROR_REASON_QUIZ_MISMATCH: _ErrorReason.ValueType  # 21
-    """INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""
+    """INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind
+    and the quiz together.
+    """
     ERROR_REASON_MODULE_NOT_FOUND: _ErrorReason.ValueType  # 22
-    """NOT_FOUND: the module does not exist in the course's draft."""
+    """NOT_FOUND: the module does not exist in the course's draft. Action: read the draft again."""
     ERROR_REASON_COURSE_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 23
-    """NOT_FOUND: the course has no revision of this number."""
+    """NOT_FOUND: the course has no revision of this number. Action: list the revisions."""
     ERROR_REASON_COURSE_NOT_PUBLISHED: _ErrorReason.ValueType  # 24
-    """FAILED_PRECONDITION: the course has never been published."""
+    """FAILED_PRECONDITION: the course has never been published. Action: publish the course first."""
     ERROR_REASON_COURSE_PUBLISHED: _ErrorReason.ValueType  # 25
-    """FAILED_PRECONDITION: the course has been published and cannot be deleted; archive it instead."""
+    """FAILED_PRECONDITION: the course has been published and cannot be deleted. Action: archive the course instead."""
     ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: _ErrorReason.ValueType  # 26
-    """FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas.
-    Metadata: courseIds.
+    """FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas. Metadata:
+    courseIds. Action: publish the prerequisites first, or remove them.
     """
     ERROR_REASON_PREREQUISITE_CYCLE: _ErrorReason.ValueType  # 27
-    """FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses."""
+    """FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses. Action: remove
+    one of the prerequisites.
+    """
     ERROR_REASON_CERTIFICATE_NOT_FOUND: _ErrorReason.ValueType  # 50
     """NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of
-    another educator's course.
+    another educator's course. Action: check the ID.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -119,91 +152,124 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Default value. Never returned."""
 ERROR_REASON_COURSE_NOT_FOUND: ErrorReason.ValueType  # 1
-"""NOT_FOUND: the course does not exist or is not visible to the caller."""
+"""NOT_FOUND: the course does not exist or is not visible to the caller. Action: list the courses."""
 ERROR_REASON_LESSON_NOT_FOUND: ErrorReason.ValueType  # 2
-"""NOT_FOUND: the lesson does not exist in the enrolment's course revision, or in the module of the course's draft."""
+"""NOT_FOUND: the lesson does not exist in the enrolment's course revision, or in the module of the course's draft.
+Action: use a lesson ID of the enrolment's revision.
+"""
 ERROR_REASON_ENROLLMENT_NOT_FOUND: ErrorReason.ValueType  # 3
-"""NOT_FOUND: the enrolment does not exist or belongs to another user."""
+"""NOT_FOUND: the enrolment does not exist or belongs to another user. Action: list the caller's enrolments."""
 ERROR_REASON_ALREADY_ENROLLED: ErrorReason.ValueType  # 4
 """ALREADY_EXISTS: the caller is already enrolled in the course, or the payment of an enrolment is in progress.
-Metadata: enrollmentId, state.
+Metadata: enrollmentId, state. Action: use the enrolment that the metadata names.
 """
 ERROR_REASON_COURSE_NOT_OPEN: ErrorReason.ValueType  # 5
-"""FAILED_PRECONDITION: the course is a draft or archived."""
+"""FAILED_PRECONDITION: the course is a draft or archived. Action: choose a published course."""
 ERROR_REASON_COURSE_FULL: ErrorReason.ValueType  # 6
-"""FAILED_PRECONDITION: the course has reached its capacity."""
+"""FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a place is free."""
 ERROR_REASON_COURSE_EMPTY: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION: the course has no required lesson."""
+"""FAILED_PRECONDITION: the course has no required lesson. Action: add a required lesson."""
 ERROR_REASON_COURSE_ARCHIVED: ErrorReason.ValueType  # 8
-"""FAILED_PRECONDITION: the course is archived and cannot be published."""
+"""FAILED_PRECONDITION: the course is archived and cannot be published. Action: unarchive the course first."""
 ERROR_REASON_ENROLLMENT_NOT_ACTIVE: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION: the enrolment is not active."""
+"""FAILED_PRECONDITION: the enrolment is not active. Action: enrol first, or wait until the payment is settled."""
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: the caller's available balance is below the course's price."""
+"""FAILED_PRECONDITION: the caller's available balance is below the course's price. Action: earn or receive the
+difference, then enrol with a new idempotency key.
+"""
 ERROR_REASON_COMPLETION_REWARD_NOT_ALLOWED: ErrorReason.ValueType  # 11
-"""PERMISSION_DENIED: setting a completion reward requires PERMISSION_COURSES_MANAGE."""
+"""PERMISSION_DENIED: setting a completion reward requires PERMISSION_COURSES_MANAGE. Action: leave the reward unset,
+or ask an administrator.
+"""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 12
-"""ABORTED: the course was modified concurrently; read it again and retry."""
+"""ABORTED: the course was modified concurrently. Action: read the course again and apply the change to it."""
 ERROR_REASON_OTHER_EDUCATOR_NOT_ALLOWED: ErrorReason.ValueType  # 13
-"""PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE."""
+"""PERMISSION_DENIED: creating a course for another educator requires PERMISSION_COURSES_MANAGE. Action: leave the
+educator unset.
+"""
 ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION: the course is completed."""
+"""FAILED_PRECONDITION: the course is completed. Action: none; a completed course is not refunded."""
 ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 15
-"""FAILED_PRECONDITION: the progress in the course exceeds the limit for refunds."""
+"""FAILED_PRECONDITION: the progress in the course exceeds the limit for refunds. Action: ask an administrator for a
+refund.
+"""
 ERROR_REASON_REFUND_REQUIRED: ErrorReason.ValueType  # 16
-"""FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId."""
+"""FAILED_PRECONDITION: the course is paid for; the enrolment ends with a refund of the payment. Metadata: paymentId.
+Action: call CreateRefund with the payment that the metadata names.
+"""
 ERROR_REASON_ENROLLMENT_CANCELLED: ErrorReason.ValueType  # 17
-"""FAILED_PRECONDITION: the enrolment of this call was cancelled; enrolling again requires a new idempotency key."""
+"""FAILED_PRECONDITION: the enrolment of this call was cancelled. Action: enrol again with a new idempotency key."""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 18
-"""FAILED_PRECONDITION: the caller's wallet is frozen."""
+"""FAILED_PRECONDITION: the caller's wallet is frozen. Action: ask an administrator."""
 ERROR_REASON_LESSON_LOCKED: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's
-module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description.
+module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed
+lessons first.
 """
 ERROR_REASON_PREREQUISITES_NOT_COMPLETED: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION: a prerequisite of the course is not completed. PreconditionFailure lists the prerequisites to
-complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description.
+complete: type LOCK_KIND_PREREQUISITE, the course's ID as subject, its title as description. Action: complete the
+listed courses first.
 """
 ERROR_REASON_QUIZ_NOT_PASSED: ErrorReason.ValueType  # 32
-"""FAILED_PRECONDITION: the lesson is a quiz of which no attempt has passed."""
+"""FAILED_PRECONDITION: the lesson is a quiz of which no attempt has passed. Action: start an attempt and pass it;
+that completes the lesson.
+"""
 ERROR_REASON_QUIZ_NOT_FOUND: ErrorReason.ValueType  # 33
-"""NOT_FOUND: the lesson does not exist in the enrolment's course revision, or is not a quiz."""
+"""NOT_FOUND: the lesson does not exist in the enrolment's course revision, or is not a quiz. Action: use the ID of a
+lesson of kind LESSON_KIND_QUIZ.
+"""
 ERROR_REASON_ATTEMPT_NOT_FOUND: ErrorReason.ValueType  # 34
-"""NOT_FOUND: the attempt does not exist or belongs to another user."""
+"""NOT_FOUND: the attempt does not exist or belongs to another user. Action: start an attempt."""
 ERROR_REASON_ATTEMPT_ALREADY_OPEN: ErrorReason.ValueType  # 35
-"""ALREADY_EXISTS: the caller has an open attempt at the quiz. Metadata: attemptId."""
+"""ALREADY_EXISTS: the caller has an open attempt at the quiz. Metadata: attemptId. Action: continue the attempt that
+the metadata names.
+"""
 ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 36
-"""FAILED_PRECONDITION: the caller has used all attempts at the quiz. Metadata: maxAttempts."""
+"""FAILED_PRECONDITION: the caller has used all attempts at the quiz. Metadata: maxAttempts. Action: none; all
+attempts are used.
+"""
 ERROR_REASON_ATTEMPT_EXPIRED: ErrorReason.ValueType  # 37
-"""FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline."""
+"""FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was
+saved is graded.
+"""
 ERROR_REASON_ATTEMPT_SUBMITTED: ErrorReason.ValueType  # 38
-"""FAILED_PRECONDITION: the attempt is submitted."""
+"""FAILED_PRECONDITION: the attempt is submitted. Action: read the attempt: it is graded."""
 ERROR_REASON_OWN_COURSE: ErrorReason.ValueType  # 39
-"""FAILED_PRECONDITION: educators cannot enrol in their own courses."""
+"""FAILED_PRECONDITION: educators cannot enrol in their own courses. Action: none."""
 ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
-"""FAILED_PRECONDITION: the caller's wallet is closed."""
+"""FAILED_PRECONDITION: the caller's wallet is closed. Action: none; a closed wallet stays closed."""
+ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency.
+Action: read the course, then enrol with a new idempotency key if its price suits.
+"""
 ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20
-"""INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, or 1 MiB as an encoded message. Metadata: modules,
-lessons, bytes.
+"""INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
+options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action:
+split the course.
 """
 ERROR_REASON_QUIZ_MISMATCH: ErrorReason.ValueType  # 21
-"""INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then."""
+"""INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind
+and the quiz together.
+"""
 ERROR_REASON_MODULE_NOT_FOUND: ErrorReason.ValueType  # 22
-"""NOT_FOUND: the module does not exist in the course's draft."""
+"""NOT_FOUND: the module does not exist in the course's draft. Action: read the draft again."""
 ERROR_REASON_COURSE_REVISION_NOT_FOUND: ErrorReason.ValueType  # 23
-"""NOT_FOUND: the course has no revision of this number."""
+"""NOT_FOUND: the course has no revision of this number. Action: list the revisions."""
 ERROR_REASON_COURSE_NOT_PUBLISHED: ErrorReason.ValueType  # 24
-"""FAILED_PRECONDITION: the course has never been published."""
+"""FAILED_PRECONDITION: the course has never been published. Action: publish the course first."""
 ERROR_REASON_COURSE_PUBLISHED: ErrorReason.ValueType  # 25
-"""FAILED_PRECONDITION: the course has been published and cannot be deleted; archive it instead."""
+"""FAILED_PRECONDITION: the course has been published and cannot be deleted. Action: archive the course instead."""
 ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: ErrorReason.ValueType  # 26
-"""FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas.
-Metadata: courseIds.
+"""FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas. Metadata:
+courseIds. Action: publish the prerequisites first, or remove them.
 """
 ERROR_REASON_PREREQUISITE_CYCLE: ErrorReason.ValueType  # 27
-"""FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses."""
+"""FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses. Action: remove
+one of the prerequisites.
+"""
 ERROR_REASON_CERTIFICATE_NOT_FOUND: ErrorReason.ValueType  # 50
 """NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of
-another educator's course.
+another educator's course. Action: check the ID.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

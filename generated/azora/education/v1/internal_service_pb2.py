@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from azora.audit.v1 import audit_event_pb2 as azora_dot_audit_dot_v1_dot_audit__event__pb2
+from azora.event.v1 import background_work_pb2 as azora_dot_event_dot_v1_dot_background__work__pb2
 from azora.event.v1 import event_pb2 as azora_dot_event_dot_v1_dot_event__pb2
 from azora.policy.v1 import policy_pb2 as azora_dot_policy_dot_v1_dot_policy__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
@@ -30,7 +31,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)azora/education/v1/internal_service.proto\x12\x12\x61zora.education.v1\x1a azora/audit/v1/audit_event.proto\x1a\x1a\x61zora/event/v1/event.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n\x16\x43loseEnrollmentRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\trefund_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x62y_payer\x18\x03 \x01(\x08\"\x19\n\x17\x43loseEnrollmentResponse\"I\n\x14ReceiveEventsRequest\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.azora.event.v1.EventB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"@\n\x15ReceiveEventsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.azora.event.v1.Result\"3\n\x12\x45rasePersonRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"&\n\x13\x45rasePersonResponse\x12\x0f\n\x07pending\x18\x01 \x01(\t\"4\n\x13\x45xportPersonRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"$\n\x14\x45xportPersonResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\"\xeb\x02\n\x16ListAuditEventsRequest\x12\x18\n\x05limit\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x65(\x01\x12/\n\x0b\x62\x65\x66ore_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\tbefore_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1c\n\x07user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x06target\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x06\x61\x63tion\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x37\n\x07outcome\x18\x07 \x01(\x0e\x32\x1c.azora.audit.v1.AuditOutcomeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x17ListAuditEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.azora.audit.v1.AuditEvent\"7\n\x17VerifyAuditChainRequest\x12\x1c\n\npage_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"^\n\x18VerifyAuditChainResponse\x12)\n\x05\x63hain\x18\x01 \x01(\x0b\x32\x1a.azora.audit.v1.AuditChain\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8f\x06\n\x0fInternalService\x12\x84\x01\n\x0f\x43loseEnrollment\x12*.azora.education.v1.CloseEnrollmentRequest\x1a+.azora.education.v1.CloseEnrollmentResponse\"\x18\x90\x02\x02\xea\xe1\x18\x11\n\t\"\x07payment\x10\x03\"\x02\x08\x05\x12w\n\rReceiveEvents\x12(.azora.education.v1.ReceiveEventsRequest\x1a).azora.education.v1.ReceiveEventsResponse\"\x11\x90\x02\x02\xea\xe1\x18\n\n\x02(\x01\x10\x03\"\x02\x08\x05\x12u\n\x0b\x45rasePerson\x12&.azora.education.v1.ErasePersonRequest\x1a\'.azora.education.v1.ErasePersonResponse\"\x15\x90\x02\x02\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08\x05\x12z\n\x0c\x45xportPerson\x12\'.azora.education.v1.ExportPersonRequest\x1a(.azora.education.v1.ExportPersonResponse\"\x15\x90\x02\x01\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08<0\x01\x12\x81\x01\n\x0fListAuditEvents\x12*.azora.education.v1.ListAuditEventsRequest\x1a+.azora.education.v1.ListAuditEventsResponse\"\x15\x90\x02\x01\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08\x02\x12\x84\x01\n\x10VerifyAuditChain\x12+.azora.education.v1.VerifyAuditChainRequest\x1a,.azora.education.v1.VerifyAuditChainResponse\"\x15\x90\x02\x01\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)azora/education/v1/internal_service.proto\x12\x12\x61zora.education.v1\x1a azora/audit/v1/audit_event.proto\x1a$azora/event/v1/background_work.proto\x1a\x1a\x61zora/event/v1/event.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n\x16\x43loseEnrollmentRequest\x12 \n\npayment_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\trefund_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x62y_payer\x18\x03 \x01(\x08\"\x19\n\x17\x43loseEnrollmentResponse\"I\n\x14ReceiveEventsRequest\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.azora.event.v1.EventB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\"@\n\x15ReceiveEventsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.azora.event.v1.Result\"3\n\x12\x45rasePersonRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"&\n\x13\x45rasePersonResponse\x12\x0f\n\x07pending\x18\x01 \x01(\t\"4\n\x13\x45xportPersonRequest\x12\x1d\n\x07user_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"$\n\x14\x45xportPersonResponse\x12\x0c\n\x04part\x18\x01 \x01(\x0c\"\xeb\x02\n\x16ListAuditEventsRequest\x12\x18\n\x05limit\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x65(\x01\x12/\n\x0b\x62\x65\x66ore_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\tbefore_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1c\n\x07user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x06target\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x06\x61\x63tion\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x37\n\x07outcome\x18\x07 \x01(\x0e\x32\x1c.azora.audit.v1.AuditOutcomeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x17ListAuditEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.azora.audit.v1.AuditEvent\"7\n\x17VerifyAuditChainRequest\x12\x1c\n\npage_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"^\n\x18VerifyAuditChainResponse\x12)\n\x05\x63hain\x18\x01 \x01(\x0b\x32\x1a.azora.audit.v1.AuditChain\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1a\n\x18GetBackgroundWorkRequest\"I\n\x19GetBackgroundWorkResponse\x12,\n\x04work\x18\x01 \x01(\x0b\x32\x1e.azora.event.v1.BackgroundWork2\x9c\x07\n\x0fInternalService\x12\x84\x01\n\x0f\x43loseEnrollment\x12*.azora.education.v1.CloseEnrollmentRequest\x1a+.azora.education.v1.CloseEnrollmentResponse\"\x18\x90\x02\x02\xea\xe1\x18\x11\n\t\"\x07payment\x10\x03\"\x02\x08\x05\x12w\n\rReceiveEvents\x12(.azora.education.v1.ReceiveEventsRequest\x1a).azora.education.v1.ReceiveEventsResponse\"\x11\x90\x02\x02\xea\xe1\x18\n\n\x02(\x01\x10\x03\"\x02\x08\x05\x12u\n\x0b\x45rasePerson\x12&.azora.education.v1.ErasePersonRequest\x1a\'.azora.education.v1.ErasePersonResponse\"\x15\x90\x02\x02\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08\x05\x12z\n\x0c\x45xportPerson\x12\'.azora.education.v1.ExportPersonRequest\x1a(.azora.education.v1.ExportPersonResponse\"\x15\x90\x02\x01\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08<0\x01\x12\x81\x01\n\x0fListAuditEvents\x12*.azora.education.v1.ListAuditEventsRequest\x1a+.azora.education.v1.ListAuditEventsResponse\"\x15\x90\x02\x01\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08\x02\x12\x84\x01\n\x10VerifyAuditChain\x12+.azora.education.v1.VerifyAuditChainRequest\x1a,.azora.education.v1.VerifyAuditChainResponse\"\x15\x90\x02\x01\xea\xe1\x18\x0e\n\x06\"\x04\x61uth\x10\x03\"\x02\x08\x04\x12\x8a\x01\n\x11GetBackgroundWork\x12,.azora.education.v1.GetBackgroundWorkRequest\x1a-.azora.education.v1.GetBackgroundWorkResponse\"\x18\x90\x02\x01\xea\xe1\x18\x11\n\t\"\x07gateway\x10\x03\"\x02\x08\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -73,30 +74,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTERNALSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\220\002\001\352\341\030\016\n\006\"\004auth\020\003\"\002\010\002'
   _globals['_INTERNALSERVICE'].methods_by_name['VerifyAuditChain']._loaded_options = None
   _globals['_INTERNALSERVICE'].methods_by_name['VerifyAuditChain']._serialized_options = b'\220\002\001\352\341\030\016\n\006\"\004auth\020\003\"\002\010\004'
-  _globals['_CLOSEENROLLMENTREQUEST']._serialized_start=252
-  _globals['_CLOSEENROLLMENTREQUEST']._serialized_end=361
-  _globals['_CLOSEENROLLMENTRESPONSE']._serialized_start=363
-  _globals['_CLOSEENROLLMENTRESPONSE']._serialized_end=388
-  _globals['_RECEIVEEVENTSREQUEST']._serialized_start=390
-  _globals['_RECEIVEEVENTSREQUEST']._serialized_end=463
-  _globals['_RECEIVEEVENTSRESPONSE']._serialized_start=465
-  _globals['_RECEIVEEVENTSRESPONSE']._serialized_end=529
-  _globals['_ERASEPERSONREQUEST']._serialized_start=531
-  _globals['_ERASEPERSONREQUEST']._serialized_end=582
-  _globals['_ERASEPERSONRESPONSE']._serialized_start=584
-  _globals['_ERASEPERSONRESPONSE']._serialized_end=622
-  _globals['_EXPORTPERSONREQUEST']._serialized_start=624
-  _globals['_EXPORTPERSONREQUEST']._serialized_end=676
-  _globals['_EXPORTPERSONRESPONSE']._serialized_start=678
-  _globals['_EXPORTPERSONRESPONSE']._serialized_end=714
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=717
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1080
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1082
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1151
-  _globals['_VERIFYAUDITCHAINREQUEST']._serialized_start=1153
-  _globals['_VERIFYAUDITCHAINREQUEST']._serialized_end=1208
-  _globals['_VERIFYAUDITCHAINRESPONSE']._serialized_start=1210
-  _globals['_VERIFYAUDITCHAINRESPONSE']._serialized_end=1304
-  _globals['_INTERNALSERVICE']._serialized_start=1307
-  _globals['_INTERNALSERVICE']._serialized_end=2090
+  _globals['_INTERNALSERVICE'].methods_by_name['GetBackgroundWork']._loaded_options = None
+  _globals['_INTERNALSERVICE'].methods_by_name['GetBackgroundWork']._serialized_options = b'\220\002\001\352\341\030\021\n\t\"\007gateway\020\003\"\002\010\002'
+  _globals['_CLOSEENROLLMENTREQUEST']._serialized_start=290
+  _globals['_CLOSEENROLLMENTREQUEST']._serialized_end=399
+  _globals['_CLOSEENROLLMENTRESPONSE']._serialized_start=401
+  _globals['_CLOSEENROLLMENTRESPONSE']._serialized_end=426
+  _globals['_RECEIVEEVENTSREQUEST']._serialized_start=428
+  _globals['_RECEIVEEVENTSREQUEST']._serialized_end=501
+  _globals['_RECEIVEEVENTSRESPONSE']._serialized_start=503
+  _globals['_RECEIVEEVENTSRESPONSE']._serialized_end=567
+  _globals['_ERASEPERSONREQUEST']._serialized_start=569
+  _globals['_ERASEPERSONREQUEST']._serialized_end=620
+  _globals['_ERASEPERSONRESPONSE']._serialized_start=622
+  _globals['_ERASEPERSONRESPONSE']._serialized_end=660
+  _globals['_EXPORTPERSONREQUEST']._serialized_start=662
+  _globals['_EXPORTPERSONREQUEST']._serialized_end=714
+  _globals['_EXPORTPERSONRESPONSE']._serialized_start=716
+  _globals['_EXPORTPERSONRESPONSE']._serialized_end=752
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=755
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1118
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1120
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1189
+  _globals['_VERIFYAUDITCHAINREQUEST']._serialized_start=1191
+  _globals['_VERIFYAUDITCHAINREQUEST']._serialized_end=1246
+  _globals['_VERIFYAUDITCHAINRESPONSE']._serialized_start=1248
+  _globals['_VERIFYAUDITCHAINRESPONSE']._serialized_end=1342
+  _globals['_GETBACKGROUNDWORKREQUEST']._serialized_start=1344
+  _globals['_GETBACKGROUNDWORKREQUEST']._serialized_end=1370
+  _globals['_GETBACKGROUNDWORKRESPONSE']._serialized_start=1372
+  _globals['_GETBACKGROUNDWORKRESPONSE']._serialized_end=1445
+  _globals['_INTERNALSERVICE']._serialized_start=1448
+  _globals['_INTERNALSERVICE']._serialized_end=2372
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from azora.audit.v1 import audit_event_pb2 as _audit_event_pb2
+from azora.event.v1 import background_work_pb2 as _background_work_pb2
 from azora.event.v1 import event_pb2 as _event_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -339,3 +340,44 @@ class VerifyAuditChainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyAuditChainResponse: _TypeAlias = VerifyAuditChainResponse  # noqa: Y015
+
+@_typing.final
+class GetBackgroundWorkRequest(_message.Message):
+    """Request message for InternalService.GetBackgroundWork."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackgroundWorkRequest: _TypeAlias = GetBackgroundWorkRequest  # noqa: Y015
+
+@_typing.final
+class GetBackgroundWorkResponse(_message.Message):
+    """Response message for InternalService.GetBackgroundWork."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def work(self) -> _background_work_pb2.BackgroundWork:
+        """Background work of the service."""
+
+    def __init__(
+        self,
+        *,
+        work: _background_work_pb2.BackgroundWork | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackgroundWorkResponse: _TypeAlias = GetBackgroundWorkResponse  # noqa: Y015

@@ -25,87 +25,117 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Default value. Never returned."""
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 1
-    """FAILED_PRECONDITION: the available balance is insufficient. Metadata: currency."""
+    """FAILED_PRECONDITION: the available balance is insufficient. Metadata: currency. Action: earn or receive the
+    difference, then call with a new idempotency key.
+    """
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 2
-    """FAILED_PRECONDITION: the wallet is frozen."""
+    """FAILED_PRECONDITION: the wallet is frozen. Action: ask an administrator."""
     ERROR_REASON_CURRENCY_MISMATCH: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT: the currency differs from that of the payment, hold or amount, or the transfers of a batch have
-    different currencies. Metadata: currency.
+    different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
     """
     ERROR_REASON_AMOUNT_OVERFLOW: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer."""
+    """INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer. Action: send a smaller amount."""
     ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND: the payment does not exist or belongs to another user."""
+    """NOT_FOUND: the payment does not exist or belongs to another user. Action: list the caller's transactions."""
     ERROR_REASON_REFUND_WINDOW_CLOSED: _ErrorReason.ValueType  # 6
-    """FAILED_PRECONDITION: the refund window of the payment has closed."""
+    """FAILED_PRECONDITION: the refund window of the payment has closed. Action: ask an administrator for a refund."""
     ERROR_REASON_REFUND_EXCEEDS_PAYMENT: _ErrorReason.ValueType  # 7
-    """FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits."""
+    """FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits.
+    Action: refund at most the amount that the metadata names.
+    """
     ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 8
-    """NOT_FOUND: the hold does not exist or was created by another user or service."""
+    """NOT_FOUND: the hold does not exist or was created by another user or service. Action: use the ID from CreateHold."""
     ERROR_REASON_HOLD_NOT_ACTIVE: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION: the hold has already been captured or released."""
+    """FAILED_PRECONDITION: the hold has already been captured or released. Action: none; a hold ends once."""
     ERROR_REASON_HOLD_EXPIRED: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: the hold has expired."""
+    """FAILED_PRECONDITION: the hold has expired. Action: create a new hold."""
     ERROR_REASON_CAPTURE_EXCEEDS_HOLD: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION: the capture exceeds the held amount."""
+    """FAILED_PRECONDITION: the capture exceeds the held amount. Action: capture at most the held amount."""
     ERROR_REASON_REFERENCE_USED: _ErrorReason.ValueType  # 12
-    """ALREADY_EXISTS: the reference was already used for another user or amount."""
+    """ALREADY_EXISTS: the reference was already used for another user or amount. Action: use a reference of its own for
+    each earning.
+    """
     ERROR_REASON_REFUND_NOT_FOUND: _ErrorReason.ValueType  # 13
-    """NOT_FOUND: the refund does not exist or belongs to another user."""
+    """NOT_FOUND: the refund does not exist or belongs to another user. Action: use the ID from CreateRefund."""
     ERROR_REASON_REFUND_PENDING: _ErrorReason.ValueType  # 14
-    """FAILED_PRECONDITION: the remaining amount is reserved by a pending refund. Metadata: refundId."""
+    """FAILED_PRECONDITION: the remaining amount is reserved by a pending refund. Metadata: refundId. Action: read the
+    refund that the metadata names until it is decided.
+    """
     ERROR_REASON_PARTIAL_REFUND_NOT_ALLOWED: _ErrorReason.ValueType  # 15
     """FAILED_PRECONDITION: the payment bought a course; its payer can refund it in full only. Metadata:
-    refundableMinorUnits.
+    refundableMinorUnits. Action: leave the amount unset.
     """
     ERROR_REASON_COURSE_COMPLETED: _ErrorReason.ValueType  # 16
-    """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
+    """FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId. Action: none; a
+    completed course is not refunded.
+    """
     ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 17
-    """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+    """FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId. Action:
+    ask an administrator for a refund.
+    """
     ERROR_REASON_TRANSFER_NOT_FOUND: _ErrorReason.ValueType  # 40
-    """NOT_FOUND: the transfer does not exist, or the caller is neither its sender nor its recipient."""
+    """NOT_FOUND: the transfer does not exist, or the caller is neither its sender nor its recipient. Action: list the
+    caller's transactions.
+    """
     ERROR_REASON_TARGET_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 41
-    """NOT_FOUND: no wallet has the ID given as `target_wallet_id`."""
+    """NOT_FOUND: no wallet has the ID given as `target_wallet_id`. Action: check the wallet ID, or send the target's user
+    ID.
+    """
     ERROR_REASON_SELF_TRANSFER: _ErrorReason.ValueType  # 42
-    """INVALID_ARGUMENT: the target of the transfer is the caller's own wallet."""
+    """INVALID_ARGUMENT: the target of the transfer is the caller's own wallet. Action: choose another target."""
     ERROR_REASON_EMAIL_NOT_VERIFIED: _ErrorReason.ValueType  # 43
-    """FAILED_PRECONDITION: transfers require a verified e-mail address, and the access token does not state one."""
+    """FAILED_PRECONDITION: transfers require a verified e-mail address, and the access token does not state one. Action:
+    verify the e-mail address, then refresh the access token.
+    """
     ERROR_REASON_VELOCITY_EXCEEDED: _ErrorReason.ValueType  # 44
-    """RESOURCE_EXHAUSTED: the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the
-    delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency,
-    maxDebitMinorUnits, maxDebits.
+    """RESOURCE_EXHAUSTED: the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains
+    the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency,
+    maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
     """
     ERROR_REASON_MINIMUM_AVAILABLE_NOT_MET: _ErrorReason.ValueType  # 45
-    """FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
+    """FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency. Action:
+    lower the amount or the minimum.
+    """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 46
-    """ABORTED: the balance or wallet changed since the given `etag` was read; read it again and retry."""
+    """ABORTED: the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again
+    and decide anew.
+    """
     ERROR_REASON_WALLET_CLOSED: _ErrorReason.ValueType  # 50
-    """FAILED_PRECONDITION: the wallet is closed."""
+    """FAILED_PRECONDITION: the wallet is closed. Action: none; a closed wallet stays closed."""
     ERROR_REASON_WALLET_NOT_FOUND: _ErrorReason.ValueType  # 51
-    """NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user."""
+    """NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the
+    ID and the read time.
+    """
     ERROR_REASON_WALLET_NOT_EMPTY: _ErrorReason.ValueType  # 52
-    """FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency."""
+    """FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency. Action: empty the wallet first."""
     ERROR_REASON_WALLET_REFUND_PENDING: _ErrorReason.ValueType  # 53
-    """FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId."""
+    """FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId. Action: wait until the
+    refund that the metadata names is decided.
+    """
     ERROR_REASON_READ_TIME_TOO_RECENT: _ErrorReason.ValueType  # 54
-    """INVALID_ARGUMENT: the read time is less than 5 seconds in the past."""
+    """INVALID_ARGUMENT: the read time is less than 5 seconds in the past. Action: send an earlier read time, or none."""
     ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 60
-    """NOT_FOUND: the webhook does not exist or belongs to another user."""
+    """NOT_FOUND: the webhook does not exist or belongs to another user. Action: list the caller's webhooks."""
     ERROR_REASON_WEBHOOK_URL_INVALID: _ErrorReason.ValueType  # 61
-    """INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host."""
+    """INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host. Action: send an https URL of a public
+    host.
+    """
     ERROR_REASON_WEBHOOK_EVENT_TYPE_UNKNOWN: _ErrorReason.ValueType  # 62
-    """INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType."""
+    """INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType. Action: list the event types."""
     ERROR_REASON_WEBHOOK_LIMIT_REACHED: _ErrorReason.ValueType  # 63
-    """FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks."""
+    """FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks. Action: delete a webhook
+    first.
+    """
     ERROR_REASON_WEBHOOK_DISABLED: _ErrorReason.ValueType  # 64
-    """FAILED_PRECONDITION: the webhook is disabled; enable it first."""
+    """FAILED_PRECONDITION: the webhook is disabled. Action: enable the webhook first."""
     ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 65
-    """NOT_FOUND: the delivery does not exist or belongs to another webhook."""
+    """NOT_FOUND: the delivery does not exist or belongs to another webhook. Action: list the deliveries."""
     ERROR_REASON_ALL_USERS_NOT_ALLOWED: _ErrorReason.ValueType  # 66
-    """PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
+    """PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. Action: leave `all_users` unset."""
     ERROR_REASON_LEDGER_INCONSISTENT: _ErrorReason.ValueType  # 80
     """FAILED_PRECONDITION: the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names
-    what has changed.
+    what has changed. Action: run `azora verify`; treat it as an incident.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -114,86 +144,116 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Default value. Never returned."""
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 1
-"""FAILED_PRECONDITION: the available balance is insufficient. Metadata: currency."""
+"""FAILED_PRECONDITION: the available balance is insufficient. Metadata: currency. Action: earn or receive the
+difference, then call with a new idempotency key.
+"""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 2
-"""FAILED_PRECONDITION: the wallet is frozen."""
+"""FAILED_PRECONDITION: the wallet is frozen. Action: ask an administrator."""
 ERROR_REASON_CURRENCY_MISMATCH: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: the currency differs from that of the payment, hold or amount, or the transfers of a batch have
-different currencies. Metadata: currency.
+different currencies. Metadata: currency. Action: send the amount in the currency of the payment, hold or bound.
 """
 ERROR_REASON_AMOUNT_OVERFLOW: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer."""
+"""INVALID_ARGUMENT: the resulting balance exceeds the range of a 64-bit integer. Action: send a smaller amount."""
 ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND: the payment does not exist or belongs to another user."""
+"""NOT_FOUND: the payment does not exist or belongs to another user. Action: list the caller's transactions."""
 ERROR_REASON_REFUND_WINDOW_CLOSED: ErrorReason.ValueType  # 6
-"""FAILED_PRECONDITION: the refund window of the payment has closed."""
+"""FAILED_PRECONDITION: the refund window of the payment has closed. Action: ask an administrator for a refund."""
 ERROR_REASON_REFUND_EXCEEDS_PAYMENT: ErrorReason.ValueType  # 7
-"""FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits."""
+"""FAILED_PRECONDITION: the refund exceeds the refundable amount of the payment. Metadata: refundableMinorUnits.
+Action: refund at most the amount that the metadata names.
+"""
 ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 8
-"""NOT_FOUND: the hold does not exist or was created by another user or service."""
+"""NOT_FOUND: the hold does not exist or was created by another user or service. Action: use the ID from CreateHold."""
 ERROR_REASON_HOLD_NOT_ACTIVE: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION: the hold has already been captured or released."""
+"""FAILED_PRECONDITION: the hold has already been captured or released. Action: none; a hold ends once."""
 ERROR_REASON_HOLD_EXPIRED: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: the hold has expired."""
+"""FAILED_PRECONDITION: the hold has expired. Action: create a new hold."""
 ERROR_REASON_CAPTURE_EXCEEDS_HOLD: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION: the capture exceeds the held amount."""
+"""FAILED_PRECONDITION: the capture exceeds the held amount. Action: capture at most the held amount."""
 ERROR_REASON_REFERENCE_USED: ErrorReason.ValueType  # 12
-"""ALREADY_EXISTS: the reference was already used for another user or amount."""
+"""ALREADY_EXISTS: the reference was already used for another user or amount. Action: use a reference of its own for
+each earning.
+"""
 ERROR_REASON_REFUND_NOT_FOUND: ErrorReason.ValueType  # 13
-"""NOT_FOUND: the refund does not exist or belongs to another user."""
+"""NOT_FOUND: the refund does not exist or belongs to another user. Action: use the ID from CreateRefund."""
 ERROR_REASON_REFUND_PENDING: ErrorReason.ValueType  # 14
-"""FAILED_PRECONDITION: the remaining amount is reserved by a pending refund. Metadata: refundId."""
+"""FAILED_PRECONDITION: the remaining amount is reserved by a pending refund. Metadata: refundId. Action: read the
+refund that the metadata names until it is decided.
+"""
 ERROR_REASON_PARTIAL_REFUND_NOT_ALLOWED: ErrorReason.ValueType  # 15
 """FAILED_PRECONDITION: the payment bought a course; its payer can refund it in full only. Metadata:
-refundableMinorUnits.
+refundableMinorUnits. Action: leave the amount unset.
 """
 ERROR_REASON_COURSE_COMPLETED: ErrorReason.ValueType  # 16
-"""FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId."""
+"""FAILED_PRECONDITION: the payer completed the course that the payment bought. Metadata: refundId. Action: none; a
+completed course is not refunded.
+"""
 ERROR_REASON_PROGRESS_LIMIT_EXCEEDED: ErrorReason.ValueType  # 17
-"""FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId."""
+"""FAILED_PRECONDITION: the payer's progress in the course exceeds the limit for refunds. Metadata: refundId. Action:
+ask an administrator for a refund.
+"""
 ERROR_REASON_TRANSFER_NOT_FOUND: ErrorReason.ValueType  # 40
-"""NOT_FOUND: the transfer does not exist, or the caller is neither its sender nor its recipient."""
+"""NOT_FOUND: the transfer does not exist, or the caller is neither its sender nor its recipient. Action: list the
+caller's transactions.
+"""
 ERROR_REASON_TARGET_WALLET_NOT_FOUND: ErrorReason.ValueType  # 41
-"""NOT_FOUND: no wallet has the ID given as `target_wallet_id`."""
+"""NOT_FOUND: no wallet has the ID given as `target_wallet_id`. Action: check the wallet ID, or send the target's user
+ID.
+"""
 ERROR_REASON_SELF_TRANSFER: ErrorReason.ValueType  # 42
-"""INVALID_ARGUMENT: the target of the transfer is the caller's own wallet."""
+"""INVALID_ARGUMENT: the target of the transfer is the caller's own wallet. Action: choose another target."""
 ERROR_REASON_EMAIL_NOT_VERIFIED: ErrorReason.ValueType  # 43
-"""FAILED_PRECONDITION: transfers require a verified e-mail address, and the access token does not state one."""
+"""FAILED_PRECONDITION: transfers require a verified e-mail address, and the access token does not state one. Action:
+verify the e-mail address, then refresh the access token.
+"""
 ERROR_REASON_VELOCITY_EXCEEDED: ErrorReason.ValueType  # 44
-"""RESOURCE_EXHAUSTED: the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains the
-delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency,
-maxDebitMinorUnits, maxDebits.
+"""RESOURCE_EXHAUSTED: the debits of the wallet in the currency would exceed a velocity limit. `RetryInfo` contains
+the delay until the current window ends; it is absent if the amount alone exceeds the limit. Metadata: currency,
+maxDebitMinorUnits, maxDebits. Action: retry after the delay in `RetryInfo`, or send a smaller amount.
 """
 ERROR_REASON_MINIMUM_AVAILABLE_NOT_MET: ErrorReason.ValueType  # 45
-"""FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency."""
+"""FAILED_PRECONDITION: the available balance would fall below `minimum_available_after`. Metadata: currency. Action:
+lower the amount or the minimum.
+"""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 46
-"""ABORTED: the balance or wallet changed since the given `etag` was read; read it again and retry."""
+"""ABORTED: the balance or wallet changed since the given `etag` was read. Action: read the balance or wallet again
+and decide anew.
+"""
 ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 50
-"""FAILED_PRECONDITION: the wallet is closed."""
+"""FAILED_PRECONDITION: the wallet is closed. Action: none; a closed wallet stays closed."""
 ERROR_REASON_WALLET_NOT_FOUND: ErrorReason.ValueType  # 51
-"""NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user."""
+"""NOT_FOUND: the wallet does not exist, did not exist at the read time, or belongs to another user. Action: check the
+ID and the read time.
+"""
 ERROR_REASON_WALLET_NOT_EMPTY: ErrorReason.ValueType  # 52
-"""FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency."""
+"""FAILED_PRECONDITION: the wallet to be closed has a balance. Metadata: currency. Action: empty the wallet first."""
 ERROR_REASON_WALLET_REFUND_PENDING: ErrorReason.ValueType  # 53
-"""FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId."""
+"""FAILED_PRECONDITION: the wallet to be closed has a pending refund. Metadata: refundId. Action: wait until the
+refund that the metadata names is decided.
+"""
 ERROR_REASON_READ_TIME_TOO_RECENT: ErrorReason.ValueType  # 54
-"""INVALID_ARGUMENT: the read time is less than 5 seconds in the past."""
+"""INVALID_ARGUMENT: the read time is less than 5 seconds in the past. Action: send an earlier read time, or none."""
 ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 60
-"""NOT_FOUND: the webhook does not exist or belongs to another user."""
+"""NOT_FOUND: the webhook does not exist or belongs to another user. Action: list the caller's webhooks."""
 ERROR_REASON_WEBHOOK_URL_INVALID: ErrorReason.ValueType  # 61
-"""INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host."""
+"""INVALID_ARGUMENT: the webhook's URL is not an https URL of a public host. Action: send an https URL of a public
+host.
+"""
 ERROR_REASON_WEBHOOK_EVENT_TYPE_UNKNOWN: ErrorReason.ValueType  # 62
-"""INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType."""
+"""INVALID_ARGUMENT: no event of this type is carried by webhooks. Metadata: eventType. Action: list the event types."""
 ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 63
-"""FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks."""
+"""FAILED_PRECONDITION: the owner has the maximum number of webhooks. Metadata: maxWebhooks. Action: delete a webhook
+first.
+"""
 ERROR_REASON_WEBHOOK_DISABLED: ErrorReason.ValueType  # 64
-"""FAILED_PRECONDITION: the webhook is disabled; enable it first."""
+"""FAILED_PRECONDITION: the webhook is disabled. Action: enable the webhook first."""
 ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 65
-"""NOT_FOUND: the delivery does not exist or belongs to another webhook."""
+"""NOT_FOUND: the delivery does not exist or belongs to another webhook. Action: list the deliveries."""
 ERROR_REASON_ALL_USERS_NOT_ALLOWED: ErrorReason.ValueType  # 66
-"""PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE."""
+"""PERMISSION_DENIED: webhooks of all users require PERMISSION_WEBHOOKS_MANAGE. Action: leave `all_users` unset."""
 ERROR_REASON_LEDGER_INCONSISTENT: ErrorReason.ValueType  # 80
 """FAILED_PRECONDITION: the ledger does not match its last checkpoint, so that no new one is signed. VerifyChain names
-what has changed.
+what has changed. Action: run `azora verify`; treat it as an incident.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,64 +25,106 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Default value. Never returned."""
     ERROR_REASON_INTERNAL_ERROR: _ErrorReason.ValueType  # 1
-    """INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId."""
+    """INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId. Action: report
+    the request ID; retry only with the same idempotency key.
+    """
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left
-    out, the metadata has their total number as `violationCount`.
+    """INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the
+    metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all
+    lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the
+    listed fields.
     """
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message."""
+    """INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message. Action: correct the body."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 4
-    """UNAUTHENTICATED: the RPC requires an access token and none was sent."""
+    """UNAUTHENTICATED: the RPC requires an access token and none was sent. Action: send an access token in the
+    `Authorization: Bearer` header.
+    """
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 5
-    """UNAUTHENTICATED: the access token is malformed, has an invalid signature, issuer or audience, or was revoked."""
+    """UNAUTHENTICATED: the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+    Action: sign in again.
+    """
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 6
-    """UNAUTHENTICATED: the access token has expired; refresh it."""
+    """UNAUTHENTICATED: the access token has expired. Action: refresh the access token."""
     ERROR_REASON_ACCESS_DENIED: _ErrorReason.ValueType  # 7
-    """PERMISSION_DENIED: the authenticated caller is not permitted to call the RPC."""
+    """PERMISSION_DENIED: the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has
+    a permission that the RPC accepts.
+    """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 8
-    """RESOURCE_EXHAUSTED: rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier."""
+    """RESOURCE_EXHAUSTED: rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`."""
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 9
-    """DEADLINE_EXCEEDED: the deadline of the client or the timeout of the RPC's policy elapsed."""
+    """DEADLINE_EXCEEDED: the deadline of the client or the timeout of the RPC's policy elapsed. Action: the outcome is
+    unknown: retry with the same idempotency key, or read first.
+    """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 10
-    """UNAVAILABLE: a service or database that the RPC depends on is temporarily unavailable; retry."""
+    """UNAVAILABLE: a service or database that the RPC depends on is temporarily unavailable. Action: retry with backoff
+    and the same idempotency key.
+    """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT: the idempotency key was already used with a different request."""
+    """INVALID_ARGUMENT: the idempotency key was already used with a different request. Action: use a new key for a new
+    request; repeat the first request unchanged to get its response.
+    """
     ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT: _ErrorReason.ValueType  # 12
-    """INVALID_ARGUMENT: `request_id` and the `Idempotency-Key` header have different values."""
+    """INVALID_ARGUMENT: `request_id` and the `Idempotency-Key` header have different values. Action: send the key once."""
     ERROR_REASON_IDEMPOTENCY_KEY_INVALID: _ErrorReason.ValueType  # 13
-    """INVALID_ARGUMENT: the idempotency key is longer than 255 characters, or a calling service sent none."""
+    """INVALID_ARGUMENT: the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a
+    UUID as key.
+    """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 14
-    """INVALID_ARGUMENT: the page token was modified, or was issued for different arguments or another caller."""
+    """INVALID_ARGUMENT: the page token was modified, or was issued for different arguments or another caller. Action:
+    start again from the first page.
+    """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 15
-    """RESOURCE_EXHAUSTED: the server is overloaded; `RetryInfo` contains the delay before the next attempt."""
+    """RESOURCE_EXHAUSTED: the server is overloaded. Action: retry after the delay in `RetryInfo`."""
     ERROR_REASON_UPDATE_MASK_INVALID: _ErrorReason.ValueType  # 16
-    """INVALID_ARGUMENT: the update mask contains a path that is unknown or cannot be updated. Metadata: path."""
+    """INVALID_ARGUMENT: the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action:
+    leave the path out of the update mask.
+    """
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 17
-    """NOT_FOUND (UNIMPLEMENTED over gRPC): no RPC is published under this path and HTTP method."""
+    """NOT_FOUND (UNIMPLEMENTED over gRPC): no RPC is published under this path and HTTP method. Action: compare path and
+    HTTP method with the OpenAPI document.
+    """
     ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: _ErrorReason.ValueType  # 18
-    """INVALID_ARGUMENT: the content type is neither gRPC nor one that the RPC accepts: JSON, unless declared otherwise."""
+    """INVALID_ARGUMENT: the content type is neither gRPC nor one that the RPC accepts: JSON, unless declared otherwise.
+    Action: send `application/json`, or what the RPC declares.
+    """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 19
-    """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
+    """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB.
+    Action: send less in one request.
+    """
     ERROR_REASON_HTTP_REQUEST_INVALID: _ErrorReason.ValueType  # 20
-    """INVALID_ARGUMENT: the HTTP request has an invalid path, header or protocol version."""
+    """INVALID_ARGUMENT: the HTTP request has an invalid path, header or protocol version. Action: correct the HTTP
+    request.
+    """
     ERROR_REASON_CURRENCY_UNKNOWN: _ErrorReason.ValueType  # 21
-    """INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency."""
+    """INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or
+    an ISO 4217 code in upper case.
+    """
     ERROR_REASON_ENCODING_UNSUPPORTED: _ErrorReason.ValueType  # 22
-    """INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported."""
+    """INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported. Action: use
+    gzip, deflate or identity for gRPC messages, chunked for HTTP bodies.
+    """
     ERROR_REASON_SERVICE_UNKNOWN: _ErrorReason.ValueType  # 23
-    """NOT_FOUND: the health check names a gRPC service that is not known here."""
+    """NOT_FOUND: the health check names a gRPC service that is not known here. Action: use the full name of a gRPC
+    service.
+    """
     ERROR_REASON_STREAM_INTERRUPTED: _ErrorReason.ValueType  # 60
-    """UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
+    """UNAVAILABLE: the server is shutting down. Action: reconnect and resume the stream."""
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 61
-    """RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
+    """RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind. Metadata: limit. Action: close a stream
+    first.
+    """
     ERROR_REASON_SCOPE_INSUFFICIENT: _ErrorReason.ValueType  # 62
-    """PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope."""
+    """PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+    Action: create an API key with this scope.
+    """
     ERROR_REASON_INTERACTIVE_SIGN_IN_REQUIRED: _ErrorReason.ValueType  # 63
-    """PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key."""
+    """PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key. Action:
+    sign in with a password.
+    """
     ERROR_REASON_ANSWER_ERASED: _ErrorReason.ValueType  # 80
-    """FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the data
-    of a person whom it named.
+    """FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the
+    data of a person whom it named. Action: none; the call must not be repeated with another key.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -93,63 +135,105 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Default value. Never returned."""
 ERROR_REASON_INTERNAL_ERROR: ErrorReason.ValueType  # 1
-"""INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId."""
+"""INTERNAL: unexpected server error, logged under the request ID in the metadata. Metadata: requestId. Action: report
+the request ID; retry only with the same idempotency key.
+"""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left
-out, the metadata has their total number as `violationCount`.
+"""INVALID_ARGUMENT: one or more fields are invalid; `BadRequest` lists them, at most 25. Where some are left out, the
+metadata has their total number as `violationCount`. Lists only the first violation if a list is too long, or if all
+lists of the request together have more than 1,024 elements; they must have no more than 12,000. Action: correct the
+listed fields.
 """
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message."""
+"""INVALID_ARGUMENT: the body cannot be parsed as the RPC's request message. Action: correct the body."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 4
-"""UNAUTHENTICATED: the RPC requires an access token and none was sent."""
+"""UNAUTHENTICATED: the RPC requires an access token and none was sent. Action: send an access token in the
+`Authorization: Bearer` header.
+"""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 5
-"""UNAUTHENTICATED: the access token is malformed, has an invalid signature, issuer or audience, or was revoked."""
+"""UNAUTHENTICATED: the access token is malformed, has an invalid signature, issuer or audience, or was revoked.
+Action: sign in again.
+"""
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 6
-"""UNAUTHENTICATED: the access token has expired; refresh it."""
+"""UNAUTHENTICATED: the access token has expired. Action: refresh the access token."""
 ERROR_REASON_ACCESS_DENIED: ErrorReason.ValueType  # 7
-"""PERMISSION_DENIED: the authenticated caller is not permitted to call the RPC."""
+"""PERMISSION_DENIED: the authenticated caller is not permitted to call the RPC. Action: call as a user whose role has
+a permission that the RPC accepts.
+"""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 8
-"""RESOURCE_EXHAUSTED: rate limit exceeded; `RetryInfo` contains the delay before the next attempt. Metadata: tier."""
+"""RESOURCE_EXHAUSTED: rate limit exceeded. Metadata: tier. Action: retry after the delay in `RetryInfo`."""
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 9
-"""DEADLINE_EXCEEDED: the deadline of the client or the timeout of the RPC's policy elapsed."""
+"""DEADLINE_EXCEEDED: the deadline of the client or the timeout of the RPC's policy elapsed. Action: the outcome is
+unknown: retry with the same idempotency key, or read first.
+"""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 10
-"""UNAVAILABLE: a service or database that the RPC depends on is temporarily unavailable; retry."""
+"""UNAVAILABLE: a service or database that the RPC depends on is temporarily unavailable. Action: retry with backoff
+and the same idempotency key.
+"""
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT: the idempotency key was already used with a different request."""
+"""INVALID_ARGUMENT: the idempotency key was already used with a different request. Action: use a new key for a new
+request; repeat the first request unchanged to get its response.
+"""
 ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT: ErrorReason.ValueType  # 12
-"""INVALID_ARGUMENT: `request_id` and the `Idempotency-Key` header have different values."""
+"""INVALID_ARGUMENT: `request_id` and the `Idempotency-Key` header have different values. Action: send the key once."""
 ERROR_REASON_IDEMPOTENCY_KEY_INVALID: ErrorReason.ValueType  # 13
-"""INVALID_ARGUMENT: the idempotency key is longer than 255 characters, or a calling service sent none."""
+"""INVALID_ARGUMENT: the idempotency key is longer than 255 characters, or a calling service sent none. Action: send a
+UUID as key.
+"""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 14
-"""INVALID_ARGUMENT: the page token was modified, or was issued for different arguments or another caller."""
+"""INVALID_ARGUMENT: the page token was modified, or was issued for different arguments or another caller. Action:
+start again from the first page.
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 15
-"""RESOURCE_EXHAUSTED: the server is overloaded; `RetryInfo` contains the delay before the next attempt."""
+"""RESOURCE_EXHAUSTED: the server is overloaded. Action: retry after the delay in `RetryInfo`."""
 ERROR_REASON_UPDATE_MASK_INVALID: ErrorReason.ValueType  # 16
-"""INVALID_ARGUMENT: the update mask contains a path that is unknown or cannot be updated. Metadata: path."""
+"""INVALID_ARGUMENT: the update mask contains a path that is unknown or cannot be updated. Metadata: path. Action:
+leave the path out of the update mask.
+"""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 17
-"""NOT_FOUND (UNIMPLEMENTED over gRPC): no RPC is published under this path and HTTP method."""
+"""NOT_FOUND (UNIMPLEMENTED over gRPC): no RPC is published under this path and HTTP method. Action: compare path and
+HTTP method with the OpenAPI document.
+"""
 ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: ErrorReason.ValueType  # 18
-"""INVALID_ARGUMENT: the content type is neither gRPC nor one that the RPC accepts: JSON, unless declared otherwise."""
+"""INVALID_ARGUMENT: the content type is neither gRPC nor one that the RPC accepts: JSON, unless declared otherwise.
+Action: send `application/json`, or what the RPC declares.
+"""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 19
-"""RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB."""
+"""RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB.
+Action: send less in one request.
+"""
 ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
-"""INVALID_ARGUMENT: the HTTP request has an invalid path, header or protocol version."""
+"""INVALID_ARGUMENT: the HTTP request has an invalid path, header or protocol version. Action: correct the HTTP
+request.
+"""
 ERROR_REASON_CURRENCY_UNKNOWN: ErrorReason.ValueType  # 21
-"""INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency."""
+"""INVALID_ARGUMENT: the currency is neither AZR nor an active ISO 4217 code. Metadata: currency. Action: send AZR or
+an ISO 4217 code in upper case.
+"""
 ERROR_REASON_ENCODING_UNSUPPORTED: ErrorReason.ValueType  # 22
-"""INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported."""
+"""INVALID_ARGUMENT (UNIMPLEMENTED over gRPC): the compression or transfer encoding is not supported. Action: use
+gzip, deflate or identity for gRPC messages, chunked for HTTP bodies.
+"""
 ERROR_REASON_SERVICE_UNKNOWN: ErrorReason.ValueType  # 23
-"""NOT_FOUND: the health check names a gRPC service that is not known here."""
+"""NOT_FOUND: the health check names a gRPC service that is not known here. Action: use the full name of a gRPC
+service.
+"""
 ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 60
-"""UNAVAILABLE: the server is shutting down; reconnect and resume the stream."""
+"""UNAVAILABLE: the server is shutting down. Action: reconnect and resume the stream."""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 61
-"""RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind; close one. Metadata: limit."""
+"""RESOURCE_EXHAUSTED: the user has too many concurrent streams of this kind. Metadata: limit. Action: close a stream
+first.
+"""
 ERROR_REASON_SCOPE_INSUFFICIENT: ErrorReason.ValueType  # 62
-"""PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope."""
+"""PERMISSION_DENIED: the access token of an API key does not have the scope that the RPC requires. Metadata: scope.
+Action: create an API key with this scope.
+"""
 ERROR_REASON_INTERACTIVE_SIGN_IN_REQUIRED: ErrorReason.ValueType  # 63
-"""PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key."""
+"""PERMISSION_DENIED: the RPC requires a person who has signed in, and the access token is that of an API key. Action:
+sign in with a password.
+"""
 ERROR_REASON_ANSWER_ERASED: ErrorReason.ValueType  # 80
-"""FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the data
-of a person whom it named.
+"""FAILED_PRECONDITION: the call with this idempotency key took effect, but its answer was erased together with the
+data of a person whom it named. Action: none; the call must not be repeated with another key.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/policy/v1/permission.proto\x12\x0f\x61zora.policy.v1\x1a google/protobuf/descriptor.proto\"-\n\x05Grant\x12$\n\x05roles\x18\x01 \x03(\x0e\x32\x15.azora.policy.v1.Role*Q\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_STUDENT\x10\x01\x12\x11\n\rROLE_EDUCATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03*\xd2\x03\n\nPermission\x12\x1a\n\x16PERMISSION_UNSPECIFIED\x10\x00\x12&\n\x18PERMISSION_COURSES_WRITE\x10\x01\x1a\x08\xf2\xe1\x18\x04\n\x02\x02\x03\x12&\n\x19PERMISSION_COURSES_MANAGE\x10\x02\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12\"\n\x15PERMISSION_EARN_GRANT\x10\x03\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12&\n\x19PERMISSION_REFUNDS_MANAGE\x10\x04\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12#\n\x16PERMISSION_LEDGER_READ\x10\x05\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12&\n\x19PERMISSION_WALLETS_MANAGE\x10\x17\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12\'\n\x1aPERMISSION_WEBHOOKS_MANAGE\x10\x14\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12!\n\x14PERMISSION_MAIL_READ\x10\x1e\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12$\n\x17PERMISSION_USERS_MANAGE\x10)\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12)\n\x1cPERMISSION_TOKENS_INTROSPECT\x10(\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12\"\n\x15PERMISSION_AUDIT_READ\x10+\x1a\x07\xf2\xe1\x18\x03\n\x01\x03:J\n\x05grant\x12!.google.protobuf.EnumValueOptions\x18\x9e\x8c\x03 \x01(\x0b\x32\x16.azora.policy.v1.Grantb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/policy/v1/permission.proto\x12\x0f\x61zora.policy.v1\x1a google/protobuf/descriptor.proto\"-\n\x05Grant\x12$\n\x05roles\x18\x01 \x03(\x0e\x32\x15.azora.policy.v1.Role*Q\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_STUDENT\x10\x01\x12\x11\n\rROLE_EDUCATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03*\xf8\x03\n\nPermission\x12\x1a\n\x16PERMISSION_UNSPECIFIED\x10\x00\x12&\n\x18PERMISSION_COURSES_WRITE\x10\x01\x1a\x08\xf2\xe1\x18\x04\n\x02\x02\x03\x12&\n\x19PERMISSION_COURSES_MANAGE\x10\x02\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12\"\n\x15PERMISSION_EARN_GRANT\x10\x03\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12&\n\x19PERMISSION_REFUNDS_MANAGE\x10\x04\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12#\n\x16PERMISSION_LEDGER_READ\x10\x05\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12&\n\x19PERMISSION_WALLETS_MANAGE\x10\x17\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12\'\n\x1aPERMISSION_WEBHOOKS_MANAGE\x10\x14\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12!\n\x14PERMISSION_MAIL_READ\x10\x1e\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12$\n\x17PERMISSION_CONSOLE_READ\x10\x1f\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12$\n\x17PERMISSION_USERS_MANAGE\x10)\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12)\n\x1cPERMISSION_TOKENS_INTROSPECT\x10(\x1a\x07\xf2\xe1\x18\x03\n\x01\x03\x12\"\n\x15PERMISSION_AUDIT_READ\x10+\x1a\x07\xf2\xe1\x18\x03\n\x01\x03:J\n\x05grant\x12!.google.protobuf.EnumValueOptions\x18\x9e\x8c\x03 \x01(\x0b\x32\x16.azora.policy.v1.Grantb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PERMISSION'].values_by_name["PERMISSION_WEBHOOKS_MANAGE"]._serialized_options = b'\362\341\030\003\n\001\003'
   _globals['_PERMISSION'].values_by_name["PERMISSION_MAIL_READ"]._loaded_options = None
   _globals['_PERMISSION'].values_by_name["PERMISSION_MAIL_READ"]._serialized_options = b'\362\341\030\003\n\001\003'
+  _globals['_PERMISSION'].values_by_name["PERMISSION_CONSOLE_READ"]._loaded_options = None
+  _globals['_PERMISSION'].values_by_name["PERMISSION_CONSOLE_READ"]._serialized_options = b'\362\341\030\003\n\001\003'
   _globals['_PERMISSION'].values_by_name["PERMISSION_USERS_MANAGE"]._loaded_options = None
   _globals['_PERMISSION'].values_by_name["PERMISSION_USERS_MANAGE"]._serialized_options = b'\362\341\030\003\n\001\003'
   _globals['_PERMISSION'].values_by_name["PERMISSION_TOKENS_INTROSPECT"]._loaded_options = None
@@ -57,7 +59,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLE']._serialized_start=134
   _globals['_ROLE']._serialized_end=215
   _globals['_PERMISSION']._serialized_start=218
-  _globals['_PERMISSION']._serialized_end=684
+  _globals['_PERMISSION']._serialized_end=722
   _globals['_GRANT']._serialized_start=87
   _globals['_GRANT']._serialized_end=132
 # @@protoc_insertion_point(module_scope)

@@ -73,6 +73,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Manage the webhooks of the platform and of any user."""
     PERMISSION_MAIL_READ: _Permission.ValueType  # 30
     """Read the mails of a development system."""
+    PERMISSION_CONSOLE_READ: _Permission.ValueType  # 31
+    """Read the console of a development system."""
     PERMISSION_USERS_MANAGE: _Permission.ValueType  # 41
     """List and read users; assign roles; disable, enable, unlock and delete accounts."""
     PERMISSION_TOKENS_INTROSPECT: _Permission.ValueType  # 40
@@ -101,6 +103,8 @@ PERMISSION_WEBHOOKS_MANAGE: Permission.ValueType  # 20
 """Manage the webhooks of the platform and of any user."""
 PERMISSION_MAIL_READ: Permission.ValueType  # 30
 """Read the mails of a development system."""
+PERMISSION_CONSOLE_READ: Permission.ValueType  # 31
+"""Read the console of a development system."""
 PERMISSION_USERS_MANAGE: Permission.ValueType  # 41
 """List and read users; assign roles; disable, enable, unlock and delete accounts."""
 PERMISSION_TOKENS_INTROSPECT: Permission.ValueType  # 40

@@ -1,0 +1,1 @@
+"""The console of a development system: its data, and its page."""
