@@ -127,7 +127,7 @@ async def shared_auth_database(databases: Databases) -> AsyncIterator[Clone]:
 @pytest.fixture
 def auth_database(request: pytest.FixtureRequest) -> Clone:
     """Give a database of Auth's."""
-    return shared_or_own(request, "auth_database")
+    return shared_or_own(request, "auth_database", Clone)
 
 
 @pytest_asyncio.fixture
@@ -147,7 +147,7 @@ async def shared_education_database(databases: Databases) -> AsyncIterator[Clone
 @pytest.fixture
 def education_database(request: pytest.FixtureRequest) -> Clone:
     """Give a database of Education's."""
-    return shared_or_own(request, "education_database")
+    return shared_or_own(request, "education_database", Clone)
 
 
 @pytest_asyncio.fixture
@@ -167,4 +167,4 @@ async def shared_payment_database(databases: Databases) -> AsyncIterator[Clone]:
 @pytest.fixture
 def payment_database(request: pytest.FixtureRequest) -> Clone:
     """Give a database of Payment's."""
-    return shared_or_own(request, "payment_database")
+    return shared_or_own(request, "payment_database", Clone)

@@ -6,10 +6,12 @@ one that does is marked `own`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import pytest
+
+Value = TypeVar("Value")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,7 +20,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "own: this test of such a file has a database and a server of its own.")
 
 
-def shared_or_own(request: pytest.FixtureRequest, name: str) -> Any:
-    """Return the fixture `shared_<name>` for a test that shares, else `own_<name>`."""
+def shared_or_own(request: pytest.FixtureRequest, name: str, kind: type[Value]) -> Value:
+    """Return the fixture `shared_<name>` for a test that shares, else `own_<name>`; it is of a kind."""
     shared = request.node.get_closest_marker("shared") and not request.node.get_closest_marker("own")
-    return request.getfixturevalue(f"{'shared' if shared else 'own'}_{name}")
+    found = request.getfixturevalue(f"{'shared' if shared else 'own'}_{name}")
+    assert isinstance(found, kind)
+    return found

@@ -41,7 +41,7 @@ async def shared_auth(shared_auth_database: Clone) -> AsyncIterator[RunningAuth]
 @pytest.fixture
 def auth(request: pytest.FixtureRequest) -> RunningAuth:
     """Give Auth: the file's or the test's own."""
-    return shared_or_own(request, "auth")
+    return shared_or_own(request, "auth", RunningAuth)
 
 
 @pytest.fixture

@@ -31,4 +31,4 @@ async def shared_education(shared_education_database: Clone) -> AsyncIterator[Ru
 @pytest.fixture
 def education(request: pytest.FixtureRequest) -> RunningEducation:
     """Give Education: the file's or the test's own."""
-    return shared_or_own(request, "education")
+    return shared_or_own(request, "education", RunningEducation)

@@ -33,7 +33,7 @@ async def shared_payment(shared_payment_database: Clone) -> AsyncIterator[Runnin
 @pytest.fixture
 def payment(request: pytest.FixtureRequest) -> RunningPayment:
     """Give Payment: the file's or the test's own."""
-    return shared_or_own(request, "payment")
+    return shared_or_own(request, "payment", RunningPayment)
 
 
 @pytest.fixture
