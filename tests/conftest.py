@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from tests.support.system import LocalSystem
 
 pytest_plugins = [
-    "tests.support.parallel",
     "tests.support.sharing",
     "tests.support.postgres",
     "tests.support.redis",
     "tests.support.system",
+    "tests.support.parallel",
     "tests.support.hurt",
 ]
 

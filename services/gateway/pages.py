@@ -108,8 +108,13 @@ async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path
         ssl_ca_certs=str(authority) if authority else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED,  # Over TCP, only members of the mesh may ask.
     )
+    server = _Uvicorn(config, mutual_tls)
     with _listening(address) as listener:
-        await _Uvicorn(config, mutual_tls).serve(sockets=[listener])
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            for accepting in getattr(server, "servers", ()):  # Cancelled, uvicorn leaves them open.
+                accepting.close()
 
 
 class _Uvicorn(uvicorn.Server):

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,8 @@ TABLE_ENDS = "make reset\n"
 """The last that a start prints."""
 QUICK = {"AZORA_BCRYPT_COST": "4", "AZORA_RATE_LIMIT_SCALE": "1000", "AZORA_ERASURE_DELAY_SECONDS": "15"}
 """What keeps tests from waiting for what they do not test."""
+RUNNING = pytest.StashKey[ExitStack]()
+"""What stops the session's system."""
 
 
 @dataclass(slots=True)
@@ -212,15 +214,23 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
+def stop_system(config: pytest.Config) -> None:
+    """Stop the session's system if it runs, as the end of the session does."""
+    if running := config.stash.get(RUNNING, None):
+        running.close()
+
+
 @pytest.fixture(scope="session")
-def system(collector: Collector) -> Iterator[LocalSystem]:
+def system(collector: Collector, pytestconfig: pytest.Config) -> Iterator[LocalSystem]:
     """Run the whole system for the session, seeded; check at the end that Ctrl-C leaves nothing of it."""
     observed = {
         "AZORA_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
         "AZORA_OTLP_ENDPOINT": collector.endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "500",  # Milliseconds between exports.
     }
-    with local_system(**observed) as running:
+    with ExitStack() as stack:
+        running = stack.enter_context(local_system(**observed))
         running.start()
+        stack.callback(running.stop)
+        pytestconfig.stash[RUNNING] = stack
         yield running
-        running.stop()

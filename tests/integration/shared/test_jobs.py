@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from services.shared.db import Database
@@ -155,7 +156,7 @@ async def test_a_defect_of_the_worker_is_raised_and_not_hidden(database: Databas
     await as_owner(payment_database, "ALTER TABLE pgqueuer RENAME TO elsewhere")
     worker = Worker(payment_database.app_url, [Job(Work, Handler())])
     async with asyncio.timeout(10):
-        with pytest.raises(RuntimeError, match="pgqueuer"):
+        with pytest.raises(asyncpg.UndefinedTableError, match="pgqueuer"):
             await worker.run()
 
 
