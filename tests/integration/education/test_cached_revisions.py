@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
 from redis.asyncio import Redis as Client
 
 from services.shared import redis_server
@@ -20,6 +19,7 @@ from tests.support.quizzes import quiz_lesson
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    import pytest
     from azora.education.v1 import course_pb2
 
     from tests.support.education import RunningEducation
