@@ -71,9 +71,11 @@ test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
 
+SHORT_FAULTS := test_no_call_fails_while_replicas_end_and_certificates_are_renewed test_the_services_resume_by_themselves_when_postgres_was_killed
+
 .PHONY: test-faults
 test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short ones are part of `make test`
-	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(ARGS)
+	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(addprefix --deselect=tests/faults/test_replicas_short.py::,$(SHORT_FAULTS)) $(ARGS)
 
 .PHONY: test-tools
 test-tools: .venv/.dev $(GO_TOOLS) $(NODE_MODULES) ## Run the tests that need Go, Node or Chromium
