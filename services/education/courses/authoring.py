@@ -129,7 +129,7 @@ class AuthoringOperations:
 
         async def work(connection: AsyncConnection) -> None:
             draft, _ = _editable(principal, await self._store.lock_draft(connection, course_id))
-            if not draft.is_named_by(etag):
+            if not draft.matches(etag):
                 raise EtagMismatch
             if draft.revision:
                 raise CoursePublished
@@ -145,7 +145,7 @@ class AuthoringOperations:
 
         async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
             draft, content = _editable(principal, await self._store.lock_draft(connection, course_id))
-            if not draft.is_meant_by(etag):
+            if not draft.matches(etag, unchanged=not draft.changed):
                 raise EtagMismatch
             if draft.state is CourseState.ARCHIVED:
                 raise CourseArchived
@@ -167,7 +167,7 @@ class AuthoringOperations:
             earlier, content = await self._revision(connection, course_id, revision)
             after = (before[0].rewritten(earlier), content)
             unchanged = after == before and not before[0].changed
-            if not before[0].is_named_by(etag, unchanged=unchanged):
+            if not before[0].matches(etag, unchanged=unchanged):
                 raise EtagMismatch
             if before[0].state is CourseState.ARCHIVED:
                 raise CourseArchived
@@ -201,10 +201,10 @@ class AuthoringOperations:
 
         async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
             before = _editable(principal, await self._store.lock_draft(connection, course_id))
-            if not before[0].is_named_by(etag, unchanged=True):
+            if not before[0].matches(etag, unchanged=True):
                 raise EtagMismatch
             after = change(*before)
-            if not before[0].is_named_by(etag, unchanged=after == before):
+            if not before[0].matches(etag, unchanged=after == before):
                 raise EtagMismatch
             if after == before:
                 return _opened(before), 0
