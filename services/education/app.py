@@ -37,7 +37,7 @@ from services.education.quizzes import jobs as quiz_jobs
 from services.education.quizzes.operations import QuizOperations
 from services.education.quizzes.servicer import AssessmentServicer
 from services.education.quizzes.store import QuizStore
-from services.education.settlements import jobs
+from services.education.settlements import jobs as settlement_jobs
 from services.education.settlements.internal_servicer import InternalServicer
 from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
@@ -124,7 +124,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         max_watchers=settings.max_watchers,
         max_watchers_per_user=settings.max_watchers_per_user,
     )
-    subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
+    subscriptions = [*settlement_jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
         courses=courses,
@@ -179,7 +179,7 @@ def _quizzes(
     quizzes: QuizStore,
     courses: CourseStore,
     enrollments: EnrollmentStore,
-    learning: EnrollmentOperations,
+    operations: EnrollmentOperations,
 ) -> QuizOperations:
     return QuizOperations(
         database=infrastructure.database,
@@ -187,7 +187,7 @@ def _quizzes(
         store=quizzes,
         courses=courses,
         enrollments=enrollments,
-        learning=learning,
+        enrollment_operations=operations,
         pages=infrastructure.pages,
     )
 
@@ -248,8 +248,8 @@ def build(
             container.infrastructure.audit_operations,
             container.infrastructure.background_work,
         ),
-        jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
-        periodic=[*jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
+        jobs=[*settlement_jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
+        periodic=[*settlement_jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
         retentions=[retention(timedelta(days=settings.event_retention_days))],
         close=[container.shared_cache.close] if container.shared_cache else [],
         watchers=[container.enrollments.watchers],

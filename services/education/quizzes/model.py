@@ -117,8 +117,8 @@ class Attempt:
         kept = {place: answer for place, answer in ({**self.answers, **answers}).items() if not answer.empty}
         return replace(self, answers=kept, result=grade(self.questions, kept, self.pass_basis_points))
 
-    def has(self, answers: Mapping[int, Answer]) -> bool:
-        """Whether just these answers are saved, to the questions that they are for."""
+    def has_answers(self, answers: Mapping[int, Answer]) -> bool:
+        """Whether these answers, and no others, are saved to the questions that they are for."""
         return all(self.answers.get(place, Answer()) == answer for place, answer in answers.items())
 
     def submitted(self, now: datetime) -> Attempt:
