@@ -58,7 +58,7 @@ EDITED = replace(PUBLISHED, version=3)
         (EDITED, "1", False),
     ],
 )
-def test_an_etag_matches_the_version_that_was_read_and_an_unchanged_publication_the_one_before(course: Course, etag: str, matches: bool) -> None:
+def test_an_etag_matches_its_version_or_a_repeated_publication(course: Course, etag: str, matches: bool) -> None:
     assert course.matches(etag, unchanged=not course.changed) == matches
 
 
