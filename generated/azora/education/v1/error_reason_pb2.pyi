@@ -39,7 +39,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_COURSE_NOT_OPEN: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: the course is a draft or archived. Action: choose a published course."""
     ERROR_REASON_COURSE_FULL: _ErrorReason.ValueType  # 6
-    """FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a place is free."""
+    """FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a seat is free."""
     ERROR_REASON_COURSE_EMPTY: _ErrorReason.ValueType  # 7
     """FAILED_PRECONDITION: the course has no required lesson. Action: add a required lesson."""
     ERROR_REASON_COURSE_ARCHIVED: _ErrorReason.ValueType  # 8
@@ -103,8 +103,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     attempts are used.
     """
     ERROR_REASON_ATTEMPT_EXPIRED: _ErrorReason.ValueType  # 37
-    """FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was
-    saved is graded.
+    """FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: the saved
+    answers are graded.
     """
     ERROR_REASON_ATTEMPT_SUBMITTED: _ErrorReason.ValueType  # 38
     """FAILED_PRECONDITION: the attempt is submitted. Action: read the attempt: it is graded."""
@@ -166,7 +166,7 @@ Metadata: enrollmentId, state. Action: use the enrolment that the metadata names
 ERROR_REASON_COURSE_NOT_OPEN: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: the course is a draft or archived. Action: choose a published course."""
 ERROR_REASON_COURSE_FULL: ErrorReason.ValueType  # 6
-"""FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a place is free."""
+"""FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a seat is free."""
 ERROR_REASON_COURSE_EMPTY: ErrorReason.ValueType  # 7
 """FAILED_PRECONDITION: the course has no required lesson. Action: add a required lesson."""
 ERROR_REASON_COURSE_ARCHIVED: ErrorReason.ValueType  # 8
@@ -230,8 +230,8 @@ ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 36
 attempts are used.
 """
 ERROR_REASON_ATTEMPT_EXPIRED: ErrorReason.ValueType  # 37
-"""FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was
-saved is graded.
+"""FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: the saved
+answers are graded.
 """
 ERROR_REASON_ATTEMPT_SUBMITTED: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION: the attempt is submitted. Action: read the attempt: it is graded."""
