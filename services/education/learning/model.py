@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from services.education.courses.model import CourseContent, Lesson
     from services.education.enrollments.model import Enrollment
 
+
 @dataclass(frozen=True, slots=True)
 class EnrollmentFigures:
     """How many enrolments a course has, by state."""
