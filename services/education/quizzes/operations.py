@@ -212,7 +212,8 @@ class QuizOperations:
                 await self._grade(connection, enrollment, attempt)
             return await self._read(connection, attempt, now)
 
-        return await self._records.run(idempotent, work)
+        # All that refuses comes before the first write.
+        return await self._records.run(idempotent, work, savepoint=False)
 
     async def grade_attempt(self, job: GradeAttempt) -> None:
         """Write what follows from an attempt whose deadline has passed, unless that was done."""
