@@ -109,6 +109,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         drafts=DraftStore(),
         pages=infrastructure.pages,
         reads=reads,
+        encoded_modules=encoded_modules,
         encoded_bytes=encoded_bytes,
     )
     enrollments = EnrollmentOperations(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from services.education.courses.model import MAX_BYTES, MAX_ELEMENTS, MAX_LESSONS, MAX_MODULES, CourseState, ReadCourse
 from services.education.courses.operations import MANAGE, as_edited, editable, may_edit
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     Draft = tuple[Course, CourseContent]
 
+Found = TypeVar("Found")
+
 
 class AuthoringOperations:
     """Course authoring: for each course's educator, and for who manages everyone's.
@@ -58,6 +60,7 @@ class AuthoringOperations:
         drafts: DraftStore,
         pages: PageTokens,
         reads: CachedReads,
+        encoded_modules: Callable[[ReadCourse], bytes],
         encoded_bytes: Callable[[ReadCourse], int],
     ) -> None:
         self._database = database
@@ -65,6 +68,7 @@ class AuthoringOperations:
         self._drafts = drafts
         self._pages = pages
         self._reads = reads
+        self._encoded_modules = encoded_modules
         self._encoded_bytes = encoded_bytes
 
     async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
@@ -83,8 +87,8 @@ class AuthoringOperations:
         async def work(connection: AsyncConnection) -> ReadCourse:
             course_id = new_id()
             await self._drafts.insert_course(connection, course_id, educator_id, new)
-            saved = await self._store.find_draft(connection, course_id)
-            return self._checked(_existing(saved))
+            course = _existing(await self._store.find_course(connection, course_id))
+            return self._checked((course, new.content))
 
         return await self._database.transaction(work)
 
@@ -260,7 +264,9 @@ class AuthoringOperations:
 
     def _checked(self, draft: Draft) -> ReadCourse:
         """Return the draft, which must not be too large, for the transaction to go on."""
-        saved, content = as_edited(draft), draft[1]
+        read, content = as_edited(draft), draft[1]
+        # Encoded once, for its size and for the answer.
+        saved = replace(read, encoded_modules=self._encoded_modules(read))
         modules, lessons, elements = len(content.modules), len(content.lessons), content.element_count
         size_bytes = self._encoded_bytes(saved)
         if modules > MAX_MODULES or lessons > MAX_LESSONS or elements > MAX_ELEMENTS or size_bytes > MAX_BYTES:
@@ -274,7 +280,7 @@ class AuthoringOperations:
         return shown
 
 
-def _existing(found: Draft | None) -> Draft:
+def _existing(found: Found | None) -> Found:
     if found is None:
         raise CourseNotFound
     return found
