@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.education.catalogue.operations import CatalogueOperations
 from services.education.catalogue.store import CatalogueStore
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from services.education.ports import Payments
     from services.education.settings import EducationSettings
     from services.shared.db import Database
+    from services.shared.inbox import Subscription
     from services.shared.personal_data import PersonalData
     from services.shared.revocations import RevocationSource
     from services.shared.server import Server
@@ -125,7 +126,6 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         max_watchers=settings.max_watchers,
         max_watchers_per_user=settings.max_watchers_per_user,
     )
-    subscriptions = [*settlement_jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
         courses=courses,
@@ -152,7 +152,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         credentials=credentials,
         settlements=settlements,
         persons=_persons(database, settlements, [quiz_store, enrollment_store, certificate_store, courses]),
-        inbox=Inbox("education", database, subscriptions),
+        inbox=Inbox("education", database, _subscriptions(settlements, courses)),
         shared_cache=shared,
     )
 
@@ -211,6 +211,10 @@ def _persons(
         endings=[settlements.end_person],
         resources=[UnfinishedJobs(), UndeliveredEvents(), *resources, KeyedAnswers(), AuditStore()],
     )
+
+
+def _subscriptions(settlements: SettlementOperations, courses: CourseOperations) -> Sequence[Subscription[Any, Any]]:
+    return [*settlement_jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
 
 
 def _shared_cache(settings: EducationSettings) -> SharedCache | None:
