@@ -22,6 +22,7 @@ from bench.calls import Stage
 from bench.compare import Result, interleaved
 from bench.errors import BenchmarkError
 from bench.ledger import Ledger
+from bench.lessons import Lessons
 from bench.load import H2LOAD
 from bench.profiles import profile
 from bench.report import print_report
@@ -129,8 +130,11 @@ async def _measure(options: argparse.Namespace, stage: Stage, folder: Path, begu
     results.append(Result("make run, warm, from start to healthy", stage.system.start_seconds, "s", 5, 4))
     if options.full and not options.only:
         results += await _write(stage, measured, rounds=rounds, callers=options.callers, seconds=seconds)
-        _say("ledger")
         async with AsyncExitStack() as stack:
+            _say("lessons")
+            lessons = await Lessons.set(stack, folder, stage.system, stage.people)
+            results += await lessons.results(measured, rounds=rounds, callers=options.callers, seconds=seconds)
+            _say("ledger")
             ledger = await Ledger.set(stack, folder, stage.system)
             results += await ledger.results(measured, rounds=rounds, seconds=seconds, entries=LONG_HISTORY)
     rows = f"{rounds} rounds of {seconds:g} s at {options.callers} callers, {options.courses} courses"

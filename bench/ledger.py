@@ -33,9 +33,7 @@ from bench.ledger_peer import COMMIT, FILL, FUNCTION, HOT, RANDOM, Pgbench
 from bench.processes import cpu_seconds
 from bench.report import print_report
 from bench.statistics import Round, cpu_ratio, median_of, throughput_ratio
-from bench.system import running_system
-from services.auth.container import Container
-from services.auth.settings import AuthSettings
+from bench.system import access_tokens, running_system
 from services.payment.app import EVENTS, KINDS
 from services.payment.holds.model import Order, PaymentType
 from services.payment.ledger.model import STRIPES, AccountKey, AccountKind
@@ -96,7 +94,7 @@ class Ledger:
         async with system.connection("payment") as connection:
             await _install(connection, users)
         orm = await stack.enter_async_context(peers.fastapi_payments(folder, system, url))
-        return cls(system, Pgbench(system), url, orm, await _tokens(system, users))
+        return cls(system, Pgbench(system), url, orm, await access_tokens(system, users))
 
     async def pay(self, users: Sequence[str], callers: int, seconds: float) -> Round:
         """Pay through a ledger in this process, on the event loop that services run on."""
@@ -131,12 +129,7 @@ class Ledger:
     def over_orm(self, users: Sequence[str]) -> Run:
         """Return what pays at the peer on FastAPI."""
         body = orjson.dumps({"type": "PAYMENT_TYPE_SUBSCRIPTION", "amount": {"minorUnits": 1, "currency": "AZR"}})
-        requests = [
-            Request(
-                self.orm.target, "/payments", {"authorization": f"Bearer {peers.token(user, self.orm.token)}"}, body
-            )
-            for user in users
-        ]
+        requests = [Request(self.orm.target, "/payments", self.orm.bearer_of(user), body) for user in users]
         return sending(requests, self.orm.processes)
 
     async def results(self, measured: dict[str, Rounds], *, rounds: int, seconds: float, entries: int) -> list[Result]:
@@ -172,10 +165,10 @@ class Ledger:
             measured[name] = await by_turns(runs, rounds=rounds, callers=callers, seconds=seconds)
         spread, hot, alone = (measured[name] for name in rows)
         return [
-            _over("payments at the ledger: over PL/pgSQL", spread[LEDGER], spread[FUNCTION_NAME], 1.0, 1.5),
-            _over("payments through gRPC: over PL/pgSQL", spread[GRPC], spread[FUNCTION_NAME], 0.5, 0.8),
-            _over("payments through Envoy, JSON: over FastAPI + ORM", spread[JSON], spread[ORM], 4, 6),
-            _over("payments of one wallet through gRPC: over PL/pgSQL", hot[GRPC], hot[FUNCTION_NAME], 2, 3),
+            ratio("payments at the ledger: over PL/pgSQL", spread[LEDGER], spread[FUNCTION_NAME], 1.0, 1.5),
+            ratio("payments through gRPC: over PL/pgSQL", spread[GRPC], spread[FUNCTION_NAME], 0.5, 0.8),
+            ratio("payments through Envoy, JSON: over FastAPI + ORM", spread[JSON], spread[ORM], 4, 6),
+            ratio("payments of one wallet through gRPC: over PL/pgSQL", hot[GRPC], hot[FUNCTION_NAME], 2, 3),
             Result("one caller through gRPC, p50 above two bare commits", _above_commits(alone, GRPC), "ms", 1.5, 1),
             Result("one caller at the ledger, p50 above two bare commits", _above_commits(alone, LEDGER), "ms"),
             Result("round trips of a group, look-up included", await self.round_trips(), "trips", 7, 6),
@@ -250,12 +243,12 @@ async def _until_known(run: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-def sending(requests: Sequence[Request], processes: Sequence[psutil.Process]) -> Run:
-    """Return what sends requests at random, and measures the processes that answer."""
+def sending(requests: Sequence[Request], processes: Sequence[psutil.Process], *, once: bool = False) -> Run:
+    """Return what sends requests at random, or each one `once`, and measures the processes that answer."""
 
     async def run(callers: int, seconds: float) -> Round:
         before = cpu_seconds(processes)
-        seen = await many.load(requests, callers, seconds)
+        seen = await many.load(requests, callers, seconds, once=once)
         return Round(seen.calls, seen.elapsed_seconds, cpu_seconds(processes) - before, seen.latencies_seconds)
 
     return run
@@ -307,26 +300,14 @@ async def _install(connection: asyncpg.Connection, users: Sequence[str]) -> None
     await connection.execute("ANALYZE")
 
 
-async def _tokens(system: System, users: Sequence[str]) -> dict[str, str]:
-    """Sign access tokens as Auth does, with its key."""
-    environment = system.service("auth").environ()
-    names = AuthSettings.model_fields
-    values: dict[str, Any] = {name: value for name in names if (value := environment.get(f"AZORA_{name.upper()}"))}
-    auth = Container(AuthSettings(**values))
-    try:
-        claims: dict[str, Any] = {"role": "ROLE_STUDENT", "epoch": 0, "email_verified": False}
-        return {user: (await auth.tokens.issue(user_id=user, session_id=new_id(), **claims)).text for user in users}
-    finally:
-        await auth.close()
-
-
 def _cpu(processes: Sequence[psutil.Process]) -> float:
     """Return the CPU time of this process without its children, and of others with theirs."""
     own = psutil.Process().cpu_times()
     return own.user + own.system + cpu_seconds(process for process in processes if process.pid != psutil.Process().pid)
 
 
-def _over(what: str, ours: Sequence[Round], theirs: Sequence[Round], at_least: float, goal: float) -> Result:
+def ratio(what: str, ours: Sequence[Round], theirs: Sequence[Round], at_least: float, goal: float) -> Result:
+    """Return our throughput over theirs, beside what it is to reach."""
     return Result(what, throughput_ratio(ours, theirs), "x", at_least, goal, cpu_ratio(ours, theirs))
 
 
@@ -335,7 +316,7 @@ def _above_commits(rounds: Rounds, name: str) -> float:
     return p50 - 2 * commit
 
 
-def _passable(name: str) -> Path:
+def passable(name: str) -> Path:
     """Let the user that root's PostgreSQL runs as pass through a folder."""
     folder = Path(name)
     folder.chmod(0o711)
@@ -345,7 +326,7 @@ def _passable(name: str) -> Path:
 async def _run(options: argparse.Namespace) -> None:
     measured: dict[str, Rounds] = {}
     with tempfile.TemporaryDirectory(prefix="azl") as name:
-        folder = _passable(name)
+        folder = passable(name)
         async with running_system(folder / "home") as system, AsyncExitStack() as stack:
             ledger = await Ledger.set(stack, folder, system)
             results = await ledger.results(

@@ -7,6 +7,7 @@ read what says that they were a success: a call costs this process a tenth of wh
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from tests.support.http2 import ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PRE
 from tests.support.http2 import block as header_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.client import Request
 
@@ -40,7 +41,7 @@ class Tally:
     """What all callers have seen."""
 
     end: float
-    requests: Sequence[bytes]
+    requests: Iterator[bytes]
     latencies: list[float] = field(default_factory=list)
     running: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,9 +49,10 @@ class Tally:
     transports: list[asyncio.BaseTransport] = field(default_factory=list)
 
     def next(self) -> tuple[bytes, float] | None:
-        """Return a request at random and the time, or None when the load is over."""
+        """Return the next request and the time, or None when the load is over."""
         now = time.perf_counter()
-        return None if self.failure or now >= self.end else (random.choice(self.requests), now)  # noqa: S311 - a load
+        request = None if self.failure or now >= self.end else next(self.requests, None)
+        return None if request is None else (request, now)
 
     def done(self) -> None:
         """Count a caller that has ended."""
@@ -152,12 +154,16 @@ def _split(encoded: bytes) -> tuple[bytes, bytes]:
     return encoded[:size], encoded[size:]
 
 
-async def load(requests: Sequence[Request], callers: int, seconds: float) -> Load:
-    """Let `callers` send requests, each time another one at random. Raises WrongAnswer unless all succeed."""
+async def load(requests: Sequence[Request], callers: int, seconds: float, *, once: bool = False) -> Load:
+    """Let `callers` send requests, each time one at random, or each request `once`, until none is left.
+
+    Raises WrongAnswer unless all succeed.
+    """
     first, loop = requests[0], asyncio.get_running_loop()
-    begun = time.perf_counter()
     encode = _grpc_request if first.grpc else _http_request
-    tally = Tally(begun + seconds, [encode(request) for request in requests], running=callers)
+    encoded = [encode(request) for request in requests]
+    at_random = (random.choice(encoded) for _ in itertools.count())  # noqa: S311 - a load
+    tally = Tally(0, iter(encoded) if once else at_random, running=callers)
     connections = min(CONNECTIONS, callers) if first.grpc else callers
     shares = [len(range(number, callers, connections)) for number in range(connections)]
     begun = time.perf_counter()

@@ -32,6 +32,19 @@ class Money:
     currency: str
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Required lessons completed, of those that there are."""
+
+    completed_lessons: int
+    required_lessons: int
+
+    @property
+    def basis_points(self) -> int:
+        """Return the share in hundredths of a percent."""
+        return self.completed_lessons * 10_000 // self.required_lessons
+
+
 class User(Base):
     """An account, without its password."""
 
@@ -148,7 +161,45 @@ class Enrollment(Base):
     id: Mapped[str] = id_column()
     user_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     course_id: Mapped[str] = mapped_column(ForeignKey("courses.id"))
+    course_revision: Mapped[int]
     state: Mapped[str]
+    completed_lessons: Mapped[int]
+    required_lessons: Mapped[int]
+    enroll_time: Mapped[datetime | None]
+    complete_time: Mapped[datetime | None]
+    course: Mapped[Course] = relationship()
+
+    @property
+    def course_title(self) -> str:
+        """Return the title of the course."""
+        return self.course.title
+
+    @property
+    def progress(self) -> Progress:
+        """Return how far it is."""
+        return Progress(self.completed_lessons, self.required_lessons)
+
+
+class LessonCompletion(Base):
+    """That a lesson is completed in an enrolment."""
+
+    __tablename__ = "lesson_completions"
+
+    enrollment_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), ForeignKey("enrollments.id"), primary_key=True)
+    lesson_id: Mapped[str] = id_column()
+    complete_time: Mapped[datetime]
+
+
+class IdempotencyRecord(Base):
+    """The answer of a keyed call."""
+
+    __tablename__ = "idempotency_records"
+
+    principal_id: Mapped[str] = mapped_column(primary_key=True)
+    method: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    response: Mapped[bytes | None]
 
 
 class Hold(Base):

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime
 
 from bench.orm_models import Base as PeerBase
-from bench.orm_models import id_column
+from bench.orm_models import IdempotencyRecord, id_column
 from bench.orm_peer import MoneyOut, Out, SessionDep, UserIdDep, lifespan
 from services.payment.ledger import chain
 from services.payment.ledger.model import (
@@ -83,18 +83,6 @@ class Payment(Base):
     description: Mapped[str]
     refundable_until: Mapped[datetime]
     create_time: Mapped[datetime]
-
-
-class IdempotencyRecord(Base):
-    """The answer of a keyed call."""
-
-    __tablename__ = "idempotency_records"
-
-    principal_id: Mapped[str] = mapped_column(primary_key=True)
-    method: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    fingerprint: Mapped[bytes]
-    response: Mapped[bytes | None]
 
 
 POST = text("""

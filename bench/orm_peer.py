@@ -8,21 +8,23 @@ opened and closed by its request), and the user's id taken from the token, as th
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import asynccontextmanager
-from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
 
 import jwt
-from fastapi import Depends, FastAPI, HTTPException, status
+from fastapi import Depends, FastAPI, Header, HTTPException, Response, status
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import defer, joinedload, lazyload, load_only, selectinload
 
-from bench.orm_models import Course, Enrollment, Lesson, Module, User, Wallet
+from bench.orm_models import Course, Enrollment, IdempotencyRecord, Lesson, LessonCompletion, Module, User, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.base import ExecutableOption
 
 ALGORITHM = "HS256"
+ACTIVE, COMPLETED = "ENROLLMENT_STATE_ACTIVE", "ENROLLMENT_STATE_COMPLETED"
 PAGE_SIZE = 20
 POOL_SIZE = int(os.environ.get("PEER_POOL_SIZE", "20"))
 DATABASE_URL = os.environ.get("PEER_DATABASE_URL", "postgresql+asyncpg://")
@@ -219,6 +222,47 @@ class GetProfileOut(Out):
     user: UserOut
 
 
+class ProgressOut(Out):
+    """How far an enrolment is."""
+
+    completed_lessons: int
+    required_lessons: int
+    basis_points: int
+
+
+class EnrollmentOut(Out):
+    """An enrolment."""
+
+    id: str
+    course_id: str
+    state: str
+    progress: ProgressOut
+    enroll_time: datetime | None
+    complete_time: datetime | None
+    user_id: str
+    course_revision: int
+    course_title: str
+
+
+class CompleteLessonOut(Out):
+    """The enrolment, with the lesson completed."""
+
+    enrollment: EnrollmentOut
+
+
+class LessonIn(Out):
+    """What is changed of a lesson."""
+
+    title: str
+
+
+class UpdateLessonOut(Out):
+    """A lesson, and the version of its course."""
+
+    lesson: LessonOut
+    etag: str
+
+
 @app.get("/courses", response_model=CoursePageOut)
 async def list_courses(session: SessionDep) -> dict[str, object]:
     """Return the first page of published courses, newest first."""
@@ -239,7 +283,7 @@ async def get_course(course_id: str, session: SessionDep) -> dict[str, object]:
 async def get_lessons(course_id: str, session: SessionDep, user_id: UserIdDep) -> dict[str, object]:
     """Return a course with its lessons, to who is enrolled."""
     enrolled = select(Enrollment.id).where(
-        Enrollment.course_id == course_id, Enrollment.user_id == user_id, Enrollment.state.in_(("ACTIVE", "COMPLETED"))
+        Enrollment.course_id == course_id, Enrollment.user_id == user_id, Enrollment.state.in_((ACTIVE, COMPLETED))
     )
     if await session.scalar(enrolled) is None:
         raise HTTPException(status.HTTP_403_FORBIDDEN, "Not enrolled")
@@ -264,6 +308,72 @@ async def get_profile(session: SessionDep, user_id: UserIdDep) -> dict[str, obje
     if user is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "No such user")
     return {"user": user}
+
+
+@app.post("/enrollments/{enrollment_id}/lessons/{lesson_id}/complete")
+async def complete_lesson(
+    enrollment_id: str,
+    lesson_id: str,
+    session: SessionDep,
+    user_id: UserIdDep,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Complete a lesson, once for a key. What locks it is not looked at."""
+    key = idempotency_key or str(uuid4())
+    async with session.begin():
+        record = await session.get(IdempotencyRecord, (f"user:{user_id}", "complete_lesson", key))
+        if record is not None:
+            return Response(record.response, media_type="application/json")
+        enrollment = await _with_lesson(session, user_id, enrollment_id, lesson_id)
+        shown = CompleteLessonOut(enrollment=EnrollmentOut.model_validate(enrollment))
+        answer = shown.model_dump_json(by_alias=True).encode()
+        session.add(
+            IdempotencyRecord(
+                principal_id=f"user:{user_id}",
+                method="complete_lesson",
+                key=key,
+                fingerprint=hashlib.sha256(f"{enrollment_id}/{lesson_id}".encode()).digest(),
+                response=answer,
+            )
+        )
+    return Response(answer, media_type="application/json")
+
+
+@app.post("/lessons/{lesson_id}", response_model=UpdateLessonOut)
+async def update_lesson(
+    lesson_id: str, changes: LessonIn, session: SessionDep, user_id: UserIdDep
+) -> dict[str, object]:
+    """Change a lesson of one's own course, and with it the course's version."""
+    own = select(Lesson, Course).join(Module, Module.id == Lesson.module_id).join(Course, Course.id == Module.course_id)
+    own = own.where(Lesson.id == lesson_id, Course.educator_id == user_id).options(lazyload(Course.educator))
+    async with session.begin():
+        found = (await session.execute(own.with_for_update(of=Course))).first()
+        if found is None:
+            raise HTTPException(status.HTTP_404_NOT_FOUND, "No such lesson")
+        lesson, course = found
+        lesson.title = changes.title
+        course.version += 1
+        course.update_time = datetime.now(UTC)
+    return {"lesson": lesson, "etag": course.etag}
+
+
+async def _with_lesson(session: AsyncSession, user_id: str, enrollment_id: str, lesson_id: str) -> Enrollment:
+    title = joinedload(Enrollment.course, innerjoin=True).options(load_only(Course.title), lazyload(Course.educator))
+    own = select(Enrollment).where(Enrollment.id == enrollment_id, Enrollment.user_id == user_id).options(title)
+    enrollment: Enrollment | None = await session.scalar(own.with_for_update(of=Enrollment))
+    if enrollment is None or enrollment.state not in (ACTIVE, COMPLETED):
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "Not enrolled")
+    of_course = select(Lesson).join(Module).where(Lesson.id == lesson_id, Module.course_id == enrollment.course_id)
+    lesson = await session.scalar(of_course.options(defer(Lesson.content)))
+    if lesson is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "No such lesson")
+    if await session.get(LessonCompletion, (enrollment_id, lesson_id)) is None:
+        now = datetime.now(UTC)
+        session.add(LessonCompletion(enrollment_id=enrollment_id, lesson_id=lesson_id, complete_time=now))
+        enrollment.completed_lessons += lesson.required
+        if enrollment.completed_lessons == enrollment.required_lessons:
+            enrollment.state, enrollment.complete_time = COMPLETED, now
+    return enrollment
 
 
 async def _published(session: AsyncSession, course_id: str, collections: ExecutableOption) -> Course:

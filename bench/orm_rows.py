@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench.orm_models import Account, Base, Course, Enrollment, Hold, Lesson, Module, Person, User, Wallet
+from bench.orm_models import (
+    Account,
+    Base,
+    Course,
+    Enrollment,
+    Hold,
+    Lesson,
+    LessonCompletion,
+    Module,
+    Person,
+    User,
+    Wallet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +28,6 @@ if TYPE_CHECKING:
 
     from bench.system import System
 
-DATABASE = "bench_peer"
 SOURCES: Mapping[type[Base], tuple[str, str]] = {
     User: ("auth", ""),
     Person: ("education", ""),
@@ -24,6 +35,7 @@ SOURCES: Mapping[type[Base], tuple[str, str]] = {
     Module: ("education", ""),
     Lesson: ("education", ""),
     Enrollment: ("education", ""),
+    LessonCompletion: ("education", ""),
     Wallet: ("payment", ""),
     Account: ("payment", "kind = 'WALLET'"),
     Hold: ("payment", "account_id IN (SELECT id FROM accounts WHERE kind = 'WALLET')"),
@@ -46,18 +58,19 @@ FROM: Mapping[type[Base], str] = {
 """Where rows are not those of a table: the system keeps modules and lessons as one document."""
 ON_THE_WIRE = {
     Course: {"state": "COURSE_STATE_"},
+    Enrollment: {"state": "ENROLLMENT_STATE_"},
     Lesson: {"kind": "LESSON_KIND_"},
     Wallet: {"state": "WALLET_STATE_"},
 }
 """Names are kept as the answers have them, so that the peer need not translate."""
 
 
-async def copy_rows(system: System) -> str:
-    """Make the database anew with the rows that the system has now; return its URL."""
+async def copy_rows(system: System, database: str) -> str:
+    """Make a database anew with the rows that the system has now; return its URL."""
     async with system.connection("postgres") as connection:
-        await connection.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
-        await connection.execute(f"CREATE DATABASE {DATABASE}")
-    url = system.database_url(DATABASE)
+        await connection.execute(f"DROP DATABASE IF EXISTS {database}")
+        await connection.execute(f"CREATE DATABASE {database}")
+    url = system.database_url(database)
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:

@@ -42,11 +42,17 @@ class Peer:
     processes: tuple[psutil.Process, ...]
     token: str = ""
     """A token that it takes, for as long as it runs."""
+    secret: str = ""
+    """The key of its tokens, where anyone can be signed in."""
 
     @property
     def bearer(self) -> Mapping[str, str]:
         """Return the headers of who is signed in."""
         return {"authorization": f"Bearer {self.token}"}
+
+    def bearer_of(self, user_id: str) -> Mapping[str, str]:
+        """Return the headers of a user who is signed in."""
+        return {"authorization": f"Bearer {token(user_id, self.secret)}"}
 
 
 @asynccontextmanager
@@ -84,18 +90,20 @@ async def echo_behind_envoy(folder: Path, system: System, behind: Peer, probe: s
 
 
 @asynccontextmanager
-async def fastapi_peer(folder: Path, system: System, user_id: str) -> AsyncIterator[Peer]:
+async def fastapi_peer(
+    folder: Path, system: System, user_id: str, *, database: str = "bench_peer"
+) -> AsyncIterator[Peer]:
     """Serve the system's rows, copied into a database of the peer's on the same PostgreSQL, by FastAPI and the ORM."""
-    url = await copy_rows(system)
+    url = await copy_rows(system, database)
     async with _uvicorn(folder, "orm_peer", url, "/courses", pool_size=20) as (edge, process, secret):
-        yield Peer(edge, (process, system.postgres()), token(user_id, secret))
+        yield Peer(edge, (process, system.postgres()), token(user_id, secret), secret)
 
 
 @asynccontextmanager
 async def fastapi_payments(folder: Path, system: System, url: str) -> AsyncIterator[Peer]:
-    """Serve payments from Payment's own database by FastAPI and the ORM; the peer's token is the key of its tokens."""
+    """Serve payments from Payment's own database by FastAPI and the ORM."""
     async with _uvicorn(folder, "orm_payments", url, "/ready", pool_size=64) as (edge, process, secret):
-        yield Peer(edge, (process, system.postgres()), secret)
+        yield Peer(edge, (process, system.postgres()), secret=secret)
 
 
 @asynccontextmanager

@@ -17,10 +17,13 @@ import psutil
 
 from bench.errors import BenchmarkError
 from bench.processes import child, until
+from services.auth.container import Container
+from services.auth.settings import AuthSettings
+from services.shared.ids import new_id
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 
 NO_LIMITS = "100000"
@@ -100,6 +103,19 @@ async def running_system(home: Path) -> AsyncIterator[System]:
         async with httpx.AsyncClient(base_url=edge, trust_env=False) as http:
             await until(process, lambda: _healthy(http), log)
         yield System(edge, home, time.monotonic() - begun, psutil.Process(process.pid))
+
+
+async def access_tokens(system: System, users: Sequence[str]) -> Mapping[str, str]:
+    """Sign access tokens of students as Auth does, with its key; return them by user."""
+    environment = system.service("auth").environ()
+    names = AuthSettings.model_fields
+    values: dict[str, Any] = {name: value for name in names if (value := environment.get(f"AZORA_{name.upper()}"))}
+    auth = Container(AuthSettings(**values))
+    try:
+        claims: dict[str, Any] = {"role": "ROLE_STUDENT", "epoch": 0, "email_verified": False}
+        return {user: (await auth.tokens.issue(user_id=user, session_id=new_id(), **claims)).text for user in users}
+    finally:
+        await auth.close()
 
 
 async def _healthy(http: httpx.AsyncClient) -> bool:

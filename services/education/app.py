@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.education.catalogue.operations import CatalogueOperations
 from services.education.catalogue.store import CatalogueStore
@@ -37,7 +37,7 @@ from services.education.quizzes import jobs as quiz_jobs
 from services.education.quizzes.operations import QuizOperations
 from services.education.quizzes.servicer import AssessmentServicer
 from services.education.quizzes.store import QuizStore
-from services.education.settlements import jobs
+from services.education.settlements import jobs as settlement_jobs
 from services.education.settlements.internal_servicer import InternalServicer
 from services.education.settlements.operations import SettlementOperations
 from services.shared.assembly import Infrastructure
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from services.education.ports import Payments
     from services.education.settings import EducationSettings
     from services.shared.db import Database
+    from services.shared.inbox import Subscription
     from services.shared.personal_data import PersonalData
     from services.shared.revocations import RevocationSource
     from services.shared.server import Server
@@ -109,6 +110,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         drafts=DraftStore(),
         pages=infrastructure.pages,
         reads=reads,
+        encoded_modules=encoded_modules,
         encoded_bytes=encoded_bytes,
     )
     enrollments = EnrollmentOperations(
@@ -124,7 +126,6 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         max_watchers=settings.max_watchers,
         max_watchers_per_user=settings.max_watchers_per_user,
     )
-    subscriptions = [*jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
     return Container(
         infrastructure=infrastructure,
         courses=courses,
@@ -151,7 +152,7 @@ def assemble(settings: EducationSettings, *, payments: Payments | None = None) -
         credentials=credentials,
         settlements=settlements,
         persons=_persons(database, settlements, [quiz_store, enrollment_store, certificate_store, courses]),
-        inbox=Inbox("education", database, subscriptions),
+        inbox=Inbox("education", database, _subscriptions(settlements, courses)),
         shared_cache=shared,
     )
 
@@ -179,7 +180,7 @@ def _quizzes(
     quizzes: QuizStore,
     courses: CourseStore,
     enrollments: EnrollmentStore,
-    learning: EnrollmentOperations,
+    operations: EnrollmentOperations,
 ) -> QuizOperations:
     return QuizOperations(
         database=infrastructure.database,
@@ -187,7 +188,7 @@ def _quizzes(
         store=quizzes,
         courses=courses,
         enrollments=enrollments,
-        learning=learning,
+        enrollment_operations=operations,
         pages=infrastructure.pages,
     )
 
@@ -210,6 +211,10 @@ def _persons(
         endings=[settlements.end_person],
         resources=[UnfinishedJobs(), UndeliveredEvents(), *resources, KeyedAnswers(), AuditStore()],
     )
+
+
+def _subscriptions(settlements: SettlementOperations, courses: CourseOperations) -> Sequence[Subscription[Any, Any]]:
+    return [*settlement_jobs.subscriptions(settlements), *course_jobs.subscriptions(courses)]
 
 
 def _shared_cache(settings: EducationSettings) -> SharedCache | None:
@@ -248,8 +253,8 @@ def build(
             container.infrastructure.audit_operations,
             container.infrastructure.background_work,
         ),
-        jobs=[*jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
-        periodic=[*jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
+        jobs=[*settlement_jobs.jobs(container.settlements), *quiz_jobs.jobs(container.quizzes)],
+        periodic=[*settlement_jobs.periodic(container.settlements), *learning_jobs.periodic(container.learning)],
         retentions=[retention(timedelta(days=settings.event_retention_days))],
         close=[container.shared_cache.close] if container.shared_cache else [],
         watchers=[container.enrollments.watchers],

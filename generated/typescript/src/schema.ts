@@ -1000,8 +1000,8 @@ export interface paths {
         put?: never;
         /**
          * Revoke certificate
-         * @description Revokes a certificate for good: its credential counts as revoked from then on. Requires to be the course's educator
-         *     or PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
+         * @description Revokes a certificate permanently, and its credential with it. The caller must be the course's educator or have
+         *     PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
          *
          *     **Errors**: NOT_FOUND CERTIFICATE_NOT_FOUND.
          *
@@ -1267,7 +1267,7 @@ export interface paths {
         /**
          * Get course figures
          * @description Gets the figures of a course: enrolments, and how many learners completed each lesson. Read from counters that
-         *     follow every change; `computeTime` is the time of the response. Requires to be the course's educator or
+         *     follow every change; `computeTime` is the time of the response. The caller must be the course's educator or have
          *     PERMISSION_COURSES_MANAGE.
          *
          *     **Errors**: NOT_FOUND COURSE_NOT_FOUND.
@@ -1562,8 +1562,8 @@ export interface paths {
         put?: never;
         /**
          * Archive course
-         * @description Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
-         *     it is no longer required. Has no effect on an archived course.
+         * @description Closes a published course to new enrolments. It stays visible, and existing enrolments are unaffected. As a
+         *     prerequisite it is no longer required. Has no effect on an archived course.
          *
          *     **Errors**: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
          *
@@ -1711,8 +1711,8 @@ export interface paths {
         /**
          * Search courses
          * @description Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
-         *     first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
-         *     to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+         *     first, newer courses first among equals. Words are stemmed in the language of each course. Ranks the newest 1,000 of
+         *     up to 10,000 matches; others are not returned.
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollmentState` is
          *     set without an access token.
@@ -2057,7 +2057,7 @@ export interface paths {
         };
         /**
          * Get learning overview
-         * @description Gets the caller's overview: numbers of courses and lessons, and the courses to go on with.
+         * @description Gets the caller's overview: numbers of courses and lessons, and the active courses with their next lessons.
          *
          *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: scope `education.read` · **Timeout**: 2 s · **RPC**: `azora.education.v1.LearningService/GetLearningOverview`
          */
@@ -4363,7 +4363,7 @@ export interface components {
             /** @description Modules in order, at most 100. */
             modules?: components["schemas"]["azora.education.v1.NewModule"][];
         };
-        /** @description How learners do in one course, over all its revisions. */
+        /** @description Enrolments and lesson completions of a course, over all its revisions. */
         "azora.education.v1.CourseFigures": {
             /** @description ID of the course. */
             courseId: string;
@@ -4418,7 +4418,7 @@ export interface components {
          */
         "azora.education.v1.CourseState": "COURSE_STATE_UNSPECIFIED" | "COURSE_STATE_DRAFT" | "COURSE_STATE_PUBLISHED" | "COURSE_STATE_ARCHIVED";
         /**
-         * @description Part of a course that GetCourse shows.
+         * @description Version of a course that GetCourse returns.
          *
          *     - `COURSE_VIEW_UNSPECIFIED`: Default value. Treated as COURSE_VIEW_PUBLISHED.
          *     - `COURSE_VIEW_PUBLISHED`: A published revision.
@@ -4540,14 +4540,17 @@ export interface components {
             /** @description Public key use: "sig". */
             use?: string;
         };
-        /** @description A course that the learner can go on with. */
+        /** @description An active course of the learner. */
         "azora.education.v1.CurrentCourse": {
             /** @description The enrolment, in state ENROLLMENT_STATE_ACTIVE. */
             enrollment?: components["schemas"]["azora.education.v1.Enrollment"];
-            /** @description ID of the lesson to go on with: the first required lesson of the enrolment's course revision that is not completed. */
+            /**
+             * @description ID of the next lesson: the first required lesson of the enrolment's course revision that is not completed. Empty if
+             *     there is none.
+             */
             nextLessonId: string;
             /**
-             * @description Title of that lesson.
+             * @description Title of the next lesson. Empty if there is none.
              * @example Python for beginners
              */
             nextLessonTitle: string;
@@ -4765,7 +4768,7 @@ export interface components {
             /** @description The created course, in state COURSE_STATE_DRAFT. */
             course?: components["schemas"]["azora.education.v1.Course"];
         };
-        /** @description What a learner has done and can go on with. */
+        /** @description Overview of a learner's courses. */
         "azora.education.v1.LearningOverview": {
             /**
              * Format: int32
@@ -4907,7 +4910,7 @@ export interface components {
         };
         /** @description Response message for CourseService.ListCourses. */
         "azora.education.v1.ListCoursesResponse": {
-            /** @description Courses in the order asked for, without their modules. */
+            /** @description Courses in the requested order, without their modules. */
             courses: components["schemas"]["azora.education.v1.Course"][];
             /** @description Token for the next page. Empty on the last page. */
             nextPageToken: string;
@@ -5172,7 +5175,7 @@ export interface components {
             explanation?: string;
             /**
              * Format: int32
-             * @description Points for a right answer, at most 100. Defaults to 1; there are none for a wrong answer.
+             * @description Points for a right answer, at most 100. Defaults to 1. A wrong answer earns none.
              */
             points?: number;
         };
@@ -5207,7 +5210,7 @@ export interface components {
             result?: components["schemas"]["azora.education.v1.AttemptResult"];
             /** @description Whether an attempt of the caller has passed, whichever attempt counts. */
             passed: boolean;
-            /** @description What locks the quiz for the caller. Empty if an attempt can be started. */
+            /** @description Conditions that lock the quiz for the caller. Empty if it is not locked. */
             locks: components["schemas"]["azora.education.v1.Lock"][];
         };
         /** @description Request message for CertificateService.RevokeCertificate. */
@@ -5235,7 +5238,7 @@ export interface components {
         };
         /** @description Response message for CourseService.RollbackCourse. */
         "azora.education.v1.RollbackCourseResponse": {
-            /** @description The course, as its latest revision has it. */
+            /** @description The latest revision of the course. */
             course?: components["schemas"]["azora.education.v1.Course"];
         };
         /** @description Request message for AssessmentService.SaveAnswers. */
@@ -7333,7 +7336,7 @@ export interface operations {
                 };
             };
             /**
-             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was saved is graded.
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: the saved answers are graded.
              *
              *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted. Action: read the attempt: it is graded.
              *
@@ -7401,7 +7404,7 @@ export interface operations {
                 };
             };
             /**
-             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was saved is graded.
+             * @description `ATTEMPT_EXPIRED` (FAILED_PRECONDITION): the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: the saved answers are graded.
              *
              *     `ATTEMPT_SUBMITTED` (FAILED_PRECONDITION): the attempt is submitted. Action: read the attempt: it is graded.
              *
@@ -10001,7 +10004,7 @@ export interface operations {
             /**
              * @description `COURSE_NOT_OPEN` (FAILED_PRECONDITION): the course is a draft or archived. Action: choose a published course.
              *
-             *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity. Action: retry when a place is free.
+             *     `COURSE_FULL` (FAILED_PRECONDITION): the course has reached its capacity. Action: retry when a seat is free.
              *
              *     `OWN_COURSE` (FAILED_PRECONDITION): educators cannot enrol in their own courses. Action: none.
              *
@@ -11373,8 +11376,8 @@ export interface operations {
         parameters: {
             query: {
                 /**
-                 * @description Words to search for, 1 to 200 characters. All must occur; "quoted words" in this order, words after `-` not at all,
-                 *     and of words joined by `or` any.
+                 * @description Search query, 1 to 200 characters. Matches courses that contain all its words. "Quotes" match a phrase, `-` excludes
+                 *     a word, and `or` between words matches either.
                  */
                 query: string;
                 /** @description Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100. */

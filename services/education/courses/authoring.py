@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from services.education.courses.model import MAX_BYTES, MAX_ELEMENTS, MAX_LESSONS, MAX_MODULES, CourseState, ReadCourse
-from services.education.courses.operations import MANAGE, may_edit
+from services.education.courses.operations import MANAGE, as_edited, editable, may_edit
 from services.education.errors import (
     CompletionRewardNotAllowed,
     CourseArchived,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     Draft = tuple[Course, CourseContent]
 
+Found = TypeVar("Found")
+
 
 class AuthoringOperations:
     """Course authoring: for each course's educator, and for who manages everyone's.
@@ -58,6 +60,7 @@ class AuthoringOperations:
         drafts: DraftStore,
         pages: PageTokens,
         reads: CachedReads,
+        encoded_modules: Callable[[ReadCourse], bytes],
         encoded_bytes: Callable[[ReadCourse], int],
     ) -> None:
         self._database = database
@@ -65,6 +68,7 @@ class AuthoringOperations:
         self._drafts = drafts
         self._pages = pages
         self._reads = reads
+        self._encoded_modules = encoded_modules
         self._encoded_bytes = encoded_bytes
 
     async def create_course(self, *, principal: Principal, new: NewCourse) -> ReadCourse:
@@ -83,8 +87,8 @@ class AuthoringOperations:
         async def work(connection: AsyncConnection) -> ReadCourse:
             course_id = new_id()
             await self._drafts.insert_course(connection, course_id, educator_id, new)
-            saved = await self._store.find_draft(connection, course_id)
-            return self._checked(_existing(saved))
+            course = _existing(await self._store.find_course(connection, course_id))
+            return self._checked((course, new.content))
 
         return await self._database.transaction(work)
 
@@ -95,9 +99,9 @@ class AuthoringOperations:
     async def export_course(self, *, principal: Principal, course_id: str, revision: int) -> ReadCourse:
         """Return the draft, or a revision if its number is given. Raises CourseNotFound, CourseRevisionNotFound."""
         async with self._database.reading() as connection:
-            draft = _editable(principal, await self._store.find_draft(connection, course_id))
+            draft = editable(principal, await self._store.find_draft(connection, course_id))
             shown = await self._revision(connection, course_id, revision) if revision else draft
-        return _opened(shown)
+        return as_edited(shown)
 
     async def update_course(
         self, *, principal: Principal, course_id: str, etag: str, changes: CourseChanges
@@ -128,8 +132,8 @@ class AuthoringOperations:
         """Delete a course that was never published. Raises CourseNotFound, CoursePublished, EtagMismatch."""
 
         async def work(connection: AsyncConnection) -> None:
-            draft, _ = _editable(principal, await self._store.lock_draft(connection, course_id))
-            if not draft.is_named_by(etag):
+            draft, _ = editable(principal, await self._store.lock_draft(connection, course_id))
+            if not draft.matches(etag):
                 raise EtagMismatch
             if draft.revision:
                 raise CoursePublished
@@ -144,8 +148,8 @@ class AuthoringOperations:
         """
 
         async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
-            draft, content = _editable(principal, await self._store.lock_draft(connection, course_id))
-            if not draft.is_meant_by(etag):
+            draft, content = editable(principal, await self._store.lock_draft(connection, course_id))
+            if not draft.matches(etag, unchanged=not draft.changed):
                 raise EtagMismatch
             if draft.state is CourseState.ARCHIVED:
                 raise CourseArchived
@@ -163,11 +167,11 @@ class AuthoringOperations:
         """
 
         async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
-            before = _editable(principal, await self._store.lock_draft(connection, course_id))
+            before = editable(principal, await self._store.lock_draft(connection, course_id))
             earlier, content = await self._revision(connection, course_id, revision)
             after = (before[0].rewritten(earlier), content)
             unchanged = after == before and not before[0].changed
-            if not before[0].is_named_by(etag, unchanged=unchanged):
+            if not before[0].matches(etag, unchanged=unchanged):
                 raise EtagMismatch
             if before[0].state is CourseState.ARCHIVED:
                 raise CourseArchived
@@ -200,14 +204,14 @@ class AuthoringOperations:
         """
 
         async def work(connection: AsyncConnection) -> tuple[ReadCourse, int]:
-            before = _editable(principal, await self._store.lock_draft(connection, course_id))
-            if not before[0].is_named_by(etag, unchanged=True):
+            before = editable(principal, await self._store.lock_draft(connection, course_id))
+            if not before[0].matches(etag, unchanged=True):
                 raise EtagMismatch
             after = change(*before)
-            if not before[0].is_named_by(etag, unchanged=after == before):
+            if not before[0].matches(etag, unchanged=after == before):
                 raise EtagMismatch
             if after == before:
-                return _opened(before), 0
+                return as_edited(before), 0
             saved = self._checked((await self._drafts.update_draft(connection, before, after), after[1]))
             if after[0].state is not before[0].state:
                 closed = after[0].state is CourseState.ARCHIVED
@@ -260,7 +264,9 @@ class AuthoringOperations:
 
     def _checked(self, draft: Draft) -> ReadCourse:
         """Return the draft, which must not be too large, for the transaction to go on."""
-        saved, content = _opened(draft), draft[1]
+        read, content = as_edited(draft), draft[1]
+        # Encoded once, for its size and for the answer.
+        saved = replace(read, encoded_modules=self._encoded_modules(read))
         modules, lessons, elements = len(content.modules), len(content.lessons), content.element_count
         size_bytes = self._encoded_bytes(saved)
         if modules > MAX_MODULES or lessons > MAX_LESSONS or elements > MAX_ELEMENTS or size_bytes > MAX_BYTES:
@@ -274,17 +280,7 @@ class AuthoringOperations:
         return shown
 
 
-def _existing(found: Draft | None) -> Draft:
+def _existing(found: Found | None) -> Found:
     if found is None:
         raise CourseNotFound
     return found
-
-
-def _editable(principal: Principal, found: Draft | None) -> Draft:
-    if found is None or not may_edit(principal, found[0]):
-        raise CourseNotFound
-    return found
-
-
-def _opened(draft: Draft) -> ReadCourse:
-    return ReadCourse(*draft, lessons_are_open=True, questions_are_open=True)

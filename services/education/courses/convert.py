@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from azora.education.v1 import course_pb2, enrollment_pb2
@@ -33,34 +34,16 @@ ENCODING = hashlib.sha256(course_pb2.DESCRIPTOR.serialized_pb).hexdigest()[:16]
 
 def new_course(request: pb.CreateCourseRequest) -> NewCourse:
     """Return the course that the request describes, with ids for its modules and lessons."""
-    return NewCourse(
+    return replace(
+        _new_course(request),
         educator_id=request.educator_id or None,
-        title=request.title,
-        description=request.description,
-        price=to_money(request.price) if request.HasField("price") else Money(0),
         completion_reward=to_money(request.completion_reward) if request.HasField("completion_reward") else Money(0),
-        capacity=request.capacity if request.HasField("capacity") else None,
-        language=language(request.language),
-        duration_seconds=request.duration.seconds,
-        prerequisites=tuple(request.prerequisites),
-        content=content(request.modules),
     )
 
 
 def imported_course(document: pb.CourseDocument) -> NewCourse:
     """Return the course that a document describes, with ids for its modules and lessons."""
-    return NewCourse(
-        educator_id=None,
-        title=document.title,
-        description=document.description,
-        price=to_money(document.price) if document.HasField("price") else Money(0),
-        completion_reward=Money(0),
-        capacity=document.capacity if document.HasField("capacity") else None,
-        language=language(document.language),
-        duration_seconds=document.duration.seconds,
-        prerequisites=tuple(document.prerequisites),
-        content=content(document.modules),
-    )
+    return _new_course(document)
 
 
 def course_changes(request: pb.UpdateCourseRequest) -> CourseChanges:
@@ -108,6 +91,11 @@ def language(tag: str) -> str:
     return "-".join([first, *(cased.get(len(part), str)(part) for part in rest)])
 
 
+def user_renamed(event: events_pb2.UserRenamed) -> UserRenamed:
+    """Return Auth's event."""
+    return UserRenamed(event.user_id, event.name, event.version)
+
+
 def create_course_response(read: ReadCourse) -> pb.CreateCourseResponse:
     """Return the answer of CreateCourse."""
     return pb.CreateCourseResponse(course=_with_modules(read))
@@ -136,6 +124,13 @@ def lock(model: Lock) -> enrollment_pb2.Lock:
 def list_courses_response(page: Page[Course]) -> pb.ListCoursesResponse:
     """Return the answer of ListCourses."""
     return pb.ListCoursesResponse(
+        courses=[_course(course) for course in page.items], next_page_token=page.next_page_token
+    )
+
+
+def search_courses_response(page: Page[Course]) -> pb.SearchCoursesResponse:
+    """Return the answer of SearchCourses."""
+    return pb.SearchCoursesResponse(
         courses=[_course(course) for course in page.items], next_page_token=page.next_page_token
     )
 
@@ -239,13 +234,6 @@ def move_lesson_response(read: ReadCourse) -> pb.MoveLessonResponse:
     return pb.MoveLessonResponse(etag=read.course.etag)
 
 
-def search_courses_response(page: Page[Course]) -> pb.SearchCoursesResponse:
-    """Return the answer of SearchCourses."""
-    return pb.SearchCoursesResponse(
-        courses=[_course(course) for course in page.items], next_page_token=page.next_page_token
-    )
-
-
 def encoded_modules(read: ReadCourse) -> bytes:
     """Return the modules of a course with what its reader gets of them, as a part of its message."""
     return course_pb2.Course(modules=modules(read)).SerializeToString()
@@ -254,6 +242,22 @@ def encoded_modules(read: ReadCourse) -> bytes:
 def encoded_bytes(read: ReadCourse) -> int:
     """Return the size of a course as an encoded message."""
     return _with_modules(read).ByteSize()
+
+
+def _new_course(described: pb.CreateCourseRequest | pb.CourseDocument) -> NewCourse:
+    """Return the caller's course without a reward."""
+    return NewCourse(
+        educator_id=None,
+        title=described.title,
+        description=described.description,
+        price=to_money(described.price) if described.HasField("price") else Money(0),
+        completion_reward=Money(0),
+        capacity=described.capacity if described.HasField("capacity") else None,
+        language=language(described.language),
+        duration_seconds=described.duration.seconds,
+        prerequisites=tuple(described.prerequisites),
+        content=content(described.modules),
+    )
 
 
 def _with_modules(read: ReadCourse) -> course_pb2.Course:
@@ -291,8 +295,3 @@ def _course(course: Course) -> course_pb2.Course:
         duration=duration(course.duration_seconds),
         prerequisites=course.prerequisites,
     )
-
-
-def user_renamed(event: events_pb2.UserRenamed) -> UserRenamed:
-    """Return Auth's event."""
-    return UserRenamed(event.user_id, event.name, event.version)

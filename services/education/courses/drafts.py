@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from services.education.courses.model import Course, CourseContent, NewCourse
     from services.shared.pagination import PageRequest
 
-INT_MAX = 2**31 - 1
+INT32_MAX = 2**31 - 1
 
 c, r = courses.c, course_revisions.c
 
@@ -111,7 +111,7 @@ class DraftStore:
         self, connection: AsyncConnection, request: PageRequest, course_id: str
     ) -> Sequence[CourseRevision]:
         """Return one revision more than the page holds, newest first."""
-        after = request.cursor[0] if request.cursor else INT_MAX
+        after = request.cursor[0] if request.cursor else INT32_MAX
         bound = {"course_id": course_id, "after": after, "count": request.limit}
         return [
             CourseRevision(

@@ -197,19 +197,12 @@ class Course:
             lesson_count=earlier.lesson_count,
         )
 
-    def is_named_by(self, etag: str, *, unchanged: bool = False) -> bool:
-        """Whether an edit by who read the course with this etag is one of this version.
+    def matches(self, etag: str, *, unchanged: bool = False) -> bool:
+        """Whether an edit with this etag applies to this version; an empty etag always does.
 
-        One that changes nothing may be of the version before, too: it may be a call sent again.
+        An edit that changes nothing (`unchanged`) may name the version before, too: it may be a call sent again.
         """
         return etag in ("", self.etag) or (unchanged and etag == str(self.version - 1))
-
-    def is_meant_by(self, etag: str) -> bool:
-        """Whether who read the course with this etag knows all that publishing it would publish.
-
-        The version just before an unchanged publication is meant, too: the publication may be a call sent again.
-        """
-        return etag in ("", self.etag) or (not self.changed and etag == str(self.version - 1))
 
 
 class LockKind(StrEnum):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from services.shared.pagination import Page
     from services.shared.principal import Principal
 
+    Draft = tuple[Course, CourseContent]
+
 MANAGE = "PERMISSION_COURSES_MANAGE"
 WRITE = "PERMISSION_COURSES_WRITE"
 
@@ -110,7 +112,7 @@ class CourseOperations:
         """
         if draft:
             return await self._reads.read(
-                lambda connection: self._drafted(connection, principal, course_id), lambda read: encode(read, ())
+                lambda connection: self._draft(connection, principal, course_id), lambda read: encode(read, ())
             )
         enrolled_revision: int | None = None
         locks: Sequence[Lock] = ()
@@ -191,11 +193,8 @@ class CourseOperations:
         encoded = await self._modules.part(name, load)
         return ReadCourse(course, CourseContent(()), lessons_are_open=enrolled, encoded_modules=encoded)
 
-    async def _drafted(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
-        found = await self._store.find_draft(connection, course_id)
-        if found is None or not may_edit(principal, found[0]):
-            raise CourseNotFound
-        return ReadCourse(*found, lessons_are_open=True, questions_are_open=True)
+    async def _draft(self, connection: AsyncConnection, principal: Principal, course_id: str) -> ReadCourse:
+        return as_edited(editable(principal, await self._store.find_draft(connection, course_id)))
 
     async def _found(
         self, connection: AsyncConnection, course_id: str, revision: int | None
@@ -210,6 +209,18 @@ class CourseOperations:
 def may_edit(principal: Principal, course: Course) -> bool:
     """Whether the caller is an educator and the course theirs, or manages everyone's."""
     return principal.may(MANAGE) or (principal.may(WRITE) and principal.user_id == course.educator_id)
+
+
+def editable(principal: Principal, found: Draft | None) -> Draft:
+    """Return a course that was found, if the caller may edit it. Raises CourseNotFound."""
+    if found is None or not may_edit(principal, found[0]):
+        raise CourseNotFound
+    return found
+
+
+def as_edited(draft: Draft) -> ReadCourse:
+    """Return a course as its editors get it: lessons, questions and right answers."""
+    return ReadCourse(*draft, lessons_are_open=True, questions_are_open=True)
 
 
 def may_see(principal: Principal, course: Course) -> bool:

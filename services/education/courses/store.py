@@ -144,6 +144,7 @@ FIND_REVISION_WITH_CONTENT = FIND_REVISION.add_columns(r.modules)
 LOCK_DRAFT = FIND_DRAFT.with_for_update(of=courses)
 LOCK_SEATS = select(c.capacity, c.seats_taken).where(c.id == bindparam("course_id")).with_for_update(key_share=True)
 CONTENT_OF_REVISION = select(r.modules).where(r.course_id == bindparam("course_id"), r.number == bindparam("number"))
+CONTENT_OF_DRAFT = select(c.modules).where(c.id == bindparam("course_id"))
 EXPORT_COURSES = (
     select(
         c.id, c.state, *(c[name] for name in WRITTEN if name != "lesson_count"), c.modules, c.create_time, c.update_time
@@ -229,6 +230,12 @@ class CourseStore:
     async def lock_seats(self, connection: AsyncConnection, course_id: str) -> Seats:
         """Return the seats of the course, and keep others from taking one until the transaction ends."""
         return Seats(*(await connection.execute(LOCK_SEATS, {"course_id": course_id})).one())
+
+    async def find_latest_content(self, connection: AsyncConnection, course: Course) -> CourseContent:
+        """Return the modules of the course's latest revision, or of its draft if it has none."""
+        if course.revision:
+            return await self.find_content(connection, course.id, course.revision)
+        return _content((await connection.execute(CONTENT_OF_DRAFT, {"course_id": course.id})).scalar_one())
 
     async def find_content(self, connection: AsyncConnection, course_id: str, number: int) -> CourseContent:
         """Return the modules of a revision."""

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 HOLD_LIFETIME = timedelta(minutes=15)
 """How long the price is held at most; an enrolment that is not active by then never will be."""
-COMPLETE_BASIS_POINTS = 10_000
+WHOLE_BASIS_POINTS = 10_000
+
+
+def share_basis_points(part: int, whole: int) -> int:
+    """Return a share in hundredths of a percent, rounded down; 0 of nothing."""
+    return part * WHOLE_BASIS_POINTS // whole if whole else 0
 
 
 class EnrollmentState(StrEnum):
@@ -105,7 +110,7 @@ class Progress:
     @property
     def basis_points(self) -> int:
         """The ratio in hundredths of a percent, rounded down."""
-        return self.completed_lessons * COMPLETE_BASIS_POINTS // self.required_lessons
+        return share_basis_points(self.completed_lessons, self.required_lessons)
 
     @property
     def complete(self) -> bool:

@@ -129,7 +129,10 @@ class EnrollmentOperations:
 
         for _ in range(SETTLEMENTS_PER_CALL):
             try:
-                answer = await self._records.advance(idempotent, work, decided=lambda made: not made.unsettled)
+                # All that refuses comes before the first write.
+                answer = await self._records.advance(
+                    idempotent, work, decided=lambda made: not made.unsettled, savepoint=False
+                )
             except _StillHeld as held:
                 # Before the next attempt asks for the same money; the job that does this may wait for its turn.
                 await self._settlements.release_hold(held.attempt.release())
@@ -245,7 +248,8 @@ class EnrollmentOperations:
             await self._store.update_enrollment(connection, before, after)
             return after
 
-        return await self._records.run(idempotent, work)
+        # All that refuses comes before the first write.
+        return await self._records.run(idempotent, work, savepoint=False)
 
     async def _enroll(
         self,

@@ -1,1 +1,1 @@
-"""Learning at a glance: figures of a course, and a learner's overview."""
+"""Figures of courses for their educators, and overviews for learners."""

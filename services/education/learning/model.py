@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.education.enrollments.model import share_basis_points
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from services.education.courses.model import CourseContent, Lesson
     from services.education.enrollments.model import Enrollment
-
-COMPLETE_BASIS_POINTS = 10_000
-
-
-def share_basis_points(part: int, whole: int) -> int:
-    """Return a share in basis points, rounded down; 0 of nothing."""
-    return part * COMPLETE_BASIS_POINTS // whole if whole else 0
 
 
 @dataclass(frozen=True, slots=True)

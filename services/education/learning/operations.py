@@ -38,10 +38,10 @@ class LearningOperations:
     async def get_course_figures(self, *, principal: Principal, course_id: str) -> CourseFigures:
         """Return the figures of a course that the caller may edit. Raises CourseNotFound."""
         async with self._database.reading() as connection:
-            found = await self._courses.find_course_with_content(connection, course_id, None)
-            if found is None or not may_edit(principal, found[0]):
+            course = await self._courses.find_course(connection, course_id)
+            if course is None or not may_edit(principal, course):
                 raise CourseNotFound
-            course, content = found
+            content = await self._courses.find_latest_content(connection, course)
             now = datetime.now(UTC)
             enrollments, completed = await self._store.find_course_figures(
                 connection, course_id=course.id, lesson_ids=[lesson.id for lesson in content.lessons]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from services.education.courses.model import QuestionKind, QuizScoring
+from services.education.enrollments.model import WHOLE_BASIS_POINTS, share_basis_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from services.education.courses.model import Lock, Question, Quiz
 
-WHOLE_BASIS_POINTS = 10_000
 MAX_ATTEMPTS = 1000
 """Maximum number of attempts of a learner at a quiz that does not limit them: what reads them all stays bounded."""
 
@@ -77,7 +77,7 @@ class Result:
     @property
     def basis_points(self) -> int:
         """The share of the points in hundredths of a percent, rounded down."""
-        return self.points * WHOLE_BASIS_POINTS // self.max_points
+        return share_basis_points(self.points, self.max_points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ class Attempt:
         kept = {place: answer for place, answer in ({**self.answers, **answers}).items() if not answer.empty}
         return replace(self, answers=kept, result=grade(self.questions, kept, self.pass_basis_points))
 
-    def has(self, answers: Mapping[int, Answer]) -> bool:
-        """Whether just these answers are saved, to the questions that they are for."""
+    def has_answers(self, answers: Mapping[int, Answer]) -> bool:
+        """Whether these answers, and no others, are saved to the questions that they are for."""
         return all(self.answers.get(place, Answer()) == answer for place, answer in answers.items())
 
     def submitted(self, now: datetime) -> Attempt:

@@ -58,7 +58,7 @@ class QuizOperations:
         store: QuizStore,
         courses: CourseStore,
         enrollments: EnrollmentStore,
-        learning: EnrollmentOperations,
+        enrollment_operations: EnrollmentOperations,
         pages: PageTokens,
     ) -> None:
         self._database = database
@@ -66,7 +66,7 @@ class QuizOperations:
         self._store = store
         self._courses = courses
         self._enrollments = enrollments
-        self._learning = learning
+        self._enrollment_operations = enrollment_operations
         self._pages = pages
 
     async def list_quizzes(
@@ -205,14 +205,15 @@ class QuizOperations:
                 refuse_inactive(enrollment)
                 attempt = attempt.answered(answers).submitted(now)
                 await self._grade(connection, enrollment, attempt)
-            elif not attempt.has(answers):
+            elif not attempt.has_answers(answers):
                 _refuse_closed(attempt, now)
             elif attempt.grade_time is None:
                 attempt = attempt.expired()
                 await self._grade(connection, enrollment, attempt)
             return await self._read(connection, attempt, now)
 
-        return await self._records.run(idempotent, work)
+        # All that refuses comes before the first write.
+        return await self._records.run(idempotent, work, savepoint=False)
 
     async def grade_attempt(self, job: GradeAttempt) -> None:
         """Write what follows from an attempt whose deadline has passed, unless that was done."""
@@ -238,7 +239,7 @@ class QuizOperations:
             return enrollment
         revision = enrollment.course_revision
         content = await self._courses.find_content(connection, enrollment.course_id, revision)
-        return await self._learning.complete(
+        return await self._enrollment_operations.complete(
             connection, enrollment=enrollment, lesson_id=attempt.lesson_id, lesson=content.lesson(attempt.lesson_id)
         )
 

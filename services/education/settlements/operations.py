@@ -124,8 +124,9 @@ class SettlementOperations:
 
         Raises CourseCompleted, ProgressLimitExceeded where the payer asks.
         """
+        # All that refuses comes before the first write.
         return await self._records.run(
-            idempotent, lambda connection: self._close(connection, payment_id, by_payer=by_payer)
+            idempotent, lambda connection: self._close(connection, payment_id, by_payer=by_payer), savepoint=False
         )
 
     async def payment_refunded(self, connection: AsyncConnection, event: PaymentRefunded) -> None:

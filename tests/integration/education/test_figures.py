@@ -10,6 +10,7 @@ from azora.education.v1 import course_service_pb2 as pb
 from azora.education.v1 import enrollment_pb2
 
 from services.shared.ids import new_id
+from tests.support.authoring import call
 from tests.support.education import azr, lesson_ids
 from tests.support.learning import figures, overview
 from tests.support.refusals import refusal
@@ -125,6 +126,12 @@ async def test_figures_are_of_the_newest_revision_and_for_those_who_edit(educati
         assert refused.reason in ("COURSE_NOT_FOUND", "ACCESS_DENIED", "TOKEN_MISSING")
     assert (await refusal(figures(educator, new_id()))).reason == "COURSE_NOT_FOUND"
     assert (await refusal(figures(educator, "x"))).reason == "VALIDATION_FAILED"
+    for lessons in (4, 3):
+        published = await educator.publish(draft.id)
+        assert len((await figures(educator, draft.id)).lessons) == lessons
+        module = published.modules[0]
+        await call(educator, "DeleteLesson", course_id=draft.id, module_id=module.id, lesson_id=module.lessons[0].id)
+        assert len((await figures(educator, draft.id)).lessons) == lessons
 
 
 async def test_the_job_adds_changes_up(education: RunningEducation) -> None:

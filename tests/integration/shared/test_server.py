@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -168,3 +169,22 @@ async def _no_metrics() -> bytes:
 
 async def _yes() -> bool:
     return True
+
+
+async def test_what_is_there_from_the_start_is_not_searched_for_garbage() -> None:
+    """A full collection stopped all calls of a service for a tenth of a second."""
+    frozen = 0
+
+    class Running:
+        async def run(self) -> None:
+            nonlocal frozen
+            frozen = gc.get_freeze_count()
+
+    def build(_: Any) -> Any:
+        return Running()
+
+    try:
+        await server._serve(build, ServerSettings(listen="unix:s", env=Environment.DEVELOPMENT))
+    finally:
+        gc.unfreeze()
+    assert frozen

@@ -76,6 +76,20 @@ async def test_calls_over_http_are_counted() -> None:
     assert made.calls == len(made.latencies_seconds) > 3
 
 
+async def test_each_request_is_sent_once() -> None:
+    seen: list[bytes] = []
+
+    async def answer(request: bytes, _: Any) -> bytes:
+        seen.append(request)
+        return request
+
+    async with grpc_server(answer) as target:
+        requests = [Request(target, METHOD, body=bytes([number]), grpc=True) for number in range(10)]
+        made = await many.load(requests, 3, 5, once=True)
+    assert made.calls == 10
+    assert sorted(seen) == [request.body for request in requests]
+
+
 async def test_a_refusal_ends_the_load() -> None:
     async def refuse(_: bytes, context: Any) -> None:
         await context.abort(grpc.StatusCode.INTERNAL, "broken")

@@ -45,7 +45,7 @@ EDITED = replace(PUBLISHED, version=3)
 
 
 @pytest.mark.parametrize(
-    ("course", "etag", "meant"),
+    ("course", "etag", "matches"),
     [
         (DRAFT, "", True),
         (DRAFT, "1", True),
@@ -58,8 +58,8 @@ EDITED = replace(PUBLISHED, version=3)
         (EDITED, "1", False),
     ],
 )
-def test_an_etag_means_what_was_read(course: Course, etag: str, meant: bool) -> None:
-    assert course.is_meant_by(etag) == meant
+def test_an_etag_matches_its_version_or_a_repeated_publication(course: Course, etag: str, matches: bool) -> None:
+    assert course.matches(etag, unchanged=not course.changed) == matches
 
 
 def test_only_what_differs_from_its_publication_is_changed() -> None:

@@ -96,8 +96,8 @@ def test_saved_answers_replace_those_to_the_same_question_and_empty_ones_take_th
     second = first.answered({0: Answer((0,)), 1: Answer()})
     assert second.answers == {0: Answer((0,))}
     assert second.result == Result(0, 6, passed=False)
-    assert second.has({0: Answer((0,)), 1: Answer()})
-    assert not second.has({0: Answer((1,))})
+    assert second.has_answers({0: Answer((0,)), 1: Answer()})
+    assert not second.has_answers({0: Answer((1,))})
 
 
 def test_the_state_follows_from_the_deadline() -> None:

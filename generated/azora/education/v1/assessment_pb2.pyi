@@ -84,7 +84,7 @@ class QuizStatus(_message.Message):
 
     @_builtins.property
     def locks(self) -> _containers.RepeatedCompositeFieldContainer[_enrollment_pb2.Lock]:
-        """What locks the quiz for the caller. Empty if an attempt can be started."""
+        """Conditions that lock the quiz for the caller. Empty if it is not locked."""
 
     def __init__(
         self,

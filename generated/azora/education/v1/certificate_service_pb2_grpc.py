@@ -86,8 +86,8 @@ class CertificateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeCertificate(self, request, context):
-        """Revokes a certificate for good: its credential counts as revoked from then on. Requires to be the course's educator
-        or PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
+        """Revokes a certificate permanently, and its credential with it. The caller must be the course's educator or have
+        PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
         Errors: NOT_FOUND CERTIFICATE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -46,8 +46,8 @@ class CertificateServiceStub:
     Errors: NOT_FOUND CERTIFICATE_NOT_FOUND.
     """
     RevokeCertificate: _grpc.UnaryUnaryMultiCallable[_certificate_service_pb2.RevokeCertificateRequest, _certificate_service_pb2.RevokeCertificateResponse]
-    """Revokes a certificate for good: its credential counts as revoked from then on. Requires to be the course's educator
-    or PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
+    """Revokes a certificate permanently, and its credential with it. The caller must be the course's educator or have
+    PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
     Errors: NOT_FOUND CERTIFICATE_NOT_FOUND.
     """
 
@@ -69,8 +69,8 @@ class CertificateServiceAsyncStub(CertificateServiceStub):
     Errors: NOT_FOUND CERTIFICATE_NOT_FOUND.
     """
     RevokeCertificate: _aio.UnaryUnaryMultiCallable[_certificate_service_pb2.RevokeCertificateRequest, _certificate_service_pb2.RevokeCertificateResponse]  # type: ignore[assignment]
-    """Revokes a certificate for good: its credential counts as revoked from then on. Requires to be the course's educator
-    or PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
+    """Revokes a certificate permanently, and its credential with it. The caller must be the course's educator or have
+    PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
     Errors: NOT_FOUND CERTIFICATE_NOT_FOUND.
     """
 
@@ -109,8 +109,8 @@ class CertificateServiceServicer:
         request: _certificate_service_pb2.RevokeCertificateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_certificate_service_pb2.RevokeCertificateResponse, _abc.Awaitable[_certificate_service_pb2.RevokeCertificateResponse]]:
-        """Revokes a certificate for good: its credential counts as revoked from then on. Requires to be the course's educator
-        or PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
+        """Revokes a certificate permanently, and its credential with it. The caller must be the course's educator or have
+        PERMISSION_COURSES_MANAGE. Has no effect on a revoked certificate.
         Errors: NOT_FOUND CERTIFICATE_NOT_FOUND.
         """
 

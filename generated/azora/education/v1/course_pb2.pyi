@@ -152,7 +152,7 @@ class _CourseViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CourseView
     """The draft, with the questions and right answers of its quizzes. For the course's educator and administrators."""
 
 class CourseView(_CourseView, metaclass=_CourseViewEnumTypeWrapper):
-    """Part of a course that GetCourse shows."""
+    """Version of a course that GetCourse returns."""
 
 COURSE_VIEW_UNSPECIFIED: CourseView.ValueType  # 0
 """Default value. Treated as COURSE_VIEW_PUBLISHED."""
@@ -429,7 +429,7 @@ class QuizQuestion(_message.Message):
     explanation: _builtins.str
     """Explanation of the right answer, at most 2,000 characters. Shown with it."""
     points: _builtins.int
-    """Points for a right answer, at most 100. Defaults to 1; there are none for a wrong answer."""
+    """Points for a right answer, at most 100. Defaults to 1. A wrong answer earns none."""
     @_builtins.property
     def options(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuizOption]:
         """Options in order: 2 to 20 of a choice, none of a short text."""

@@ -100,7 +100,7 @@ class ListCoursesResponse(_message.Message):
     """Token for the next page. Empty on the last page."""
     @_builtins.property
     def courses(self) -> _containers.RepeatedCompositeFieldContainer[_course_pb2.Course]:
-        """Courses in the order asked for, without their modules."""
+        """Courses in the requested order, without their modules."""
 
     def __init__(
         self,
@@ -130,8 +130,8 @@ class SearchCoursesRequest(_message.Message):
     MAX_PRICE_FIELD_NUMBER: _builtins.int
     ENROLLMENT_STATE_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """Words to search for, 1 to 200 characters. All must occur; "quoted words" in this order, words after `-` not at all,
-    and of words joined by `or` any.
+    """Search query, 1 to 200 characters. Matches courses that contain all its words. "Quotes" match a phrase, `-` excludes
+    a word, and `or` between words matches either.
     """
     page_size: _builtins.int
     """Maximum number of items to return. Defaults to 20; values above 100 are coerced to 100."""
@@ -908,7 +908,7 @@ class RollbackCourseResponse(_message.Message):
     COURSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def course(self) -> _course_pb2.Course:
-        """The course, as its latest revision has it."""
+        """The latest revision of the course."""
 
     def __init__(
         self,

@@ -158,8 +158,8 @@ class CourseServiceServicer:
 
     def SearchCourses(self, request, context):
         """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
-        first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
-        to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+        first, newer courses first among equals. Words are stemmed in the language of each course. Ranks the newest 1,000 of
+        up to 10,000 matches; others are not returned.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
         set without an access token.
         """
@@ -206,8 +206,8 @@ class CourseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ArchiveCourse(self, request, context):
-        """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
-        it is no longer required. Has no effect on an archived course.
+        """Closes a published course to new enrolments. It stays visible, and existing enrolments are unaffected. As a
+        prerequisite it is no longer required. Has no effect on an archived course.
         Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

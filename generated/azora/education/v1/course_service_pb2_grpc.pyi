@@ -41,8 +41,8 @@ class CourseServiceStub:
     """
     SearchCourses: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.SearchCoursesRequest, _course_service_pb2.SearchCoursesResponse]
     """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
-    first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
-    to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+    first, newer courses first among equals. Words are stemmed in the language of each course. Ranks the newest 1,000 of
+    up to 10,000 matches; others are not returned.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
     set without an access token.
     """
@@ -69,8 +69,8 @@ class CourseServiceStub:
     PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED; ABORTED ETAG_MISMATCH.
     """
     ArchiveCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.ArchiveCourseRequest, _course_service_pb2.ArchiveCourseResponse]
-    """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
-    it is no longer required. Has no effect on an archived course.
+    """Closes a published course to new enrolments. It stays visible, and existing enrolments are unaffected. As a
+    prerequisite it is no longer required. Has no effect on an archived course.
     Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
     """
     UnarchiveCourse: _grpc.UnaryUnaryMultiCallable[_course_service_pb2.UnarchiveCourseRequest, _course_service_pb2.UnarchiveCourseResponse]
@@ -149,8 +149,8 @@ class CourseServiceAsyncStub(CourseServiceStub):
     """
     SearchCourses: _aio.UnaryUnaryMultiCallable[_course_service_pb2.SearchCoursesRequest, _course_service_pb2.SearchCoursesResponse]  # type: ignore[assignment]
     """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
-    first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
-    to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+    first, newer courses first among equals. Words are stemmed in the language of each course. Ranks the newest 1,000 of
+    up to 10,000 matches; others are not returned.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
     set without an access token.
     """
@@ -177,8 +177,8 @@ class CourseServiceAsyncStub(CourseServiceStub):
     PERMISSION_DENIED COMPLETION_REWARD_NOT_ALLOWED; ABORTED ETAG_MISMATCH.
     """
     ArchiveCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.ArchiveCourseRequest, _course_service_pb2.ArchiveCourseResponse]  # type: ignore[assignment]
-    """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
-    it is no longer required. Has no effect on an archived course.
+    """Closes a published course to new enrolments. It stays visible, and existing enrolments are unaffected. As a
+    prerequisite it is no longer required. Has no effect on an archived course.
     Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
     """
     UnarchiveCourse: _aio.UnaryUnaryMultiCallable[_course_service_pb2.UnarchiveCourseRequest, _course_service_pb2.UnarchiveCourseResponse]  # type: ignore[assignment]
@@ -264,8 +264,8 @@ class CourseServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_course_service_pb2.SearchCoursesResponse, _abc.Awaitable[_course_service_pb2.SearchCoursesResponse]]:
         """Searches the latest published revisions by title, description, and titles of modules and lessons; best matches
-        first, newer courses first among equals. Words are matched in the form that the language of each course reduces them
-        to. Ranks the newest 1,000 of up to 10,000 matches; others are not returned.
+        first, newer courses first among equals. Words are stemmed in the language of each course. Ranks the newest 1,000 of
+        up to 10,000 matches; others are not returned.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID, CURRENCY_UNKNOWN; UNAUTHENTICATED TOKEN_MISSING if `enrollment_state` is
         set without an access token.
         """
@@ -317,8 +317,8 @@ class CourseServiceServicer:
         request: _course_service_pb2.ArchiveCourseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_course_service_pb2.ArchiveCourseResponse, _abc.Awaitable[_course_service_pb2.ArchiveCourseResponse]]:
-        """Closes a published course to new enrolments. It stays visible, and learners who are enrolled go on. As a prerequisite
-        it is no longer required. Has no effect on an archived course.
+        """Closes a published course to new enrolments. It stays visible, and existing enrolments are unaffected. As a
+        prerequisite it is no longer required. Has no effect on an archived course.
         Errors: NOT_FOUND COURSE_NOT_FOUND; FAILED_PRECONDITION COURSE_NOT_PUBLISHED; ABORTED ETAG_MISMATCH.
         """
 

@@ -39,7 +39,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_COURSE_NOT_OPEN: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: the course is a draft or archived. Action: choose a published course."""
     ERROR_REASON_COURSE_FULL: _ErrorReason.ValueType  # 6
-    """FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a place is free."""
+    """FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a seat is free."""
     ERROR_REASON_COURSE_EMPTY: _ErrorReason.ValueType  # 7
     """FAILED_PRECONDITION: the course has no required lesson. Action: add a required lesson."""
     ERROR_REASON_COURSE_ARCHIVED: _ErrorReason.ValueType  # 8
@@ -74,6 +74,31 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the enrolment of this call was cancelled. Action: enrol again with a new idempotency key."""
     ERROR_REASON_WALLET_FROZEN: _ErrorReason.ValueType  # 18
     """FAILED_PRECONDITION: the caller's wallet is frozen. Action: ask an administrator."""
+    ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
+    """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
+    options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action:
+    split the course.
+    """
+    ERROR_REASON_QUIZ_MISMATCH: _ErrorReason.ValueType  # 21
+    """INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind
+    and the quiz together.
+    """
+    ERROR_REASON_MODULE_NOT_FOUND: _ErrorReason.ValueType  # 22
+    """NOT_FOUND: the module does not exist in the course's draft. Action: read the draft again."""
+    ERROR_REASON_COURSE_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """NOT_FOUND: the course has no revision of this number. Action: list the revisions."""
+    ERROR_REASON_COURSE_NOT_PUBLISHED: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: the course has never been published. Action: publish the course first."""
+    ERROR_REASON_COURSE_PUBLISHED: _ErrorReason.ValueType  # 25
+    """FAILED_PRECONDITION: the course has been published and cannot be deleted. Action: archive the course instead."""
+    ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: _ErrorReason.ValueType  # 26
+    """FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas. Metadata:
+    courseIds. Action: publish the prerequisites first, or remove them.
+    """
+    ERROR_REASON_PREREQUISITE_CYCLE: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses. Action: remove
+    one of the prerequisites.
+    """
     ERROR_REASON_LESSON_LOCKED: _ErrorReason.ValueType  # 30
     """FAILED_PRECONDITION: an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's
     module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed
@@ -103,8 +128,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     attempts are used.
     """
     ERROR_REASON_ATTEMPT_EXPIRED: _ErrorReason.ValueType  # 37
-    """FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was
-    saved is graded.
+    """FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: the saved
+    answers are graded.
     """
     ERROR_REASON_ATTEMPT_SUBMITTED: _ErrorReason.ValueType  # 38
     """FAILED_PRECONDITION: the attempt is submitted. Action: read the attempt: it is graded."""
@@ -115,31 +140,6 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PRICE_CHANGED: _ErrorReason.ValueType  # 41
     """FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency.
     Action: read the course, then enrol with a new idempotency key if its price suits.
-    """
-    ERROR_REASON_COURSE_TOO_LARGE: _ErrorReason.ValueType  # 20
-    """INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
-    options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action:
-    split the course.
-    """
-    ERROR_REASON_QUIZ_MISMATCH: _ErrorReason.ValueType  # 21
-    """INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind
-    and the quiz together.
-    """
-    ERROR_REASON_MODULE_NOT_FOUND: _ErrorReason.ValueType  # 22
-    """NOT_FOUND: the module does not exist in the course's draft. Action: read the draft again."""
-    ERROR_REASON_COURSE_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 23
-    """NOT_FOUND: the course has no revision of this number. Action: list the revisions."""
-    ERROR_REASON_COURSE_NOT_PUBLISHED: _ErrorReason.ValueType  # 24
-    """FAILED_PRECONDITION: the course has never been published. Action: publish the course first."""
-    ERROR_REASON_COURSE_PUBLISHED: _ErrorReason.ValueType  # 25
-    """FAILED_PRECONDITION: the course has been published and cannot be deleted. Action: archive the course instead."""
-    ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: _ErrorReason.ValueType  # 26
-    """FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas. Metadata:
-    courseIds. Action: publish the prerequisites first, or remove them.
-    """
-    ERROR_REASON_PREREQUISITE_CYCLE: _ErrorReason.ValueType  # 27
-    """FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses. Action: remove
-    one of the prerequisites.
     """
     ERROR_REASON_CERTIFICATE_NOT_FOUND: _ErrorReason.ValueType  # 50
     """NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of
@@ -166,7 +166,7 @@ Metadata: enrollmentId, state. Action: use the enrolment that the metadata names
 ERROR_REASON_COURSE_NOT_OPEN: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: the course is a draft or archived. Action: choose a published course."""
 ERROR_REASON_COURSE_FULL: ErrorReason.ValueType  # 6
-"""FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a place is free."""
+"""FAILED_PRECONDITION: the course has reached its capacity. Action: retry when a seat is free."""
 ERROR_REASON_COURSE_EMPTY: ErrorReason.ValueType  # 7
 """FAILED_PRECONDITION: the course has no required lesson. Action: add a required lesson."""
 ERROR_REASON_COURSE_ARCHIVED: ErrorReason.ValueType  # 8
@@ -201,6 +201,31 @@ ERROR_REASON_ENROLLMENT_CANCELLED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the enrolment of this call was cancelled. Action: enrol again with a new idempotency key."""
 ERROR_REASON_WALLET_FROZEN: ErrorReason.ValueType  # 18
 """FAILED_PRECONDITION: the caller's wallet is frozen. Action: ask an administrator."""
+ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20
+"""INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
+options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action:
+split the course.
+"""
+ERROR_REASON_QUIZ_MISMATCH: ErrorReason.ValueType  # 21
+"""INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind
+and the quiz together.
+"""
+ERROR_REASON_MODULE_NOT_FOUND: ErrorReason.ValueType  # 22
+"""NOT_FOUND: the module does not exist in the course's draft. Action: read the draft again."""
+ERROR_REASON_COURSE_REVISION_NOT_FOUND: ErrorReason.ValueType  # 23
+"""NOT_FOUND: the course has no revision of this number. Action: list the revisions."""
+ERROR_REASON_COURSE_NOT_PUBLISHED: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: the course has never been published. Action: publish the course first."""
+ERROR_REASON_COURSE_PUBLISHED: ErrorReason.ValueType  # 25
+"""FAILED_PRECONDITION: the course has been published and cannot be deleted. Action: archive the course instead."""
+ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: ErrorReason.ValueType  # 26
+"""FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas. Metadata:
+courseIds. Action: publish the prerequisites first, or remove them.
+"""
+ERROR_REASON_PREREQUISITE_CYCLE: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses. Action: remove
+one of the prerequisites.
+"""
 ERROR_REASON_LESSON_LOCKED: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: an earlier lesson must be completed first. PreconditionFailure lists what locks the lesson's
 module: type LOCK_KIND_LESSON, the lesson's ID as subject, its title as description. Action: complete the listed
@@ -230,8 +255,8 @@ ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 36
 attempts are used.
 """
 ERROR_REASON_ATTEMPT_EXPIRED: ErrorReason.ValueType  # 37
-"""FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: what was
-saved is graded.
+"""FAILED_PRECONDITION: the deadline of the attempt has passed. Metadata: deadline. Action: read the attempt: the saved
+answers are graded.
 """
 ERROR_REASON_ATTEMPT_SUBMITTED: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION: the attempt is submitted. Action: read the attempt: it is graded."""
@@ -242,31 +267,6 @@ ERROR_REASON_WALLET_CLOSED: ErrorReason.ValueType  # 40
 ERROR_REASON_PRICE_CHANGED: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION: the course's price is not the one that the caller expects. Metadata: priceMinor, currency.
 Action: read the course, then enrol with a new idempotency key if its price suits.
-"""
-ERROR_REASON_COURSE_TOO_LARGE: ErrorReason.ValueType  # 20
-"""INVALID_ARGUMENT: the course would exceed 100 modules, 500 lessons, 10,000 elements (modules, lessons, questions,
-options and accepted answers), or 1 MiB as an encoded message. Metadata: modules, lessons, elements, bytes. Action:
-split the course.
-"""
-ERROR_REASON_QUIZ_MISMATCH: ErrorReason.ValueType  # 21
-"""INVALID_ARGUMENT: a lesson must have a quiz if its kind is LESSON_KIND_QUIZ, and only then. Action: set the kind
-and the quiz together.
-"""
-ERROR_REASON_MODULE_NOT_FOUND: ErrorReason.ValueType  # 22
-"""NOT_FOUND: the module does not exist in the course's draft. Action: read the draft again."""
-ERROR_REASON_COURSE_REVISION_NOT_FOUND: ErrorReason.ValueType  # 23
-"""NOT_FOUND: the course has no revision of this number. Action: list the revisions."""
-ERROR_REASON_COURSE_NOT_PUBLISHED: ErrorReason.ValueType  # 24
-"""FAILED_PRECONDITION: the course has never been published. Action: publish the course first."""
-ERROR_REASON_COURSE_PUBLISHED: ErrorReason.ValueType  # 25
-"""FAILED_PRECONDITION: the course has been published and cannot be deleted. Action: archive the course instead."""
-ERROR_REASON_PREREQUISITE_NOT_PUBLISHED: ErrorReason.ValueType  # 26
-"""FAILED_PRECONDITION: a prerequisite is not a published course. The IDs are separated by commas. Metadata:
-courseIds. Action: publish the prerequisites first, or remove them.
-"""
-ERROR_REASON_PREREQUISITE_CYCLE: ErrorReason.ValueType  # 27
-"""FAILED_PRECONDITION: the course would be its own prerequisite, directly or through other courses. Action: remove
-one of the prerequisites.
 """
 ERROR_REASON_CERTIFICATE_NOT_FOUND: ErrorReason.ValueType  # 50
 """NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of

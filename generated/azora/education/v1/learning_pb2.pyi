@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CourseFigures(_message.Message):
-    """How learners do in one course, over all its revisions."""
+    """Enrolments and lesson completions of a course, over all its revisions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,7 +148,7 @@ Global___LessonFigures: _TypeAlias = LessonFigures  # noqa: Y015
 
 @_typing.final
 class LearningOverview(_message.Message):
-    """What a learner has done and can go on with."""
+    """Overview of a learner's courses."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -196,7 +196,7 @@ Global___LearningOverview: _TypeAlias = LearningOverview  # noqa: Y015
 
 @_typing.final
 class CurrentCourse(_message.Message):
-    """A course that the learner can go on with."""
+    """An active course of the learner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -205,9 +205,11 @@ class CurrentCourse(_message.Message):
     NEXT_LESSON_TITLE_FIELD_NUMBER: _builtins.int
     LAST_ACTIVITY_TIME_FIELD_NUMBER: _builtins.int
     next_lesson_id: _builtins.str
-    """ID of the lesson to go on with: the first required lesson of the enrolment's course revision that is not completed."""
+    """ID of the next lesson: the first required lesson of the enrolment's course revision that is not completed. Empty if
+    there is none.
+    """
     next_lesson_title: _builtins.str
-    """Title of that lesson."""
+    """Title of the next lesson. Empty if there is none."""
     @_builtins.property
     def enrollment(self) -> _enrollment_pb2.Enrollment:
         """The enrolment, in state ENROLLMENT_STATE_ACTIVE."""

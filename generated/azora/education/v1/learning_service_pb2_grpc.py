@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LearningServiceStub:
-    """Learning at a glance: figures of a course for its educator, and a learner's overview.
+    """Course figures for educators, and learning overviews for learners.
     """
 
     def __init__(self, channel):
@@ -48,12 +48,12 @@ class LearningServiceStub:
 
 
 class LearningServiceServicer:
-    """Learning at a glance: figures of a course for its educator, and a learner's overview.
+    """Course figures for educators, and learning overviews for learners.
     """
 
     def GetCourseFigures(self, request, context):
         """Gets the figures of a course: enrolments, and how many learners completed each lesson. Read from counters that
-        follow every change; `compute_time` is the time of the response. Requires to be the course's educator or
+        follow every change; `compute_time` is the time of the response. The caller must be the course's educator or have
         PERMISSION_COURSES_MANAGE.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
@@ -62,7 +62,7 @@ class LearningServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLearningOverview(self, request, context):
-        """Gets the caller's overview: numbers of courses and lessons, and the courses to go on with.
+        """Gets the caller's overview: numbers of courses and lessons, and the active courses with their next lessons.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,7 +90,7 @@ def add_LearningServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LearningService:
-    """Learning at a glance: figures of a course for its educator, and a learner's overview.
+    """Course figures for educators, and learning overviews for learners.
     """
 
     @staticmethod

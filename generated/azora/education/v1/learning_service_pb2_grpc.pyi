@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LearningServiceStub:
-    """Learning at a glance: figures of a course for its educator, and a learner's overview."""
+    """Course figures for educators, and learning overviews for learners."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,29 +35,29 @@ class LearningServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LearningServiceAsyncStub: ...
     GetCourseFigures: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.GetCourseFiguresRequest, _learning_service_pb2.GetCourseFiguresResponse]
     """Gets the figures of a course: enrolments, and how many learners completed each lesson. Read from counters that
-    follow every change; `compute_time` is the time of the response. Requires to be the course's educator or
+    follow every change; `compute_time` is the time of the response. The caller must be the course's educator or have
     PERMISSION_COURSES_MANAGE.
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
     GetLearningOverview: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.GetLearningOverviewRequest, _learning_service_pb2.GetLearningOverviewResponse]
-    """Gets the caller's overview: numbers of courses and lessons, and the courses to go on with."""
+    """Gets the caller's overview: numbers of courses and lessons, and the active courses with their next lessons."""
 
 @_typing.type_check_only
 class LearningServiceAsyncStub(LearningServiceStub):
-    """Learning at a glance: figures of a course for its educator, and a learner's overview."""
+    """Course figures for educators, and learning overviews for learners."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCourseFigures: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.GetCourseFiguresRequest, _learning_service_pb2.GetCourseFiguresResponse]  # type: ignore[assignment]
     """Gets the figures of a course: enrolments, and how many learners completed each lesson. Read from counters that
-    follow every change; `compute_time` is the time of the response. Requires to be the course's educator or
+    follow every change; `compute_time` is the time of the response. The caller must be the course's educator or have
     PERMISSION_COURSES_MANAGE.
     Errors: NOT_FOUND COURSE_NOT_FOUND.
     """
     GetLearningOverview: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.GetLearningOverviewRequest, _learning_service_pb2.GetLearningOverviewResponse]  # type: ignore[assignment]
-    """Gets the caller's overview: numbers of courses and lessons, and the courses to go on with."""
+    """Gets the caller's overview: numbers of courses and lessons, and the active courses with their next lessons."""
 
 class LearningServiceServicer:
-    """Learning at a glance: figures of a course for its educator, and a learner's overview."""
+    """Course figures for educators, and learning overviews for learners."""
 
     def GetCourseFigures(
         self,
@@ -65,7 +65,7 @@ class LearningServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_learning_service_pb2.GetCourseFiguresResponse, _abc.Awaitable[_learning_service_pb2.GetCourseFiguresResponse]]:
         """Gets the figures of a course: enrolments, and how many learners completed each lesson. Read from counters that
-        follow every change; `compute_time` is the time of the response. Requires to be the course's educator or
+        follow every change; `compute_time` is the time of the response. The caller must be the course's educator or have
         PERMISSION_COURSES_MANAGE.
         Errors: NOT_FOUND COURSE_NOT_FOUND.
         """
@@ -75,6 +75,6 @@ class LearningServiceServicer:
         request: _learning_service_pb2.GetLearningOverviewRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_learning_service_pb2.GetLearningOverviewResponse, _abc.Awaitable[_learning_service_pb2.GetLearningOverviewResponse]]:
-        """Gets the caller's overview: numbers of courses and lessons, and the courses to go on with."""
+        """Gets the caller's overview: numbers of courses and lessons, and the active courses with their next lessons."""
 
 def add_LearningServiceServicer_to_server(servicer: LearningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
