@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ast
 import subprocess
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = {
@@ -107,10 +104,13 @@ PRODUCT = [path for path in PYTHON if path.relative_to(ROOT).parts[0] in ("servi
 TESTS = [path for path in PYTHON if path.is_relative_to(ROOT / "tests")]
 
 
-def _attributes(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            yield node.lineno, f"{node.value.id}.{node.attr}"
+@cache
+def _attributes(path: Path) -> list[tuple[int, str]]:
+    return [
+        (node.lineno, f"{node.value.id}.{node.attr}")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
 
 
 def _name(path: Path) -> str:
