@@ -49,6 +49,9 @@ def call(
     """
     if account and (account not in ACCOUNTS or target):
         raise typer.BadParameter(f"--as is one of {', '.join(ACCOUNTS)}, and of the local system alone")
+    for name, value in {"token": token, "key": key}.items():
+        if not (value.isascii() and value.isprintable()):  # gRPC would fail by a traceback.
+            raise typer.BadParameter(f"--{name} has characters that no header may have")
     called = Called(_method(method), sys.stdin.read() if request == "-" else request, token, account, key)
     raise typer.Exit(asyncio.run(_call(called, target, tls=tls, authority=authority)))
 

@@ -46,6 +46,8 @@ class MetricsPage:
         """Collect over `channels`, those of each service's replicas, and add this process's `own`."""
         self._channels = channels
         self._own = own
+        self._silent: set[tuple[str, int]] = set()
+        """Replicas that did not answer when they were last asked."""
 
     def app(self) -> Starlette:
         """Return the HTTP app."""
@@ -62,7 +64,7 @@ class MetricsPage:
             for service, channels in self._channels.items()
             for number, channel in enumerate(channels)
         ]
-        answers = await asyncio.gather(*(_collect(service, channel) for service, _, channel in replicas))
+        answers = await asyncio.gather(*(self._ask(*replica) for replica in replicas))
         collected = [
             ReplicaMetrics(service, number, answer)
             for (service, number, _), answer in zip(replicas, answers, strict=True)
@@ -75,6 +77,19 @@ class MetricsPage:
         for service, number, text in await self.collect():
             page.add(service, str(number), text)
         return generate_latest(page)
+
+    async def _ask(self, service: str, number: int, channel: aio.Channel) -> bytes | None:
+        call: Any = channel.unary_unary(METRICS, response_deserializer=BytesValue.FromString)
+        try:
+            answer = await call(b"", timeout=COLLECT_SECONDS)
+        except aio.AioRpcError as error:
+            if (service, number) not in self._silent:  # The console asks every two seconds.
+                self._silent.add((service, number))
+                details = {"target": service, "replica": number, "status": error.code().name}
+                logger.warning("metrics not collected", extra=details)
+            return None
+        self._silent.discard((service, number))
+        return bytes(answer.value)
 
 
 class _Page:
@@ -97,13 +112,3 @@ class _Page:
     def collect(self) -> Iterator[Metric]:
         yield self._up
         yield from self._families.values()
-
-
-async def _collect(service: str, channel: aio.Channel) -> bytes | None:
-    call: Any = channel.unary_unary(METRICS, response_deserializer=BytesValue.FromString)
-    try:
-        answer = await call(b"", timeout=COLLECT_SECONDS)
-    except aio.AioRpcError as error:
-        logger.warning("metrics not collected", extra={"target": service, "status": error.code().name})
-        return None
-    return bytes(answer.value)

@@ -113,8 +113,7 @@ async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path
         try:
             await server.serve(sockets=[listener])
         finally:
-            for accepting in getattr(server, "servers", ()):  # Cancelled, uvicorn leaves them open.
-                accepting.close()
+            server.stop_listening()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -123,6 +122,11 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, mutual_tls: tuple[Path, Path, Path] | None) -> None:
         super().__init__(config)
         self._files = CertificateFiles(*mutual_tls) if mutual_tls else None
+
+    def stop_listening(self) -> None:
+        """Have the event loop forget the sockets: a later one of the same number would never be accepted on."""
+        for each in getattr(self, "servers", ()):  # Not set before it listens.
+            each.close()
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the certificate once a second; connections that begin then have the new one."""

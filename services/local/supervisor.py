@@ -19,8 +19,10 @@ class Stage(IntEnum):
     """Groups of processes, in the order in which they depend on each other."""
 
     DATABASE = 1
-    SERVICES = 2
-    EDGE = 3
+    GATEWAY = 2
+    """Receives the traces of the services, the last of them when they stop."""
+    SERVICES = 3
+    EDGE = 4
 
 
 class Supervisor:

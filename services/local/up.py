@@ -93,7 +93,8 @@ async def _start(
         async with asyncio.TaskGroup() as starts:
             # Services import for longer than PostgreSQL takes to start, and ask it again until it answers.
             starts.create_task(supervisor.start(Stage.DATABASE, [system.postgres()], watchers))
-            starts.create_task(supervisor.start(Stage.SERVICES, system.services() + system.gateway(), watchers))
+            starts.create_task(supervisor.start(Stage.GATEWAY, system.gateway(), watchers))
+            starts.create_task(supervisor.start(Stage.SERVICES, system.services(), watchers))
             starts.create_task(supervisor.start(Stage.EDGE, [system.envoy()], watchers))
     else:
         async for step in _start_afresh(system, supervisor, watchers, seeding=seeded):
@@ -128,7 +129,7 @@ async def _start_afresh(
         await run_step("Seeding", system.seeding())
     # Last, as /health is the gateway's: a system that says it is healthy has its accounts and courses.
     yield "starting the gateway"
-    await supervisor.start(Stage.SERVICES, system.gateway(), watchers)
+    await supervisor.start(Stage.GATEWAY, system.gateway(), watchers)
 
 
 def _publish(system: System, supervisor: Supervisor, say: Callable[[str], None]) -> None:

@@ -333,7 +333,14 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
     except SettingsError as error:
         sys.exit(f"{service} failed to start: {error}")
     logs.configure(service, settings.log_level)
-    telemetry.configure(service, settings)
+    flush = telemetry.configure(service, settings)
+    try:
+        _run(service, settings, build)
+    finally:
+        flush()
+
+
+def _run(service: str, settings: Settings, build: Callable[[Settings], Server]) -> None:
     if sys.argv[1:] == ["migrate"]:
         owner = getattr(settings, "migration_database_url", None)
         if owner is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span, Tracer
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,13 +26,18 @@ if TYPE_CHECKING:
 
 INSTRUMENTATION = "azora"
 EXPORT_TIMEOUT_SECONDS = 2.0
+FLUSH_SECONDS = 1.0
+"""Maximum time of the last export."""
 MAX_SQL_CHARACTERS = 2048
 
 
-def configure(service: str, settings: ServerSettings) -> None:
-    """Export this process's spans to the OTLP endpoint of the settings, if there is one."""
+def configure(service: str, settings: ServerSettings) -> Callable[[], None]:
+    """Export this process's spans to the OTLP endpoint of the settings, if there is one.
+
+    Return what exports the last spans before the process ends, or gives them up.
+    """
     if not settings.otlp_endpoint:
-        return
+        return lambda: None
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - see above
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -38,11 +47,21 @@ def configure(service: str, settings: ServerSettings) -> None:
     provider = TracerProvider(
         sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio),
         resource=Resource.create({"service.name": service, "service.namespace": INSTRUMENTATION}),
+        shutdown_on_exit=False,  # It waits for twice the timeout, where the endpoint does not answer.
     )
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=True, timeout=EXPORT_TIMEOUT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # It warns of every attempt.
+    return partial(flush, provider, exporter)
+
+
+def flush(provider: TracerProvider, exporter: SpanExporter) -> None:
+    """Export what is left, in bounded time: an exporter that is shut down gives up."""
+    limit = threading.Timer(FLUSH_SECONDS, exporter.shutdown)
+    limit.start()
+    provider.shutdown()
+    limit.cancel()
 
 
 def tracer() -> Tracer | None:

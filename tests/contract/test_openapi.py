@@ -99,7 +99,7 @@ def fill(message: Any) -> None:
         if field.containing_oneof and message.WhichOneof(field.containing_oneof.name):
             continue
         if field.message_type and field.message_type.GetOptions().map_entry:
-            getattr(message, field.name)["x"] = "x"
+            getattr(message, field.name)["key"] = "value"  # No map of a response has messages.
         elif field.message_type and not field.message_type.full_name.startswith("google.protobuf."):
             inner = getattr(message, field.name)
             inner = inner.add() if field.is_repeated else inner

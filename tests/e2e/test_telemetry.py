@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
 from tests.support.services import SERVED
 from tests.support.waiting import eventually
@@ -64,15 +65,35 @@ async def test_the_trace_of_a_paid_enrolment_is_one_tree_from_the_edge_to_the_sq
 async def test_no_span_has_what_was_sent_in_a_query(http: httpx.AsyncClient, collector: Collector) -> None:
     trace_id = os.urandom(16).hex()
     headers = {"traceparent": f"00-{trace_id}-{os.urandom(8).hex()}-01"}
-    await http.post("/v1/auth/login?email=thandi@example.com&password=a-secret", json={}, headers=headers)
+    query = "email=thandi@example.com&password=a-secret"
+    await http.post(f"/v1/auth/login?{query}", json={}, headers=headers)
+    grpc = headers | {"content-type": "application/grpc", "te": "trailers"}
+    await http.post(f"/azora.auth.v1.AuthService/Login?{query}", content=bytes(5), headers=grpc)
 
     async def arrived() -> bool:
-        return {"auth", "envoy"} <= {span.service for span in collector.trace(trace_id)}
+        services = [span.service for span in collector.trace(trace_id)]
+        return "auth" in services and services.count("envoy") == 2
 
     await eventually(arrived, within_seconds=30)
     kept = json.dumps([[span.name, dict(span.attributes)] for span in collector.trace(trace_id)])
     assert "/v1/auth/login" in kept
     assert not any(secret in kept for secret in ("thandi", "a-secret"))
+
+
+@pytest.mark.parametrize("name", ["user-agent", "content-type", "tracestate", "x-client-trace-id"])
+async def test_no_header_makes_the_collector_reject_spans(
+    http: httpx.AsyncClient, collector: Collector, name: str
+) -> None:
+    trace_id = os.urandom(16).hex()
+    headers = {"content-type": "application/grpc", "traceparent": f"00-{trace_id}-{os.urandom(8).hex()}-01"}
+    headers[name] = "application/grpc+\xff" if name == "content-type" else "a=\xff"
+    encoded = httpx.Headers(headers, encoding="latin-1")
+    await http.post("/azora.education.v1.CourseService/ListCourses", content=bytes(5), headers=encoded)
+
+    async def arrived() -> bool:
+        return "envoy" in {span.service for span in collector.trace(trace_id)}
+
+    await eventually(arrived, within_seconds=30)
 
 
 def _path(spans: dict[str, KeptSpan], span: KeptSpan) -> Sequence[KeptSpan]:

@@ -47,7 +47,9 @@ async def test_a_developer_signs_in_with_one_click_and_tries_calls(system: Local
         await expect(watch.locator(".responses-wrapper").first).to_be_visible()
         await expect(watch.locator("button.execute")).to_have_count(0)
         await page.screenshot(path=tmp_path / "explorer.png", full_page=False)
-        await page.locator("#sign-out").click()
+        async with page.expect_response("**/v1/auth/logout") as ended:
+            await page.locator("#sign-out").click()
+        assert (await ended.value).status == 200
         await expect(page.locator("#session")).to_have_text("Not signed in")
         assert seen.complaints == []
         assert seen.outside(system.edge) == []

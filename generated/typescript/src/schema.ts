@@ -1113,8 +1113,9 @@ export interface paths {
         };
         /**
          * List traces
-         * @description Lists the last 500 requests through the public port, newest first, those of the console left out. They are kept
-         *     unless AZORA_OTLP_ENDPOINT has the traces exported elsewhere.
+         * @description Lists the last requests through the public port, newest first, those of the console left out: at most 500, and
+         *     fewer if they have more than 20,000 spans. They are kept unless AZORA_OTLP_ENDPOINT has the traces exported
+         *     elsewhere.
          *
          *     **Callers**: users with PERMISSION_CONSOLE_READ (ROLE_ADMIN) · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 5 s · **RPC**: `azora.gateway.v1.ConsoleService/ListTraces`
          */
@@ -5451,7 +5452,10 @@ export interface components {
             callsPerSecond: number[];
             /** @description Of these, calls that ended with UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE or DATA_LOSS. */
             errorsPerSecond: number[];
-            /** @description Median of their durations in seconds, interpolated within a bucket of the histogram. 0 without calls. */
+            /**
+             * @description Median of their durations in seconds, interpolated within a bucket of the histogram. 0 without calls,
+             *     and for streams, which last as long as their clients read them.
+             */
             p50Seconds: number[];
             /** @description 99th percentile of their durations in seconds, as `p50Seconds`. */
             p99Seconds: number[];

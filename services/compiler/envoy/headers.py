@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Who is calling, and what only Envoy says: clients that send these would be believed further in.
 UNTRUSTED = ("x-forwarded-client-cert", "x-request-id")
+# What Envoy copies into its spans as it is, and may be no UTF-8 (`telemetry.tracing`). Traces go on without.
+UNREADABLE = ("x-client-trace-id", "tracestate")
 TRANSFER_CODING = "x-azora-transfer-encoding"
 """Tells the edge's filters of a chunked body: Envoy removes the header Transfer-Encoding before them."""
 UNTRUSTED_PREFIXES = ("x-auth-", "x-envoy-")
@@ -36,7 +38,7 @@ def untrusted_headers() -> Json:
         "envoy.http.early_header_mutation.header_mutation",
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         mutations=[
-            *({"remove": name} for name in UNTRUSTED),
+            *({"remove": name} for name in (*UNTRUSTED, *UNREADABLE)),
             *({"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in UNTRUSTED_PREFIXES),
             *removals(),
             {"append": _header(TRANSFER_CODING, "%REQ(TRANSFER-ENCODING)%", ALWAYS)},

@@ -32,9 +32,13 @@ def tracing(profile: Profile, listener: str) -> Json:
         ),
         "random_sampling": {"value": percent},
         "spawn_upstream_span": False,
-        # In place of Envoy's own, which have the query, where a client may send a password or token, and the method of
-        # the transcoded request.
+        # In place of Envoy's own, which have the query, where a client may send a password or token, the method of the
+        # transcoded request, and headers as the client sent them: a collector rejects all spans of a request with one
+        # that is no UTF-8.
         "custom_tags": [
+            {"tag": "grpc.path", "value": "%PATH(NQ:PATH):256%"},
+            {"tag": "grpc.content_type", "value": "application/grpc"},
+            {"tag": "user_agent", "value": "-"},
             {"tag": "http.url", "value": "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ:ORIG_OR_PATH):256%"},
             {"tag": "http.method", "value": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%"},
             {"tag": LISTENER_TAG, "value": listener},

@@ -64,7 +64,8 @@ def assemble(
     )
     tiers = effective_tiers(settings.rate_limits)
     limiter = Limiter(scale=settings.rate_limit_scale, tiers=tiers, registry=metrics.registry)
-    sampler, traces = Sampler(page.collect), Traces()
+    streams = {path[1:] for path, policy in contract.policies.items() if policy.server_streaming}
+    sampler, traces = Sampler(page.collect, streams), Traces()
     operations = ConsoleOperations(
         health=health,
         sampler=sampler,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +45,8 @@ class Span:
     @property
     def path(self) -> str:
         """The path of a request."""
-        return urlsplit(self.attributes.get("http.url", "")).path
+        # By no parser of URLs: it raises for authorities that Envoy lets a client send, such as "[".
+        return "/" + self.attributes.get("http.url", "").partition("://")[2].partition("/")[2]
 
     @property
     def duration_nanoseconds(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 MAX_TRACES = 500
 MAX_SPANS = 500
-"""Of a trace; later ones are dropped."""
+"""Of a trace; later ones are dropped. Clients choose the ID of a trace, and may send all of their requests in one."""
+MAX_ALL_SPANS = 20_000
+"""Of all traces of a kind; the oldest traces are dropped."""
 MAX_ATTRIBUTES = 40
 MAX_ATTRIBUTE_CHARACTERS = 2048
 MAX_CONCURRENT_EXPORTS = 16
@@ -40,8 +43,10 @@ class Traces:
         for span in spans:
             self._add(span)
         for kept in (self._listed, self._others):
-            while len(kept) > MAX_TRACES:
-                kept.popitem(last=False)
+            count = sum(len(held or ()) for held in kept.values())
+            while len(kept) > MAX_TRACES or count > MAX_ALL_SPANS:
+                _, dropped = kept.popitem(last=False)
+                count -= len(dropped or ())
 
     def latest(self, *, limit: int, method: str = "") -> list[Trace]:
         """Return traces, the newest first: all, or those of a gRPC method."""
@@ -60,10 +65,12 @@ class Traces:
         spans = self._listed.get(span.trace_id) or self._others.setdefault(span.trace_id, [])
         if spans is None:
             return
-        if len(spans) < MAX_SPANS or span.is_request:
+        is_first_request = span.is_request and span.trace_id not in self._listed
+        if len(spans) < MAX_SPANS or is_first_request:
             spans.append(span)
-        if span.is_request and self._others.pop(span.trace_id, None):
+        if is_first_request:
             self._listed[span.trace_id] = spans
+            del self._others[span.trace_id]
 
 
 class TraceServicer(trace_service_pb2_grpc.TraceServiceServicer):
@@ -116,7 +123,8 @@ def _spans(request: Any) -> Iterator[Span]:
 
 
 def _attributes(described: Any) -> dict[str, str]:
-    return {pair.key: _text(pair.value) for pair in described.attributes[:MAX_ATTRIBUTES]}
+    """Return attributes. Most are the same in many spans, SQL statements above all: one copy of each is kept."""
+    return {sys.intern(pair.key): sys.intern(_text(pair.value)) for pair in described.attributes[:MAX_ATTRIBUTES]}
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ const ACCOUNTS = [
 const SCHEME = "accessToken";
 const REFRESH_BEFORE_SECONDS = 60;
 
-let refreshTimer;
+let session = null;
 let documentLoaded;
 const loaded = new Promise((resolve) => { documentLoaded = resolve; });
 
@@ -49,22 +49,33 @@ function press(label) {
 }
 
 function authorize(ui, answer) {
+  session = answer;
   ui.preauthorizeApiKey(SCHEME, answer.accessToken);
-  clearTimeout(refreshTimer);
-  refreshTimer = setTimeout(async () => {
-    try {
-      authorize(ui, await post("/v1/auth/refresh", { refreshToken: answer.refreshToken }));
-    } catch (error) {
-      signOut(ui, `Session ended: ${error.message}`);
-    }
-  }, Math.max(1, answer.expiresIn - REFRESH_BEFORE_SECONDS) * 1000);
+  setTimeout(refresh, Math.max(1, answer.expiresIn - REFRESH_BEFORE_SECONDS) * 1000, ui, answer);
+}
+
+async function refresh(ui, former) {
+  if (session !== former) return;
+  try {
+    const answer = await post("/v1/auth/refresh", { refreshToken: former.refreshToken });
+    if (session === former) authorize(ui, answer); // It may have been signed out meanwhile.
+  } catch (error) {
+    if (session === former) signOut(ui, `Session ended: ${error.message}`);
+  }
+}
+
+function endSession() {
+  if (session) post("/v1/auth/logout", { refreshToken: session.refreshToken }).catch(() => {});
+  session = null;
 }
 
 async function signIn(ui, { label, email, password }) {
   show("Signing in");
   try {
     const answer = await post("/v1/auth/login", { email, password });
+    if (!answer.accessToken) throw new Error("This account has a second factor.");
     await loaded; // It declares the security scheme.
+    endSession(); // That of another account.
     authorize(ui, answer);
     press(label);
     show(`Signed in as ${answer.user.name} (${email})`);
@@ -74,7 +85,7 @@ async function signIn(ui, { label, email, password }) {
 }
 
 function signOut(ui, text) {
-  clearTimeout(refreshTimer);
+  endSession();
   ui.authActions.logout([SCHEME]);
   press("");
   show(text);

@@ -100,7 +100,9 @@ async def samples(client: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
     return {(sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value for sample in found}
 
 
-async def test_the_page_has_the_counts_of_every_replica_and_says_who_does_not_answer() -> None:
+async def test_the_page_has_the_counts_of_every_replica_and_says_who_does_not_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with short_folder() as folder, AsyncExitStack() as stack:
         for name in ("auth", "auth-1"):
             await stack.enter_async_context(replica(f"unix:{folder}/{name}.sock"))
@@ -116,6 +118,9 @@ async def test_the_page_has_the_counts_of_every_replica_and_says_who_does_not_an
         assert found["azora_up", "0", "payment"] == 0
         assert found["azora_up", "0", "gateway"] == 1
         assert ("process_resident_memory_bytes", "1", "auth") in found
+        assert await samples(client)
+        silent = [vars(record)["target"] for record in caplog.records if record.message == "metrics not collected"]
+        assert silent == [name for name in SERVICES if name != "auth"], "logged once, however often it is asked"
 
 
 async def test_the_pages_that_envoy_leads_to_have_no_metrics() -> None:

@@ -143,6 +143,8 @@ def test_logs_of_one_request_over_all_processes(home: Path, capsys: pytest.Captu
         (["GetWallet", '{"nope": 1}'], "not a GetWalletRequest"),
         (["GetWallet", "--as", "root"], "--as is one of student, educator, admin"),
         (["GetWallet", "--as", "admin", "--target", "localhost:1"], "of the local system alone"),
+        (["GetWallet", "--token", "a\nb"], "--token has characters that no header may have"),
+        (["GetWallet", "--key", "clé"], "--key has characters that no header may have"),
     ],
 )
 def test_calls_that_make_no_sense(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,12 @@ from prometheus_client.exposition import generate_latest
 
 from services.gateway.console import convert
 from services.gateway.console.operations import Mesh
-from services.gateway.console.sampling import MAX_SAMPLES, Sampler, counts_of
+from services.gateway.console.sampling import MAX_SAMPLES, Sampler, _series, counts_of
 from services.gateway.metrics import ReplicaMetrics
 from services.gateway.rates import DURATION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
 METHOD = "azora.payment.v1.WalletService/GetWallet"
 
@@ -46,9 +47,9 @@ class Process:
 class Clock:
     """Metrics of processes, one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Container[str] = ()) -> None:
         self.pages: deque[Sequence[ReplicaMetrics]] = deque()
-        self.sampler = Sampler(self._collect)
+        self.sampler = Sampler(self._collect, streams)
 
     async def _collect(self) -> Sequence[ReplicaMetrics]:
         return self.pages.popleft()
@@ -91,6 +92,35 @@ async def test_a_process_that_was_restarted_counts_from_zero_and_one_that_comes_
     assert clock.sampler.samples()[-1].methods == {}
 
 
+async def test_waiting_for_a_process_that_does_not_answer_changes_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, process, silences = 100.0, Process(), deque([0.0, 2.0, 0.0])
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+
+    async def collect() -> Sequence[ReplicaMetrics]:
+        nonlocal now
+        text = process.text()
+        now += silences.popleft()
+        return [ReplicaMetrics("payment", 0, text)]
+
+    sampler = Sampler(collect)
+    await sampler.take()
+    for rate in (5, 2.5):  # 10 calls in 2 s; then in 4 s, as the sample between waited for 2 s.
+        process.call(0.05, times=10)
+        now += 2.0
+        await sampler.take()
+        assert sampler.samples()[-1].methods[METHOD].calls_per_second == rate
+
+
+async def test_a_stream_lasts_as_long_as_its_client_likes_and_is_not_slow() -> None:
+    clock, process = Clock(streams={METHOD}), Process()
+    await clock.take(process.text())
+    process.call(60, times=4)
+    await clock.take(process.text())
+    rates = clock.sampler.samples()[-1].methods[METHOD]
+    assert rates.calls_per_second > 0
+    assert rates.p50_seconds == rates.p99_seconds == 0
+
+
 async def test_ten_minutes_are_kept_and_only_what_is_new_is_answered() -> None:
     clock, process = Clock(), Process()
     for _ in range(MAX_SAMPLES + 3):
@@ -118,6 +148,19 @@ async def test_what_is_answered_has_a_value_for_each_sample() -> None:
     assert [(replica.answers, replica.version) for replica in payment.replicas] == [(True, "1.2.3"), (False, "")]
     assert payment.healthy
     assert not gateway.healthy
+
+
+def test_a_series_is_parsed_once() -> None:
+    process = Process()
+    for code in ("OK", "NOT_FOUND", "INTERNAL"):
+        process.call(0.05, code, times=2)
+        before = counts_of(ReplicaMetrics("payment", 0, process.text()))
+        parsed = _series.cache_info().misses
+        after = counts_of(ReplicaMetrics("payment", 0, process.text()))
+        assert _series.cache_info().misses == parsed
+        assert after == before
+    assert after.methods[METHOD].errors == 2
+    assert after.methods[METHOD].buckets == {0.1: 6, 1.0: 6, float("inf"): 6}
 
 
 def test_metrics_that_are_none_are_told_from_metrics_without_calls() -> None:

@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from services.gateway.console import convert
 from services.gateway.console.model import Span
-from services.gateway.console.traces import MAX_SPANS, MAX_TRACES, Traces, receive
+from services.gateway.console.traces import MAX_ALL_SPANS, MAX_SPANS, MAX_TRACES, Traces, receive
 from services.shared.background import Background
 from tests.support.serving import short_folder
 
@@ -73,6 +73,25 @@ def test_the_newest_traces_are_kept_and_a_trace_is_bounded() -> None:
     found = traces.find("long")
     assert found
     assert len(found.spans) == MAX_SPANS + 1
+
+
+def test_requests_of_one_trace_and_long_traces_are_bounded() -> None:
+    traces = Traces()
+    traces.add([request("same", start=number) for number in range(3 * MAX_SPANS)])
+    found = traces.find("same")
+    assert found
+    assert len(found.spans) == MAX_SPANS
+    for number in range(MAX_ALL_SPANS // MAX_SPANS):
+        traces.add([request(str(number), start=number + 1)] * MAX_SPANS)
+    assert traces.find("same") is None
+    assert len(ids(traces)) == MAX_ALL_SPANS // MAX_SPANS
+
+
+@pytest.mark.parametrize("authority", ["[", "a]b", "[::1]", ""])
+def test_a_request_to_any_authority_is_listed_by_its_path(authority: str) -> None:
+    traces, attributes = Traces(), {"azora.listener": "edge", "http.url": f"http://{authority}/v1/courses/x"}
+    traces.add([span("t", "envoy", attributes=attributes)])
+    assert [trace.request.path for trace in traces.latest(limit=1)] == ["/v1/courses/x"]
 
 
 def test_a_request_is_described_by_envoy_and_by_the_service_that_served_it() -> None:

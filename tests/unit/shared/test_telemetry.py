@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from services.shared.settings import ServerSettings, SettingsError, load
-from services.shared.telemetry import tracer
+from services.shared.telemetry import flush, tracer
 
 CONFIGURE = """
 import sys
@@ -30,6 +33,14 @@ def test_the_sdk_is_imported_only_where_an_endpoint_is_set(endpoint: str, printe
         [sys.executable, "-c", CONFIGURE], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     assert ran.stdout.strip() == printed
+
+
+def test_a_process_does_not_wait_for_an_endpoint_that_does_not_answer() -> None:
+    gives_up = threading.Event()
+    exporter: Any = SimpleNamespace(shutdown=gives_up.set)
+    provider: Any = SimpleNamespace(shutdown=lambda: gives_up.wait(60))
+    flush(provider, exporter)
+    assert gives_up.is_set()
 
 
 def test_this_process_has_no_tracer() -> None:

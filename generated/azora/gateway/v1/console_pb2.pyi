@@ -121,7 +121,9 @@ class MethodSeries(_message.Message):
 
     @_builtins.property
     def p50_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Median of their durations in seconds, interpolated within a bucket of the histogram. 0 without calls."""
+        """Median of their durations in seconds, interpolated within a bucket of the histogram. 0 without calls,
+        and for streams, which last as long as their clients read them.
+        """
 
     @_builtins.property
     def p99_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:

@@ -74,8 +74,9 @@ class ConsoleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTraces(self, request, context):
-        """Lists the last 500 requests through the public port, newest first, those of the console left out. They are kept
-        unless AZORA_OTLP_ENDPOINT has the traces exported elsewhere.
+        """Lists the last requests through the public port, newest first, those of the console left out: at most 500, and
+        fewer if they have more than 20,000 spans. They are kept unless AZORA_OTLP_ENDPOINT has the traces exported
+        elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

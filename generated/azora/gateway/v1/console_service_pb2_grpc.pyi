@@ -36,8 +36,9 @@ class ConsoleServiceStub:
     GetMesh: _grpc.UnaryUnaryMultiCallable[_console_service_pb2.GetMeshRequest, _console_service_pb2.GetMeshResponse]
     """Gets the health of all services, and the samples of their metrics: one every 2 s, those of the last 10 minutes."""
     ListTraces: _grpc.UnaryUnaryMultiCallable[_console_service_pb2.ListTracesRequest, _console_service_pb2.ListTracesResponse]
-    """Lists the last 500 requests through the public port, newest first, those of the console left out. They are kept
-    unless AZORA_OTLP_ENDPOINT has the traces exported elsewhere.
+    """Lists the last requests through the public port, newest first, those of the console left out: at most 500, and
+    fewer if they have more than 20,000 spans. They are kept unless AZORA_OTLP_ENDPOINT has the traces exported
+    elsewhere.
     """
     GetTrace: _grpc.UnaryUnaryMultiCallable[_console_service_pb2.GetTraceRequest, _console_service_pb2.GetTraceResponse]
     """Gets a trace with its spans.
@@ -56,8 +57,9 @@ class ConsoleServiceAsyncStub(ConsoleServiceStub):
     GetMesh: _aio.UnaryUnaryMultiCallable[_console_service_pb2.GetMeshRequest, _console_service_pb2.GetMeshResponse]  # type: ignore[assignment]
     """Gets the health of all services, and the samples of their metrics: one every 2 s, those of the last 10 minutes."""
     ListTraces: _aio.UnaryUnaryMultiCallable[_console_service_pb2.ListTracesRequest, _console_service_pb2.ListTracesResponse]  # type: ignore[assignment]
-    """Lists the last 500 requests through the public port, newest first, those of the console left out. They are kept
-    unless AZORA_OTLP_ENDPOINT has the traces exported elsewhere.
+    """Lists the last requests through the public port, newest first, those of the console left out: at most 500, and
+    fewer if they have more than 20,000 spans. They are kept unless AZORA_OTLP_ENDPOINT has the traces exported
+    elsewhere.
     """
     GetTrace: _aio.UnaryUnaryMultiCallable[_console_service_pb2.GetTraceRequest, _console_service_pb2.GetTraceResponse]  # type: ignore[assignment]
     """Gets a trace with its spans.
@@ -83,8 +85,9 @@ class ConsoleServiceServicer:
         request: _console_service_pb2.ListTracesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_console_service_pb2.ListTracesResponse, _abc.Awaitable[_console_service_pb2.ListTracesResponse]]:
-        """Lists the last 500 requests through the public port, newest first, those of the console left out. They are kept
-        unless AZORA_OTLP_ENDPOINT has the traces exported elsewhere.
+        """Lists the last requests through the public port, newest first, those of the console left out: at most 500, and
+        fewer if they have more than 20,000 spans. They are kept unless AZORA_OTLP_ENDPOINT has the traces exported
+        elsewhere.
         """
 
     def GetTrace(

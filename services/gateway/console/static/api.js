@@ -32,9 +32,10 @@ function begin(answer) {
 async function refresh(former) {
   if (session !== former) return;
   try {
-    begin(await post("/v1/auth/refresh", { refreshToken: former.refreshToken }));
+    const answer = await post("/v1/auth/refresh", { refreshToken: former.refreshToken });
+    if (session === former) begin(answer); // It may have been signed out meanwhile.
   } catch (error) {
-    signOut(`The session ended: ${error.message}`);
+    if (session === former) signOut(`The session ended: ${error.message}`);
   }
 }
 

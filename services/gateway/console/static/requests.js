@@ -101,7 +101,7 @@ export default {
 
   async load(state, route) {
     if (route.item) {
-      return { shown: route.item, trace: await get(`/v1/console/traces/${route.item}`) };
+      return { shown: route.item, trace: await get(`/v1/console/traces/${encodeURIComponent(route.item)}`) };
     }
     const method = route.parameters.get("method") ?? "";
     return { shown: "", trace: null, method, ...(await get("/v1/console/traces", { method, pageSize: "200" })) };
@@ -120,6 +120,7 @@ export default {
         ["Spans", "number wide"]]} label="Requests" className="requests">
         ${state.traces.map((trace) => html`<${Row} key=${trace.traceId} trace=${trace} />`)}
       <//>
-      ${!state.traces.length && html`<${Empty}>No requests yet. They appear about a second after they end.<//>`}`;
+      ${!state.traces.length && html`<${Empty}>No requests yet. They appear about a second after they end,
+        unless <code>AZORA_TRACE_SAMPLE_RATIO</code> is 0.<//>`}`;
   },
 };
