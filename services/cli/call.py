@@ -42,6 +42,9 @@ def call(
     key: Annotated[
         str, typer.Option(metavar="KEY", help="Idempotency key; a new one unless given, for RPCs that take one.")
     ] = "",
+    json: Annotated[  # noqa: ARG001 - it prints nothing else
+        bool, typer.Option("--json", help="As for every command; this one prints nothing else.", show_default=False)
+    ] = True,
 ) -> None:
     """Call any RPC with JSON; messages of a stream are printed as lines.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.cli import __main__ as cli
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,6 +59,18 @@ async def test_a_call_with_a_key_has_one_effect(azora: Azora, people: People, mo
     assert wallet["wallet"]["balances"][0]["posted"] == "5"
 
 
+async def test_a_stream_is_printed_as_lines(azora: Azora) -> None:
+    code, out, err = await azora("call", "ExportStatement", "--json")
+    assert code == 0, err
+    assert [json.loads(line) for line in out.splitlines()]
+
+
+async def test_a_call_of_another_target_is_nobody_s(azora: Azora, system: LocalSystem) -> None:
+    code, out, err = await azora("call", "GetWallet", "--target", system.target)
+    assert (code, out) == (1, "")
+    assert [detail["reason"] for detail in json.loads(err)["details"] if "reason" in detail] == ["TOKEN_MISSING"]
+
+
 async def test_a_refused_call_prints_its_status(azora: Azora) -> None:
     code, out, err = await azora("call", "GetCourse", '{"courseId": "nope"}')
     assert (code, out) == (1, "")
@@ -65,9 +78,20 @@ async def test_a_refused_call_prints_its_status(azora: Azora) -> None:
 
 
 async def test_one_request_is_followed_over_all_processes(azora: Azora, people: People) -> None:
-    answer = await people.http.get("/v1/courses")
-    _, out, _ = await azora("logs", "--request", answer.headers["x-request-id"], "--json")
-    assert "education" in {json.loads(line)["process"] for line in out.splitlines()}
+    student, admin = await people.student(), await people.admin()
+    user_id = (await people.http.get("/v1/auth/profile", headers=student)).json()["user"]["id"]
+    earned = {"userId": user_id, "amount": {"minorUnits": "100000", "currency": "AZR"}, "reference": user_id}
+    assert (await people.http.post("/v1/earn", json=earned, headers=admin)).is_success
+    courses = (await people.http.get("/v1/courses")).json()["courses"]
+    (paid,) = (course for course in courses if course["price"]["minorUnits"] != "0")
+    answer = await people.http.post(f"/v1/courses/{paid['id']}/enroll", json={}, headers=student)
+    assert answer.is_success, answer.text
+
+    async def processes() -> bool:
+        _, out, _ = await azora("logs", "--request", answer.headers["x-request-id"], "--json")
+        return {"envoy", "education", "payment"} <= {json.loads(line)["process"] for line in out.splitlines()}
+
+    await eventually(processes)  # Envoy writes its log in pieces.
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.support.system import LocalSystem
 
 PHONE: Any = {"width": 390, "height": 844}
+SCHEMES: tuple[Any, ...] = ("light", "dark")
 SHOWN = {
     "mesh": ".cards .badge.good",
     "requests": "tbody tr",
@@ -56,6 +57,9 @@ async def test_an_administrator_looks_at_everything_by_keyboard(system: LocalSys
             await page.keyboard.press(str(key))
             await expect(page.locator(f"main#{view} {shown}").first).to_be_visible()
             await page.screenshot(path=tmp_path / f"{view}.png")
+        await page.keyboard.press("1")
+        await expect(page.locator("main#mesh .methods .method polyline").first).to_be_attached()
+        await page.keyboard.press("6")
         await page.locator("main button", has_text="Verify").press("Enter")
         await expect(page.locator("main p[role=status] .badge.good")).to_have_text("intact")
         await page.keyboard.press("3")
@@ -72,8 +76,12 @@ async def test_a_request_is_seen_through_the_edge_services_and_database(system: 
     await used(system)
     async with browsing() as seen:
         page = seen.page
-        await page.emulate_media(color_scheme="dark")
         await sign_in(page, system.edge)
+        grounds = []
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            grounds.append(await page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert len(set(grounds)) == len(SCHEMES)
         await page.goto(f"{system.edge}/console#requests")
         request = page.locator("tr", has_text="EnrollmentService.Enroll").first
         await expect(request.locator("td", has_text="envoy → education")).to_be_visible()

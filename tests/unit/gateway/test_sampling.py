@@ -12,7 +12,7 @@ from prometheus_client.exposition import generate_latest
 
 from services.gateway.console import convert
 from services.gateway.console.operations import Mesh
-from services.gateway.console.sampling import MAX_SAMPLES, Sampler, _series, counts_of
+from services.gateway.console.sampling import MAX_SAMPLES, SAMPLE_SECONDS, Sampler, _series, counts_of
 from services.gateway.metrics import ReplicaMetrics
 from services.gateway.rates import DURATION
 
@@ -123,6 +123,7 @@ async def test_a_stream_lasts_as_long_as_its_client_likes_and_is_not_slow() -> N
 
 async def test_ten_minutes_are_kept_and_only_what_is_new_is_answered() -> None:
     clock, process = Clock(), Process()
+    assert MAX_SAMPLES * SAMPLE_SECONDS == 600
     for _ in range(MAX_SAMPLES + 3):
         process.call(0.05)
         await clock.take(process.text())

@@ -104,15 +104,17 @@ export default {
       return { shown: route.item, trace: await get(`/v1/console/traces/${encodeURIComponent(route.item)}`) };
     }
     const method = route.parameters.get("method") ?? "";
-    return { shown: "", trace: null, method, ...(await get("/v1/console/traces", { method, pageSize: "200" })) };
+    return { shown: "", trace: null, method, ...(await get("/v1/console/traces", { method, pageSize: "500" })) };
   },
 
   view(state, update, route) {
     if (route.item) return state.shown === route.item ? html`<${Trace} trace=${state.trace} />` : html`<${Empty}>Loading<//>`;
     if (!state.traces) return html`<${Empty}>Loading<//>`;
     if (state.otlpEndpoint) {
-      return html`<p>Traces are exported to <a href=${state.otlpEndpoint}>${state.otlpEndpoint}</a>, as
-        <code> AZORA_OTLP_ENDPOINT</code> says.</p>`;
+      const endpoint = state.otlpEndpoint;
+      return html`<p>Traces are exported to ${" "}
+        ${endpoint.startsWith("http") ? html`<a href=${endpoint}>${endpoint}</a>` : html`<code>${endpoint}</code>`},
+        as <code>AZORA_OTLP_ENDPOINT</code> says.</p>`;
     }
     return html`
       ${state.method && html`<p>Requests of <code>${state.method}</code>. <a href="#requests">Show all</a></p>`}
