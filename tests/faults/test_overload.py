@@ -17,7 +17,7 @@ from tests.support.lean import LeanClient, encoded
 from tests.support.people import People
 from tests.support.ports import free_port
 from tests.support.statistics import percentile
-from tests.support.system import local_system
+from tests.support.system import UNTRACED, local_system
 from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Load:
 @pytest.fixture(scope="module")
 def busy_system() -> Iterator[LocalSystem]:
     """Run a system in which it costs as much to check a password as that it, and nothing else, bounds sign-ins."""
-    with local_system(AZORA_BCRYPT_COST="10", AZORA_METRICS_LISTEN=f"127.0.0.1:{free_port()}") as system:
+    observed = {"AZORA_METRICS_LISTEN": f"127.0.0.1:{free_port()}", **UNTRACED}
+    with local_system(AZORA_BCRYPT_COST="10", **observed) as system:
         system.start()
         yield system
         system.stop()

@@ -19,7 +19,7 @@ from tests.support.redis import running_redis
 from tests.support.services import SERVICES
 from tests.support.small_disk import small_disk
 from tests.support.steady import SteadyLoad, carried_rate
-from tests.support.system import local_system
+from tests.support.system import UNTRACED, local_system
 from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def hurt_system(counters: Redis) -> Iterator[tuple[LocalSystem, SmallDisk]]:
         "AZORA_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
         "AZORA_RATE_LIMIT_SCALE": str(RATE_LIMIT_SCALE),
         "AZORA_REDIS_URL": counters.url,
+        **UNTRACED,
     }
     with local_system(**settings) as system:
         folder = system.home / "postgres"

@@ -36,6 +36,8 @@ TABLE_ENDS = "make reset\n"
 """The last that a start prints."""
 QUICK = {"AZORA_BCRYPT_COST": "4", "AZORA_RATE_LIMIT_SCALE": "1000", "AZORA_ERASURE_DELAY_SECONDS": "15"}
 """What keeps tests from waiting for what they do not test."""
+UNTRACED = {"AZORA_TRACE_SAMPLE_RATIO": "0"}
+"""As without a collector: `azora up` keeps every trace for its console, on the cores that a load is measured on."""
 RUNNING = pytest.StashKey[ExitStack]()
 """What stops the session's system."""
 
