@@ -122,19 +122,31 @@ class PersonOperations:
         return await self._database.transaction(lambda connection: resource.erase_person(connection, user_id=user_id))
 
 
+COUNT_JOBS = text("""
+    SELECT count(*) FROM pgqueuer
+    WHERE status IN ('queued', 'picked') AND NOT entrypoint = ANY(CAST(:own AS text[]))
+        AND position(convert_to(:naming, 'UTF8') IN payload) > 0
+""")
+DELETE_JOBS = text("""
+    DELETE FROM pgqueuer
+    WHERE status NOT IN ('queued', 'picked') AND NOT entrypoint = ANY(CAST(:own AS text[]))
+        AND position(convert_to(:naming, 'UTF8') IN payload) > 0
+""")
+
+
+async def delete_failed_jobs(connection: AsyncConnection, *, naming: str, own: Sequence[str] = ()) -> int:
+    """Delete failed jobs whose payload contains a text, but for those named in `own`; return how many they were.
+
+    Raises ErasurePending while others are to run.
+    """
+    values = {"naming": naming, "own": list(own)}
+    if (await connection.execute(COUNT_JOBS, values)).scalar_one():
+        raise ErasurePending("jobs of the person are still to run")
+    return (await connection.execute(DELETE_JOBS, values)).rowcount
+
+
 class UnfinishedJobs:
     """Jobs whose payload names the person. They end first; those that were given up are deleted."""
-
-    _count = text("""
-        SELECT count(*) FROM pgqueuer
-        WHERE status IN ('queued', 'picked') AND NOT entrypoint = ANY(CAST(:own AS text[]))
-            AND position(convert_to(:user_id, 'UTF8') IN payload) > 0
-    """)
-    _delete = text("""
-        DELETE FROM pgqueuer
-        WHERE status NOT IN ('queued', 'picked') AND NOT entrypoint = ANY(CAST(:own AS text[]))
-            AND position(convert_to(:user_id, 'UTF8') IN payload) > 0
-    """)
 
     def __init__(self, *, own: Sequence[str] = ()) -> None:
         """`own` are the names of the jobs that erase."""
@@ -146,10 +158,7 @@ class UnfinishedJobs:
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
         """Delete failed jobs. Raises ErasurePending while others are to run."""
-        values = {"user_id": user_id, "own": self._own}
-        if (await connection.execute(self._count, values)).scalar_one():
-            raise ErasurePending("jobs of the person are still to run")
-        return (await connection.execute(self._delete, values)).rowcount
+        return await delete_failed_jobs(connection, naming=user_id, own=self._own)
 
 
 class UndeliveredEvents:

@@ -119,6 +119,11 @@ class RunningAuth:
 
         await eventually(arrived)
 
+    async def recorded(self, target: str) -> list[str]:
+        """Return the actions on a target that the audit log holds, the oldest first."""
+        rows = await self.sql("SELECT action FROM audit_events WHERE target = $1 ORDER BY id", target)
+        return [row["action"] for row in rows]
+
     async def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement as the database's owner: what tests do to time, and what a thief of the database sees."""
         connection = await asyncpg.connect(self.owner_url.replace("+asyncpg", ""))

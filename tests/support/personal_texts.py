@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from azora.auth.v1 import auth_service_pb2, user_pb2
+from azora.auth.v1 import auth_service_pb2, events_pb2, user_pb2
 from azora.payment.v1 import payment_pb2, wallet_service_pb2
 from azora.payment.v1 import payment_service_pb2 as pb
+from pydantic import TypeAdapter
 
+from services.auth.container import Container
+from services.auth.mail.model import Kind
+from services.auth.password_changes.model import SendPasswordReset
 from services.shared.ids import new_id
+from services.shared.jobs import job_name
 from tests.support.payment import azr
 from tests.support.waiting import eventually
 from tests.support.webhooks import hook
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from tests.support.payment import Person
     from tests.support.platform import Account, Platform
 
@@ -51,7 +58,10 @@ async def spread(platform: Platform, person: Account, friend: Account) -> None:
     )
     created = await payment.payments.CreatePayment(
         pb.CreatePaymentRequest(
-            type=payment_pb2.PAYMENT_TYPE_DONATION, amount=azr(100), description=f"For {NAME}'s school"
+            type=payment_pb2.PAYMENT_TYPE_DONATION,
+            amount=azr(100),
+            description=f"For {NAME}'s school",
+            request_id="mine",
         ),
         metadata=purse.metadata,
     )
@@ -77,6 +87,35 @@ async def spread(platform: Platform, person: Account, friend: Account) -> None:
     await freeze(platform, purse, f"{NAME} asked for it")
     unfreeze = wallet_service_pb2.UnfreezeWalletRequest(wallet_id=(await purse.wallet()).id, reason=f"{NAME} is back")
     await payment.wallets.UnfreezeWallet(unfreeze, metadata=payment.admin().metadata)
+
+
+async def left_behind(platform: Platform, user_id: str) -> None:
+    """Leave what names a person by other means than an ID: a mail to the address, given-up jobs, a dead letter."""
+    container = Container(platform.auth.settings)
+
+    async def work(connection: AsyncConnection) -> None:
+        await container.mail.enqueue(
+            connection, kind=Kind.REGISTRATION, user_id=None, address=EMAIL, values={"link": "https://learn.example/"}
+        )
+
+    try:
+        await container.infrastructure.database.transaction(work)
+        reset = SendPasswordReset(container.mail.seal_address(address=EMAIL.upper()))
+    finally:
+        await container.close()
+    given_up = """
+        INSERT INTO pgqueuer (priority, created, updated, execute_after, entrypoint, payload, status, headers)
+        VALUES (0, now(), now(), now(), $1, $2, 'failed', '{}')
+    """
+    await platform.auth.sql(given_up, job_name(SendPasswordReset), TypeAdapter(SendPasswordReset).dump_json(reset))
+    dead = """
+        INSERT INTO outbox (event_id, subscriber, type, payload, dead_time)
+        VALUES ($1, 'education', 'azora.auth.v1.UserRenamed', $2, now())
+    """
+    renamed = events_pb2.UserRenamed(user_id=user_id, name=NAME, version=1)
+    await platform.auth.sql(dead, new_id(), renamed.SerializeToString())
+    for service in platform.services.values():
+        await service.sql(given_up, "given_up", f'{{"user_id": "{user_id}", "name": "{NAME}"}}'.encode())
 
 
 async def named(platform: Platform) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from azora.auth.v1 import auth_service_pb2 as pb
-from azora.auth.v1 import user_service_pb2, user_service_pb2_grpc
+from azora.auth.v1 import mail_service_pb2, mail_service_pb2_grpc, user_service_pb2, user_service_pb2_grpc
 from azora.client import Metadata, bearer
 from azora.education.v1 import internal_service_pb2 as education_pb
 from azora.payment.v1 import internal_service_pb2 as payment_pb
@@ -20,7 +20,12 @@ from services.auth.clients import EducationClient, PaymentClient
 from services.auth.container import Container
 from services.auth.erasures.model import EraseRemainder
 from services.auth.personal_data import OtherServices, PersonalData
+from services.shared.audit.model import Finding, Progress
+from services.shared.audit.operations import AuditOperations
+from services.shared.audit.store import AuditStore
+from services.shared.db import Database
 from services.shared.errors import DependencyUnavailable
+from services.shared.pagination import PageTokens
 from services.shared.tokens import TOKEN_LIFE
 from tests.support import education as education_support
 from tests.support import payment as payment_support
@@ -30,10 +35,12 @@ from tests.support.serving import channel_to
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from azora.event.v1 import event_pb2
 
+    from tests.support.education import RunningEducation
+    from tests.support.payment import RunningPayment
     from tests.support.postgres import Clone
 
 AUTH: Metadata = (("x-forwarded-client-cert", "URI=spiffe://azora.local/ns/default/sa/auth"),)
@@ -94,11 +101,17 @@ class Platform:
 
     auth: RunningAuth
     users: user_service_pb2_grpc.UserServiceAsyncStub
+    mails: mail_service_pb2_grpc.MailServiceAsyncStub
     economy: Economy
     to_education: Road
     to_payment: Road
     others: OtherServices
     clones: dict[str, Clone] = field(default_factory=dict)
+
+    @property
+    def services(self) -> Mapping[str, RunningAuth | RunningEducation | RunningPayment]:
+        """The services by name."""
+        return {"auth": self.auth, "education": self.economy.education, "payment": self.economy.payment}
 
     async def register(self, email: str, name: str = "Thandi", minor_units: int = 0, role: str = "") -> Account:
         """Make an account, with money."""
@@ -168,11 +181,46 @@ class Platform:
         call = self.auth.auth.ExportMyData(pb.ExportMyDataRequest(), metadata=person.metadata)
         return b"".join([part.data async for part in call])
 
+    async def keyed(self, user_id: str) -> dict[str, int]:
+        """Return how many answers to the person's own idempotency keys each service keeps."""
+        own = "SELECT count(*)::int AS kept FROM idempotency_records WHERE principal_id = 'user:' || $1"
+        answers = {name: await self.services[name].sql(own, user_id) for name in ("education", "payment")}
+        return {name: rows[0]["kept"] for name, rows in answers.items()}
+
+    async def subjects(self, administrator: Account, address: str) -> list[str]:
+        """Return the subjects of the mails to an address, the newest first."""
+        request = mail_service_pb2.ListMessagesRequest(page_size=100)
+        kept = (await self.mails.ListMessages(request, metadata=administrator.metadata)).messages
+        return [message.subject for message in kept if message.address == address]
+
+    async def audit_findings(self) -> list[str]:
+        """Return what is wrong with the audit logs, once all events are sealed."""
+
+        async def sealed() -> bool:
+            unsealed = "SELECT FROM audit_positions WHERE seal IS NULL"
+            return not any([await service.sql(unsealed) for service in self.services.values()])
+
+        await eventually(sealed)
+        return [found.resource for clone in self.clones.values() for found in await _audit_findings(clone.app_url)]
+
     async def found(self, text: str) -> set[tuple[str, str, str]]:
         """Return database, table and column of every value that contains a text, whatever its case, as bytes too."""
         return {
             (service, *place) for service, clone in self.clones.items() for place in await _found(clone.owner_url, text)
         }
+
+
+async def _audit_findings(url: str) -> list[Finding]:
+    database, findings = Database(url, pool_size=1), list[Finding]()
+    operations = AuditOperations(database=database, store=AuditStore(), pages=PageTokens(b"k" * 32))
+    rest: Progress | None = Progress()
+    try:
+        while rest is not None:
+            verified, rest = await operations.verify(progress=rest)
+            findings += verified.findings
+    finally:
+        await database.close()
+    return findings
 
 
 async def _found(url: str, text: str) -> set[tuple[str, str]]:
@@ -222,4 +270,5 @@ async def running_platform(auth: Clone, education: Clone, payment: Clone, **chan
         ):
             clones = {"auth": auth, "education": education, "payment": payment}
             users = user_service_pb2_grpc.UserServiceStub(channel)
-            yield Platform(running, users, economy, to_education, to_payment, others, clones)
+            mails = mail_service_pb2_grpc.MailServiceStub(channel)
+            yield Platform(running, users, mails, economy, to_education, to_payment, others, clones)

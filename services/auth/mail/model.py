@@ -136,6 +136,8 @@ class SealedAddress:
     id: str
     sealed: str
     """Encrypted for this id, in base64."""
+    digest: str = ""
+    """Keyed digest, in hexadecimal, by which the erasure of a person finds the job. Empty in jobs of older versions."""
 
 
 @dataclass(frozen=True, slots=True)

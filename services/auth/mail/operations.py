@@ -31,7 +31,7 @@ from services.shared.errors import DependencyUnavailable
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
 from services.shared.pagination import Page
-from services.shared.personal_data import ErasurePending
+from services.shared.personal_data import ErasurePending, delete_failed_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +140,7 @@ class MailOperations:
         """Encrypt an address for a job that decides what is written to it."""
         address_id = new_id()
         sealed = self._encryption.encrypt(address.encode(), row_id=address_id)
-        return SealedAddress(address_id, base64.b64encode(sealed).decode())
+        return SealedAddress(address_id, base64.b64encode(sealed).decode(), self._job_digest(address))
 
     def open_address(self, *, address: SealedAddress) -> str:
         """Return an address that was encrypted."""
@@ -178,22 +178,29 @@ class MailOperations:
 
     async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
         """Return which mails a person was sent, and when; their texts are erased at delivery."""
-        digests = await self._digests(connection, user_id)
+        digests = self._digests(await self._store.find_address(connection, user_id))
         return {"mails": await self._store.list_mails_of(connection, user_id, digests=digests)}
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
-        """Delete the mails to a person. Raises ErasurePending while one is to be delivered."""
-        digests = await self._digests(connection, user_id)
+        """Delete the mails to a person, and failed jobs with the address.
+
+        Raises ErasurePending while a mail is to be delivered, or a job with the address is to run.
+        """
+        address = await self._store.find_address(connection, user_id)
+        digests = self._digests(address)
+        jobs = await delete_failed_jobs(connection, naming=self._job_digest(address)) if address else 0
         if await self._store.count_queued_mails_of(connection, user_id, digests=digests):
             raise ErasurePending("mails to the user are still to be delivered")
-        return await self._store.delete_mails_of(connection, user_id, digests=digests)
+        return jobs + await self._store.delete_mails_of(connection, user_id, digests=digests)
 
-    async def _digests(self, connection: AsyncConnection, user_id: str) -> list[bytes]:
-        address = await self._store.find_address(connection, user_id)
+    def _digests(self, address: str | None) -> list[bytes]:
         return [self._digest(kind, address) for kind in Kind] if address else []
 
-    def _digest(self, kind: Kind, address: str) -> bytes:
-        return hmac.digest(self._digest_key, f"{kind}:{address.casefold()}".encode(), hashlib.sha256)
+    def _job_digest(self, address: str) -> str:
+        return self._digest("job", address).hex()
+
+    def _digest(self, purpose: str, address: str) -> bytes:
+        return hmac.digest(self._digest_key, f"{purpose}:{address.casefold()}".encode(), hashlib.sha256)
 
     async def _send(self, mail: Mail) -> MailState:
         if self._transport is None:

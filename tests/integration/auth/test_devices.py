@@ -100,6 +100,7 @@ async def test_a_revoked_device_is_unknown_and_its_sessions_go_on(auth: RunningA
     assert (await refusal(client.login(EMAIL, device_token=session.device_token))).reason == REFUSED
     gone = await refusal(client.devices.RevokeDevice(request, metadata=bearer(session.access_token)))
     assert (gone.code, gone.reason) == ("NOT_FOUND", "DEVICE_NOT_FOUND")
+    assert await auth.recorded(f"devices/{device.id}") == ["device.revoke"]
 
 
 async def test_devices_of_others_are_not_found(auth: RunningAuth, client: Client) -> None:

@@ -58,6 +58,7 @@ async def test_a_link_verifies_an_address_for_later_tokens(auth: RunningAuth, ma
     assert await outcome(auth.verify_email(token)) == "LINK_INVALID"
     refused = await refusal(ask(auth, session.access_token))
     assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "EMAIL_ALREADY_VERIFIED")
+    assert (await auth.recorded(f"users/{session.user.id}")).count("email.verify") == 1
 
 
 async def test_an_address_is_asked_three_times_an_hour(auth_database: Clone, mailbox: Mailbox) -> None:
@@ -104,6 +105,8 @@ async def test_a_change_can_be_undone_from_the_old_address(auth: RunningAuth, ma
         assert await outcome(refused) in ("TOKEN_INVALID", "CREDENTIALS_INVALID")
     assert (await auth.login(OLD)).user.email == OLD
     assert await outcome(auth.verify_email(undo)) == "LINK_INVALID"
+    actions = await auth.recorded(f"users/{session.user.id}")
+    assert [action for action in actions if action.startswith("email.")] == ["email.change", "email.restore"]
 
 
 async def test_who_changes_an_address_twice_does_not_get_rid_of_its_owner(auth: RunningAuth, mailbox: Mailbox) -> None:

@@ -17,7 +17,7 @@ from services.shared.money import Money
 from services.shared.principal import Principal
 from tests.support.education import lesson_ids
 from tests.support.payment import azr
-from tests.support.personal_texts import EMAIL, MARK, NAME, freeze, named, spread
+from tests.support.personal_texts import EMAIL, MARK, NAME, freeze, left_behind, named, spread
 from tests.support.refusals import outcome, refusal
 from tests.support.second_factors import client_of
 from tests.support.waiting import eventually
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.support.platform import Platform
 
 ADMIN = "admin@example.com"
+DELETED = "Your account is being deleted"
 
 
 async def findings(platform: Platform) -> list[Any]:
@@ -54,9 +55,10 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
     friend = await platform.register("friend@example.com", "Sipho", 1000)
     course = await person.learner.study.published()
     mine = await platform.economy.education.admin().published()
-    enrollment = await person.learner.enroll(mine)
-    await person.learner.study.complete(enrollment.id, lesson_ids(mine)[0])
+    enrollment = await person.learner.enroll(mine, key="mine")
+    await person.learner.study.complete(enrollment.id, lesson_ids(mine)[0], key="mine, too")
     await spread(platform, person, friend)
+    await left_behind(platform, person.id)
     await named(platform)
     places = await platform.found(MARK)
     assert places >= {
@@ -68,7 +70,14 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
         *(("payment", table, "reason") for table in ("refunds", "wallet_state_changes")),
         ("payment", "idempotency_records", "response"),
         ("payment", "webhooks", "url"),
+        *((service, "pgqueuer", "payload") for service in ("auth", "education", "payment")),
+        ("auth", "outbox", "payload"),
     }
+    assert await platform.keyed(person.id) == {"education": 2, "payment": 4}
+    to_address = "SELECT FROM mails WHERE kind = 'registration'"
+    reset = "SELECT FROM pgqueuer WHERE entrypoint = 'send_password_reset'"
+    assert await platform.auth.sql(to_address)
+    assert await platform.auth.sql(reset)
     balance = (await person.learner.purse.balance())[0]
     await platform.delete(person)
     await platform.erased(person.id)
@@ -91,7 +100,11 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
         ("payment", "wallet_state_changes", "actor_id"),
         ("payment", "wallets", "user_id"),
     }
+    assert await platform.keyed(person.id) == {"education": 0, "payment": 0}
     assert not await platform.auth.sql("SELECT 1 FROM mails WHERE user_id = $1", person.id)
+    assert not await platform.auth.sql(to_address)
+    assert not await platform.auth.sql(reset)
+    assert await platform.audit_findings() == []
     assert await findings(platform) == []
     assert (await platform.economy.payment.trial_balance()).balanced
     assert await forfeited(platform, person.id) == balance == 945
@@ -109,9 +122,12 @@ async def test_the_forfeiture_is_a_transaction_that_everyone_sees(platform: Plat
     assert await outcome(platform.economy.payment.earn(person.learner.purse, 1)) == "WALLET_CLOSED"
 
 
-async def test_deleting_signs_out_at_once(platform: Platform) -> None:
-    person = await platform.register(EMAIL)
+async def test_deleting_signs_out_at_once_and_is_told_by_mail(platform: Platform) -> None:
+    administrator, person = await platform.register(ADMIN, role="ROLE_ADMIN"), await platform.register(EMAIL)
+    platform.to_education.silent.add("*")  # Auth, which deletes mails, comes last.
     await platform.delete(person)
+    assert await platform.subjects(administrator, EMAIL) == [DELETED]
+    assert (await platform.auth.recorded(f"users/{person.id}")).count("user.delete") == 1
     assert await outcome(platform.auth.refresh(person.refresh_token)) == "REFRESH_TOKEN_INVALID"
     assert await outcome(platform.auth.login(EMAIL)) == "CREDENTIALS_INVALID"
 
@@ -192,6 +208,7 @@ async def test_administrators_delete_users_and_see_how_far_it_is(platform: Platf
         ("auth", ""),
     ]
     assert not any(service.HasField("confirm_time") for service in shown.erasure.services)
+    assert await platform.subjects(administrator, EMAIL) == [DELETED]
     platform.to_education.silent.clear()
     await platform.erased(person.id)
     assert await outcome(platform.get_user(administrator, person.id)) == "USER_NOT_FOUND"

@@ -12,6 +12,41 @@ from tests.support.refusals import refusal
 if TYPE_CHECKING:
     from tests.support.platform import Platform
 
+COLLECTIONS = {
+    "auth": {
+        "users",
+        "sessions",
+        "devices",
+        "authenticators",
+        "apiKeys",
+        "emailLinks",
+        "pendingRegistrations",
+        "mails",
+        "auditEvents",
+    },
+    "education": {
+        "name",
+        "authoredCourses",
+        "enrollments",
+        "completedLessons",
+        "quizAttempts",
+        "certificates",
+        "auditEvents",
+    },
+    "payment": {
+        "wallets",
+        "balances",
+        "walletStateChanges",
+        "transactions",
+        "payments",
+        "refunds",
+        "holds",
+        "webhooks",
+        "auditEvents",
+    },
+}
+"""All that an export contains, by service."""
+
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; RFC 8259 leaves open what a parser makes of one with a name twice."""
@@ -32,6 +67,7 @@ async def test_an_export_has_all_of_a_person_and_no_secret(platform: Platform) -
     exported = json.loads(document, object_pairs_hook=_object)
     assert exported["userId"] == person.id
     auth, education, payment = exported["auth"], exported["education"], exported["payment"]
+    assert {service: set(kept) for service, kept in exported.items() if service != "userId"} == COLLECTIONS
     (profile,) = auth["users"]
     assert (profile["email"], profile["name"], profile["preferences"]) == (EMAIL, NAME, {"nick": NAME})
     assert {session["device"] for session in auth["sessions"]} >= {f"{MARK}'s telephone"}

@@ -13,7 +13,7 @@ import pytest
 
 from services.auth.clients import SmtpTransport
 from services.auth.container import Container
-from services.auth.mail.model import Kind, Mail, MailMessage, MailState, Text
+from services.auth.mail.model import MAX_KEPT, Kind, Mail, MailMessage, MailState, Text
 from services.auth.mail.operations import Templates
 from services.auth.mail.store import LIST_KEPT
 from services.shared.db import ID_MAX
@@ -141,6 +141,7 @@ async def test_an_address_gets_three_mails_of_a_kind_an_hour_even_at_once(auth_d
 async def test_a_development_system_keeps_the_last_100(
     auth: RunningAuth, auth_database: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert MAX_KEPT == 100
     monkeypatch.setattr("services.auth.mail.operations.MAX_KEPT", 3)
     async with assembled(auth_database) as container:
         for number in range(5):

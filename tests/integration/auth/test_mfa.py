@@ -176,7 +176,8 @@ async def test_a_challenge_is_bound_to_its_password_check(auth: RunningAuth, cli
 
 
 async def test_disabling_asks_for_the_password_and_a_code(auth: RunningAuth, client: Client) -> None:
-    token = (await auth.register(EMAIL)).access_token
+    session = await auth.register(EMAIL)
+    token = session.access_token
     authenticator, _ = await client.enable(token)
     for password, code in (("a wrong password", authenticator.next_code()), (PASSWORD, authenticator.wrong_code())):
         refused = await refusal(client.disable(token, code, password))
@@ -187,10 +188,12 @@ async def test_disabling_asks_for_the_password_and_a_code(auth: RunningAuth, cli
     assert not await _enabled(client, token)
     assert (await client.login(EMAIL)).access_token
     assert await _count(auth, "recovery_codes") == 0
+    assert (await auth.recorded(f"users/{session.user.id}")).count("mfa.disable") == 1
 
 
 async def test_recovery_codes_are_replaced_by_password_and_code(auth: RunningAuth, client: Client) -> None:
-    token = (await auth.register(EMAIL)).access_token
+    session = await auth.register(EMAIL)
+    token = session.access_token
     authenticator, old = await client.enable(token)
     refused = await refusal(client.regenerate(token, authenticator.wrong_code()))
     assert refused.reason == "CONFIRMATION_INVALID"
@@ -200,6 +203,7 @@ async def test_recovery_codes_are_replaced_by_password_and_code(auth: RunningAut
     challenge = (await client.login(EMAIL)).mfa_challenge
     assert (await refusal(client.verify(challenge.id, old[1]))).reason == "MFA_CODE_INVALID"
     assert (await client.verify(challenge.id, new[0])).access_token
+    assert (await auth.recorded(f"users/{session.user.id}")).count("recovery_codes.replace") == 1
 
 
 async def test_what_is_not_enabled_is_neither_disabled_nor_confirmed_nor_enrolled_twice(

@@ -111,6 +111,7 @@ async def test_a_link_sets_a_new_password_once_and_ends_every_session(auth: Runn
     refused = await refusal(reset(auth, token, "yet another battery"))
     assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "LINK_INVALID")
     assert [message["Subject"] for message in await mailbox.to(THANDI, 2)] == [RESET, CHANGED]
+    assert (await auth.recorded(f"users/{session.user.id}")).count("password.reset") == 1
 
 
 async def test_ten_uses_of_a_link_at_once_set_one_password(auth: RunningAuth, mailbox: Mailbox) -> None:

@@ -84,6 +84,7 @@ async def test_a_key_is_promoted_only_when_it_was_published_for_longer_than_the_
     first, second = before
     assert (done.active_key_id, done.wait_seconds) == (second, 0)
     assert await states(auth) == {first: "RETIRING", second: "ACTIVE", done.next_key_id: "NEXT"}
+    assert await auth.recorded(f"signingKeys/{second}") == ["signing_key.rotate"]
 
 
 async def test_a_key_counts_as_published_from_after_its_commit(auth: RunningAuth) -> None:
@@ -226,6 +227,7 @@ async def test_a_revoked_active_key_is_replaced_and_published_no_more_at_once(au
         again = await keys.revoke_signing_key(key_id=first)
         assert again is not None
         assert again == replace(rotation, wait_seconds=0)
+    assert set(await auth.recorded(f"signingKeys/{first}")) == {"signing_key.revoke"}
 
 
 async def test_a_revoked_key_is_replaced_by_one_that_caches_may_lack_and_says_so(auth: RunningAuth) -> None:

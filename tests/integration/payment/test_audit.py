@@ -101,7 +101,7 @@ async def test_auth_lists_and_verifies_the_log_and_nobody_else(payment: RunningP
         assert not response.chain.findings
         return response.chain.event_count == 3
 
-    await eventually(sealed)
+    await eventually(sealed, within_seconds=3)
     verify = internal_service_pb2.VerifyAuditChainRequest()
     for metadata in (EDUCATION, admin.metadata, ()):
         request = internal_service_pb2.ListAuditEventsRequest(limit=1)
