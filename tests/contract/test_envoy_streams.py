@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from azora.education.v1 import enrollment_pb2, enrollment_service_pb2
 from azora.payment.v1 import wallet_pb2, wallet_service_pb2
 from azora.type.v1 import heartbeat_pb2
 from google.api import httpbody_pb2
@@ -72,6 +73,31 @@ async def test_a_watch_is_server_sent_events_for_those_who_accept_them(
     events = answer.text.rstrip("\n").split("\n\n")
     assert all(event.startswith("data: ") for event in events)
     check([json.loads(event.removeprefix("data: ")) for event in events])
+
+
+async def test_progress_is_server_sent_events(http: httpx.AsyncClient, edge: Edge) -> None:
+    progress = enrollment_pb2.Progress(completed_lessons=1, required_lessons=3, basis_points=3333)
+
+    async def watching(_call: Any, _context: Any) -> AsyncIterator[bytes]:
+        snapshot = enrollment_pb2.ProgressSnapshot(sequence=7, progress=progress)
+        yield enrollment_service_pb2.WatchProgressResponse(snapshot=snapshot).SerializeToString()
+        beat = heartbeat_pb2.Heartbeat(sequence=7)
+        yield enrollment_service_pb2.WatchProgressResponse(heartbeat=beat).SerializeToString()
+
+    for replica in edge.replicas["education"]:
+        replica.streams["WatchProgress"] = watching
+    enrollment_id = "0190b7a2-0000-7000-8000-000000000000"
+    path = f"/v1/enrollments/{enrollment_id}/progress:watch"
+    answer = await http.get(path, headers=edge.bearer() | {"accept": "text/event-stream"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = answer.text.rstrip("\n").split("\n\n")
+    first, beat = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert first["snapshot"]["sequence"] == "7"
+    assert first["snapshot"]["progress"] == {"completedLessons": 1, "requiredLessons": 3, "basisPoints": 3333}
+    assert beat["heartbeat"]["sequence"] == "7"
+    (call,) = edge.received("education")
+    request = enrollment_service_pb2.WatchProgressRequest.FromString(call.message)
+    assert request.enrollment_id == enrollment_id
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])

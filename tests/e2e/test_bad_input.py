@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.people import People
 
 CODES = {400: {3, 9}, 401: {16}, 403: {7}, 404: {5}, 409: {6, 10}, 413: {8}, 415: {3}, 429: {8}}
+PROGRESS = "/v1/enrollments/0197f3c0-0000-7000-8000-000000000000/progress"
 INSIGHTS = ("Traceback", "asyncpg", "sqlalchemy", "postgresql", "/services/", "upstream", "SELECT ")
 
 
@@ -59,6 +60,8 @@ def reason_of(response: httpx.Response) -> str:
         ("POST", "/v1/auth/login", {"json": {"email": 7, "password": {}}}, 400),
         ("POST", "/v1/auth/login", {"json": {}}, 400),
         ("POST", "/v1/auth/register", {"json": {"email": "nobody", "password": "x", "name": ""}}, 400),
+        ("PATCH", PROGRESS, {"json": {"completedLessons": 3}}, 404),
+        ("PUT", PROGRESS, {"json": {"progress": {"basisPoints": 10000}}}, 404),
         ("GET", "/v1/wallet", {}, 401),
         ("GET", "/v1/wallet", {"headers": {"authorization": "Bearer abc.def.ghi"}}, 401),
         ("GET", "/v1/wallet", {"headers": {"authorization": "Basic YTpi"}}, 401),
@@ -201,6 +204,20 @@ async def test_nobody_mints_and_nobody_registers_as_more_than_a_student(
         json={"email": email, "password": "a long walk to the library", "name": "Eve", "role": "ROLE_ADMIN"},
     )
     assert made.json()["user"]["role"] == "ROLE_STUDENT"
+
+
+async def test_progress_is_counted_whatever_a_completion_says_of_it(http: httpx.AsyncClient, people: People) -> None:
+    student = await people.student()
+    courses = (await http.get("/v1/courses")).json()["courses"]
+    free = next(course for course in courses if course["price"]["minorUnits"] == "0")
+    enrolled = (await http.post(f"/v1/courses/{free['id']}/enroll", json={}, headers=student)).json()["enrollment"]
+    enrollment = f"/v1/enrollments/{enrolled['id']}"
+    lesson = (await http.get(f"{enrollment}/progress", headers=student)).json()["lessons"][0]["lessonId"]
+    body = {"progress": {"completedLessons": 99, "basisPoints": 10000}}
+    response = await http.post(f"{enrollment}/lessons/{lesson}:complete", json=body, headers=student)
+    assert response.status_code == 200, response.text  # Fields that the contract does not know are ignored.
+    progress = (await http.get(f"{enrollment}/progress", headers=student)).json()["progress"]
+    assert progress["completedLessons"] == 1 < progress["requiredLessons"]
 
 
 async def test_another_persons_things_do_not_exist(http: httpx.AsyncClient, people: People) -> None:

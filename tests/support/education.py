@@ -131,6 +131,7 @@ class FakePayments:
             hold.state = "RELEASED"
             if user_id in self.funds:
                 self.funds[user_id] += hold.amount.amount_minor
+        self._answered("release", hold_id)
 
     async def earn(self, *, reference: str, user_id: str, amount: Money, description: str) -> None:
         """Issue tokens."""
@@ -326,8 +327,7 @@ class RunningEducation:
         url = self.app_url if app else self.owner_url
         connection = await asyncpg.connect(url.replace("+asyncpg", ""))
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-            return rows
+            return list(await connection.fetch(statement, *arguments))
         finally:
             await connection.close()
 

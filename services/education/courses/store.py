@@ -44,6 +44,7 @@ from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -164,6 +165,8 @@ class CourseStore:
         self._revisions: OrderedDict[tuple[str, int], tuple[CourseContent, int]] = OrderedDict()
         self.revision_bytes = 0
         """Memory that the contents kept take, about."""
+        self.in_memory: AbstractSet[tuple[str, int]] = self._revisions.keys()
+        """Revisions whose contents are kept now: `find_content` returns them without a statement."""
 
     async def list_courses(
         self, connection: AsyncConnection, request: PageRequest, educator_id: str

@@ -62,11 +62,24 @@ class _StillHeld(Exception):
         self.attempt = attempt
 
 
-class Quizzes(Protocol):
-    """Knows which quizzes were passed."""
+class _NotInMemory(Exception):
+    """The revision is not in memory: it is read while nothing is locked."""
 
-    async def is_passed(self, connection: AsyncConnection, *, enrollment_id: str, lesson_id: str) -> bool:
-        """Whether an attempt at the quiz has passed."""
+    def __init__(self, revision: tuple[str, int]) -> None:
+        super().__init__(*revision)
+        self.revision = revision
+
+
+class Quizzes(Protocol):
+    """Completes the lessons of quizzes that were passed."""
+
+    async def insert_completion(
+        self, connection: AsyncConnection, before: Enrollment, after: Enrollment, lesson_id: str
+    ) -> bool:
+        """Complete the lesson of a quiz, and write the change that follows; return whether that is new.
+
+        Raises QuizNotPassed.
+        """
         ...
 
 
@@ -195,11 +208,15 @@ class EnrollmentOperations:
 
         Raises EnrollmentNotFound, LessonNotFound, EnrollmentNotActive, LessonLocked, QuizNotPassed.
         """
+        read = set[tuple[str, int]]()
 
         async def work(connection: AsyncConnection) -> Enrollment:
             learner = _learner(await self._store.lock_learner(connection, enrollment_id), principal)
             before, completed = learner.enrollment, learner.completions.keys()
-            content = await self._courses.find_content(connection, before.course_id, before.course_revision)
+            revision = before.course_id, before.course_revision
+            if revision not in read and revision not in self._courses.in_memory:
+                raise _NotInMemory(revision)
+            content = await self._courses.find_content(connection, *revision)
             lesson = content.lesson(lesson_id)
             if lesson is None:
                 raise errors.LessonNotFound
@@ -207,25 +224,39 @@ class EnrollmentOperations:
             if lesson_id in completed:
                 return before
             # An attempt whose deadline has just passed may have passed the quiz before its job says so.
-            passed = lesson.kind is LessonKind.QUIZ and await self._quizzes.is_passed(
-                connection, enrollment_id=enrollment_id, lesson_id=lesson_id
-            )
-            if lesson.kind is LessonKind.QUIZ and not passed:
-                raise errors.QuizNotPassed
-            if not passed:
+            quizzes = self._quizzes if lesson.kind is LessonKind.QUIZ else None
+            if not quizzes:
                 refuse_locked(content, lesson_id, completed)
-            return await self.complete(connection, enrollment=before, lesson_id=lesson_id, lesson=lesson)
+            return await self.complete(
+                connection, enrollment=before, lesson_id=lesson_id, lesson=lesson, if_passed=quizzes
+            )
 
-        # All that refuses comes before the first write.
-        return await self._records.run(idempotent, work, savepoint=False)
+        while True:
+            try:
+                # All that refuses comes before the first write.
+                return await self._records.run(idempotent, work, savepoint=False)
+            except _NotInMemory as missing:
+                async with self._database.reading() as connection:
+                    await self._courses.find_content(connection, *missing.revision)
+                read.add(missing.revision)  # Should it be dropped from memory at once, it is read in the transaction.
 
     async def complete(
-        self, connection: AsyncConnection, *, enrollment: Enrollment, lesson_id: str, lesson: Lesson | None
+        self,
+        connection: AsyncConnection,
+        *,
+        enrollment: Enrollment,
+        lesson_id: str,
+        lesson: Lesson | None,
+        if_passed: Quizzes | None = None,
     ) -> Enrollment:
-        """Complete a lesson of a locked enrolment; `lesson` is None where its revision no longer has it."""
+        """Complete a lesson of a locked enrolment; `lesson` is None where its revision no longer has it.
+
+        With `if_passed` only if it is the lesson of a quiz that was passed. Raises QuizNotPassed.
+        """
         counted = enrollment.with_lesson(required=lesson.required) if lesson else enrollment
         after = counted.advanced(datetime.now(UTC))
-        is_new = await self._store.insert_completion(connection, enrollment, after, lesson_id)
+        completions = if_passed or self._store
+        is_new = await completions.insert_completion(connection, enrollment, after, lesson_id)
         return after if is_new else enrollment
 
     async def cancel_enrollment(

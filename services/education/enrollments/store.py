@@ -158,15 +158,17 @@ UPDATE = (
     .values({name: bindparam(name) for name in (*UPDATED, "completed_lessons")})
     .values(version=e.version + 1)
 )
-_completed = (
-    insert(lesson_completions)
-    .values(enrollment_id=bindparam("the_id"), lesson_id=bindparam("lesson_id"), complete_time=func.now())
-    .on_conflict_do_nothing()
-    .returning(done.lesson_id)
-    .cte("completed")
-)
-INSERT_COMPLETION = UPDATE.where(exists().select_from(_completed)).returning(e.id)
-"""A lesson and the count that it changes, or nothing where the lesson is complete."""
+
+
+def completing(*conditions: Any) -> Any:
+    """Return the statement that writes a lesson and the count that it changes: nothing where the lesson is complete."""
+    new = select(bindparam("the_id", type_=Id), bindparam("lesson_id", type_=Id), func.now()).where(*conditions)
+    into = insert(lesson_completions).from_select([done.enrollment_id, done.lesson_id, done.complete_time], new)
+    completed = into.on_conflict_do_nothing().returning(done.lesson_id).cte("completed")
+    return UPDATE.where(exists().select_from(completed)).returning(e.id)
+
+
+INSERT_COMPLETION = completing()
 EXPORT_ENROLLMENTS = (
     select(e.id, e.course_id, r.title.label("course_title"), e.course_revision, e.state, e.payment_id)
     .add_columns(e.completed_lessons, e.required_lessons, e.open_time, e.enroll_time, e.complete_time)
@@ -312,11 +314,7 @@ class EnrollmentStore:
         self, connection: AsyncConnection, before: Enrollment, after: Enrollment, lesson_id: str
     ) -> bool:
         """Complete a lesson of a locked enrolment, and write the change that follows; return whether that is new."""
-        bound = _changes(after) | {"lesson_id": lesson_id}
-        if (await connection.execute(INSERT_COMPLETION, bound)).first() is None:
-            return False
-        await _enqueue(connection, before, after)
-        return True
+        return await write_completion(connection, before, after, INSERT_COMPLETION, {"lesson_id": lesson_id})
 
     async def lock_payment(self, connection: AsyncConnection, payment_id: str) -> None:
         """Keep others from closing or noting a payment, known or not, until the transaction ends."""
@@ -329,6 +327,16 @@ class EnrollmentStore:
     async def is_closed(self, connection: AsyncConnection, payment_id: str) -> bool:
         """Return whether a locked payment buys nothing any more."""
         return (await connection.execute(FIND_CLOSED, {"payment_id": payment_id})).first() is not None
+
+
+async def write_completion(
+    connection: AsyncConnection, before: Enrollment, after: Enrollment, statement: Any, bound: Mapping[str, Any]
+) -> bool:
+    """Run a statement of `completing`, and enqueue the work that follows from it; return whether it wrote."""
+    if (await connection.execute(statement, {**_changes(after), **bound})).first() is None:
+        return False
+    await _enqueue(connection, before, after)
+    return True
 
 
 async def _one(connection: AsyncConnection, statement: Any, bound: Mapping[str, Any]) -> Enrollment | None:

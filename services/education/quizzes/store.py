@@ -27,7 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from services.education.courses.store import TABLES, question
-from services.education.enrollments.store import enrollments
+from services.education.enrollments.store import completing, enrollments, write_completion
+from services.education.errors import QuizNotPassed
 from services.education.quizzes.model import Answer, Attempt, Result, Standing
 from services.shared.db import Id, Time
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.education.enrollments.model import Enrollment
     from services.shared.pagination import PageRequest
 
 INT32_MAX = 2**31 - 1
@@ -98,6 +100,7 @@ LIST_EXPORTED = (
 IS_PASSED = select(func.coalesce(func.bool_or(and_(a.passed, GRADED)), literal_column("false")).label("passed")).where(
     a.enrollment_id == bindparam("enrollment_id"), a.lesson_id == bindparam("lesson_id")
 )
+INSERT_COMPLETION = completing(IS_PASSED.scalar_subquery())
 
 
 def _first(column: Any, *order: Any) -> Any:
@@ -162,10 +165,19 @@ class QuizStore:
         bound = {"enrollment_id": enrollment_id, "ids": lesson_ids, "now": now}
         return {row.lesson_id: _standing(row) for row in await connection.execute(STANDINGS, bound)}
 
-    async def is_passed(self, connection: AsyncConnection, *, enrollment_id: str, lesson_id: str) -> bool:
-        """Whether an attempt at the quiz has passed, also one whose deadline has just passed."""
-        bound = {"enrollment_id": enrollment_id, "lesson_id": lesson_id, "now": datetime.now(UTC)}
-        return bool((await connection.execute(IS_PASSED, bound)).scalar_one())
+    async def insert_completion(
+        self, connection: AsyncConnection, before: Enrollment, after: Enrollment, lesson_id: str
+    ) -> bool:
+        """Complete the lesson of a quiz in a locked enrolment, and write the change; return whether that is new.
+
+        Raises QuizNotPassed if no attempt has passed, not even one whose deadline has just passed.
+        """
+        bound = {"enrollment_id": before.id, "lesson_id": lesson_id, "now": datetime.now(UTC)}
+        if await write_completion(connection, before, after, INSERT_COMPLETION, bound):
+            return True
+        if not (await connection.execute(IS_PASSED, bound)).scalar_one():
+            raise QuizNotPassed
+        return False
 
     async def insert_attempt(self, connection: AsyncConnection, attempt: Attempt) -> None:
         """Write a new attempt."""

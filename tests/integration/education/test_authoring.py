@@ -217,6 +217,42 @@ async def test_an_archived_course_is_answered_with_the_etag_of_its_archiving(
     assert stale.reason == "ETAG_MISMATCH"
 
 
+@pytest.mark.parametrize(
+    ("rpc", "fields"),
+    [
+        ("ArchiveCourse", {}),
+        ("UnarchiveCourse", {}),
+        ("CreateModule", {"module": {"title": "X"}}),
+        ("UpdateModule", {"module_id": 0, "module": {"title": "X"}}),
+        ("DeleteModule", {"module_id": 0}),
+        ("MoveModule", {"module_id": 0, "position": 1}),
+        ("CreateLesson", {"module_id": 0, "lesson": {"title": "X"}}),
+        ("DeleteLesson", {"module_id": 0, "lesson_id": 0}),
+        ("MoveLesson", {"module_id": 0, "lesson_id": 0, "position": 1}),
+    ],
+)
+async def test_an_old_etag_changes_nothing(education: RunningEducation, rpc: str, fields: dict[str, Any]) -> None:
+    educator = education.educator()
+    course = await educator.published()
+    if rpc == "UnarchiveCourse":
+        await call(educator, "ArchiveCourse", course_id=course.id)
+    newest = await update(educator, course.id, title="Rye")
+    ids = {"module_id": course.modules[0].id, "lesson_id": course.modules[0].lessons[0].id}
+    fields = fields | {name: ids[name] for name in ids if name in fields}
+
+    async def edit(etag: str) -> None:
+        told: dict[str, Any] = {"etag": etag}
+        if rpc == "UpdateModule":
+            told = {"module": fields["module"] | told}
+        await call(educator, rpc, course_id=course.id, **fields | told)
+
+    stale = await refusal(edit(course.etag))
+    assert (stale.code, stale.reason) == ("ABORTED", "ETAG_MISMATCH")
+    assert await draft(educator, course.id) == newest
+    await edit(newest.etag)
+    assert await draft(educator, course.id) != newest
+
+
 async def test_a_course_without_a_revision_has_no_other_state(education: RunningEducation) -> None:
     educator = education.educator()
     course = await educator.write()

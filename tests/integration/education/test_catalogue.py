@@ -154,7 +154,9 @@ async def test_lists_show_the_published_revision_of_published_courses(education:
     await education.sql(changes, course.id)
     assert await titles(reader, order_by="title") == ["eta", "zeta"]
     assert await titles(reader, order_by="price", language="en") == ["zeta", "eta"]
+    assert (await search(reader, "aleph")).courses == []
     await educator.publish(course.id)
+    assert [found.title for found in (await search(reader, "aleph")).courses] == ["aleph"]
     assert await titles(reader, order_by="title") == ["aleph", "eta"]
     assert await titles(reader, order_by="price desc") == ["aleph", "eta"]
     assert await titles(reader, language="he") == ["aleph"]

@@ -10,6 +10,7 @@ from azora.education.v1 import certificate_pb2
 from azora.education.v1 import certificate_service_pb2 as pb
 
 from services.shared.ids import new_id
+from tests.support.authoring import update
 from tests.support.credentials import certified, listed, named, revoke
 from tests.support.education import azr, lesson_ids
 from tests.support.refusals import refusal
@@ -72,11 +73,12 @@ async def test_a_certificate_names_the_revision_that_was_completed(education: Ru
     educator, learner = education.educator(), education.person()
     course = await educator.published(title="Sourdough")
     enrollment = await learner.enroll(course.id)
-    await educator.publish(course.id)
+    await update(educator, course.id, title="Rye")
+    assert (await educator.publish(course.id)).revision == 2
     for lesson in (await learner.progress(enrollment.id)).lessons:
         await learner.complete(enrollment.id, lesson.lesson_id)
     (certificate,) = (await listed(learner)).certificates
-    assert certificate.course_revision == 1
+    assert (certificate.course_revision, certificate.course_title) == (1, "Sourdough")
 
 
 async def test_certificates_are_listed_newest_first_in_pages_and_are_their_owners_alone(

@@ -65,6 +65,8 @@ async def test_students_write_nothing(education: RunningEducation) -> None:
 async def test_bad_courses_are_refused_field_by_field(education: RunningEducation) -> None:
     refused = await refusal(education.educator().write(title="", price=azr(-1), capacity=-1))
     assert (refused.code, set(refused.fields)) == ("INVALID_ARGUMENT", {"title", "price", "capacity"})
+    rewarding = await refusal(education.admin().write(completion_reward=azr(1000_01)))
+    assert (rewarding.code, rewarding.fields) == ("INVALID_ARGUMENT", ("completionReward",))
     nul = await refusal(education.educator().write(title="a\0b"))
     assert nul.code == "INVALID_ARGUMENT"
     unknown = await refusal(education.educator().write(price=money_pb2.Money(minor_units=1, currency="QQQ")))

@@ -174,8 +174,11 @@ async def test_what_completing_refuses(education: RunningEducation) -> None:
     course, learner = await education.educator().published(), education.person()
     enrollment = await learner.enroll(course.id)
     lesson_id = lesson_ids(course)[0]
-    unknown = await refusal(learner.complete(enrollment.id, new_id()))
-    assert (unknown.code, unknown.reason) == ("NOT_FOUND", "LESSON_NOT_FOUND")
+    elsewhere = await education.educator().published()
+    await learner.enroll(elsewhere.id)
+    for unknown_id in (new_id(), lesson_ids(elsewhere)[0]):
+        unknown = await refusal(learner.complete(enrollment.id, unknown_id))
+        assert (unknown.code, unknown.reason) == ("NOT_FOUND", "LESSON_NOT_FOUND")
     other = await refusal(education.person().complete(enrollment.id, lesson_id))
     assert (other.code, other.reason) == ("NOT_FOUND", "ENROLLMENT_NOT_FOUND")
     assert (await refusal(learner.complete(new_id(), lesson_id))).reason == "ENROLLMENT_NOT_FOUND"

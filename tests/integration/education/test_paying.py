@@ -50,6 +50,14 @@ async def test_a_paid_course_is_held_activated_and_captured(education: RunningEd
     assert (await learner.read(course.id)).modules[0].lessons[0].content
 
 
+async def test_a_price_that_is_not_published_yet_is_not_paid(education: RunningEducation) -> None:
+    educator, learner = education.educator(), education.person()
+    course = await educator.published(price=azr(PRICE))
+    await update(educator, course.id, price=azr(2 * PRICE))
+    enrollment = await learner.enroll(course.id, expected_price=azr(PRICE))
+    assert education.payments.paid[enrollment.payment_id].amount.amount_minor == PRICE
+
+
 async def test_too_poor_is_not_enrolled(education: RunningEducation) -> None:
     course, learner = await education.educator().published(price=azr(PRICE), capacity=1), education.person()
     education.payments.funds[learner.id] = PRICE - 1
@@ -202,18 +210,26 @@ async def test_one_that_was_never_answered_lapses_and_its_hold_is_released(educa
     assert not education.payments.calls["earn"]
 
 
-async def test_the_hold_of_a_lapsed_one_is_released_when_payment_is_back(education: RunningEducation) -> None:
+@pytest.mark.parametrize(("fault", "step"), [("silent", "hold"), ("silent", "release"), ("lost", "release")])
+async def test_the_hold_of_a_lapsed_one_is_released_when_payment_is_back(
+    education: RunningEducation, fault: str, step: str
+) -> None:
     course, learner = await education.educator().published(price=azr(PRICE)), education.person()
     education.payments.lost.add("hold")
     await unreachable(learner, course)
     await education.sql(LATER)
-    education.payments.silent.add("hold")
+    education.payments.lost.clear()
+    getattr(education.payments, fault).add(step)
     with pytest.raises(DependencyUnavailable):
         await education.recover(learner.id)
     assert await education.state(learner.id) == "CANCELLED"
-    education.payments.lost.clear()
-    education.payments.silent.clear()
-    await eventually(lambda: _true(education.payments.states() == ["RELEASED"]), within_seconds=20)
+    getattr(education.payments, fault).clear()
+
+    async def released() -> bool:
+        waiting = await education.sql("SELECT id FROM pgqueuer WHERE entrypoint = 'release_hold'")
+        return education.payments.states() == ["RELEASED"] and not waiting
+
+    await eventually(released, within_seconds=20)
 
 
 async def test_a_call_that_comes_back_after_the_time_is_over_begins_anew(education: RunningEducation) -> None:

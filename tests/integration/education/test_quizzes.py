@@ -12,6 +12,7 @@ from azora.education.v1 import course_pb2, enrollment_pb2
 from services.education.quizzes.store import QuizStore
 from services.shared.ids import new_id
 from tests.integration.education.test_learning import outcomes
+from tests.support import authoring
 from tests.support.attempts import CRUST, LEAVEN, POOL, RIGHT, RYE, WRONG, Examinee, answers_to, examinee, quiz_module
 from tests.support.education import MODULES, RunningEducation, azr
 from tests.support.refusals import refusal
@@ -287,15 +288,24 @@ async def test_quizzes_and_attempts_are_listed_in_pages(education: RunningEducat
 
 
 async def test_an_attempt_is_graded_by_the_revision_it_was_drawn_from(education: RunningEducation) -> None:
-    """Whatever is published meanwhile."""
+    """Whatever is published meanwhile, also that what was wrong is right."""
     educator = education.educator()
     course = await educator.published(modules=[quiz_module()])
     at = await examinee(course, education.person())
     attempt = await at.start()
-    await education.sql("UPDATE courses SET version = version + 1 WHERE id = $1", course.id)
+    quiz = course_pb2.Quiz(questions=POOL, pass_basis_points=5000)
+    for question in quiz.questions:
+        for place, option in enumerate(question.options):
+            option.correct = place in WRONG[question.prompt].selected_options
+        if question.accepted_answers:
+            question.accepted_answers[:] = [WRONG[question.prompt].text]
+    where = {"course_id": course.id, "module_id": course.modules[0].id, "lesson_id": at.lesson_id}
+    await authoring.call(educator, "UpdateLesson", **where, lesson={"quiz": quiz})
     assert (await educator.publish(course.id)).revision == 2
+    newcomer = await examinee(course, education.person())
+    assert (await newcomer.fail()).result.basis_points == 10000, "graded by the newer revision"
     graded = await at.submit(attempt.id, answers_to(attempt, RIGHT))
-    assert graded.result.passed
+    assert (graded.result.passed, graded.result.basis_points) == (True, 10000)
     assert len(graded.questions) == len(POOL)
 
 

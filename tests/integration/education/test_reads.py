@@ -16,6 +16,7 @@ from services.education.quizzes.store import LIST as LIST_ATTEMPTS
 from services.shared.db import ID_MAX
 from services.shared.ids import new_id
 from tests.support.education import running_education
+from tests.support.learning import search
 from tests.support.plans import explain
 from tests.support.waiting import eventually
 
@@ -112,6 +113,25 @@ async def test_what_is_answered_from_memory_is_the_answer_of_each_reader(educati
         assert len((await stranger.list(page_size=1)).courses) == 1
         assert len((await educator.list(mine=True)).courses) == 2
         assert len((await stranger.list()).courses) == 1
+
+
+async def test_answers_are_kept_until_there_is_a_new_generation(education: RunningEducation) -> None:
+    """They come from memory: a change that no service makes, and that counts as none, is not seen before."""
+    course, reader = await education.educator().published(title="Sourdough", language="en"), education.anyone()
+
+    async def titles() -> list[str]:
+        pages = (await reader.list(), await reader.list(language="en"), await search(reader, "bread"))
+        read = await reader.read(course.id)
+        return [shown.title for shown in (*(listed for page in pages for listed in page.courses), read)]
+
+    async def all_are_titled(title: str) -> bool:
+        return await titles() == [title] * 4
+
+    assert await all_are_titled("Sourdough")
+    await education.sql("UPDATE course_revisions SET title = 'Rye'")
+    assert await all_are_titled("Sourdough")
+    await education.sql("UPDATE catalogue SET generation = generation + 1")
+    await eventually(lambda: all_are_titled("Rye"))
 
 
 async def test_an_educator_who_is_none_any_more_is_a_reader(education: RunningEducation) -> None:
