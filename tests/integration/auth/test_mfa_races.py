@@ -35,7 +35,10 @@ async def test_one_recovery_code_at_20_challenges_at_once_signs_in_once(auth: Ru
     _, codes = await client.enable((await auth.register(EMAIL)).access_token)
     challenges = [(await client.login(EMAIL)).mfa_challenge for _ in range(20)]
     outcomes = await _outcomes(client.verify(challenge.id, codes[0]) for challenge in challenges)
-    assert outcomes == {"": 1, "MFA_CODE_INVALID": 19}
+    assert outcomes.pop("") == 1
+    busy = {"OVERLOADED", "DEADLINE_PASSED"}  # Of a machine that 190 hashes take long.
+    assert set(outcomes) <= {"MFA_CODE_INVALID", *busy}
+    assert outcomes.total() == 19
 
 
 async def test_one_code_signs_in_or_confirms_a_change_but_not_both(auth: RunningAuth, client: Client) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import random
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jwt
 
 from services.auth.signing_keys.model import KeyState
 from tests.support.rotating import RotatingSystem, rotating_system
-from tests.support.waiting import paced
+from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
     from tests.support.postgres import Clone
@@ -45,6 +46,10 @@ class Load:
         self.kids[jwt.get_unverified_header(token)["kid"]] += 1
         self._tokens.append(token)
         await self.use(token)
+
+    async def has_signed(self, key_id: str) -> bool:
+        """Whether a token of this key was seen."""
+        return key_id in self.kids
 
     async def use_old(self) -> None:
         """Use the oldest token that is still valid, and any other."""
@@ -80,6 +85,7 @@ async def test_a_rotation_under_load_refuses_no_valid_token(auth_database: Clone
                     if not one.wait_seconds + other.wait_seconds:
                         replaced = one.active_key_id
                         break
+                await eventually(partial(load.has_signed, replaced), within_seconds=LOAD_SECONDS)
             async for _ in paced(2, LOAD_SECONDS):
                 await system.keys.rotate_signing_keys()
                 states = Counter(key.state for key in await system.keys.list_signing_keys())
