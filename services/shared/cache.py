@@ -1,4 +1,4 @@
-"""Encoded bytes in memory: least recently used out, bounded by their size.
+"""What was read before, in memory: least recently used out, bounded by its size.
 
 Answers are valid for one generation of what they show. Parts that never change outlive it, and may be kept on a server
 that all processes share, too.
@@ -31,36 +31,43 @@ MAX_STALE_SECONDS = 1.0
 """Maximum age of answers from memory, where the generation is asked for."""
 
 Key = TypeVar("Key", bound="Hashable")
+Value = TypeVar("Value")
 Loaded = TypeVar("Loaded")
 Read = TypeVar("Read")
 Response = TypeVar("Response", bound="Message")
 
 
-class LeastRecentlyUsed(Generic[Key]):
-    """Bytes by key. Beyond the bound, what was not used for longest is dropped."""
+class LeastRecentlyUsed(Generic[Key, Value]):
+    """Values by key. Beyond the bound, what was not used for longest is dropped."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, size_of: Callable[[Key, Value], int]) -> None:
+        """`size_of` returns the bytes of memory that an entry takes, about."""
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[Key, bytes] = OrderedDict()
+        self._size_of = size_of
+        self._kept: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
         self.size_bytes = 0
         """Size of all that is kept."""
 
-    def find(self, key: Key) -> bytes | None:
-        """Return what is kept under `key`."""
-        found = self._kept.get(key)
-        if found is not None:
-            self._kept.move_to_end(key)
-        return found
+    def __contains__(self, key: Key) -> bool:
+        return key in self._kept
 
-    def keep(self, key: Key, data: bytes) -> None:
-        """Keep bytes under `key`, unless there are some or they alone exceed the bound."""
-        size = _size(key, data)
+    def find(self, key: Key) -> Value | None:
+        """Return what is kept under `key`."""
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+    def keep(self, key: Key, value: Value) -> None:
+        """Keep a value under `key`, unless there is one or it alone exceeds the bound."""
+        size = self._size_of(key, value)
         if key in self._kept or size > self._max_bytes:
             return
-        self._kept[key] = data
+        self._kept[key] = value, size
         self.size_bytes += size
         while self.size_bytes > self._max_bytes:
-            self.size_bytes -= _size(*self._kept.popitem(last=False))
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self.size_bytes -= dropped
 
     def clear(self) -> None:
         """Drop everything."""
@@ -76,7 +83,7 @@ class EncodedAnswers:
     """
 
     def __init__(self, max_bytes: int = MAX_ANSWER_BYTES) -> None:
-        self._answers: LeastRecentlyUsed[Hashable] = LeastRecentlyUsed(max_bytes)
+        self._answers: LeastRecentlyUsed[Hashable, bytes] = LeastRecentlyUsed(max_bytes, encoded_size)
         self.generation = 0
 
     @property
@@ -177,7 +184,7 @@ class ImmutableParts:
     """Encoded parts of answers that never change, like a revision's lessons: in memory, then where all share them."""
 
     def __init__(self, shared: SharedParts | None = None, *, max_bytes: int = MAX_PART_BYTES) -> None:
-        self._own: LeastRecentlyUsed[str] = LeastRecentlyUsed(max_bytes)
+        self._own: LeastRecentlyUsed[str, bytes] = LeastRecentlyUsed(max_bytes, encoded_size)
         self._shared = shared
 
     async def part(self, key: str, load: Callable[[], Awaitable[bytes]]) -> bytes:
@@ -193,7 +200,8 @@ class ImmutableParts:
         return part
 
 
-def _size(key: Hashable, data: bytes) -> int:
+def encoded_size(key: Hashable, data: bytes) -> int:
+    """Return what encoded bytes take in memory with their key, about."""
     parts = key if isinstance(key, tuple) else (key,)
     # A query is chosen by its caller, and longer than the empty page that answers it.
     return len(data) + ENTRY_OVERHEAD_BYTES + sum(getsizeof(part) for part in parts if isinstance(part, str))

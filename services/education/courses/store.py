@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +37,13 @@ from services.education.courses.model import (
     Seats,
 )
 from services.education.people.store import people
+from services.shared.cache import LeastRecentlyUsed
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.money import Money
 from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -162,11 +161,10 @@ class CourseStore:
     """The catalogue's tables. Revisions never change, so the content of those last read is kept in memory."""
 
     def __init__(self) -> None:
-        self._revisions: OrderedDict[tuple[str, int], tuple[CourseContent, int]] = OrderedDict()
-        self.revision_bytes = 0
-        """Memory that the contents kept take, about."""
-        self.in_memory: AbstractSet[tuple[str, int]] = self._revisions.keys()
-        """Revisions whose contents are kept now: `find_content` returns them without a statement."""
+        self.revisions: LeastRecentlyUsed[tuple[str, int], CourseContent] = LeastRecentlyUsed(
+            MAX_REVISION_BYTES, _memory_bytes
+        )
+        """Contents by course and number: `find_content` returns those kept without a statement."""
 
     async def list_courses(
         self, connection: AsyncConnection, request: PageRequest, educator_id: str
@@ -243,18 +241,12 @@ class CourseStore:
     async def find_content(self, connection: AsyncConnection, course_id: str, number: int) -> CourseContent:
         """Return the modules of a revision."""
         revision = (course_id, number)
-        if revision in self._revisions:
-            self._revisions.move_to_end(revision)
-            return self._revisions[revision][0]
+        if (known := self.revisions.find(revision)) is not None:
+            return known
         statement = CONTENT_OF_REVISION
         stored = (await connection.execute(statement, {"course_id": course_id, "number": number})).scalar_one()
         content = _content(stored)
-        if revision not in self._revisions:  # Another call may have read it meanwhile.
-            self._revisions[revision] = content, (size_bytes := _memory_bytes(content))
-            self.revision_bytes += size_bytes
-            while self.revision_bytes > MAX_REVISION_BYTES:
-                _, (_, dropped_bytes) = self._revisions.popitem(last=False)
-                self.revision_bytes -= dropped_bytes
+        self.revisions.keep(revision, content)
         return content
 
 
@@ -290,7 +282,7 @@ def _content(stored: Sequence[Mapping[str, Any]]) -> CourseContent:
     return CourseContent(tuple(_module(module) for module in stored))
 
 
-def _memory_bytes(content: CourseContent) -> int:
+def _memory_bytes(_revision: tuple[str, int], content: CourseContent) -> int:
     """Return what content takes in memory, about: of a text with one character beyond U+FFFF all take four bytes."""
     questions = [question for lesson in content.lessons if lesson.quiz for question in lesson.quiz.questions]
     texts = [

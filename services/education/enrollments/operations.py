@@ -214,7 +214,7 @@ class EnrollmentOperations:
             learner = _learner(await self._store.lock_learner(connection, enrollment_id), principal)
             before, completed = learner.enrollment, learner.completions.keys()
             revision = before.course_id, before.course_revision
-            if revision not in read and revision not in self._courses.in_memory:
+            if revision not in read and revision not in self._courses.revisions:
                 raise _NotInMemory(revision)
             content = await self._courses.find_content(connection, *revision)
             lesson = content.lesson(lesson_id)

@@ -101,7 +101,7 @@ async def test_the_revisions_last_read_are_remembered_as_far_as_memory_allows() 
             await store.find_content(database, "c", number)  # type: ignore[arg-type]
             await store.find_content(database, "c", remembered)  # type: ignore[arg-type]
     assert database.queries == remembered + 1
-    assert store.revision_bytes <= MAX_REVISION_BYTES < store.revision_bytes * 3 / 2
+    assert store.revisions.size_bytes <= MAX_REVISION_BYTES < store.revisions.size_bytes * 3 / 2
     await store.find_content(database, "c", remembered)  # type: ignore[arg-type]
     await store.find_content(database, "c", 0)  # type: ignore[arg-type]
     assert database.queries == remembered + 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.shared.cache import ENTRY_OVERHEAD_BYTES, EncodedAnswers, ImmutableParts, LeastRecentlyUsed
+from services.shared.cache import ENTRY_OVERHEAD_BYTES, EncodedAnswers, ImmutableParts, LeastRecentlyUsed, encoded_size
 
 ROOM = 3 * (100 + ENTRY_OVERHEAD_BYTES)
 """For three entries of 100 bytes."""
@@ -36,7 +36,7 @@ class Loader:
 
 
 def test_what_was_not_used_for_longest_is_dropped_by_size() -> None:
-    cache: LeastRecentlyUsed[int] = LeastRecentlyUsed(ROOM)
+    cache: LeastRecentlyUsed[int, bytes] = LeastRecentlyUsed(ROOM, encoded_size)
     for key in (1, 2, 3):
         cache.keep(key, bytes(100))
     assert cache.find(1)
@@ -48,7 +48,7 @@ def test_what_was_not_used_for_longest_is_dropped_by_size() -> None:
 
 
 def test_what_exceeds_the_bound_alone_drops_nothing() -> None:
-    cache: LeastRecentlyUsed[int] = LeastRecentlyUsed(ROOM)
+    cache: LeastRecentlyUsed[int, bytes] = LeastRecentlyUsed(ROOM, encoded_size)
     cache.keep(1, bytes(100))
     cache.keep(2, bytes(ROOM))
     assert cache.find(1)
@@ -59,7 +59,7 @@ def test_what_exceeds_the_bound_alone_drops_nothing() -> None:
 
 def test_texts_of_keys_count() -> None:
     """Empty pages of queries that nothing matches are as good a way to fill a memory as any."""
-    cache: LeastRecentlyUsed[tuple[str | int, ...]] = LeastRecentlyUsed(100_000)
+    cache: LeastRecentlyUsed[tuple[str | int, ...], bytes] = LeastRecentlyUsed(100_000, encoded_size)
     for number in range(1000):
         cache.keep(("SearchCourses", "\U0001f35e" * 200, number), b"")
     kept = sum(cache.find(("SearchCourses", "\U0001f35e" * 200, number)) is not None for number in range(1000))
