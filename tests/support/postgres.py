@@ -19,7 +19,7 @@ from services.shared.ids import new_id
 from services.shared.migrations import upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from services.local.postgres import Cluster
 
@@ -110,61 +110,29 @@ async def databases() -> AsyncIterator[Databases]:
             yield Databases(server)
 
 
-@pytest_asyncio.fixture
-async def own_auth_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Auth's to a test."""
-    async with databases.clone("auth") as clone:
-        yield clone
+def _clone(service: str) -> Callable[[Databases], AsyncIterator[Clone]]:
+    async def clone(databases: Databases) -> AsyncIterator[Clone]:
+        async with databases.clone(service) as given:
+            yield given
+
+    return clone
 
 
-@pytest_asyncio.fixture(scope="module")
-async def shared_auth_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Auth's to a file."""
-    async with databases.clone("auth") as clone:
-        yield clone
+def _chosen(name: str) -> Callable[[pytest.FixtureRequest], Clone]:
+    def chosen(request: pytest.FixtureRequest) -> Clone:
+        return shared_or_own(request, name, Clone)
+
+    return chosen
 
 
-@pytest.fixture
-def auth_database(request: pytest.FixtureRequest) -> Clone:
-    """Give a database of Auth's."""
-    return shared_or_own(request, "auth_database", Clone)
+own_auth_database = pytest_asyncio.fixture(_clone("auth"))
+own_education_database = pytest_asyncio.fixture(_clone("education"))
+own_payment_database = pytest_asyncio.fixture(_clone("payment"))
 
+shared_auth_database = pytest_asyncio.fixture(_clone("auth"), scope="module")
+shared_education_database = pytest_asyncio.fixture(_clone("education"), scope="module")
+shared_payment_database = pytest_asyncio.fixture(_clone("payment"), scope="module")
 
-@pytest_asyncio.fixture
-async def own_education_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Education's to a test."""
-    async with databases.clone("education") as clone:
-        yield clone
-
-
-@pytest_asyncio.fixture(scope="module")
-async def shared_education_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Education's to a file."""
-    async with databases.clone("education") as clone:
-        yield clone
-
-
-@pytest.fixture
-def education_database(request: pytest.FixtureRequest) -> Clone:
-    """Give a database of Education's."""
-    return shared_or_own(request, "education_database", Clone)
-
-
-@pytest_asyncio.fixture
-async def own_payment_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Payment's to a test."""
-    async with databases.clone("payment") as clone:
-        yield clone
-
-
-@pytest_asyncio.fixture(scope="module")
-async def shared_payment_database(databases: Databases) -> AsyncIterator[Clone]:
-    """Give a database of Payment's to a file."""
-    async with databases.clone("payment") as clone:
-        yield clone
-
-
-@pytest.fixture
-def payment_database(request: pytest.FixtureRequest) -> Clone:
-    """Give a database of Payment's."""
-    return shared_or_own(request, "payment_database", Clone)
+auth_database = pytest.fixture(_chosen("auth_database"))
+education_database = pytest.fixture(_chosen("education_database"))
+payment_database = pytest.fixture(_chosen("payment_database"))
