@@ -138,7 +138,16 @@ class EnrollmentOperations:
                 raise errors.REFUSALS[refusal]
             if found is not None and found.attempt != released and found.is_held(datetime.now(UTC)):
                 raise _StillHeld(found)
-            return await self._enroll(connection, principal, course_id, expected_price, idempotent.key, found=found)
+            if found is None or found.state is EnrollmentState.CANCELLED:
+                back = found is not None
+                if opened := await self._open(
+                    connection, principal, course_id, expected_price, idempotent.key, back=back
+                ):
+                    return opened
+                found = existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
+            if found.key != idempotent.key:
+                raise errors.AlreadyEnrolled(enrollment_id=found.id, state=found.state)
+            return found
 
         for _ in range(SETTLEMENTS_PER_CALL):
             try:
@@ -282,27 +291,6 @@ class EnrollmentOperations:
         # All that refuses comes before the first write.
         return await self._records.run(idempotent, work, savepoint=False)
 
-    async def _enroll(
-        self,
-        connection: AsyncConnection,
-        principal: Principal,
-        course_id: str,
-        expected_price: Money | None,
-        key: str,
-        *,
-        found: Enrollment | None,
-    ) -> Enrollment:
-        """Enrol, or return what this key made of it before; `found` is the person's enrolment as it was just read."""
-        if found is None or found.state is EnrollmentState.CANCELLED:
-            if opened := await self._open(
-                connection, principal, course_id, expected_price, key, back=found is not None
-            ):
-                return opened
-            found = existing(await self._store.find_enrollment_of(connection, principal.user_id, course_id))
-        if found.key != key:
-            raise errors.AlreadyEnrolled(enrollment_id=found.id, state=found.state)
-        return found
-
     async def _open(
         self,
         connection: AsyncConnection,
@@ -313,6 +301,7 @@ class EnrollmentOperations:
         *,
         back: bool,
     ) -> Enrollment | None:
+        """Open an attempt, `back` for somebody who was enrolled before; None if another call opened one meanwhile."""
         course = await self._courses.find_course(connection, course_id)
         if course is None or not may_see(principal, course):
             raise errors.CourseNotFound
