@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY
 from services.compiler.envoy import errors
 from services.compiler.envoy.local_replies import REPLIES
-from services.compiler.openapi.reasons import HTTP_STATUSES, SHARED_REASONS, read_reasons, reasons_of
+from services.compiler.openapi.reasons import HTTP_STATUSES, SHARED_REASONS, read_reasons, reasons_of, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,19 +52,18 @@ def errors_page(contract: Contract, comments: Mapping[str, str]) -> str:
 
 
 def _section(title: str, enum: EnumDescriptor, comments: Mapping[str, str]) -> str:
-    rows = [_row(reason) for reason in sorted(read_reasons(enum, lambda name: comments.get(name, "")), key=_name)]
+    rows = [
+        _row(reason)
+        for reason in sorted(read_reasons(enum, lambda name: comments.get(name, "")), key=attrgetter("name"))
+    ]
     return "\n".join((f"## {title}\n", HEAD, *rows, ""))
-
-
-def _name(reason: Reason) -> str:
-    return reason.name
 
 
 def _row(reason: Reason) -> str:
     code = f"{reason.code} ({reason.exception})" if reason.exception else reason.code
     statuses = ", ".join(map(str, sorted(_statuses(reason))))
     metadata = reason.metadata.removesuffix(".")
-    cells = (f"`{reason.name}`", code, statuses, _sentence(reason.meaning), metadata, _sentence(reason.action))
+    cells = (f"`{reason.name}`", code, statuses, sentence(reason.meaning), metadata, sentence(reason.action))
     return f"| {' | '.join(cell or '-' for cell in cells)} |"
 
 
@@ -74,7 +74,3 @@ def _statuses(reason: Reason) -> set[int]:
     if any(type(reply.error).__module__ == errors.__name__ for reply in replies):
         return statuses
     return statuses | {int(HTTP_STATUSES[reason.code])}
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"

@@ -16,6 +16,7 @@ from services.compiler.openapi.reasons import (
     SHARED_REASONS,
     read_reason,
     reasons_of,
+    sentence,
 )
 from services.compiler.openapi.schemas import STATUS
 from services.shared.errors import DOMAIN
@@ -135,5 +136,4 @@ def _status(reason: Reason) -> Json:
         "domain": DOMAIN,
         "metadata": {},
     }
-    message = f"{reason.meaning[:1].upper()}{reason.meaning[1:]}"
-    return {"code": code_pb2.Code.Value(reason.code), "message": message, "details": [info]}
+    return {"code": code_pb2.Code.Value(reason.code), "message": sentence(reason.meaning), "details": [info]}

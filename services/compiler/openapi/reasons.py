@@ -66,6 +66,11 @@ class Reason:
         return f"{self.meaning}{metadata} Action: {self.action}"
 
 
+def sentence(text: str) -> str:
+    """Return a part of a comment, which begins in lower case, as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def reasons_of(contract: Contract, owner: str) -> EnumDescriptor | None:
     """Return the enum of a service's own reasons, if it has any."""
     try:

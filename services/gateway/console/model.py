@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from services.compiler.contract import ENVOY
+from services.compiler.envoy.telemetry import LISTENER_TAG
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ENVOY = "envoy"
-LISTENER = "azora.listener"
-"""Attribute of Envoy's spans: the listener that a request came through."""
 EDGE = "edge"
+"""Name of the listener of the public port, in the attribute LISTENER_TAG of Envoy's spans."""
 UNLISTED = re.compile(r"/(health|openapi\.json|docs|console|favicon\.ico|v1/console|azora\.gateway\.|grpc\.)")
 """Paths of requests that are not listed: pages, health checks, reflection, and the data of the console."""
 
@@ -35,7 +36,7 @@ class Span:
     @property
     def is_request(self) -> bool:
         """Whether it is that of a request through the public port."""
-        return self.service == ENVOY and self.attributes.get(LISTENER) == EDGE
+        return self.service == ENVOY and self.attributes.get(LISTENER_TAG) == EDGE
 
     @property
     def is_listed(self) -> bool:
