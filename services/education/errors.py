@@ -198,6 +198,10 @@ class CertificateNotFound(NotFound):
     """Certificate not found."""
 
 
+class StatusListNotFound(NotFound):
+    """Status list not found."""
+
+
 REFUSALS = {
     kind.reason: kind for kind in (InsufficientFunds, WalletFrozen, WalletClosed, CourseFull, EnrollmentCancelled)
 }

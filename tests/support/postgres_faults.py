@@ -58,7 +58,6 @@ class Connections:
         self._url = url
         self._admin = admin
         self._taken: list[asyncpg.Connection[asyncpg.Record]] = []
-        self._insisting: list[asyncio.Task[None]] = []
 
     @classmethod
     @asynccontextmanager
@@ -94,13 +93,15 @@ class Connections:
         async def none_left() -> bool:
             return not await self._admin.fetch(OF_SERVICES, APPLICATION) and self.count >= most
 
-        self._insisting = [asyncio.create_task(insist()) for _ in range(DIALLING)]
-        await eventually(none_left, within_seconds=30)
+        insisting = [asyncio.create_task(insist()) for _ in range(DIALLING)]
+        try:
+            await eventually(none_left, within_seconds=30)
+        finally:  # PostgreSQL forks for each that it refuses: these would hurt more than that there are none.
+            for each in insisting:
+                each.cancel()
 
     def give_back(self) -> None:
         """Give all back at once."""
-        for insisting in self._insisting:
-            insisting.cancel()
         while self._taken:
             self._taken.pop().terminate()
 

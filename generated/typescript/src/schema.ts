@@ -1786,6 +1786,8 @@ export interface paths {
          * @description Gets a status list: which of 131,072 credentials are revoked (Bitstring Status List 1.0), as a signed credential in
          *     the form of a compact JWS, of the media type `application/vc+jwt`. Revocations are shown at once.
          *
+         *     **Errors**: NOT_FOUND STATUS_LIST_NOT_FOUND.
+         *
          *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 5 s · **RPC**: `azora.education.v1.CredentialService/GetStatusList`
          */
         get: operations["CredentialService_GetStatusList"];
@@ -11513,6 +11515,16 @@ export interface operations {
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_INVALID"];
+            /** @description `STATUS_LIST_NOT_FOUND` (NOT_FOUND): no credential is in a status list of this number or a higher one. Action: use the `statusListCredential` URL of a credential as it is. */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["google.rpc.Status"];
+                };
+            };
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];

@@ -77,8 +77,8 @@ class SessionOperations:
         async def work(connection: AsyncConnection) -> None:
             if not await self._store.is_session_of(connection, session_id, user_id=principal.user_id):
                 raise SessionNotFound
-            await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SESSION_REVOKED)
-            await record(connection, action=Action.SESSION_REVOKE, target=f"sessions/{session_id}")
+            if await self._revocations.end_session(connection, session_id=session_id, cause=Cause.SESSION_REVOKED):
+                await record(connection, action=Action.SESSION_REVOKE, target=f"sessions/{session_id}")
 
         await self._database.transaction(work)
 

@@ -157,11 +157,12 @@ class SigningKeyOperations:
             if active_id == key_id:
                 wait_seconds = self._times.wait_seconds(following)
                 active_id, next_id = next_id, await self._replace(connection, following)
-            await self._store.update_revoked_key(connection, key_id)
+            revoked = await self._store.update_revoked_key(connection, key_id)
             if next_id == key_id:
                 next_id = await self._insert_next(connection)
             await self._revocations.end_key(connection, key_id=key_id)
-            await record(connection, action=Action.SIGNING_KEY_REVOKE, target=f"signingKeys/{key_id}")
+            if revoked:
+                await record(connection, action=Action.SIGNING_KEY_REVOKE, target=f"signingKeys/{key_id}")
             return Rotation(active_id, next_id, wait_seconds)
 
         rotation = await self._database.transaction(work)

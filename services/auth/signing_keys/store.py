@@ -63,7 +63,7 @@ REPLACE = (
 )
 REVOKE = (
     update(signing_keys)
-    .where(c.id == bindparam("key_id"))
+    .where(c.id == bindparam("key_id"), c.revoke_time.is_(None))
     .values(state=KeyState.RETIRED.value, private_key_sealed=None, revoke_time=NOW)
 )
 RETIRE = (
@@ -118,9 +118,9 @@ class SigningKeyStore:
         await connection.execute(REPLACE)
         await connection.execute(ACTIVATE, {"key_id": key_id})
 
-    async def update_revoked_key(self, connection: AsyncConnection, key_id: str) -> None:
-        """Retire a key at once, for good."""
-        await connection.execute(REVOKE, {"key_id": key_id})
+    async def update_revoked_key(self, connection: AsyncConnection, key_id: str) -> bool:
+        """Retire a key at once, for good; False if it has been."""
+        return (await connection.execute(REVOKE, {"key_id": key_id})).rowcount > 0
 
     async def update_observed_keys(self, connection: AsyncConnection) -> None:
         """Note for keys that were published or replaced by earlier, committed transactions that they are.

@@ -22,6 +22,7 @@ from jwt.algorithms import RSAAlgorithm
 from services.education.certificates.store import LIST_BITS
 from services.education.credentials import documents
 from services.education.credentials.model import CredentialKey
+from services.education.errors import StatusListNotFound
 from services.shared.ids import new_id
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ class CredentialOperations:
         return self._issuer
 
     async def get_status_list(self, *, number: int) -> str:
-        """Return a status list as a compact JWS. It is signed anew when something is revoked, and each hour."""
+        """Return a status list as a compact JWS. It is signed anew when something is revoked, and each hour.
+
+        Raises StatusListNotFound.
+        """
         now = datetime.now(UTC)
         async with self._database.reading() as connection:
             # The version first: what is revoked between the two reads is in the list, and has it signed once more.
@@ -97,6 +101,8 @@ class CredentialOperations:
                 self._lists.move_to_end(number)
                 return known.token
             first = number * LIST_BITS
+            if first > await self._store.find_last_index(connection):
+                raise StatusListNotFound  # Signing costs milliseconds: not for any number that someone thinks of.
             revoked = await self._store.list_revoked(connection, first=first, last=first + LIST_BITS - 1)
         positions = [index - first for index in revoked]
         token = await self._sign(documents.status_list(self._issuer, number, positions, now=now, list_bits=LIST_BITS))

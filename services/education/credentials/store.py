@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text, bindparam, insert, select, text, update
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text, bindparam, func, insert, select, text, update
 
 from services.education.certificates.store import certificates
 from services.education.credentials.model import CredentialKey
@@ -36,6 +36,7 @@ k, c = credential_keys.c, certificates.c
 LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('credential_keys', 0))")
 LIST_KEYS = select(credential_keys).order_by(k.create_time, k.id)
 UPDATE_KEY = update(credential_keys).where(k.id == bindparam("key_id")).values(private_key_sealed=bindparam("sealed"))
+FIND_LAST = select(func.coalesce(func.max(c.status_index), 0))
 FIND_VERSION = select(status_lists.c.version).where(status_lists.c.number == bindparam("number"))
 LIST_REVOKED = select(c.status_index).where(
     c.revoke_time.is_not(None), c.status_index.between(bindparam("first"), bindparam("last"))
@@ -61,6 +62,11 @@ class CredentialStore:
     async def update_private_key(self, connection: AsyncConnection, key_id: str, sealed: bytes) -> None:
         """Replace what a key's private key is encrypted as."""
         await connection.execute(UPDATE_KEY, {"key_id": key_id, "sealed": sealed})
+
+    async def find_last_index(self, connection: AsyncConnection) -> int:
+        """Return the highest status index of a certificate; 0 without one: the first list is always there."""
+        index: int = (await connection.execute(FIND_LAST)).scalar_one()
+        return index
 
     async def find_list_version(self, connection: AsyncConnection, number: int) -> int:
         """Return the version of a status list, which grows with every revocation in it."""

@@ -75,6 +75,7 @@ class CredentialServiceServicer:
     def GetStatusList(self, request, context):
         """Gets a status list: which of 131,072 credentials are revoked (Bitstring Status List 1.0), as a signed credential in
         the form of a compact JWS, of the media type `application/vc+jwt`. Revocations are shown at once.
+        Errors: NOT_FOUND STATUS_LIST_NOT_FOUND.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """

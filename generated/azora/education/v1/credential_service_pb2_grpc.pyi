@@ -43,6 +43,7 @@ class CredentialServiceStub:
     GetStatusList: _grpc.UnaryUnaryMultiCallable[_credential_service_pb2.GetStatusListRequest, _httpbody_pb2.HttpBody]
     """Gets a status list: which of 131,072 credentials are revoked (Bitstring Status List 1.0), as a signed credential in
     the form of a compact JWS, of the media type `application/vc+jwt`. Revocations are shown at once.
+    Errors: NOT_FOUND STATUS_LIST_NOT_FOUND.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
@@ -61,6 +62,7 @@ class CredentialServiceAsyncStub(CredentialServiceStub):
     GetStatusList: _aio.UnaryUnaryMultiCallable[_credential_service_pb2.GetStatusListRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Gets a status list: which of 131,072 credentials are revoked (Bitstring Status List 1.0), as a signed credential in
     the form of a compact JWS, of the media type `application/vc+jwt`. Revocations are shown at once.
+    Errors: NOT_FOUND STATUS_LIST_NOT_FOUND.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
@@ -91,6 +93,7 @@ class CredentialServiceServicer:
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
         """Gets a status list: which of 131,072 credentials are revoked (Bitstring Status List 1.0), as a signed credential in
         the form of a compact JWS, of the media type `application/vc+jwt`. Revocations are shown at once.
+        Errors: NOT_FOUND STATUS_LIST_NOT_FOUND.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """

@@ -145,6 +145,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of
     another educator's course. Action: check the ID.
     """
+    ERROR_REASON_STATUS_LIST_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """NOT_FOUND: no credential is in a status list of this number or a higher one. Action: use the
+    `statusListCredential` URL of a credential as it is.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Error reasons of Education, as `ErrorInfo.reason` without the `ERROR_REASON_` prefix, in the domain "azora.dev"."""
@@ -271,5 +275,9 @@ Action: read the course, then enrol with a new idempotency key if its price suit
 ERROR_REASON_CERTIFICATE_NOT_FOUND: ErrorReason.ValueType  # 50
 """NOT_FOUND: the certificate does not exist; except in VerifyCertificate also if it belongs to another user or is of
 another educator's course. Action: check the ID.
+"""
+ERROR_REASON_STATUS_LIST_NOT_FOUND: ErrorReason.ValueType  # 51
+"""NOT_FOUND: no credential is in a status list of this number or a higher one. Action: use the
+`statusListCredential` URL of a credential as it is.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
