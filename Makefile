@@ -110,7 +110,7 @@ lint: .venv/.dev ## Check style, imports, contracts, OpenAPI, containers and wor
 	$(BIN)/buf lint "$$image#format=binpb" --config protos/buf.yaml
 	$(BIN)/buf format protos --diff --exit-code
 	$(BIN)/buf breaking "$$image#format=binpb" --against protos/released.binpb --config protos/buf.yaml
-	$(BIN)/openapi-spec-validator generated/azora/openapi.json >/dev/null
+	$(BIN)/openapi-spec-validator generated/azora/openapi.json
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/yamllint --strict docker-compose.yml .github .yamllint.yaml deploy/kubernetes protos

@@ -120,12 +120,13 @@ def seed(*, json: Json = False) -> None:
 
 
 @commands.command()
-def demo() -> None:
+def demo(*, json: Json = False) -> None:
     """Run the demo: a learner's journey over JSON and over gRPC."""
+    from services.cli.output import Output  # noqa: PLC0415
     from services.demo import play  # noqa: PLC0415
     from services.local.settings import read_settings  # noqa: PLC0415
 
-    raise typer.Exit(play(read_settings().public_port))
+    raise typer.Exit(play(read_settings().public_port, Output(json)))
 
 
 @commands.command()

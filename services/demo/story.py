@@ -29,8 +29,8 @@ class BalanceWrong(Exception):
     """A balance is not what the story so far has made it."""
 
 
-async def tell(learner: Learner, email: str, console: Console) -> None:
-    """Play the story. Raises BalanceWrong, or what the learner raises."""
+async def tell(learner: Learner, email: str, console: Console) -> dict[str, str | int]:
+    """Play the story and return how it went. Raises BalanceWrong, or what the learner raises."""
     console.rule(f"[bold cyan]A learner, over {learner.way}")
     await learner.register(email, PASSWORD, "Lindiwe Learner")
     name = await learner.login(email, PASSWORD)
@@ -42,8 +42,16 @@ async def tell(learner: Learner, email: str, console: Console) -> None:
     await _finish(learner, free, console)
     balance = await _until("the reward", learner.available, lambda amount: amount == free.reward_minor)
     console.print(f"[green]✓[/] The reward arrives: the wallet holds [bold]{azr(balance)}[/]")
-    await _buy_and_return(learner, paid, balance, console)
+    returned = await _buy_and_return(learner, paid, balance, console)
     console.print(_statement(await learner.history()))
+    return {
+        "over": learner.way,
+        "email": email,
+        "completed": free.title,
+        "bought": paid.title,
+        "refundedMinor": returned,
+        "balanceMinor": balance,
+    }
 
 
 async def _finish(learner: Learner, course: Course, console: Console) -> None:
@@ -58,7 +66,7 @@ async def _finish(learner: Learner, course: Course, console: Console) -> None:
         raise BalanceWrong(f"every lesson is complete, but the enrolment is {enrollment.state}")
 
 
-async def _buy_and_return(learner: Learner, course: Course, balance: int, console: Console) -> None:
+async def _buy_and_return(learner: Learner, course: Course, balance: int, console: Console) -> int:
     key = str(uuid4())
     enrollment = await learner.enroll(course.id, key)
     console.print(f"[green]✓[/] Buys {course.title} for {azr(course.price_minor)}")
@@ -76,6 +84,7 @@ async def _buy_and_return(learner: Learner, course: Course, balance: int, consol
 
     await _until("the enrolment to be cancelled", state, lambda state: state == "cancelled")
     console.print(f"[green]✓[/] The enrolment is cancelled; the wallet holds [bold]{azr(balance)}[/]")
+    return returned
 
 
 def _choose(courses: Sequence[Course]) -> tuple[Course, Course]:

@@ -101,6 +101,8 @@ class MethodPolicy:
     """Whether access tokens of API keys are refused, whatever their scopes."""
     content_types: tuple[str, ...] = ()
     """The media types of its HTTP request body; none where it is JSON."""
+    response_content_types: tuple[str, ...] = ()
+    """The media types of its document; none where it answers with a message."""
 
     @property
     def watch(self) -> bool:
@@ -221,6 +223,7 @@ def _declared(path: str, method: MethodDescriptor, events: Sequence[EventType]) 
         requires_fresh_sessions=declared.requires_fresh_sessions,
         interactive=declared.interactive,
         content_types=tuple(declared.content_types),
+        response_content_types=tuple(declared.response_content_types),
     )
 
 
@@ -241,6 +244,8 @@ def _check(path: str, method: MethodDescriptor, declared: policy_pb2.Policy) -> 
         raise PolicyError(f"{path} requires fresh sessions, but is public")
     if _takes_http_body(method) is not bool(declared.content_types):
         raise PolicyError(f"{path} must declare content types if its HTTP request body is a {HTTP_BODY}, and only then")
+    if (method.output_type.full_name == HTTP_BODY) is not bool(declared.response_content_types):
+        raise PolicyError(f"{path} must declare response content types if its response is a {HTTP_BODY}, and only then")
 
 
 def _takes_http_body(method: MethodDescriptor) -> bool:

@@ -110,6 +110,7 @@ GOOD: dict[str, Any] = {
         ({**GOOD, "idempotency_key": True}, "has no request_id"),
         ({**GOOD, "requires_fresh_sessions": True}, "requires fresh sessions, but is public"),
         ({**GOOD, "content_types": ["text/plain"]}, "must declare content types if"),
+        ({**GOOD, "response_content_types": ["text/plain"]}, "must declare response content types if"),
         ({**GOOD, "access": [policy_pb2.Access(publishers=True)]}, "no event names test as a subscriber"),
     ],
 )

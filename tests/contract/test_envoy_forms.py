@@ -111,10 +111,10 @@ async def test_a_form_is_refused_wherever_none_is_declared(http: httpx.AsyncClie
 
 async def test_typed_clients_call_the_same_methods(edge: Edge, channel: aio.Channel) -> None:
     metadata = tuple(edge.bearer(roles=["ROLE_ADMIN"]).items())
-    for method in ("Introspect", "IntrospectToken", "Revoke"):
+    for method in ("Introspect", "IntrospectToken", "Revoke", "RevokeToken"):
         call: Any = channel.unary_unary(f"{TOKEN_SERVICE}/{method}")
         await call(b"", metadata=metadata)
-    assert len(edge.received("auth")) == 3
+    assert len(edge.received("auth")) == 4
 
 
 async def test_a_form_as_large_as_other_requests_is_left_to_the_service(http: httpx.AsyncClient, edge: Edge) -> None:

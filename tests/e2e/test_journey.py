@@ -11,31 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azora.education.v1 import course_service_pb2
-from rich.console import Console
 
-from services.demo.over_json import JsonLearner
-from services.demo.over_stubs import StubLearner
-from services.demo.story import tell
+from services.cli.output import Output
+from services.demo import play
 from services.local.public_port import PublicPort
 from tests.support.services import ALL_HEALTHY
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import httpx
+    import pytest
 
     from tests.support.people import People
 
 BIN = Path(sys.executable).parent
 
 
-async def test_the_story_over_json(edge: str) -> None:
-    async with JsonLearner.connect(PublicPort(int(edge.rpartition(":")[2]))) as learner:
-        await tell(learner, "story-json@azora.world", Console(quiet=True))
-
-
-async def test_the_story_over_the_typed_stubs(edge: str) -> None:
-    async with StubLearner.connect(PublicPort(int(edge.rpartition(":")[2]))) as learner:
-        await tell(learner, "story-stubs@azora.world", Console(quiet=True))
+def test_the_demo_tells_programs_how_it_went(edge: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert play(PublicPort(int(edge.rpartition(":")[2])), Output(as_json=True)) == 0
+    json_story, stub_story = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for story in (json_story, stub_story):
+        assert (story["completed"], story["bought"]) == ("Python Programming Basics", "Web Development Fundamentals")
+        assert (story["refundedMinor"], story["balanceMinor"]) == (4900, 5000)
+    assert json_story["over"] != stub_story["over"]
 
 
 async def test_the_demo_command_tells_it_all(edge: str) -> None:
@@ -50,11 +48,11 @@ async def test_the_demo_command_tells_it_all(edge: str) -> None:
 
 async def test_the_demo_says_what_to_do_when_nothing_runs() -> None:
     demo = await asyncio.create_subprocess_exec(
-        BIN / "azora", "demo", env={"AZORA_PORT": "1", "PATH": "/usr/bin:/bin"}, stdout=asyncio.subprocess.PIPE
+        BIN / "azora", "demo", env={"AZORA_PORT": "1", "PATH": "/usr/bin:/bin"}, stderr=asyncio.subprocess.PIPE
     )
-    out, _ = await demo.communicate()
+    _, err = await demo.communicate()
     assert demo.returncode == 1
-    assert "make run" in out.decode()
+    assert "make run" in err.decode()
 
 
 async def test_seeds_are_there_and_the_books_balance(http: httpx.AsyncClient, people: People) -> None:

@@ -17,6 +17,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "generated/README.md",
     "generated/typescript/README.md",
+    "examples/web/README.md",
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 )
 GUIDES = ("docs/add-an-rpc.md", "docs/add-an-event.md", "docs/add-a-service.md")

@@ -941,6 +941,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/auth/tokens:revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke token
+         * @description Revokes a token, as Revoke does.
+         *
+         *     **Callers**: anyone · **Rate limit**: 300 per minute per client address (tier PUBLIC) · **Timeout**: 5 s · **RPC**: `azora.auth.v1.TokenService/RevokeToken`
+         */
+        post: operations["TokenService_RevokeToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/certificates": {
         parameters: {
             query?: never;
@@ -3816,6 +3838,13 @@ export interface components {
         "azora.auth.v1.RevokeResponse": Record<string, never>;
         /** @description Response message for SessionService.RevokeSession. */
         "azora.auth.v1.RevokeSessionResponse": Record<string, never>;
+        /** @description Request message for TokenService.RevokeToken. */
+        "azora.auth.v1.RevokeTokenRequest": {
+            /** @description Token, at most 4096 characters. */
+            token: string;
+        };
+        /** @description Response message for TokenService.RevokeToken. */
+        "azora.auth.v1.RevokeTokenResponse": Record<string, never>;
         /** @description A role and the permissions that it is granted. Roles are part of the contract: they cannot be changed at run time. */
         "azora.auth.v1.RolePermissions": {
             /** @description The role. */
@@ -7238,9 +7267,12 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/x-www-form-urlencoded": {
-                    [key: string]: string;
-                };
+                /**
+                 * @example {
+                 *       "token": "example"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["azora.auth.v1.RevokeTokenRequest"];
             };
         };
         responses: {
@@ -8968,14 +9000,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The document, streamed in chunks. */
+            /** @description The document. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "*/*": unknown;
+                    "application/json": unknown;
                 };
             };
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
@@ -9296,6 +9328,42 @@ export interface operations {
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
             401: components["responses"]["TOKEN_MISSING.TOKEN_INVALID.TOKEN_EXPIRED"];
             403: components["responses"]["ACCESS_DENIED.SCOPE_INSUFFICIENT"];
+            429: components["responses"]["RATE_LIMITED.OVERLOADED"];
+            503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
+            504: components["responses"]["DEADLINE_PASSED"];
+            default: components["responses"]["Error"];
+        };
+    };
+    TokenService_RevokeToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "example"
+                 *     }
+                 */
+                "application/json": components["schemas"]["azora.auth.v1.RevokeTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Success. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["azora.auth.v1.RevokeTokenResponse"];
+                };
+            };
+            400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
+            401: components["responses"]["TOKEN_INVALID"];
             429: components["responses"]["RATE_LIMITED.OVERLOADED"];
             503: components["responses"]["DEPENDENCY_UNAVAILABLE"];
             504: components["responses"]["DEADLINE_PASSED"];
@@ -11503,14 +11571,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The document, streamed in chunks. */
+            /** @description The document. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "*/*": unknown;
+                    "application/vc+jwt": unknown;
                 };
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];
@@ -13513,14 +13581,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The document, streamed in chunks. */
+            /** @description The document. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "*/*": unknown;
+                    "application/json": unknown;
+                    "text/csv": unknown;
                 };
             };
             400: components["responses"]["VALIDATION_FAILED.MALFORMED_REQUEST"];

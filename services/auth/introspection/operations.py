@@ -58,7 +58,7 @@ class IntrospectionOperations:
         times = int(found.create_time.timestamp()), int(found.expire_time.timestamp())
         return Introspection(found.user_id, found.session_id, *times)
 
-    async def revoke(self, *, token: str) -> None:
+    async def revoke_token(self, *, token: str) -> None:
         """End the session or the API key that a token belongs to; a token that is not valid has none to end."""
         claims = await self._claims(token) if TOKEN.fullmatch(token) else None
 

@@ -47,5 +47,9 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         return convert.introspect_token_response(await self._operations.introspect_token(token=request.token))
 
     async def Revoke(self, request: pb.RevokeRequest, context: Context) -> pb.RevokeResponse:
-        await self._operations.revoke(token=convert.token(request))
+        await self._operations.revoke_token(token=convert.token(request))
         return pb.RevokeResponse()
+
+    async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Context) -> pb.RevokeTokenResponse:
+        await self._operations.revoke_token(token=request.token)
+        return pb.RevokeTokenResponse()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy
 
 JSON = "application/json"
-DOCUMENT = "google.api.HttpBody"
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*")
 
 
@@ -115,10 +114,9 @@ def _form(method: MethodDescriptor, schemas: Schemas) -> tuple[Json, Json]:
 
     They are those of the RPC for typed clients, which has the same name with a suffix: Introspect, IntrospectToken.
     """
-    for twin in method.containing_service.methods:
-        if twin.name != method.name and twin.name.startswith(method.name):
-            return schemas.message(twin.input_type), {"example": request_example(twin.input_type)}
-    return {"type": "object", "additionalProperties": {"type": "string"}}, {}
+    methods = method.containing_service.methods
+    twin = next(twin for twin in methods if twin.name != method.name and twin.name.startswith(method.name))
+    return schemas.message(twin.input_type), {"example": request_example(twin.input_type)}
 
 
 def _success(method: MethodDescriptor, policy: MethodPolicy, schemas: Schemas) -> Json:
@@ -127,8 +125,9 @@ def _success(method: MethodDescriptor, policy: MethodPolicy, schemas: Schemas) -
         "description": "Success.",
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in headers},
     }
-    if method.output_type.full_name == DOCUMENT:
-        return response | {"description": "The document, streamed in chunks.", "content": {"*/*": {}}}
+    if policy.response_content_types:
+        documents: Json = {media: {} for media in policy.response_content_types}
+        return response | {"description": "The document.", "content": documents}
     schema = schemas.message(method.output_type)
     if not method.server_streaming:
         return response | {"content": {JSON: {"schema": schema}}}

@@ -202,7 +202,7 @@ async def test_possession_of_a_refresh_token_ends_its_session(auth: RunningAuth,
 
 async def test_possession_of_an_access_token_ends_its_session(auth: RunningAuth, keys: KeyClient) -> None:
     session = await auth.register(EMAIL)
-    await keys.end(urlencode({"token": session.access_token}).encode())
+    await keys.tokens.RevokeToken(pb.RevokeTokenRequest(token=session.access_token))
     assert (await refusal(auth.refresh(session.refresh_token))).reason == "REFRESH_TOKEN_INVALID"
 
 

@@ -149,7 +149,10 @@ async def test_later_certificates_are_in_further_lists(education: RunningEducati
     with pytest.raises(OB3VerificationError, match="revo"):
         await verified(education, token)
     assert await status_list(education) == first
-    for number, code, reason in ((-1, "INVALID_ARGUMENT", "VALIDATION_FAILED"), (3, "NOT_FOUND", "STATUS_LIST_NOT_FOUND")):
+    for number, code, reason in (
+        (-1, "INVALID_ARGUMENT", "VALIDATION_FAILED"),
+        (3, "NOT_FOUND", "STATUS_LIST_NOT_FOUND"),
+    ):
         request = credential_service_pb2.GetStatusListRequest(number=number)
         refused = await refusal(education.credentials.GetStatusList(request))
         assert (refused.code, refused.reason) == (code, reason)

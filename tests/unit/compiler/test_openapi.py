@@ -145,10 +145,19 @@ def test_a_mask_is_a_parameter_beside_the_bare_resource() -> None:
     assert schema["$ref"] == "#/components/schemas/azora.auth.v1.User"
 
 
-def test_a_form_has_the_fields_of_its_rpc_for_typed_clients() -> None:
-    ((media_type, form),) = COMMITTED["paths"]["/oauth2/introspect"]["post"]["requestBody"]["content"].items()
+@pytest.mark.parametrize(("path", "twin"), [("introspect", "IntrospectTokenRequest"), ("revoke", "RevokeTokenRequest")])
+def test_a_form_has_the_fields_of_its_rpc_for_typed_clients(path: str, twin: str) -> None:
+    ((media_type, form),) = COMMITTED["paths"][f"/oauth2/{path}"]["post"]["requestBody"]["content"].items()
     assert media_type == "application/x-www-form-urlencoded"
-    assert form["schema"] == {"$ref": "#/components/schemas/azora.auth.v1.IntrospectTokenRequest"}
+    assert form["schema"] == {"$ref": f"#/components/schemas/azora.auth.v1.{twin}"}
+
+
+@pytest.mark.parametrize(
+    ("path", "media_types"),
+    [("wallet/statement", {"application/json", "text/csv"}), ("credentials/status", {"application/vc+jwt"})],
+)
+def test_documents_have_the_media_types_that_are_declared(path: str, media_types: set[str]) -> None:
+    assert set(COMMITTED["paths"][f"/v1/{path}"]["get"]["responses"]["200"]["content"]) == media_types
 
 
 def test_what_api_keys_may_call_is_told() -> None:

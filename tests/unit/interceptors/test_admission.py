@@ -181,7 +181,7 @@ async def test_a_service_that_makes_us_wait_for_a_service_waits_in_the_place_of_
 
 def test_every_method_has_a_priority_and_only_signing_out_is_never_refused() -> None:
     critical = {path for path, policy in POLICIES.items() if policy.tier and policy.priority is Priority.CRITICAL}
-    assert critical == {LOGOUT, "/azora.auth.v1.TokenService/Revoke"}
+    assert critical == {LOGOUT, *(f"/azora.auth.v1.TokenService/{name}" for name in ("Revoke", "RevokeToken"))}
     money = {path for path, policy in POLICIES.items() if policy.tier and policy.tier.name == "MONEY"}
     assert {POLICIES[path].priority for path in money} == {Priority.HIGH}
     streams = {policy.priority for policy in POLICIES.values() if policy.server_streaming and not policy.tier}

@@ -60,6 +60,11 @@ class TokenServiceStub:
                 request_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeRequest.SerializeToString,
                 response_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeResponse.FromString,
                 _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/azora.auth.v1.TokenService/RevokeToken',
+                request_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
 
 
 class TokenServiceServicer:
@@ -106,6 +111,13 @@ class TokenServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeToken(self, request, context):
+        """Revokes a token, as Revoke does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TokenServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +145,11 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     servicer.Revoke,
                     request_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeRequest.FromString,
                     response_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -271,6 +288,33 @@ class TokenService:
             '/azora.auth.v1.TokenService/Revoke',
             azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeRequest.SerializeToString,
             azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/azora.auth.v1.TokenService/RevokeToken',
+            azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeTokenRequest.SerializeToString,
+            azora_dot_auth_dot_v1_dot_token__service__pb2.RevokeTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

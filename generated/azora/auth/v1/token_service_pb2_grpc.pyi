@@ -50,6 +50,8 @@ class TokenServiceStub:
     key. A token that is unknown or has ended changes nothing.
     Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
     """
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.RevokeTokenRequest, _token_service_pb2.RevokeTokenResponse]
+    """Revokes a token, as Revoke does."""
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
@@ -73,6 +75,8 @@ class TokenServiceAsyncStub(TokenServiceStub):
     key. A token that is unknown or has ended changes nothing.
     Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
     """
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_token_service_pb2.RevokeTokenRequest, _token_service_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    """Revokes a token, as Revoke does."""
 
 class TokenServiceServicer:
     """Public keys and metadata for the verification of access tokens; introspection and revocation of tokens."""
@@ -118,5 +122,12 @@ class TokenServiceServicer:
         key. A token that is unknown or has ended changes nothing.
         Errors: INVALID_ARGUMENT VALIDATION_FAILED for a body that is not such a form.
         """
+
+    def RevokeToken(
+        self,
+        request: _token_service_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.RevokeTokenResponse, _abc.Awaitable[_token_service_pb2.RevokeTokenResponse]]:
+        """Revokes a token, as Revoke does."""
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61zora/policy/v1/policy.proto\x12\x0f\x61zora.policy.v1\x1a azora/policy/v1/permission.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf4\x02\n\x06Policy\x12\'\n\x06\x61\x63\x63\x65ss\x18\x01 \x03(\x0b\x32\x17.azora.policy.v1.Access\x12,\n\trate_tier\x18\x02 \x01(\x0e\x32\x19.azora.policy.v1.RateTier\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\x08\x12\x19\n\x11\x61\x63ting_user_field\x18\x06 \x01(\t\x12\x15\n\rcounted_field\x18\n \x01(\t\x12\r\n\x05watch\x18\x14 \x01(\x08\x12+\n\x08priority\x18\x15 \x01(\x0e\x32\x19.azora.policy.v1.Priority\x12\x1f\n\x17requires_fresh_sessions\x18\x16 \x01(\x08\x12\x13\n\x0binteractive\x18\x17 \x01(\x08\x12\x15\n\rcontent_types\x18\x18 \x03(\tJ\x04\x08\x03\x10\x04R\raccount_field\"\x92\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x06public\x18\x01 \x01(\x08H\x00\x12\x13\n\tsigned_in\x18\x02 \x01(\x08H\x00\x12\x31\n\npermission\x18\x03 \x01(\x0e\x32\x1b.azora.policy.v1.PermissionH\x00\x12\x11\n\x07service\x18\x04 \x01(\tH\x00\x12\x14\n\npublishers\x18\x05 \x01(\x08H\x00\x42\x05\n\x03who\"S\n\x0b\x45ventPolicy\x12\x13\n\x0bsubscribers\x18\x01 \x03(\t\x12/\n\x07webhook\x18\x02 \x01(\x0b\x32\x1e.azora.policy.v1.WebhookPolicy\"2\n\rWebhookPolicy\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x13\n\x0buser_fields\x18\x02 \x03(\t\"\x93\x01\n\tTierLimit\x12\x1e\n\x16per_address_per_minute\x18\x01 \x01(\r\x12\x1b\n\x13per_user_per_minute\x18\x03 \x01(\r\x12+\n\x08priority\x18\x04 \x01(\x0e\x32\x19.azora.policy.v1.PriorityJ\x04\x08\x02\x10\x03R\x16per_account_per_minute*u\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\x12\x15\n\x11PRIORITY_CRITICAL\x10\x04*\xa9\x01\n\x08RateTier\x12\x19\n\x15RATE_TIER_UNSPECIFIED\x10\x00\x12\x1f\n\x10RATE_TIER_PUBLIC\x10\x01\x1a\t\xfa\xe1\x18\x05\x08\xac\x02 \x01\x12#\n\x15RATE_TIER_CREDENTIALS\x10\x02\x1a\x08\xfa\xe1\x18\x04\x08\n \x02\x12\x1d\n\x0eRATE_TIER_USER\x10\x03\x1a\t\xfa\xe1\x18\x05\x18\xd8\x04 \x02\x12\x1d\n\x0fRATE_TIER_MONEY\x10\x04\x1a\x08\xfa\xe1\x18\x04\x18< \x03:I\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\x9d\x8c\x03 \x01(\x0b\x32\x17.azora.policy.v1.Policy:N\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xa0\x8c\x03 \x01(\x0b\x32\x1c.azora.policy.v1.EventPolicy:S\n\ntier_limit\x12!.google.protobuf.EnumValueOptions\x18\x9f\x8c\x03 \x01(\x0b\x32\x1a.azora.policy.v1.TierLimitb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61zora/policy/v1/policy.proto\x12\x0f\x61zora.policy.v1\x1a azora/policy/v1/permission.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x94\x03\n\x06Policy\x12\'\n\x06\x61\x63\x63\x65ss\x18\x01 \x03(\x0b\x32\x17.azora.policy.v1.Access\x12,\n\trate_tier\x18\x02 \x01(\x0e\x32\x19.azora.policy.v1.RateTier\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\x08\x12\x19\n\x11\x61\x63ting_user_field\x18\x06 \x01(\t\x12\x15\n\rcounted_field\x18\n \x01(\t\x12\r\n\x05watch\x18\x14 \x01(\x08\x12+\n\x08priority\x18\x15 \x01(\x0e\x32\x19.azora.policy.v1.Priority\x12\x1f\n\x17requires_fresh_sessions\x18\x16 \x01(\x08\x12\x13\n\x0binteractive\x18\x17 \x01(\x08\x12\x15\n\rcontent_types\x18\x18 \x03(\t\x12\x1e\n\x16response_content_types\x18\x19 \x03(\tJ\x04\x08\x03\x10\x04R\raccount_field\"\x92\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x06public\x18\x01 \x01(\x08H\x00\x12\x13\n\tsigned_in\x18\x02 \x01(\x08H\x00\x12\x31\n\npermission\x18\x03 \x01(\x0e\x32\x1b.azora.policy.v1.PermissionH\x00\x12\x11\n\x07service\x18\x04 \x01(\tH\x00\x12\x14\n\npublishers\x18\x05 \x01(\x08H\x00\x42\x05\n\x03who\"S\n\x0b\x45ventPolicy\x12\x13\n\x0bsubscribers\x18\x01 \x03(\t\x12/\n\x07webhook\x18\x02 \x01(\x0b\x32\x1e.azora.policy.v1.WebhookPolicy\"2\n\rWebhookPolicy\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x13\n\x0buser_fields\x18\x02 \x03(\t\"\x93\x01\n\tTierLimit\x12\x1e\n\x16per_address_per_minute\x18\x01 \x01(\r\x12\x1b\n\x13per_user_per_minute\x18\x03 \x01(\r\x12+\n\x08priority\x18\x04 \x01(\x0e\x32\x19.azora.policy.v1.PriorityJ\x04\x08\x02\x10\x03R\x16per_account_per_minute*u\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\x12\x15\n\x11PRIORITY_CRITICAL\x10\x04*\xa9\x01\n\x08RateTier\x12\x19\n\x15RATE_TIER_UNSPECIFIED\x10\x00\x12\x1f\n\x10RATE_TIER_PUBLIC\x10\x01\x1a\t\xfa\xe1\x18\x05\x08\xac\x02 \x01\x12#\n\x15RATE_TIER_CREDENTIALS\x10\x02\x1a\x08\xfa\xe1\x18\x04\x08\n \x02\x12\x1d\n\x0eRATE_TIER_USER\x10\x03\x1a\t\xfa\xe1\x18\x05\x18\xd8\x04 \x02\x12\x1d\n\x0fRATE_TIER_MONEY\x10\x04\x1a\x08\xfa\xe1\x18\x04\x18< \x03:I\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\x9d\x8c\x03 \x01(\x0b\x32\x17.azora.policy.v1.Policy:N\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xa0\x8c\x03 \x01(\x0b\x32\x1c.azora.policy.v1.EventPolicy:S\n\ntier_limit\x12!.google.protobuf.EnumValueOptions\x18\x9f\x8c\x03 \x01(\x0b\x32\x1a.azora.policy.v1.TierLimitb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,18 +42,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATETIER'].values_by_name["RATE_TIER_USER"]._serialized_options = b'\372\341\030\005\030\330\004 \002'
   _globals['_RATETIER'].values_by_name["RATE_TIER_MONEY"]._loaded_options = None
   _globals['_RATETIER'].values_by_name["RATE_TIER_MONEY"]._serialized_options = b'\372\341\030\004\030< \003'
-  _globals['_PRIORITY']._serialized_start=960
-  _globals['_PRIORITY']._serialized_end=1077
-  _globals['_RATETIER']._serialized_start=1080
-  _globals['_RATETIER']._serialized_end=1249
+  _globals['_PRIORITY']._serialized_start=992
+  _globals['_PRIORITY']._serialized_end=1109
+  _globals['_RATETIER']._serialized_start=1112
+  _globals['_RATETIER']._serialized_end=1281
   _globals['_POLICY']._serialized_start=150
-  _globals['_POLICY']._serialized_end=522
-  _globals['_ACCESS']._serialized_start=525
-  _globals['_ACCESS']._serialized_end=671
-  _globals['_EVENTPOLICY']._serialized_start=673
-  _globals['_EVENTPOLICY']._serialized_end=756
-  _globals['_WEBHOOKPOLICY']._serialized_start=758
-  _globals['_WEBHOOKPOLICY']._serialized_end=808
-  _globals['_TIERLIMIT']._serialized_start=811
-  _globals['_TIERLIMIT']._serialized_end=958
+  _globals['_POLICY']._serialized_end=554
+  _globals['_ACCESS']._serialized_start=557
+  _globals['_ACCESS']._serialized_end=703
+  _globals['_EVENTPOLICY']._serialized_start=705
+  _globals['_EVENTPOLICY']._serialized_end=788
+  _globals['_WEBHOOKPOLICY']._serialized_start=790
+  _globals['_WEBHOOKPOLICY']._serialized_end=840
+  _globals['_TIERLIMIT']._serialized_start=843
+  _globals['_TIERLIMIT']._serialized_end=990
 # @@protoc_insertion_point(module_scope)

@@ -106,6 +106,7 @@ class Policy(_message.Message):
     REQUIRES_FRESH_SESSIONS_FIELD_NUMBER: _builtins.int
     INTERACTIVE_FIELD_NUMBER: _builtins.int
     CONTENT_TYPES_FIELD_NUMBER: _builtins.int
+    RESPONSE_CONTENT_TYPES_FIELD_NUMBER: _builtins.int
     rate_tier: Global___RateTier.ValueType
     """Rate-limit tier that calls are counted in. Required."""
     idempotency_key: _builtins.bool
@@ -151,6 +152,12 @@ class Policy(_message.Message):
         request body is a google.api.HttpBody, and not valid for any other. Other media types are rejected.
         """
 
+    @_builtins.property
+    def response_content_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Media types of the response, for example "text/csv". Required for an RPC whose response is a google.api.HttpBody,
+        and not valid for any other: JSON, or what a stream is sent as.
+        """
+
     def __init__(
         self,
         *,
@@ -165,10 +172,11 @@ class Policy(_message.Message):
         requires_fresh_sessions: _builtins.bool = ...,
         interactive: _builtins.bool = ...,
         content_types: _abc.Iterable[_builtins.str] | None = ...,
+        response_content_types: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "acting_user_field", b"acting_user_field", "content_types", b"content_types", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "interactive", b"interactive", "priority", b"priority", "rate_tier", b"rate_tier", "requires_fresh_sessions", b"requires_fresh_sessions", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "acting_user_field", b"acting_user_field", "content_types", b"content_types", "counted_field", b"counted_field", "idempotency_key", b"idempotency_key", "interactive", b"interactive", "priority", b"priority", "rate_tier", b"rate_tier", "requires_fresh_sessions", b"requires_fresh_sessions", "response_content_types", b"response_content_types", "timeout", b"timeout", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
