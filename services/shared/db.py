@@ -42,7 +42,7 @@ UNAVAILABLE_CLASSES = ("08", "53", "57P0", "57014", "25P04")
 NOT_IN_TEXT = {"22021", "22P05"}
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 ATTEMPTS = 5
-CONNECT_TIMEOUT_SECONDS = 1.0
+CONNECT_TIMEOUT_SECONDS = 2.0
 STATEMENT_TIMEOUT_SECONDS = 10
 READY_SECONDS = 1.0
 """Time that the database has to answer whether it is there."""
