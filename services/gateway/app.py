@@ -18,6 +18,7 @@ from services.gateway.console.assembly import assemble
 from services.gateway.health import MeshHealth
 from services.gateway.metrics import MetricsPage
 from services.gateway.pages import serve, serve_pages
+from services.gateway.replicas import Replicas
 from services.shared.metrics import ProcessMetrics
 from services.shared.server import Health, Server
 from services.shared.telemetry import tracer
@@ -33,8 +34,8 @@ def build(settings: GatewaySettings) -> Server:
     """Return the gateway's server. Without a console it holds no data, so it asks nobody who they are."""
     contract = load_contract()
     servicer = Health()
-    health, metrics = MeshHealth(settings, contract, servicer), ProcessMetrics()
-    page = MetricsPage(health.channels, metrics)
+    replicas, metrics = Replicas(settings, contract.owners), ProcessMetrics()
+    health, page = MeshHealth(settings, contract, servicer, replicas), MetricsPage(replicas, metrics)
     background: list[Callable[[], Coroutine[Any, Any, None]]] = [partial(serve_pages, settings, health)]
     if settings.metrics_listen:
         background += [partial(serve, page.app(), address) for address in settings.metrics_listen.split(",")]
@@ -45,7 +46,7 @@ def build(settings: GatewaySettings) -> Server:
         services=[console.registration] if console else [],
         ready=health.ready,
         background=[*background, *(console.background if console else ())],
-        close=[*(console.close if console else ()), health.close],
+        close=[*(console.close if console else ()), health.close, replicas.close],
         pool=contract.pool,
         reflected=contract.names,
         health=servicer,

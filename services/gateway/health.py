@@ -13,11 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.compiler.contract import CHECKED_SERVICE, GATEWAY, HEALTH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from grpc import aio
 
     from services.compiler.contract import Contract
+    from services.gateway.replicas import Replicas
     from services.gateway.settings import GatewaySettings
     from services.shared.server import Health
 
@@ -32,24 +33,17 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class MeshHealth:
     """Knows which services can do their work, and tells the health servicer under their gRPC names."""
 
-    def __init__(self, settings: GatewaySettings, contract: Contract, health: Health) -> None:
+    def __init__(self, settings: GatewaySettings, contract: Contract, health: Health, replicas: Replicas) -> None:
         self._health = health
         self._names = {
             owner: [service.full_name for service in contract.declared if contract.owner(service) == owner]
             for owner in contract.owners
         }
-        self._channels = {
-            owner: [_channel(settings, target) for target in settings.services[owner]] for owner in contract.owners
-        }
+        self._replicas = replicas
         self._mesh = _mesh(settings)
         self._reachable = False
         self._healthy = dict.fromkeys(contract.owners, False)
         self._own = [name for name in contract.names if name not in itertools.chain(*self._names.values())]
-
-    @property
-    def channels(self) -> Mapping[str, Sequence[aio.Channel]]:
-        """The connections to the replicas of each service."""
-        return self._channels
 
     @property
     def healthy(self) -> Mapping[str, bool]:
@@ -68,8 +62,11 @@ class MeshHealth:
 
     async def ready(self) -> bool:
         """Ask all services, publish what they answered, and return whether all of them serve."""
-        *answers, self._reachable = await asyncio.gather(*map(self._serves, self._channels), self._through(GATEWAY))
-        for owner, serves in zip(self._channels, answers, strict=True):
+        await self._replicas.refresh()
+        channels = self._replicas.channels
+        asked = (self._serves(owner, of_owner.values()) for owner, of_owner in channels.items())
+        *answers, self._reachable = await asyncio.gather(*asked, self._through(GATEWAY))
+        for owner, serves in zip(channels, answers, strict=True):
             if serves != self._healthy[owner]:
                 level = logging.INFO if serves else logging.WARNING
                 logger.log(level, "service health changed", extra={"target": owner, "healthy": serves})
@@ -81,13 +78,12 @@ class MeshHealth:
         return self.all_healthy
 
     async def close(self) -> None:
-        """Close all connections."""
-        mesh = [] if self._mesh is None else [self._mesh]
-        channels = itertools.chain(mesh, *self._channels.values())
-        await asyncio.gather(*(channel.close() for channel in channels))
+        """Close the connection to Envoy."""
+        if self._mesh is not None:
+            await self._mesh.close()
 
-    async def _serves(self, owner: str) -> bool:
-        reachable, *answers = await asyncio.gather(self._through(owner), *map(_answers, self._channels[owner]))
+    async def _serves(self, owner: str, channels: Iterable[aio.Channel]) -> bool:
+        reachable, *answers = await asyncio.gather(self._through(owner), *map(_answers, channels))
         return reachable and any(answers)
 
     async def _through(self, service: str) -> bool:
@@ -103,13 +99,6 @@ async def _answers(channel: aio.Channel, name: str = "", metadata: client.Metada
     except client.CallError:
         return False
     return bool(answer.status == SERVING)
-
-
-def _channel(settings: GatewaySettings, target: str) -> aio.Channel:
-    if settings.mutual_tls is None or target.startswith("unix:"):
-        return client.connect(target, retries=False)
-    identity, host = client.MeshIdentity(*settings.mutual_tls), target.rpartition(":")[0]
-    return client.connect(target, identity=identity, server_name=host, retries=False)
 
 
 def _mesh(settings: GatewaySettings) -> aio.Channel | None:

@@ -20,10 +20,11 @@ from services.compiler.contract import GATEWAY
 from services.shared.policy import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
 
     from starlette.requests import Request
 
+    from services.gateway.replicas import Replicas
     from services.shared.metrics import ProcessMetrics
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,9 @@ class ReplicaMetrics(NamedTuple):
 class MetricsPage:
     """Collects what every replica counts; each is told apart by the labels `service` and `replica`."""
 
-    def __init__(self, channels: Mapping[str, Sequence[aio.Channel]], own: ProcessMetrics) -> None:
-        """Collect over `channels`, those of each service's replicas, and add this process's `own`."""
-        self._channels = channels
+    def __init__(self, replicas: Replicas, own: ProcessMetrics) -> None:
+        """Collect from the replicas of all services, and add this process's `own`."""
+        self._replicas = replicas
         self._own = own
         self._silent: set[tuple[str, int]] = set()
         """Replicas that did not answer when they were last asked."""
@@ -61,8 +62,8 @@ class MetricsPage:
         """Return the metrics of all processes, this one's last."""
         replicas = [
             (service, number, channel)
-            for service, channels in self._channels.items()
-            for number, channel in enumerate(channels)
+            for service, channels in self._replicas.channels.items()
+            for number, channel in channels.items()
         ]
         answers = await asyncio.gather(*(self._ask(*replica) for replica in replicas))
         collected = [

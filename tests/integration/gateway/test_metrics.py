@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.deployment.pki import ensure_pki
+from services.gateway import replicas
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from services.shared.metrics import ProcessMetrics
@@ -43,6 +46,11 @@ async def always() -> bool:
     return True
 
 
+def identity_of(pki: Path, name: str) -> dict[str, Path]:
+    """Return the settings of a process with this identity."""
+    return {"tls_certificate": pki / f"{name}.crt", "tls_key": pki / f"{name}.key", "tls_authority": pki / "ca.crt"}
+
+
 @asynccontextmanager
 async def replica(listen: str, **tls: Any) -> AsyncIterator[None]:
     """Serve Login behind the real chain, with the metrics of a process."""
@@ -63,7 +71,7 @@ async def replica(listen: str, **tls: Any) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def page(folder: Path, services: str) -> AsyncIterator[httpx.AsyncClient]:
+async def page(folder: Path, services: str, **tls: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the gateway's page on a unix socket."""
     settings = GatewaySettings(
         listen=f"unix:{folder}/gateway.sock",
@@ -72,6 +80,7 @@ async def page(folder: Path, services: str) -> AsyncIterator[httpx.AsyncClient]:
         services=services,  # type: ignore[arg-type] # As the environment has it.
         env=Environment.DEVELOPMENT,
         drain_seconds=0,
+        **tls,
     )
     server = build(settings)
     await server.start()
@@ -123,6 +132,50 @@ async def test_the_page_has_the_counts_of_every_replica_and_says_who_does_not_an
         assert silent == [name for name in SERVICES if name != "auth"], "logged once, however often it is asked"
 
 
+async def test_a_host_name_is_as_many_replicas_as_it_has_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, addresses = free_port(), ["127.0.0.1", "127.0.0.2"]
+
+    async def getaddrinfo(host: str, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        assert host == "auth"
+        if not addresses:
+            raise socket.gaierror(socket.EAI_AGAIN, "try again later")
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)), *found]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(replicas, "RESOLVE_SECONDS", 0)
+    async with short_folder() as folder, AsyncExitStack() as stack:
+        ensure_pki(folder / "pki")
+        auth, gateway = (identity_of(folder / "pki", name) for name in ("auth", "gateway"))
+        first = await stack.enter_async_context(AsyncExitStack())
+        await first.enter_async_context(replica(f"127.0.0.1:{port}", **auth))
+        for address in ("127.0.0.2", "127.0.0.3"):
+            await stack.enter_async_context(replica(f"{address}:{port}", **auth))
+        others = ",".join(f"{name}=unix:{folder}/{name}.sock" for name in SERVICES if name != "auth")
+        client = await stack.enter_async_context(page(folder, f"auth=auth:{port},{others}", **gateway))
+
+        async def up() -> dict[str, float]:
+            found = await samples(client)
+            return {
+                number: value for (name, number, *of), value in found.items() if (name, *of) == ("azora_up", "auth")
+            }
+
+        async def are(expected: dict[str, float]) -> bool:
+            return await up() == expected
+
+        await eventually(lambda: are({"0": 1, "1": 1}))
+        start = (await samples(client))["process_start_time_seconds", "1", "auth"]
+        await first.aclose()
+        await eventually(lambda: are({"0": 0, "1": 1}))
+        addresses[:] = ["127.0.0.2"]
+        await eventually(lambda: are({"1": 1}))
+        addresses[:] = ["127.0.0.2", "127.0.0.3"]
+        await eventually(lambda: are({"0": 1, "1": 1}))
+        addresses.clear()
+        assert (await samples(client))["process_start_time_seconds", "1", "auth"] == start
+        assert await up() == {"0": 1, "1": 1}, "names that are not told are those that they were"
+
+
 async def test_the_pages_that_envoy_leads_to_have_no_metrics() -> None:
     async with short_folder() as folder:
         services = ",".join(f"{name}=unix:{folder}/{name}.sock" for name in SERVICES)
@@ -140,10 +193,9 @@ async def test_over_tcp_metrics_are_for_the_gateway_alone(caller: str, code: str
     async with short_folder() as folder:
         pki, port = folder / "pki", free_port()
         ensure_pki(pki)
-        files = {"tls_certificate": pki / "auth.crt", "tls_key": pki / "auth.key", "tls_authority": pki / "ca.crt"}
         identity = [(pki / name).read_bytes() for name in ("ca.crt", f"{caller}.key", f"{caller}.crt")]
         async with (
-            replica(f"localhost:{port}", **files),
+            replica(f"localhost:{port}", **identity_of(pki, "auth")),
             aio.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(*identity)) as channel,
         ):
             call: Any = channel.unary_unary(METRICS)
