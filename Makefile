@@ -64,18 +64,20 @@ reset: .venv/.run ## Delete the local system's data
 
 .PHONY: test
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; with COVERAGE=1 coverage must reach 90 %
-	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,test_ledger_locks.py test_replicas.py test_database.py test_counters.py test_revocation.py) $(ARGS))
+	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,$(LONG_FAULTS)) $(ARGS))
 	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m "$${tests[@]}"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
 
+# The faults that `make test` leaves out, and two that stand for them there.
+LONG_FAULTS := test_ledger_locks.py test_revocation.py $(addprefix replicated/,test_replicas.py test_database.py test_counters.py) $(addprefix single/,test_crossing_calls.py test_killed_sagas.py)
 SHORT_FAULTS := test_no_call_fails_while_replicas_end_and_certificates_are_renewed test_the_services_resume_by_themselves_when_postgres_was_killed
 
 .PHONY: test-faults
 test-faults: .venv/.dev ## Run every fault test, alone on the machine; the short ones are part of `make test`
-	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(addprefix --deselect=tests/faults/test_replicas_short.py::,$(SHORT_FAULTS)) $(ARGS)
+	$(BIN)/pytest tests/faults --kills 2 --seconds 30 $(addprefix --deselect=tests/faults/replicated/test_replicas_short.py::,$(SHORT_FAULTS)) $(ARGS)
 
 .PHONY: test-tools
 test-tools: .venv/.dev $(GO_TOOLS) $(NODE_MODULES) ## Run the tests that need Go, Node or Chromium

@@ -20,7 +20,6 @@ pytest_plugins = [
     "tests.support.redis",
     "tests.support.system",
     "tests.support.parallel",
-    "tests.support.hurt",
 ]
 
 

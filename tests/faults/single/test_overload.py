@@ -15,13 +15,11 @@ import pytest
 from tests.support.hurt import say
 from tests.support.lean import LeanClient, encoded
 from tests.support.people import People
-from tests.support.ports import free_port
 from tests.support.statistics import percentile
-from tests.support.system import UNTRACED, local_system
 from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tests.support.lean import Answer
     from tests.support.system import LocalSystem
@@ -107,16 +105,6 @@ class Load:
         return seen.served(end) / OVERLOAD_SECONDS, seen
 
 
-@pytest.fixture(scope="module")
-def busy_system() -> Iterator[LocalSystem]:
-    """Run a system in which it costs as much to check a password as that it, and nothing else, bounds sign-ins."""
-    observed = {"AZORA_METRICS_LISTEN": f"127.0.0.1:{free_port()}", **UNTRACED}
-    with local_system(AZORA_BCRYPT_COST="10", **observed) as system:
-        system.start()
-        yield system
-        system.stop()
-
-
 async def probe(http: httpx.AsyncClient, sessions: Sequence[dict[str, str]]) -> None:
     """Ask for health and sign someone out, several times a second while the overload lasts: none may be refused."""
     count = int(OVERLOAD_SECONDS * PROBES_PER_SECOND)
@@ -184,7 +172,7 @@ def second_attempts(system: LocalSystem, method: str) -> float:
     return sum(count > 1 for count in attempts) / len(attempts)
 
 
-async def test_overload_by_sign_ins(busy_system: LocalSystem, pytestconfig: pytest.Config) -> None:
+async def test_overload_by_sign_ins(single: LocalSystem, pytestconfig: pytest.Config) -> None:
     login = encoded("/v1/auth/login", b'{"email": "student@azora.world", "password": "Student@2024!"}')
-    async with LeanClient.connected(busy_system.port, connections=CONNECTIONS) as client:
-        await overloaded(busy_system, Load(client, [login]), pytestconfig, method="Login", callers=4, burst=128)
+    async with LeanClient.connected(single.port, connections=CONNECTIONS) as client:
+        await overloaded(single, Load(client, [login]), pytestconfig, method="Login", callers=4, burst=128)

@@ -18,11 +18,10 @@ import pytest_asyncio
 from services.shared.ids import new_id
 from tests.support.people import PASSWORD, People
 from tests.support.services import SERVICES
-from tests.support.system import UNTRACED, local_system
 from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from tests.support.system import LocalSystem
 
@@ -57,19 +56,10 @@ class Client:
         return {name: balance[name] for name in ("posted", "held", "available")}
 
 
-@pytest.fixture(scope="module")
-def killed_system() -> Iterator[LocalSystem]:
-    """Run a system whose processes are killed."""
-    with local_system(**UNTRACED, AZORA_ERASURE_DELAY_SECONDS="1") as system:
-        system.start()
-        yield system
-        system.stop()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def client(killed_system: LocalSystem) -> AsyncIterator[Client]:
+async def client(single: LocalSystem) -> AsyncIterator[Client]:
     """Give a client of its edge."""
-    async with httpx.AsyncClient(base_url=killed_system.edge, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=single.edge, timeout=20, trust_env=False) as http:
         yield Client(http)
 
 
@@ -104,7 +94,7 @@ async def kill_all(system: LocalSystem, times: int) -> None:
 
 
 async def test_who_pays_for_a_course_has_it_once(
-    killed_system: LocalSystem, client: Client, learners: list[dict[str, str]], pytestconfig: pytest.Config
+    single: LocalSystem, client: Client, learners: list[dict[str, str]], pytestconfig: pytest.Config
 ) -> None:
     courses = (await client.call("GET", "/v1/courses")).json()["courses"]
     course = next(course for course in courses if course["price"]["minorUnits"] == str(PRICE_MINOR))
@@ -113,7 +103,7 @@ async def test_who_pays_for_a_course_has_it_once(
         client.call("POST", path, json={}, headers=learner | {"idempotency-key": new_id()}) for learner in learners
     ]
     kills = pytestconfig.getoption("--kills")
-    answers, _ = await asyncio.gather(spread(enrolling), kill_all(killed_system, kills))
+    answers, _ = await asyncio.gather(spread(enrolling), kill_all(single, kills))
     assert {answer.status_code for answer in answers} == {200}, {answer.text for answer in answers}
     for learner, answer in zip(learners, answers, strict=True):
         path = f"/v1/enrollments/{answer.json()['enrollment']['id']}"
@@ -125,18 +115,18 @@ async def test_who_pays_for_a_course_has_it_once(
         await eventually(active, within_seconds=SETTLED_SECONDS)
         left = str(FUNDS_MINOR - PRICE_MINOR)
         assert await client.balance(learner) == {"posted": left, "held": "0", "available": left}
-    done = await asyncio.to_thread(killed_system.azora, "verify")
+    done = await asyncio.to_thread(single.azora, "verify")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_who_asks_for_it_is_erased(
-    killed_system: LocalSystem, client: Client, learners: list[dict[str, str]], pytestconfig: pytest.Config
+    single: LocalSystem, client: Client, learners: list[dict[str, str]], pytestconfig: pytest.Config
 ) -> None:
     ids = [(await client.call("GET", "/v1/auth/profile", headers=learner)).json()["user"]["id"] for learner in learners]
     body = {"password": PASSWORD, "forfeitBalance": True}
     deleting = [client.call("DELETE", "/v1/auth/profile", json=body, headers=learner) for learner in learners]
     kills = pytestconfig.getoption("--kills")
-    answers, _ = await asyncio.gather(spread(deleting), kill_all(killed_system, kills))
+    answers, _ = await asyncio.gather(spread(deleting), kill_all(single, kills))
     # 401: the second attempt at a call whose first had its effect, and no answer: it signs out.
     assert {answer.status_code for answer in answers} <= {200, 401}, {answer.text for answer in answers}
     admin = await People(client.http).admin()
@@ -146,5 +136,5 @@ async def test_who_asks_for_it_is_erased(
             return (await client.call("GET", f"/v1/users/{user_id}", headers=admin)).status_code == 404
 
         await eventually(erased, within_seconds=SETTLED_SECONDS)
-    done = await asyncio.to_thread(killed_system.azora, "verify")
+    done = await asyncio.to_thread(single.azora, "verify")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,1 @@
+"""What hurts a system with two replicas of each service."""

@@ -1,0 +1,1 @@
+"""What hurts a system with one process of each service."""

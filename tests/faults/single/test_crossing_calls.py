@@ -1,0 +1,140 @@
+"""500 Enroll and 500 CreateRefund at once: Education waits for Payment and Payment for Education; all are served."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from azora import client
+from azora.education.v1 import (
+    course_service_pb2,
+    course_service_pb2_grpc,
+    enrollment_service_pb2,
+    enrollment_service_pb2_grpc,
+)
+from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
+from azora.type.v1 import money_pb2
+from grpc import aio
+
+from services.shared.ids import new_id
+from tests.support.hurt import say
+from tests.support.people import People
+from tests.support.statistics import percentile
+from tests.support.waiting import paced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from tests.support.system import LocalSystem
+
+pytestmark = pytest.mark.alone
+LEARNERS, COURSES = 25, 20
+"""Each learner has enrolled in so many courses, and enrols in as many others."""
+PRICE_MINOR = 100
+CONNECTIONS = 16
+"""The edge takes 64 calls at once on each."""
+OPTIONS = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+SERVED_SECONDS = 90.0
+AGAIN_PER_SECOND = 1
+
+
+class Clients:
+    """The learners' stubs, over all connections in turn."""
+
+    def __init__(self, channels: Iterable[aio.Channel]) -> None:
+        self._channels = itertools.cycle(channels)
+        self.seconds: list[float] = []
+        self.refusals: Counter[str] = Counter()
+
+    async def enroll(self, learner: client.Metadata, course_id: str) -> str:
+        """Enrol in a course; return the payment's ID."""
+        stub = enrollment_service_pb2_grpc.EnrollmentServiceStub(next(self._channels))
+        request = enrollment_service_pb2.EnrollRequest(course_id=course_id, request_id=new_id())
+        answer = await self._persist(lambda: stub.Enroll(request, metadata=learner))
+        return str(answer.enrollment.payment_id)
+
+    async def refund(self, learner: client.Metadata, payment_id: str) -> int:
+        """Ask for a payment back; return the amount."""
+        stub = payment_service_pb2_grpc.PaymentServiceStub(next(self._channels))
+        request = payment_service_pb2.CreateRefundRequest(payment_id=payment_id, request_id=new_id())
+        answer = await self._persist(lambda: stub.CreateRefund(request, metadata=learner))
+        return int(answer.refund.amount.minor_units)
+
+    async def _persist(self, call: Callable[[], Any]) -> Any:
+        """Make a call, again with its key when it was refused or not served in time: more is asked than is served."""
+        began = time.monotonic()
+        async for _ in paced(AGAIN_PER_SECOND, SERVED_SECONDS):
+            try:
+                answer = await call()
+            except aio.AioRpcError as refused:
+                code = refused.code().name
+                self.refusals[code] += 1
+                if code not in {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}:
+                    raise
+            else:
+                self.seconds.append(time.monotonic() - began)
+                return answer
+        raise AssertionError(f"not served in {SERVED_SECONDS} s: {dict(self.refusals)}")
+
+
+async def published(channel: aio.Channel, educator: client.Metadata, count: int) -> list[str]:
+    """Publish courses that cost something; return their IDs."""
+    stub = course_service_pb2_grpc.CourseServiceStub(channel)
+    price = money_pb2.Money(minor_units=PRICE_MINOR, currency="AZR")
+    module = course_service_pb2.NewModule(title="M", lessons=[course_service_pb2.NewLesson(title="L", content="C")])
+    ids = []
+    for number in range(count):
+        request = course_service_pb2.CreateCourseRequest(title=f"Crossing {number}", price=price, modules=[module])
+        ids.append((await stub.CreateCourse(request, metadata=educator)).course.id)
+        await stub.PublishCourse(course_service_pb2.PublishCourseRequest(course_id=ids[-1]), metadata=educator)
+    return ids
+
+
+async def test_calls_that_cross_do_not_wait_for_each_other(single: LocalSystem, pytestconfig: pytest.Config) -> None:
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=single.edge, timeout=20, trust_env=False))
+        channels = [
+            await stack.enter_async_context(aio.insecure_channel(single.target, OPTIONS)) for _ in range(CONNECTIONS)
+        ]
+        people, clients = People(http), Clients(channels)
+        educator, admin = metadata(await people.educator()), await people.admin()
+        courses = await published(channels[0], educator, 2 * COURSES)
+        learners = [await funded(http, await people.student(), admin) for _ in range(LEARNERS)]
+        first, second = (
+            [(learner, course) for course in half for learner in learners]
+            for half in (courses[:COURSES], courses[COURSES:])
+        )
+        paid = [await clients.enroll(learner, course) for learner, course in first]
+        clients.seconds.clear()
+        calls: list[Coroutine[Any, Any, object]] = [clients.enroll(*each) for each in second]
+        calls += [clients.refund(learner, payment) for (learner, _), payment in zip(first, paid, strict=True)]
+        began = time.monotonic()
+        answers = await asyncio.gather(*calls)
+        say(
+            pytestconfig,
+            f"{len(calls)} calls in {time.monotonic() - began:.1f} s, {dict(clients.refusals)}, "
+            f"p50 {percentile(clients.seconds, 50):.2f} s, p99 {percentile(clients.seconds, 99):.2f} s",
+        )
+        assert all(answers[: len(second)]), "each has its payment"
+        assert answers[len(second) :] == [PRICE_MINOR] * len(first)
+        assert (await http.get("/v1/ledger/trialBalance", headers=admin)).json()["balanced"]
+
+
+async def funded(http: httpx.AsyncClient, learner: dict[str, str], admin: dict[str, str]) -> client.Metadata:
+    """Give a learner what all courses cost; return the learner's metadata."""
+    user_id = (await http.get("/v1/auth/profile", headers=learner)).json()["user"]["id"]
+    amount = {"minorUnits": str(2 * COURSES * PRICE_MINOR), "currency": "AZR"}
+    body = {"userId": user_id, "amount": amount, "reference": new_id(), "description": "Funds"}
+    (await http.post("/v1/earn", json=body, headers=admin)).raise_for_status()
+    return metadata(learner)
+
+
+def metadata(headers: dict[str, str]) -> client.Metadata:
+    """Return a person's headers as metadata."""
+    return client.bearer(headers["authorization"].removeprefix("Bearer "))
