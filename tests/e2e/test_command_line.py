@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from services.cli import __main__ as cli
+from tests.support.system import AZORA
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -101,3 +105,30 @@ async def test_all_that_is_printed_is_json_when_asked_for(azora: Azora, argument
     _, out, _ = await azora(*arguments, "--json")
     assert out
     assert all(isinstance(json.loads(line), dict) for line in out.splitlines())
+
+
+async def test_what_takes_long_says_on_a_terminal_that_it_goes_on(system: LocalSystem) -> None:
+    ours, theirs = pty.openpty()
+    environment = {
+        "AZORA_HOME": str(system.home),
+        "AZORA_PORT": str(system.port),
+        "TERM": "xterm",
+        "PATH": "/usr/bin:/bin",
+    }
+    verify = await asyncio.create_subprocess_exec(
+        AZORA, "verify", env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=theirs
+    )
+    os.close(theirs)
+    shown = await asyncio.to_thread(everything, ours)
+    assert await verify.wait() == 0
+    assert b"verifying the ledger" in shown
+
+
+def everything(terminal: int) -> bytes:
+    """Return all that is written to a terminal until its other side is closed."""
+    shown = b""
+    with suppress(OSError):  # The other side was closed.
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    return shown
