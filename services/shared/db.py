@@ -50,8 +50,9 @@ STALLED_SECONDS = 0.1
 """Time to read an answer that came in time, for a process that stood still itself meanwhile."""
 PROBE_SECONDS = 0.25
 """Pause between two probes."""
-REDIAL_SECONDS = 0.1
-"""Pause after a refused connection. PostgreSQL forks for each it refuses, while it recovers from a crash, too."""
+REDIAL_SECONDS, MAX_REDIAL_SECONDS = 0.1, 1.0
+"""Pause after a refused connection, doubled with each. PostgreSQL forks for each it refuses, while it recovers from a
+crash, too: without a pause, the processes that dial take the machine from those that work."""
 SILENT = logging.WARNING, "database does not answer; refusing work"
 ANSWERS = logging.INFO, "database answers again"
 LOCK_TIMEOUT_SECONDS = 2.0
@@ -147,6 +148,7 @@ class Database:
         self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
         self._pooled: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
         self._dial_at = float("-inf")
+        self._redial_seconds = REDIAL_SECONDS
         self._dialling: set[asyncio.Timeout] = set()
         self._probing = asyncio.Lock()
         self._probe: asyncpg.Connection[asyncpg.Record] | None = None
@@ -243,8 +245,8 @@ class Database:
         deadlines would fill the service, and would not be told why.
         """
         while True:
-            await self.ready()
-            await asyncio.sleep(PROBE_SECONDS)
+            answers = await self.ready()
+            await asyncio.sleep(PROBE_SECONDS if answers else MAX_REDIAL_SECONDS)
 
     async def _ask(self) -> None:
         """Ask the database for an answer. Raises TimeoutError where it gave none, and the driver's errors."""
@@ -301,7 +303,7 @@ class Database:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS) as limit:
                 self._dialling.add(limit)
                 try:
-                    return await self._open(server_settings=server_settings, **options)
+                    connection = await self._open(server_settings=server_settings, **options)
                 finally:
                     self._dialling.discard(limit)
         except asyncio.CancelledError:
@@ -309,8 +311,12 @@ class Database:
             note_late(DependencyUnavailable(retry_after_seconds=1))
             raise
         except (*DRIVER_ERRORS, OSError):
-            self._dial_at = clock.time() + REDIAL_SECONDS
+            if clock.time() >= self._dial_at:  # Those that dialled at once are refused once.
+                self._dial_at = clock.time() + self._redial_seconds
+                self._redial_seconds = min(2 * self._redial_seconds, MAX_REDIAL_SECONDS)
             raise
+        self._redial_seconds = REDIAL_SECONDS
+        return connection
 
     async def _open(self, *, server_settings: Mapping[str, str], **options: Any) -> asyncpg.Connection[asyncpg.Record]:
         settings = {"timezone": "UTC", **server_settings}

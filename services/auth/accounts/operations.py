@@ -88,14 +88,16 @@ class AccountOperations:
         if await self._store.update_email_verified(connection, user_id):
             await self._outbox.publish(connection, EmailVerified(user_id))
 
-    async def keep_administrator(self, connection: AsyncConnection, *, user_id: str) -> None:
+    async def keep_administrator(self, connection: AsyncConnection, *, user: User) -> None:
         """Make sure that an active administrator remains without this user. Raises LastAdministrator if none would.
 
-        Call it before anything else in each transaction that may take an administrator's role or state: they run one
-        after another, so that two administrators cannot do it to each other.
+        Call it in each transaction that may take an administrator's role or state, once the account is locked: for
+        administrators they run one after another, so that two cannot do it to each other.
         """
+        if user.role is not Role.ADMIN or user.state is not UserState.ACTIVE:
+            return
         await self._store.lock_administrators(connection)
-        if [*await self._store.list_administrator_ids(connection, limit=2)] == [user_id]:
+        if [*await self._store.list_administrator_ids(connection, limit=2)] == [user.id]:
             raise LastAdministrator
 
     async def create_administrator(self, *, email: str, password: str, name: str) -> str:

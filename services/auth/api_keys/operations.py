@@ -80,10 +80,9 @@ class ApiKeyOperations:
     ) -> IssuedApiKey:
         """Create a key of the caller's; its text is returned this once.
 
-        Raises ValidationFailed, TooManyApiKeys; as ConfirmationOperations.check.
+        Raises ValidationFailed, TooManyApiKeys; as ConfirmationOperations.confirmed.
         """
         new = self._new(name, scopes, expire_time)
-        confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
 
         async def work(connection: AsyncConnection) -> IssuedApiKey:
             await self._confirmations.finish(connection, confirmation=confirmation)
@@ -102,11 +101,8 @@ class ApiKeyOperations:
             await self._mail.notify(connection, kind=Kind.API_KEY_CREATED, user=confirmation.user)
             return IssuedApiKey(api_key, key)
 
-        try:
+        async with self._confirmations.confirmed(principal=principal, password=password, code=code) as confirmation:
             return await self._database.transaction(work)
-        except TooManyApiKeys:
-            await self._confirmations.withdraw(confirmation=confirmation)
-            raise
 
     async def list_api_keys(self, *, principal: Principal, page_size: int, page_token: str) -> Page[ApiKey]:
         """Return a page of the caller's keys that were not revoked, newest first. Raises PageTokenInvalid."""

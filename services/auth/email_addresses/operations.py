@@ -85,20 +85,19 @@ class EmailAddressOperations:
     async def change_email(self, *, principal: Principal, email: str, password: str, code: str) -> None:
         """Mail a link to a new address, by a job, which also looks up whether that has an account.
 
-        Raises EmailInvalid; as ConfirmationOperations.check.
+        Raises EmailInvalid; as ConfirmationOperations.confirmed.
         """
         new = deliverable(email)
-        confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
-        if new.folded == confirmation.user.email.casefold():
-            await self._confirmations.withdraw(confirmation=confirmation)
-            raise EmailInvalid.field("email", "must differ from the current address")
         address = self._mail.seal_address(address=new.text)
 
         async def work(connection: AsyncConnection) -> None:
             await self._confirmations.finish(connection, confirmation=confirmation)
             await enqueue(connection, SendEmailChange(principal.user_id, principal.session_id, address))
 
-        await self._database.transaction(work)
+        async with self._confirmations.confirmed(principal=principal, password=password, code=code) as confirmation:
+            if new.folded == confirmation.user.email.casefold():
+                raise EmailInvalid.field("email", "must differ from the current address")
+            await self._database.transaction(work)
 
     async def send_email_change(self, job: SendEmailChange) -> None:
         """Mail the link that confirms a new address. To one that has an account a notice is mailed instead."""

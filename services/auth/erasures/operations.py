@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.accounts.model import EmailAddress, UserState
 from services.auth.erasures.model import EraseAccount, EraseRemainder
-from services.auth.errors import BalanceNotForfeited, ConfirmationRequired, LastAdministrator, UserNotFound
+from services.auth.errors import BalanceNotForfeited, ConfirmationRequired, UserNotFound
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.mail.model import Kind
 from services.auth.revocations.model import Cause
@@ -83,21 +83,17 @@ class ErasureOperations:
     async def delete_my_account(self, *, principal: Principal, password: str, code: str, forfeit_balance: bool) -> None:
         """Delete the caller's account.
 
-        Raises BalanceNotForfeited, LastAdministrator, DependencyUnavailable; as ConfirmationOperations.check.
+        Raises BalanceNotForfeited, LastAdministrator, DependencyUnavailable; as ConfirmationOperations.confirmed.
         """
-        confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
 
         async def work(connection: AsyncConnection) -> None:
-            await self._accounts.keep_administrator(connection, user_id=principal.user_id)
-            await self._confirmations.finish(connection, confirmation=confirmation)
-            await self._begin(connection, confirmation.user, requester_id=principal.user_id)
+            user = await self._confirmations.finish(connection, confirmation=confirmation)
+            await self._accounts.keep_administrator(connection, user=user)
+            await self._begin(connection, user, requester_id=principal.user_id)
 
-        try:
+        async with self._confirmations.confirmed(principal=principal, password=password, code=code) as confirmation:
             await self._check_balance(principal.user_id, forfeit_balance=forfeit_balance)
             await self._database.transaction(work)
-        except (BalanceNotForfeited, LastAdministrator, DependencyUnavailable):
-            await self._confirmations.withdraw(confirmation=confirmation)
-            raise
 
     async def delete_user(self, *, principal: Principal, user_id: str, forfeit_balance: bool) -> None:
         """Delete another user's account; one that is being deleted already stays so.
@@ -108,12 +104,12 @@ class ErasureOperations:
         await self._check_balance(user_id, forfeit_balance=forfeit_balance)
 
         async def work(connection: AsyncConnection) -> None:
-            await self._accounts.keep_administrator(connection, user_id=user_id)
             account = await self._account_store.lock_account(connection, user_id)
             if account is None:
                 raise UserNotFound
             if user_id == principal.user_id:
                 raise ConfirmationRequired(field="password")
+            await self._accounts.keep_administrator(connection, user=account.user)
             if account.user.state is not UserState.DELETING:
                 await self._begin(connection, account.user, requester_id=principal.user_id)
 

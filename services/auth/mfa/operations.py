@@ -59,19 +59,19 @@ class MfaOperations:
     async def enroll_totp(self, *, principal: Principal, password: str) -> Enrollment:
         """Return a new secret, in place of one that was not confirmed.
 
-        Raises TotpAlreadyEnabled; as ConfirmationOperations.check_recent.
+        Raises TotpAlreadyEnabled; as ConfirmationOperations.confirmed_recently.
         """
         if (await self.get_mfa(principal=principal)).totp_enabled:
             raise TotpAlreadyEnabled
-        confirmation = await self._confirmations.check_recent(principal=principal, password=password)
 
         async def work(connection: AsyncConnection) -> bytes | None:
             await self._confirmations.finish(connection, confirmation=confirmation)
             return await self._factors.enroll(connection, user_id=principal.user_id)
 
-        secret = await self._database.transaction(work)
-        if secret is None:
-            raise TotpAlreadyEnabled
+        async with self._confirmations.confirmed_recently(principal=principal, password=password) as confirmation:
+            secret = await self._database.transaction(work)
+            if secret is None:
+                raise TotpAlreadyEnabled
         uri = self._factors.provisioning_uri(secret=secret, account_name=confirmation.user.email, issuer=ISSUER)
         return Enrollment(secret, uri)
 
@@ -101,10 +101,9 @@ class MfaOperations:
     async def disable_totp(self, *, principal: Principal, password: str, code: str) -> None:
         """Delete the caller's secret and recovery codes, and end the caller's other sessions.
 
-        Raises TotpNotEnabled; as ConfirmationOperations.check.
+        Raises TotpNotEnabled; as ConfirmationOperations.confirmed.
         """
         await self._refuse_without_totp(principal)
-        confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
 
         async def work(connection: AsyncConnection) -> None:
             await self._end_other_sessions(connection, principal)
@@ -114,15 +113,15 @@ class MfaOperations:
             await self._notify(connection, principal, Kind.MFA_DISABLED)
             await record(connection, action=Action.MFA_DISABLE, target=f"users/{principal.user_id}")
 
-        await self._database.transaction(work)
+        async with self._confirmations.confirmed(principal=principal, password=password, code=code) as confirmation:
+            await self._database.transaction(work)
 
     async def regenerate_recovery_codes(self, *, principal: Principal, password: str, code: str) -> list[str]:
         """Replace the caller's recovery codes, end the caller's other sessions, and return the new codes.
 
-        Raises TotpNotEnabled; as ConfirmationOperations.check.
+        Raises TotpNotEnabled; as ConfirmationOperations.confirmed.
         """
         await self._refuse_without_totp(principal)
-        confirmation = await self._confirmations.check(principal=principal, password=password, code=code)
 
         async def work(connection: AsyncConnection) -> list[str]:
             await self._end_other_sessions(connection, principal)
@@ -132,7 +131,8 @@ class MfaOperations:
             await record(connection, action=Action.RECOVERY_CODES_REPLACE, target=f"users/{principal.user_id}")
             return recovery_codes
 
-        return await self._database.transaction(work)
+        async with self._confirmations.confirmed(principal=principal, password=password, code=code) as confirmation:
+            return await self._database.transaction(work)
 
     async def _end_other_sessions(self, connection: AsyncConnection, principal: Principal) -> None:
         """End all that rests on the former factors. It locks the user: first of all, as signing in does."""

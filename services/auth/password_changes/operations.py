@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.accounts.model import EmailAddress, UserState
 from services.auth.accounts.operations import deliverable
-from services.auth.errors import LinkInvalid, PasswordChecksBusy, PasswordRefused
+from services.auth.errors import LinkInvalid
 from services.auth.failures.model import Subject, SubjectKind
 from services.auth.links.model import Link, Purpose
 from services.auth.mail.model import Kind
@@ -68,14 +68,8 @@ class PasswordChangeOperations:
     ) -> None:
         """Change the caller's password and end the caller's other sessions.
 
-        Raises PasswordRefused; as ConfirmationOperations.check.
+        Raises PasswordRefused; as ConfirmationOperations.confirmed.
         """
-        confirmation = await self._confirmations.check(principal=principal, password=current_password, code=code)
-        try:
-            new_hash = await self._hashed(confirmation.user, new_password)
-        except (PasswordRefused, PasswordChecksBusy):
-            await self._confirmations.withdraw(confirmation=confirmation)
-            raise
 
         async def work(connection: AsyncConnection) -> None:
             await self._confirmations.finish(connection, confirmation=confirmation)
@@ -83,7 +77,10 @@ class PasswordChangeOperations:
                 connection, confirmation.user, new_hash, Cause.PASSWORD_CHANGED, except_session_id=principal.session_id
             )
 
-        await self._database.transaction(work)
+        confirmed = self._confirmations.confirmed(principal=principal, password=current_password, code=code)
+        async with confirmed as confirmation:
+            new_hash = await self._hashed(confirmation.user, new_password)
+            await self._database.transaction(work)
 
     async def request_password_reset(self, *, email: str) -> None:
         """Mail a link, by a job, if the address has an account. The call takes the same time in either case.

@@ -94,11 +94,10 @@ class UserOperations:
         """
 
         async def work(connection: AsyncConnection) -> User:
-            if role is not Role.ADMIN:
-                await self._accounts.keep_administrator(connection, user_id=user_id)
             user = await self._lock_user(connection, user_id)
             if user.role is role:
                 return user
+            await self._accounts.keep_administrator(connection, user=user)
             await self._revocations.end_user(connection, user_id=user_id, cause=Cause.ROLE_CHANGED)
             changed = await self._account_store.update_role(connection, user_id, role)
             await record(connection, action=Action.USER_SET_ROLE, target=f"users/{user_id}")
@@ -111,10 +110,10 @@ class UserOperations:
         """End everything of the user's and let them sign in no more. Raises as `set_user_role`."""
 
         async def work(connection: AsyncConnection) -> User:
-            await self._accounts.keep_administrator(connection, user_id=user_id)
             user = await self._lock_user(connection, user_id)
             if user.state is UserState.DISABLED:
                 return user
+            await self._accounts.keep_administrator(connection, user=user)
             await self._revocations.end_user(connection, user_id=user_id, cause=Cause.USER_DISABLED)
             await self._links.revoke(connection, user_id=user_id)
             changed = await self._account_store.update_state(connection, user_id, UserState.DISABLED)

@@ -96,7 +96,7 @@ async def kill_all(system: LocalSystem, times: int) -> None:
 async def test_who_pays_for_a_course_has_it_once(
     single: LocalSystem, client: Client, learners: list[dict[str, str]], pytestconfig: pytest.Config
 ) -> None:
-    courses = (await client.call("GET", "/v1/courses")).json()["courses"]
+    courses = (await client.call("GET", "/v1/courses", params={"pageSize": 100})).json()["courses"]
     course = next(course for course in courses if course["price"]["minorUnits"] == str(PRICE_MINOR))
     path = f"/v1/courses/{course['id']}/enroll"
     enrolling = [
