@@ -71,6 +71,8 @@ class UsedApiKey:
     """That of the user, as are the fields below."""
     epoch: int
     email_verified: bool
+    use_noted: bool
+    """Whether the use of the key was noted within the last minute."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from services.auth.api_keys.model import ApiKey, UsedApiKey
+    from services.auth.api_keys.model import ApiKey
     from services.auth.api_keys.store import ApiKeyStore
     from services.auth.confirmations.operations import ConfirmationOperations
     from services.auth.mail.operations import MailOperations
@@ -122,14 +122,20 @@ class ApiKeyOperations:
         await self._database.transaction(work)
 
     async def exchange_api_key(self, *, key: str) -> ExchangedApiKey:
-        """Return an access token with the key's scopes, which lives no longer than the key. Raises ApiKeyInvalid."""
+        """Return an access token with the key's scopes, which lives no longer than the key. Raises ApiKeyInvalid.
 
-        async def work(connection: AsyncConnection) -> UsedApiKey | None:
-            return await self._store.update_last_use(connection, token_digest(key))
-
-        used = await self._database.transaction(work)
+        Exchanges of one key lock nothing that others wait for.
+        """
+        async with self._database.reading() as connection:
+            used = await self._store.find_used_api_key(connection, token_digest(key))
         if used is None:
             raise ApiKeyInvalid
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._store.update_last_use(connection, used.id)
+
+        if not used.use_noted:
+            await self._database.transaction(work)
         # A key that is revoked meanwhile, or a user: the revocation covers the token, which has this id and epoch.
         token = await self._tokens.issue(
             user_id=used.user_id,

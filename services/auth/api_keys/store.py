@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    not_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.auth.accounts.model import UserState
@@ -46,6 +61,7 @@ API_KEY = (  # In the order of the model's fields.
     api_keys.c.expire_time,
     api_keys.c.last_use_time,
 )
+NOTED_ONCE_IN = timedelta(minutes=1)
 _of_user = api_keys.c.user_id == bindparam("of_user")
 ACTIVE = and_(api_keys.c.revoke_time.is_(None), api_keys.c.expire_time > func.now())
 INSERT = insert(api_keys).returning(*API_KEY)
@@ -61,16 +77,9 @@ FIND_ACTIVE = (
     .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
     .where(api_keys.c.key_digest == bindparam("digest"), ACTIVE, users.c.state == UserState.ACTIVE)
 )
-UPDATE_LAST_USE = (
-    update(api_keys)
-    .values(last_use_time=func.now())
-    .where(
-        api_keys.c.key_digest == bindparam("digest"),
-        ACTIVE,
-        users.c.id == api_keys.c.user_id,
-        users.c.state == UserState.ACTIVE,
-    )
-    .returning(
+USE_NOTED = func.coalesce(api_keys.c.last_use_time > func.now() - NOTED_ONCE_IN, False)
+FIND_USED = (
+    select(
         api_keys.c.id,
         api_keys.c.scopes,
         api_keys.c.expire_time,
@@ -78,6 +87,20 @@ UPDATE_LAST_USE = (
         users.c.role,
         users.c.epoch,
         users.c.email_verify_time.is_not(None),
+        USE_NOTED,
+    )
+    .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
+    .where(api_keys.c.key_digest == bindparam("digest"), ACTIVE, users.c.state == UserState.ACTIVE)
+)
+UPDATE_LAST_USE = (
+    update(api_keys)
+    .values(last_use_time=func.now())
+    .where(
+        api_keys.c.id.in_(
+            select(api_keys.c.id)
+            .where(api_keys.c.id == bindparam("api_key_id"), not_(USE_NOTED))
+            .with_for_update(skip_locked=True)
+        )
     )
 )
 UPDATE_REVOKED = (
@@ -144,10 +167,14 @@ class ApiKeyStore:
         row = (await connection.execute(FIND_ACTIVE, {"digest": key_digest})).one_or_none()
         return ApiKey(*row) if row else None
 
-    async def update_last_use(self, connection: AsyncConnection, key_digest: bytes) -> UsedApiKey | None:
-        """Note that a key is used, and return it with its owner; None if it cannot be used."""
-        row = (await connection.execute(UPDATE_LAST_USE, {"digest": key_digest})).one_or_none()
+    async def find_used_api_key(self, connection: AsyncConnection, key_digest: bytes) -> UsedApiKey | None:
+        """Return a key with its owner, for an exchange; None if it cannot be used."""
+        row = (await connection.execute(FIND_USED, {"digest": key_digest})).one_or_none()
         return UsedApiKey(*row) if row else None
+
+    async def update_last_use(self, connection: AsyncConnection, api_key_id: str) -> None:
+        """Note that a key is used now, unless another call does so at the same time."""
+        await connection.execute(UPDATE_LAST_USE, {"api_key_id": api_key_id})
 
     async def update_revoked(self, connection: AsyncConnection, *, user_id: str, api_key_id: str) -> bool | None:
         """Revoke a user's key; False if it was revoked before, None if the user has none of this id."""

@@ -143,6 +143,7 @@ class ErasureOperations:
         for service in (*self._services, OWN):
             if await self._eraser(service)(user_id=job.user_id):
                 raise DependencyUnavailable
+        await self._database.transaction(lambda connection: self._store.update_remainder(connection, job.user_id))
 
     async def sweep_erasures(self) -> None:
         """Enqueue the erasures that are not complete although their job is over."""
@@ -150,6 +151,8 @@ class ErasureOperations:
         async def work(connection: AsyncConnection) -> None:
             for job in await self._store.list_incomplete(connection, age=self._delay, limit=SWEEP_LIMIT):
                 await enqueue(connection, job, once=job.once)
+            for rest in await self._store.list_remaining(connection, age=2 * REMAINDER_DELAY, limit=SWEEP_LIMIT):
+                await enqueue(connection, rest, once=rest.once)
 
         await self._database.transaction(work)
 

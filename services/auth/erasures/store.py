@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, Integer, Interval, MetaData, Table, Text, bindparam, func, insert, select, update
 
-from services.auth.erasures.model import EraseAccount, Erasure, ServiceErasure
+from services.auth.erasures.model import EraseAccount, EraseRemainder, Erasure, ServiceErasure
 from services.shared.db import Id, Time
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ erasures = Table(
     Column("requester_id", Id, nullable=False),
     Column("request_time", Time, nullable=False),
     Column("complete_time", Time),
+    Column("remainder_time", Time),
 )
 service_erasures = Table(
     "service_erasures",
@@ -50,6 +51,15 @@ LIST_INCOMPLETE = (
     .order_by(erasures.c.request_time)
     .limit(bindparam("count"))
 )
+LIST_REMAINING = (
+    select(erasures.c.user_id)
+    .where(
+        erasures.c.remainder_time.is_(None),
+        erasures.c.complete_time < func.now() - bindparam("age", type_=Interval),
+    )
+    .order_by(erasures.c.complete_time)
+    .limit(bindparam("count"))
+)
 _of_service = (service_erasures.c.user_id == bindparam("of_user")) & (
     service_erasures.c.service == bindparam("of_service")
 )
@@ -68,6 +78,7 @@ UPDATE_COMPLETE = (
     .values(complete_time=func.now())
     .where(erasures.c.user_id == bindparam("of_user"), erasures.c.complete_time.is_(None))
 )
+UPDATE_REMAINDER = update(erasures).values(remainder_time=func.now()).where(erasures.c.user_id == bindparam("of_user"))
 
 
 class ErasureStore:
@@ -106,6 +117,13 @@ class ErasureStore:
         rows = await connection.execute(LIST_INCOMPLETE, {"age": age, "count": limit})
         return [EraseAccount(row.user_id) for row in rows]
 
+    async def list_remaining(
+        self, connection: AsyncConnection, *, age: timedelta, limit: int
+    ) -> Sequence[EraseRemainder]:
+        """Return the erasures that were complete longer ago than `age` and of which a remainder may be left."""
+        rows = await connection.execute(LIST_REMAINING, {"age": age, "count": limit})
+        return [EraseRemainder(row.user_id) for row in rows]
+
     async def update_service(self, connection: AsyncConnection, user_id: str, service: str, *, pending: str) -> None:
         """Note what a service waits for, or if that is empty that it has erased everything."""
         values = {"of_user": user_id, "of_service": service}
@@ -117,3 +135,7 @@ class ErasureStore:
     async def update_complete(self, connection: AsyncConnection, user_id: str) -> None:
         """Note that the account is deleted."""
         await connection.execute(UPDATE_COMPLETE, {"of_user": user_id})
+
+    async def update_remainder(self, connection: AsyncConnection, user_id: str) -> None:
+        """Note that nothing is left."""
+        await connection.execute(UPDATE_REMAINDER, {"of_user": user_id})

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 MINUTE_SECONDS = 60.0
 FLUSH_SECONDS = 1.0
+MAX_RECORDED = 250
+"""Events of one transaction: making them holds up every call, and is for nothing while the database is away."""
 MAX_COUNTED = 10_000
 """Users and RPCs that a process counts at once: those beyond are logged by their number alone."""
 
@@ -60,9 +62,11 @@ class Denials:
     async def flush(self, *, everything: bool = False) -> None:
         """Record the minutes that are over, or all. Raises DependencyUnavailable, and keeps them then."""
         now = self._clock()
-        due = {key: counted for key, counted in self._counted.items() if everything or counted[0] <= now}
-        if not due:
-            return
+        due = [key for key, counted in self._counted.items() if everything or counted[0] <= now]
+        for first in range(0, len(due), MAX_RECORDED):
+            await self._record({key: self._counted[key] for key in due[first : first + MAX_RECORDED]})
+
+    async def _record(self, due: dict[tuple[str, str], tuple[float, Principal, int]]) -> None:
         recorded = [
             new_event(
                 action=Action.ACCESS_CALL,

@@ -21,6 +21,7 @@ CREATE TABLE audit_events (
 CREATE INDEX audit_events_create_time_idx ON audit_events (create_time, id);
 CREATE INDEX audit_events_user_id_idx ON audit_events (user_id, create_time, id) WHERE user_id IS NOT NULL;
 CREATE INDEX audit_events_action_idx ON audit_events (action, create_time, id);
+CREATE INDEX audit_events_outcome_idx ON audit_events (outcome, create_time, id) WHERE outcome <> 'SUCCEEDED';
 CREATE INDEX audit_events_target_idx ON audit_events (target, create_time, id) WHERE target <> '';
 
 -- What can be erased of an event.

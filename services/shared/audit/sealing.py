@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEAL_SECONDS = 1.0
-MAX_EVENTS = 1_000
-"""Events of one seal."""
+MAX_EVENTS = 250
+"""Events of one seal: what is read and hashed at once holds up every call."""
 
 
 class Sealing:

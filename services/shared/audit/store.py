@@ -18,6 +18,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -28,6 +29,7 @@ from services.shared.audit.model import (
     AuditEvent,
     LooseEvent,
     Origin,
+    Outcome,
     Seal,
     SealedEvent,
     StoredEvent,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.shared.audit.model import EventFilter, EventPosition, Recorded
@@ -153,12 +156,37 @@ ERASE = delete(origins).where(
         .limit(bindparam("page_limit"))
     )
 )
+UNSUCCESSFUL = events.c.outcome != literal_column(f"'{Outcome.SUCCEEDED}'")
+"""The condition of the index of outcomes, for the planner to see."""
 ERASED = 5_000
 
 
 async def insert_events(connection: AsyncConnection, recorded: Sequence[Recorded]) -> None:
     """Insert events, with their origins: one statement each."""
     await connection.execute(INSERT, [_values(each) for each in recorded])
+
+
+def listing(selected: EventFilter, *, before: EventPosition | None) -> Select[Any]:
+    """Return the statement of the events that are selected, before a position, the newest first."""
+    columns, wanted = events.c, []
+    for column, value in (
+        (columns.user_id, selected.user_id),
+        (columns.target, selected.target),
+        (columns.action, selected.action),
+        (columns.outcome, selected.outcome),
+    ):
+        if value:
+            wanted.append(column == value)
+    if selected.outcome and selected.outcome is not Outcome.SUCCEEDED:
+        wanted.append(UNSUCCESSFUL)
+    if selected.start_time:
+        wanted.append(columns.create_time >= selected.start_time)
+    if selected.end_time:
+        wanted.append(columns.create_time < selected.end_time)
+    if before:
+        position = tuple_(columns.create_time, columns.id)
+        wanted.append(position < tuple_(before.create_time, before.id, types=(Time, Id)))
+    return LIST.where(*wanted)
 
 
 class AuditStore:
@@ -168,23 +196,7 @@ class AuditStore:
         self, connection: AsyncConnection, selected: EventFilter, *, before: EventPosition | None, limit: int
     ) -> Sequence[StoredEvent]:
         """Return the events that are selected, before a position, the newest first."""
-        columns, wanted = events.c, []
-        for column, value in (
-            (columns.user_id, selected.user_id),
-            (columns.target, selected.target),
-            (columns.action, selected.action),
-            (columns.outcome, selected.outcome),
-        ):
-            if value:
-                wanted.append(column == value)
-        if selected.start_time:
-            wanted.append(columns.create_time >= selected.start_time)
-        if selected.end_time:
-            wanted.append(columns.create_time < selected.end_time)
-        if before:
-            position = tuple_(columns.create_time, columns.id)
-            wanted.append(position < tuple_(before.create_time, before.id, types=(Time, Id)))
-        return [_stored(row) for row in await connection.execute(LIST.where(*wanted).limit(limit))]
+        return [_stored(row) for row in await connection.execute(listing(selected, before=before).limit(limit))]
 
     async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
         """Return what is recorded of a person, the oldest first."""

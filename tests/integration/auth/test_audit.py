@@ -172,6 +172,14 @@ async def test_changes_of_an_account_are_recorded(auditor: Auditor) -> None:
     assert len({event.session_id for event in own.events}) == 1
 
 
+async def test_a_wrong_code_of_a_confirmation_is_recorded(auditor: Auditor) -> None:
+    session = await auditor.auth.register(EMAIL)
+    authenticator, _ = await auditor.client.enable(session.access_token)
+    await refusal(auditor.client.regenerate(session.access_token, authenticator.wrong_code()))
+    recorded = await auditor.actions(f"users/{session.user.id}")
+    assert recorded[-1] == "confirmation.check CONFIRMATION_INVALID"
+
+
 async def test_the_end_of_sessions_is_recorded(auditor: Auditor) -> None:
     session, other = await auditor.auth.register(EMAIL), await auditor.auth.login(EMAIL)
     revoke = session_service_pb2.RevokeOtherSessionsRequest()
@@ -190,7 +198,7 @@ async def test_what_administrators_do_to_users_is_recorded(auditor: Auditor) -> 
         users, metadata = user_service_pb2_grpc.UserServiceStub(channel), bearer(auditor.access_token)
         named = {"user_id": user.id}
         educator = user_service_pb2.SetUserRoleRequest(**named, role=permission_pb2.ROLE_EDUCATOR)
-        for _ in "twice":  # What changes nothing is not recorded.
+        for _ in range(2):  # What changes nothing is not recorded.
             await users.SetUserRole(educator, metadata=metadata)
         await users.DisableUser(user_service_pb2.DisableUserRequest(**named), metadata=metadata)
         await users.EnableUser(user_service_pb2.EnableUserRequest(**named), metadata=metadata)
@@ -227,8 +235,8 @@ async def test_no_row_holds_a_name_or_an_address(auditor: Auditor) -> None:
 
 async def test_pages_of_all_services_are_merged_by_time_and_id(auth_database: Clone) -> None:
     now = datetime.now(UTC).replace(microsecond=5)
-    education = FakeLog([_stored(now + timedelta(seconds=hour)) for hour in (10, 30, 50, 50)])
-    payment = FakeLog([_stored(now + timedelta(seconds=hour), "wallet.freeze") for hour in (20, 40, 50)])
+    education = FakeLog([_stored(now + timedelta(seconds=seconds)) for seconds in (10, 30, 50, 50)])
+    payment = FakeLog([_stored(now + timedelta(seconds=seconds), "wallet.freeze") for seconds in (20, 40, 50)])
     async with _auditor(auth_database, {"education": education, "payment": payment}) as auditor:
         await auditor.auth.register(EMAIL)
         everything = [*(await auditor.read(page_size=100)).events]

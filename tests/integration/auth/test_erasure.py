@@ -342,21 +342,6 @@ async def test_anothers_key_keeps_its_effect_and_loses_the_answer_that_names_the
     assert (await friend.learner.purse.balance())[0] == 90
 
 
-async def test_an_erasure_whose_job_was_lost_is_taken_up_again(platform: Platform) -> None:
-    person = await platform.register(EMAIL)
-    platform.to_payment.silent.add("*")
-    await platform.delete(person)
-
-    async def waits() -> bool:
-        return bool(await platform.pending(person.id, "payment"))
-
-    await eventually(waits)
-    await platform.auth.sql("DELETE FROM pgqueuer WHERE entrypoint = 'erase_account'")
-    platform.to_payment.silent.clear()
-    await platform.sweep()
-    await platform.erased(person.id)
-
-
 async def test_a_wallet_is_not_opened_for_an_erased_person(platform: Platform) -> None:
     platform.auth.subscribers.answer = False
     person = await platform.register(EMAIL)

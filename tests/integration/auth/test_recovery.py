@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import asyncpg
 import jwt
 import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
@@ -87,6 +88,23 @@ async def test_a_new_password_or_address_that_is_refused_is_no_failed_confirmati
             answered = await outcome(auth.auth.ChangeEmail(same, metadata=bearer(session.access_token)))
             assert answered == "EMAIL_INVALID"
         await change(auth, session.access_token)
+
+
+async def test_a_right_password_is_no_failed_confirmation_whatever_ends_the_change(auth_database: Clone) -> None:
+    urls = auth_database.owner_url, auth_database.app_url
+    async with running_auth(*urls, rate_limit_scale=1, rate_limits="CREDENTIALS.per_address=100000") as auth:
+        token = (await auth.register(THANDI)).access_token
+        request = pb.ChangePasswordRequest(current_password=PASSWORD, new_password=NEW_PASSWORD)
+        connection = await asyncpg.connect(auth.owner_url.replace("+asyncpg", ""))
+        async with connection.transaction():
+            await connection.execute("SELECT FROM users FOR UPDATE")
+            calls = (
+                outcome(auth.auth.ChangePassword(request, metadata=bearer(token), timeout=9))
+                for _ in range(auth.settings.account_max_failures)
+            )
+            assert set(await asyncio.gather(*calls)) == {"OVERLOADED"}
+        await connection.close()
+        await change(auth, token)
 
 
 async def test_of_two_changes_at_once_one_finds_the_password_changed(auth: RunningAuth) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -10,13 +11,15 @@ import pytest
 from sqlalchemy import text
 
 from services.shared.audit.chain import origin_digest
-from services.shared.audit.model import Action
-from services.shared.audit.recording import record, record_failure
+from services.shared.audit.model import Action, EventFilter, Outcome
+from services.shared.audit.recording import new_event, record, record_failure
+from services.shared.audit.store import insert_events, listing
 from services.shared.db import Database
 from services.shared.errors import AccessDenied
 from services.shared.ids import new_id
 from services.shared.principal import Principal, Request, serve_request
 from services.shared.retention import Retention, expire
+from tests.support.plans import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,6 +117,15 @@ async def test_not_even_the_owner_changes_an_event_by_accident(auth_database: Cl
     async with auth_database.server.connection(auth_database.name) as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
             await connection.execute("DELETE FROM audit_events")
+
+
+async def test_what_did_not_succeed_is_found_among_what_did(auth_database: Clone, database: Database) -> None:
+    for outcome, count in ((Outcome.DENIED, 3), (Outcome.SUCCEEDED, 2000)):
+        made = [new_event(action=Action.USER_SIGN_IN, principal=USER, outcome=outcome) for _ in range(count)]
+        await database.transaction(partial(insert_events, recorded=made))
+    for outcome in (Outcome.DENIED, Outcome.FAILED):
+        statement = listing(EventFilter(outcome=outcome), before=None).limit(50)
+        assert (await explain(auth_database.owner_url, statement, {})).rows_read <= 3
 
 
 async def test_recording_takes_no_lock_that_others_wait_for(database: Database) -> None:

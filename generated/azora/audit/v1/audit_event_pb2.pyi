@@ -121,8 +121,8 @@ class AuditEvent(_message.Message):
     reason: _builtins.str
     """`ErrorInfo.reason` of an event that did not succeed; empty otherwise."""
     user_id: _builtins.str
-    """User ID of the signed-in user, or of the user that a service acted for. Empty for anonymous callers, background jobs
-    and the command line.
+    """User ID of the signed-in user, of the user that a service acted for, or of the owner of the token that an anonymous
+    caller presented. Empty for other anonymous callers, background jobs and the command line.
     """
     session_id: _builtins.str
     """ID of the session or API key of the access token; empty without one."""

@@ -54,7 +54,7 @@ class ApiKey(_message.Message):
 
     @_builtins.property
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
-        """Time of the last exchange. Unset if it was never exchanged."""
+        """Time of the last exchange, a minute early at most. Unset if it was never exchanged."""
 
     def __init__(
         self,

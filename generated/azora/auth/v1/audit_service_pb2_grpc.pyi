@@ -42,8 +42,9 @@ class AuditServiceStub:
     """
     VerifyChain: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyChainRequest, _audit_service_pb2.VerifyChainResponse]
     """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
-    that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-    page has a finding and none names a service as unreachable.
+    that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
+    logs are intact if no page has a finding and none names a service as unreachable. Seals are unkeyed: that the newest
+    were not removed with their events, or all written anew, is shown by a `last_seal_hash` kept elsewhere.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
@@ -61,8 +62,9 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """
     VerifyChain: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyChainRequest, _audit_service_pb2.VerifyChainResponse]  # type: ignore[assignment]
     """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
-    that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-    page has a finding and none names a service as unreachable.
+    that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
+    logs are intact if no page has a finding and none names a service as unreachable. Seals are unkeyed: that the newest
+    were not removed with their events, or all written anew, is shown by a `last_seal_hash` kept elsewhere.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
@@ -87,8 +89,9 @@ class AuditServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.VerifyChainResponse, _abc.Awaitable[_audit_service_pb2.VerifyChainResponse]]:
         """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
-        that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-        page has a finding and none names a service as unreachable.
+        that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
+        logs are intact if no page has a finding and none names a service as unreachable. Seals are unkeyed: that the newest
+        were not removed with their events, or all written anew, is shown by a `last_seal_hash` kept elsewhere.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 

@@ -13,9 +13,11 @@ CREATE TABLE erasures (
     user_id uuid PRIMARY KEY,
     requester_id uuid NOT NULL,
     request_time timestamptz NOT NULL,
-    complete_time timestamptz
+    complete_time timestamptz,
+    remainder_time timestamptz
 );
 CREATE INDEX erasures_incomplete_idx ON erasures (request_time) WHERE complete_time IS NULL;
+CREATE INDEX erasures_remaining_idx ON erasures (complete_time) WHERE remainder_time IS NULL;
 CREATE TABLE service_erasures (
     user_id uuid NOT NULL REFERENCES erasures,
     service text NOT NULL,
