@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
@@ -63,8 +64,8 @@ END_SECONDS = 0.5
 CANCEL_SECONDS = 0.05
 """How long a call that is over waits for its statement to be cancelled; else PostgreSQL notices within a second."""
 LOCK_NOT_AVAILABLE = "55P03"
-BEGIN = "BEGIN;"
-"""What asyncpg sends to begin a transaction."""
+BEGIN = re.compile(r"BEGIN( ISOLATION LEVEL [A-Z ]+)?;")
+"""What asyncpg sends to begin a transaction: with the level on a connection that has read outside of one before."""
 
 
 Id = Uuid(as_uuid=False)
@@ -92,9 +93,9 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
         """Execute SQL, as asyncpg does; BEGIN begins a bounded transaction."""
-        request = current_request() if query == BEGIN else None
+        request = current_request() if BEGIN.fullmatch(query) else None
         if request is not None and request.deadline is not None:
-            query = begin(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
+            query += bounds(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
         status: str = await super().execute(query, *args, timeout=timeout)
         return status
 
@@ -106,13 +107,13 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
         await super().close(timeout=timeout and min(timeout, CANCEL_SECONDS))
 
 
-def begin(remaining_seconds: float) -> str:
-    """Return the statements that begin a transaction which ends in time, and waits for locks for less than that."""
+def bounds(remaining_seconds: float) -> str:
+    """Return the statements that have a transaction end in time, and wait for locks for less than that."""
     lock_seconds = min(LOCK_TIMEOUT_SECONDS, max(remaining_seconds * LOCK_SHARE, 0.001))
     # All of the transaction, statements and the time between them; on top, for this process to end it by itself first.
     limit_seconds = remaining_seconds + END_SECONDS
     return (
-        f"{BEGIN} SET LOCAL lock_timeout = {int(lock_seconds * 1000)};"
+        f" SET LOCAL lock_timeout = {int(lock_seconds * 1000)};"
         f" SET LOCAL transaction_timeout = {int(limit_seconds * 1000)}"
     )
 

@@ -64,7 +64,15 @@ async def updated(connection: AsyncConnection) -> None:
     await connection.execute(UPDATE)
 
 
-async def test_a_call_waits_for_a_lock_for_less_than_its_time(database: Database) -> None:
+@pytest.mark.parametrize("reads", [0, POOL_SIZE])
+async def test_a_call_waits_for_a_lock_for_less_than_its_time(database: Database, reads: int) -> None:
+    """Connections that were read on without a transaction, too, which the driver begins the next one of otherwise."""
+
+    async def read() -> None:
+        async with database.reading() as connection:
+            await connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    await asyncio.gather(*(read() for _ in range(reads)))
     async with locked(database):
         began = time.perf_counter()
         with pytest.raises(Overloaded):
