@@ -183,8 +183,8 @@ async def test_auth_away_stops_nobody_but_where_fresh_sessions_are_required(
         answer = await http.post("/v1/payments", json=GIFT, headers=headers | {"idempotency-key": new_id()})
         payments.append((at, answer.status_code))
 
-    began = time.monotonic()
     away = await take_away(replicated, how)
+    began = time.monotonic()
     try:
         async with asyncio.TaskGroup() as tasks:
             async for _ in paced(2, AWAY_SECONDS[how]):

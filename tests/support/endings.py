@@ -46,9 +46,8 @@ class Victim:
 
     async def administer(self, method: str, verb: str = "", **body: str) -> None:
         """Call a method of UserService as the administrator."""
-        sent = {"json": body} if method == "POST" else {}
         path, admin = f"/v1/users/{self.user_id}{verb}", await self.people.admin()
-        answer = await self.people.http.request(method, path, headers=admin, **sent)
+        answer = await self.people.http.request(method, path, headers=admin, json=body if method == "POST" else None)
         assert answer.status_code == 200, (verb, answer.text)
 
 
