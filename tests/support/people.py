@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from tests.support.smtp import LINK
+from tests.support.waiting import eventually
+
 if TYPE_CHECKING:
     import httpx
 
@@ -32,6 +35,19 @@ class People:
     async def educator(self) -> dict[str, str]:
         """Sign in the seeded educator."""
         return await self._login("educator@azora.world", "Educator@2024!")
+
+    async def link_token(self, address: str, kind: str) -> str:
+        """Wait for a mail of a kind to an address, and return the token of its link."""
+        admin = await self.admin()
+
+        async def arrived() -> str:
+            page = await self.http.get("/v1/mail/messages", headers=admin, params={"pageSize": 100})
+            mails = page.json()["messages"]
+            return next((mail["text"] for mail in mails if (mail["address"], mail["kind"]) == (address, kind)), "")
+
+        found = LINK.search(await eventually(arrived))
+        assert found is not None
+        return found[1]
 
     async def _login(self, email: str, password: str) -> dict[str, str]:
         response = await self.http.post("/v1/auth/login", json={"email": email, "password": password})

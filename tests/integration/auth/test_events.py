@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import events_pb2, user_pb2
 from azora.client import bearer
 
 from services.auth.admin import create_administrator, ensure_account
-from tests.support.auth import PASSWORD
+from services.shared.events import declared_events
+from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import outcome
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.support.auth import RunningAuth
+    from collections.abc import AsyncIterator
+
+    from tests.support.postgres import Clone
+    from tests.support.smtp import Mailbox
+
+VERIFIED = events_pb2.EmailVerified.DESCRIPTOR.full_name
 
 
 def told(auth: RunningAuth) -> list[str]:
@@ -104,3 +112,44 @@ async def test_a_new_name_and_its_event_are_committed_together(auth: RunningAuth
     call = auth.auth.UpdateProfile(request, metadata=bearer(session.access_token))
     assert await outcome(call) == "INTERNAL_ERROR"
     assert (await auth.profile(session.access_token)).user == session.user
+
+
+@pytest.fixture
+async def verifying(
+    auth_database: Clone, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RunningAuth]:
+    """Give an Auth where accounts wait for their links, and Payment subscribes to what nobody does: EmailVerified."""
+    declared = [
+        replace(event, subscribers=("payment",)) if event.name == VERIFIED else event for event in declared_events()
+    ]
+    monkeypatch.setattr("services.shared.outbox.declared_events", lambda: declared)
+    urls = auth_database.owner_url, auth_database.app_url
+    async with running_auth(*urls, smtp_url=mailbox.url, registration_requires_verified_email=True) as auth:
+        yield auth
+
+
+async def test_every_verified_address_is_told_once(verifying: RunningAuth, mailbox: Mailbox) -> None:
+    async def verified(*user_ids: str) -> bool:
+        events = [event.what for event in verifying.events("payment") if event.what.type_url.endswith(VERIFIED)]
+        return [events_pb2.EmailVerified.FromString(event.value).user_id for event in events] == [*user_ids]
+
+    async def follow(address: str, subject: str, number: int = 1) -> str:
+        return await verifying.verify_email(await mailbox.token(address, subject, number))
+
+    sipho = await ensure_account(
+        verifying.settings, email="sipho@example.com", password=PASSWORD, name="Sipho", role="ROLE_STUDENT"
+    )
+    token = (await verifying.login("sipho@example.com")).access_token
+    for _ in range(2):
+        await verifying.auth.RequestEmailVerification(pb.RequestEmailVerificationRequest(), metadata=bearer(token))
+    for number in (1, 2):
+        assert await follow("sipho@example.com", "Verify your e-mail address", number) == "VERIFIED"
+    await eventually(lambda: verified(sipho))
+    await verifying.auth.Register(pb.RegisterRequest(email="thandi@example.com", password=PASSWORD, name="Thandi"))
+    assert await follow("thandi@example.com", "Confirm your registration") == "REGISTERED"
+    thandi = await verifying.login("thandi@example.com")
+    await eventually(lambda: verified(sipho, thandi.user.id))
+    change = pb.ChangeEmailRequest(email="nkosi@example.com", password=PASSWORD)
+    await verifying.auth.ChangeEmail(change, metadata=bearer(thandi.access_token))
+    assert await follow("nkosi@example.com", "Confirm your new e-mail address") == "CHANGED"
+    await eventually(lambda: verified(sipho, thandi.user.id, thandi.user.id))

@@ -105,9 +105,11 @@ async def test_an_unknown_address_and_a_wrong_password_answer_alike(auth: Runnin
     for email in ("known@example.com", "unknown@example.com", "no address at all", "nul\0@example.com"):
         with pytest.raises(aio.AioRpcError) as failed:
             await auth.login(email, "a wrong password")
-        answers.append((failed.value.code(), failed.value.details(), described(failed.value)))
+        error = failed.value
+        answers.append((error.code(), error.details(), [*error.initial_metadata()], [*error.trailing_metadata()]))
     assert len({str(answer) for answer in answers}) == 1
-    assert answers[0][2].reason == "CREDENTIALS_INVALID"
+    assert described(error).reason == "CREDENTIALS_INVALID"
+    assert answers[0][3], "the details of the status"
 
 
 async def test_a_sign_in_renews_a_hash_of_another_cost(auth_database: Clone) -> None:
