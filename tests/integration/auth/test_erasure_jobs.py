@@ -34,7 +34,7 @@ async def test_a_second_erasure_whose_job_was_given_up_is_taken_up_again(platfor
     await platform.auth.sql("DELETE FROM pgqueuer WHERE entrypoint = 'erase_remainder'")
     await platform.sweep()
     assert not await platform.auth.sql("SELECT FROM pgqueuer WHERE entrypoint = 'erase_remainder'"), "not yet"
-    await platform.auth.sql("UPDATE erasures SET complete_time = now() - interval '1 hour'")
+    await platform.auth.sql("UPDATE erasures SET complete_time = now() - interval '1 day'")
     await platform.sweep()
 
     async def done() -> bool:
