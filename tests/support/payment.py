@@ -256,9 +256,16 @@ class RunningPayment:
         return person
 
     async def earn(
-        self, person: Person, minor_units: int, *, reference: str = "", key: str = "", description: str = ""
+        self,
+        person: Person,
+        minor_units: int,
+        *,
+        reference: str = "",
+        key: str = "",
+        description: str = "",
+        metadata: Metadata = EDUCATION,
     ) -> wallet_pb2.Transaction:
-        """Let a person earn, as Education does."""
+        """Let a person earn, as Education does, or as whose metadata it is."""
         request = pb.EarnRequest(
             user_id=person.id,
             amount=azr(minor_units),
@@ -266,7 +273,7 @@ class RunningPayment:
             description=description,
             request_id=key or new_id(),
         )
-        return (await self.payments.Earn(request, metadata=EDUCATION)).transaction
+        return (await self.payments.Earn(request, metadata=metadata)).transaction
 
     async def trial_balance(self) -> ledger_service_pb2.TrialBalanceResponse:
         """Read the trial balance, as an administrator."""
