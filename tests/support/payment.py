@@ -148,11 +148,13 @@ class Person:
         return (await self.payment.payments.GetTransfer(request, metadata=self.metadata)).transfer
 
     async def transfer_to_many(
-        self, *targets: tuple[Person, int], key: str = "", partial: bool = False
+        self, *targets: tuple[Person, int], key: str = "", partial: bool = False, **fields: Any
     ) -> Sequence[transfer_pb2.TransferResult]:
         """Transfer to others in a batch."""
         transfers = [pb.BatchTransfer(target_user_id=target.id, amount=azr(minor)) for target, minor in targets]
-        request = pb.BatchCreateTransfersRequest(transfers=transfers, return_partial_success=partial, request_id=key)
+        request = pb.BatchCreateTransfersRequest(
+            transfers=transfers, return_partial_success=partial, request_id=key, **fields
+        )
         return (await self.payment.payments.BatchCreateTransfers(request, metadata=self.metadata)).results
 
     async def refund(
