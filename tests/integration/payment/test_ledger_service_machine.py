@@ -84,6 +84,7 @@ class ServiceMachine(LedgerRules):
 
     async def _call(self, command: Command[Any], key: str) -> Any:
         stub = self.payment.payments
+        made: Any
         match command:
             case Earn(earning=earning):
                 earn = pb.EarnRequest(
@@ -139,12 +140,13 @@ class ServiceMachine(LedgerRules):
         return made
 
     async def _change(self, command: ChangeWalletState, key: str) -> Any:
-        call, request = {
+        calls: dict[AccountState, tuple[Any, Any]] = {
             AccountState.ACTIVE: (self.payment.wallets.UnfreezeWallet, wallet_service_pb2.UnfreezeWalletRequest),
             AccountState.FROZEN: (self.payment.wallets.FreezeWallet, wallet_service_pb2.FreezeWalletRequest),
             AccountState.CLOSED: (self.payment.wallets.CloseWallet, wallet_service_pb2.CloseWalletRequest),
-        }[command.state]
-        change: Any = request(wallet_id=command.wallet_id, reason=command.reason, request_id=key)
+        }
+        call, request = calls[command.state]
+        change = request(wallet_id=command.wallet_id, reason=command.reason, request_id=key)
         return await call(change, metadata=self.callers.admin)
 
 
