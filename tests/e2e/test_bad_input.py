@@ -125,42 +125,77 @@ async def test_amounts_that_are_none_are_refused(http: httpx.AsyncClient, people
     assert violations["fieldViolations"][0]["field"] == "amount"
 
 
-@pytest.mark.parametrize("minor_units", ["9223372036854775808", "1.5", "1e400", "NaN"])
-async def test_numbers_that_do_not_fit_are_refused(http: httpx.AsyncClient, people: People, minor_units: str) -> None:
-    body = {"type": "PAYMENT_TYPE_DONATION", "amount": {"minorUnits": minor_units, "currency": "AZR"}}
-    response = await http.post("/v1/payments", json=body, headers=await people.student())
-    assert response.status_code == 400
-    status_of(response)
-
-
-TRANSFERS: list[tuple[str, str]] = [
+HUNDRED = "1e2"
+"""An integer, in the words of JSON and of proto3's mapping to it."""
+AMOUNTS: list[tuple[str, str]] = [
     ("0", "VALIDATION_FAILED"),
     ("-1", "VALIDATION_FAILED"),
     ("null", "VALIDATION_FAILED"),
     ("9223372036854775807", "INSUFFICIENT_FUNDS"),
-    ("1e2", "INSUFFICIENT_FUNDS"),  # An integer, in the words of JSON and of proto3's mapping to it.
+    (HUNDRED, "INSUFFICIENT_FUNDS"),
     ("9223372036854775808", ""),
+    ('"9223372036854775808"', ""),
     ("1.5", ""),
+    ('"1.5"', ""),
+    ("1e400", ""),
+    ('"1e400"', ""),
     ('"0x10"', ""),
     ("NaN", ""),
     ('"NaN"', ""),
 ]
+JSON = {"content-type": "application/json"}
 
 
-@pytest.mark.parametrize(("minor_units", "reason"), TRANSFERS)
-async def test_an_amount_that_is_none_is_not_transferred(
-    http: httpx.AsyncClient, people: People, minor_units: str, reason: str
-) -> None:
-    headers = await people.student() | {"content-type": "application/json"}
-    amount = f'{{"minorUnits": {minor_units}, "currency": "AZR"}}'
-    body = f'{{"targetUserId": "{uuid4()}", "amount": {amount}}}'
-    many = f'{{"transfers": [{body}], "requestId": "k"}}'
-    for path, content in (("/v1/transfers", body), ("/v1/transfers:batchCreate", many)):
-        response = await http.post(path, content=content, headers=headers)
-        status_of(response)
-        assert response.status_code == 400, response.text
-        assert reason in ("", reason_of(response))
+async def test_an_amount_that_is_none_moves_nothing(http: httpx.AsyncClient, people: People) -> None:
+    headers = await people.student() | JSON
+    for minor_units, reason in AMOUNTS:
+        amount = f'"amount": {{"minorUnits": {minor_units}, "currency": "AZR"}}'
+        body = f'{{"targetUserId": "{uuid4()}", {amount}}}'
+        calls = {
+            "/v1/payments": f'{{"type": "PAYMENT_TYPE_DONATION", {amount}}}',
+            "/v1/transfers": body,
+            "/v1/transfers:batchCreate": f'{{"transfers": [{body}], "requestId": "{uuid4()}"}}',
+            "/v1/holds": f"{{{amount}}}",
+        }
+        for path, content in calls.items():
+            response = await http.post(path, content=content, headers=headers)
+            status_of(response)
+            assert response.status_code == 400, f"{path} {minor_units}: {response.text}"
+            assert reason in ("", reason_of(response)), f"{path} {minor_units}"
     assert (await http.get("/v1/transactions", headers=headers)).json()["transactions"] == []
+
+
+async def test_an_amount_that_is_none_is_neither_earned_captured_nor_refunded(
+    http: httpx.AsyncClient, people: People
+) -> None:
+    payer, admin = await people.student() | JSON, await people.admin() | JSON
+    user_id = (await http.get("/v1/auth/profile", headers=payer)).json()["user"]["id"]
+    hundred = {"minorUnits": "100", "currency": "AZR"}
+    earned = {"userId": user_id, "amount": {**hundred, "minorUnits": "500"}, "reference": str(uuid4())}
+    assert (await http.post("/v1/earn", json=earned, headers=admin)).status_code == 200
+    pay = {"type": "PAYMENT_TYPE_DONATION", "amount": hundred}
+    paid = (await http.post("/v1/payments", json=pay, headers=payer)).json()["payment"]
+    held = (await http.post("/v1/holds", json={"amount": hundred}, headers=payer)).json()["hold"]
+    before = (await http.get("/v1/wallet", headers=payer)).json()
+
+    def calls(minor_units: str) -> dict[str, tuple[str, dict[str, str]]]:
+        amount = f'"amount": {{"minorUnits": {minor_units}, "currency": "AZR"}}'
+        return {
+            "/v1/earn": (f'{{"userId": "{user_id}", "reference": "{uuid4()}", {amount}}}', admin),
+            f"/v1/holds/{held['id']}:capture": (f"{{{amount}}}", payer),
+            "/v1/refunds": (f'{{"paymentId": "{paid["id"]}", {amount}}}', payer),
+        }
+
+    for minor_units, _ in AMOUNTS:
+        for path, (content, headers) in calls(minor_units).items() if minor_units != HUNDRED else ():
+            response = await http.post(path, content=content, headers=headers)
+            status_of(response)
+            assert response.status_code == 400, f"{path} {minor_units}: {response.text}"
+    assert (await http.get("/v1/wallet", headers=payer)).json() == before
+    for path, (content, headers) in calls(HUNDRED).items():
+        assert (await http.post(path, content=content, headers=headers)).status_code == 200, path
+    balance = (await http.get("/v1/wallet", headers=payer)).json()["wallet"]["balances"][0]
+    assert (balance["posted"], balance["held"]) == ("500", "0")
 
 
 async def test_a_transfer_is_made_quoted_and_read_as_json(http: httpx.AsyncClient, people: People) -> None:

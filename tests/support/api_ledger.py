@@ -132,28 +132,41 @@ class ApiLedger:
         match call.kind:
             case "earn":
                 earn = pb.EarnRequest(user_id=call.user, amount=amount, reference=key, request_id=key)
-                return (
+                made = (
                     await self._payments.Earn(earn, metadata=self._callers.granting, timeout=timeout_seconds)
                 ).transaction.id
             case "pay":
                 pay = pb.CreatePaymentRequest(
                     type=payment_pb2.PAYMENT_TYPE_DONATION, amount=amount, request_id=key, description="Bread"
                 )
-                return (await self._payments.CreatePayment(pay, metadata=metadata, timeout=timeout_seconds)).payment.id
+                made = (await self._payments.CreatePayment(pay, metadata=metadata, timeout=timeout_seconds)).payment.id
             case "hold":
                 hold = pb.CreateHoldRequest(amount=amount, request_id=key)
-                return (await self._payments.CreateHold(hold, metadata=metadata, timeout=timeout_seconds)).hold.id
+                made = (await self._payments.CreateHold(hold, metadata=metadata, timeout=timeout_seconds)).hold.id
             case "capture":
                 capture = pb.CaptureHoldRequest(hold_id=call.target, request_id=key)
-                return (
+                made = (
                     await self._payments.CaptureHold(capture, metadata=metadata, timeout=timeout_seconds)
                 ).payment.id
             case "release":
                 release = pb.ReleaseHoldRequest(hold_id=call.target, request_id=key)
-                return (await self._payments.ReleaseHold(release, metadata=metadata, timeout=timeout_seconds)).hold.id
+                made = (await self._payments.ReleaseHold(release, metadata=metadata, timeout=timeout_seconds)).hold.id
+            case "transfer":
+                ((recipient, minor),) = call.transfers
+                transfer = pb.CreateTransferRequest(target_user_id=recipient, amount=azr(minor), request_id=key)
+                made = (
+                    await self._payments.CreateTransfer(transfer, metadata=metadata, timeout=timeout_seconds)
+                ).transfer.id
+            case "batch":
+                transfers = [pb.BatchTransfer(target_user_id=user, amount=azr(minor)) for user, minor in call.transfers]
+                batch = pb.BatchCreateTransfersRequest(transfers=transfers, request_id=key)
+                made = (
+                    await self._payments.BatchCreateTransfers(batch, metadata=metadata, timeout=timeout_seconds)
+                ).batch_id
             case _:
                 refund = pb.CreateRefundRequest(payment_id=call.target, amount=amount, request_id=key)
-                return (await self._payments.CreateRefund(refund, metadata=metadata, timeout=timeout_seconds)).refund.id
+                made = (await self._payments.CreateRefund(refund, metadata=metadata, timeout=timeout_seconds)).refund.id
+        return made
 
 
 def refusal(error: aio.AioRpcError) -> Answer:

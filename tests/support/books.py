@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from services.payment.ledger.book import Book, Changes
+from services.payment.ledger.debits import VelocityLimits
 from services.payment.ledger.model import Account, AccountKey, AccountState, Owner
+from services.payment.transfers.commands import TransferLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from services.payment.ledger.book import Expiring
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
+DAY = timedelta(days=1)
+UNLIMITED = TransferLimits(VelocityLimits(DAY, max_amount=10**9, max_count=10**9), new_wallet_age=DAY)
 
 
 def numbered_ids() -> Callable[[], str]:

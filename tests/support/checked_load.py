@@ -45,6 +45,8 @@ _paths = {
     "capture": f"{_payments}/CaptureHold",
     "release": f"{_payments}/ReleaseHold",
     "refund": f"{_payments}/CreateRefund",
+    "transfer": f"{_payments}/CreateTransfer",
+    "batch": f"{_payments}/BatchCreateTransfers",
 }
 _policies = load_contract().policies
 DEADLINES = {name: _policies[path].timeout_seconds for name, path in _paths.items()}

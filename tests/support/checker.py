@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 UNKNOWN = "UNKNOWN"
 """Outcome of a call without an answer, or whose answer says nothing about what happened."""
 
+KINDS = frozenset({"earn", "pay", "hold", "capture", "release", "refund", "transfer", "batch"})
+
 REPLAYS = 32
 """Keys that are sent again at once."""
 
@@ -28,12 +30,14 @@ class Call:
     """A keyed call."""
 
     kind: str
-    """earn, pay, hold, capture, release or refund."""
+    """One of KINDS."""
     user: str
     key: str
     amount: int = 0
     target: str = ""
     """ID of the hold or payment."""
+    transfers: tuple[tuple[str, int], ...] = ()
+    """Recipients and amounts of a transfer, or of a batch of them: all are made or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,15 @@ class History:
     def choose(self, chance: random.Random) -> Call:
         """Return a call at random."""
         user, key, amount = chance.choice(self.users), f"{chance.getrandbits(96):024x}", chance.randint(1, 400)
-        kind = chance.choice(("earn", "pay", "pay", "hold", "capture", "release", "refund"))
+        kind = chance.choice(
+            ("earn", "earn", "pay", "pay", "hold", "capture", "release", "refund", "transfer", "batch")
+        )
+        if kind in ("transfer", "batch"):
+            # A batch with a transfer to oneself is refused for it, or for one before it: no key keeps the former.
+            others = [other for other in self.users if other != user] or self.users
+            count = 1 if kind == "transfer" else chance.randint(2, 4)
+            transfers = tuple((chance.choice(others), chance.randint(1, 200)) for _ in range(count))
+            return Call(kind, user, key, transfers=transfers)
         made = self.made("hold") if kind in ("capture", "release") else self.made("pay", "capture")
         if kind in ("earn", "pay", "hold") or not made:
             return Call(kind if kind in ("pay", "hold") else "earn", user, key, amount)
@@ -194,17 +206,18 @@ def _effects(history: History, final: dict[str, Answer], entries: Sequence[SeenE
     """Check that what was acknowledged is there once, and that nothing else is."""
     wrong = []
     types = {"earn": "EARN", "pay": "PAYMENT", "capture": "PAYMENT", "refund": "REFUND"}
+    types |= dict.fromkeys(("transfer", "batch"), "TRANSFER")
     found: Counter[tuple[str, str]] = Counter()
     for transaction, type_, source in {
         (entry.transaction, entry.type, entry.source) for entry in entries if entry.transaction not in history.earlier
     }:
-        found[type_, source if type_ == "PAYMENT" else transaction] += 1
+        found[type_, (source if type_ in ("PAYMENT", "TRANSFER") else "") or transaction] += 1
     expected: Counter[tuple[str, str]] = Counter()
     captured: Counter[str] = Counter()
     for key, answer in final.items():
         call = history.calls[key]
         if answer.id and call.kind in types:
-            expected[types[call.kind], answer.id] += 1
+            expected[types[call.kind], answer.id] += len(call.transfers) or 1
         if answer.id and call.kind == "capture":
             captured[call.target] += 1
     wrong += [f"hold {hold} was captured {number} times" for hold, number in captured.items() if number > 1]

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from services.payment.holds.commands import CreateHold, ReleaseHold
 from services.payment.holds.model import Hold, Order, PaymentType
 from services.payment.ledger.book import Book, Changes
+from services.payment.ledger.debits import Conditions
 from services.payment.ledger.model import AccountKey, Posting
 from services.payment.payments.commands import CaptureHold, CreatePayment, Earn, ReserveRefund
 from services.payment.payments.model import Earning
+from services.payment.transfers.commands import BatchCreateTransfers, CreateTransfer
+from services.payment.transfers.model import Target, TransferOrder
 from services.shared.errors import DomainError
 from services.shared.money import Money
-from tests.support.books import NOW, numbered_ids
+from tests.support.books import NOW, UNLIMITED, numbered_ids
 from tests.support.checker import UNKNOWN, Answer, SeenEntry
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class Mutant(Enum):
     """A row that the store refuses takes its group along, which is answered nevertheless."""
     LOCK_AND_READ = auto()
     """Holds are read in the snapshot from before the lock."""
+    HALF_BATCH = auto()
+    """Of a batch with a transfer that is refused, the others are made."""
 
 
 class ConstraintViolated(Exception):
@@ -145,7 +150,7 @@ class MemoryLedger:
                 return Answer(self.new_id())
             return known[call.key]
         try:
-            made: Any = book.attempt(_command(call).decide)
+            made: Any = book.attempt(_command(call, partial=self.mutant is Mutant.HALF_BATCH).decide)
         except DomainError as refused:
             return Answer(refusal=refused.reason)
         return Answer((made[1] if isinstance(made, tuple) else made).id)
@@ -175,18 +180,25 @@ def _one_leg(posting: Posting) -> Posting:
     return replace(posting, entries=posting.entries[:1])
 
 
-def _command(call: Call) -> Command[Any]:
+def _command(call: Call, *, partial: bool) -> Command[Any]:
     order = Order(PaymentType.DONATION, Money(call.amount or 1))
+    orders = tuple(TransferOrder(Target(user_id=user), Money(minor)) for user, minor in call.transfers)
+    command: Command[Any]
     match call.kind:
         case "earn":
-            return Earn(Earning(call.user, order.amount, call.key, ""), "education")
+            command = Earn(Earning(call.user, order.amount, call.key, ""), "education")
         case "pay":
-            return CreatePayment(call.user, "", order, LONG)
+            command = CreatePayment(call.user, "", order, LONG)
         case "hold":
-            return CreateHold(call.user, "", order, LONG)
+            command = CreateHold(call.user, "", order, LONG)
         case "capture":
-            return CaptureHold(call.target, call.user, "", None, LONG)
+            command = CaptureHold(call.target, call.user, "", None, LONG)
         case "release":
-            return ReleaseHold(call.target, call.user, "")
+            command = ReleaseHold(call.target, call.user, "")
+        case "transfer":
+            command = CreateTransfer(call.user, orders[0], Conditions(), UNLIMITED)
+        case "batch":
+            command = BatchCreateTransfers(call.user, orders, Conditions(), UNLIMITED, partial)
         case _:
-            return ReserveRefund(call.target, order.amount, "", call.user, True, call.key.encode(), LONG)
+            command = ReserveRefund(call.target, order.amount, "", call.user, True, call.key.encode(), LONG)
+    return command

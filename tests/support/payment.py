@@ -148,11 +148,13 @@ class Person:
         return (await self.payment.payments.GetTransfer(request, metadata=self.metadata)).transfer
 
     async def transfer_to_many(
-        self, *targets: tuple[Person, int], key: str = "", partial: bool = False
+        self, *targets: tuple[Person, int], key: str = "", partial: bool = False, **fields: Any
     ) -> Sequence[transfer_pb2.TransferResult]:
         """Transfer to others in a batch."""
         transfers = [pb.BatchTransfer(target_user_id=target.id, amount=azr(minor)) for target, minor in targets]
-        request = pb.BatchCreateTransfersRequest(transfers=transfers, return_partial_success=partial, request_id=key)
+        request = pb.BatchCreateTransfersRequest(
+            transfers=transfers, return_partial_success=partial, request_id=key, **fields
+        )
         return (await self.payment.payments.BatchCreateTransfers(request, metadata=self.metadata)).results
 
     async def refund(
@@ -256,9 +258,16 @@ class RunningPayment:
         return person
 
     async def earn(
-        self, person: Person, minor_units: int, *, reference: str = "", key: str = "", description: str = ""
+        self,
+        person: Person,
+        minor_units: int,
+        *,
+        reference: str = "",
+        key: str = "",
+        description: str = "",
+        metadata: Metadata = EDUCATION,
     ) -> wallet_pb2.Transaction:
-        """Let a person earn, as Education does."""
+        """Let a person earn, as Education does, or as whose metadata it is."""
         request = pb.EarnRequest(
             user_id=person.id,
             amount=azr(minor_units),
@@ -266,7 +275,7 @@ class RunningPayment:
             description=description,
             request_id=key or new_id(),
         )
-        return (await self.payments.Earn(request, metadata=EDUCATION)).transaction
+        return (await self.payments.Earn(request, metadata=metadata)).transaction
 
     async def trial_balance(self) -> ledger_service_pb2.TrialBalanceResponse:
         """Read the trial balance, as an administrator."""

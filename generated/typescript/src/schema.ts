@@ -5682,12 +5682,28 @@ export interface components {
              *     Retrying with the same key returns the original response for at least 24 hours.
              */
             requestId?: string;
+            /**
+             * @description Minimum available balance after each transfer, in the currency of the transfers. Not limited if unset.
+             *
+             *     Rule: minimumAvailableAfter must not be negative.
+             */
+            minimumAvailableAfter?: components["schemas"]["azora.type.v1.Money"];
+            /**
+             * @description ETag of the balance in the currency of the transfers, as read by GetWallet. If the balance has changed since, the
+             *     request is rejected with ABORTED ETAG_MISMATCH, even if `returnPartialSuccess` is set. Not checked if empty.
+             */
+            etag?: string;
+            /**
+             * @description Whether to return what the request would do now, without doing it: all checks apply, nothing is changed, and the
+             *     idempotency key is not used. `batchId` and the `id` of the returned transfers are empty.
+             */
+            validateOnly?: boolean;
         };
         /** @description Response message for PaymentService.BatchCreateTransfers. */
         "azora.payment.v1.BatchCreateTransfersResponse": {
             /** @description One result for each requested transfer, in the order of the request. */
             results: components["schemas"]["azora.payment.v1.TransferResult"][];
-            /** @description ID of the batch, as `batchId` of its transfers. */
+            /** @description ID of the batch, as `batchId` of its transfers. Empty if `validateOnly` was set. */
             batchId: string;
         };
         /** @description One transfer of a batch. */

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def conditions(
     request: payment_service_pb2.CreatePaymentRequest
     | payment_service_pb2.CreateTransferRequest
+    | payment_service_pb2.BatchCreateTransfersRequest
     | payment_service_pb2.CreateHoldRequest,
 ) -> Conditions:
     """Return what a debit is made to depend on."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from services.payment.ledger.book import Book
-    from services.payment.ledger.model import AccountKey
+    from services.payment.ledger.model import Account, AccountKey
     from services.shared.money import Money
 
 INT32_MAX = 2**31 - 1
@@ -79,6 +79,12 @@ FREELY = Terms()
 """No terms: the balance alone bounds the debit."""
 
 
+def check_etag(account: Account, conditions: Conditions) -> None:
+    """Check that an account stands as the caller read it. Raises EtagMismatch."""
+    if conditions.etag not in ("", account.etag):
+        raise EtagMismatch
+
+
 @contextmanager
 def debiting(book: Book, key: AccountKey, terms: Terms) -> Iterator[None]:
     """Hold what is posted or held within against the terms, and count it. Only one debit of the account may be within.
@@ -86,8 +92,7 @@ def debiting(book: Book, key: AccountKey, terms: Terms) -> Iterator[None]:
     Raises EtagMismatch before it; MinimumAvailableNotMet, CurrencyMismatch, VelocityExceeded after it.
     """
     before, conditions = book.account(key), terms.conditions
-    if conditions.etag not in ("", before.etag):
-        raise EtagMismatch
+    check_etag(before, conditions)
     yield
     after, minimum = book.account(key), conditions.minimum_available_after
     if minimum is not None and minimum.currency != key.currency:

@@ -73,6 +73,8 @@ class PaymentServicer(payment_service_pb2_grpc.PaymentServiceServicer):
             principal=current_principal(),
             orders=[transfer_convert.order(transfer) for transfer in request.transfers],
             partial=request.return_partial_success,
+            conditions=conditions(request),
+            validate_only=request.validate_only,
             idempotent=idempotent(request, pb.BatchCreateTransfersResponse, encode),
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from services.payment.errors import SelfTransfer, TargetWalletNotFound
 from services.payment.ledger.book import Command, Needs
-from services.payment.ledger.debits import Terms, debiting
+from services.payment.ledger.debits import Terms, check_etag, debiting
 from services.payment.ledger.model import AccountKey, Leg, SourceKind, Transaction, TransactionType
 from services.payment.transfers.model import Batch, TargetWallet, Transfer, TransferCompleted
 from services.payment.wallets.commands import find_payer
@@ -73,7 +73,8 @@ class BatchCreateTransfers(Command[Batch]):
     """Transfer from a user's wallet to others, in one currency.
 
     If `partial`, each transfer has its own result; else the first refusal is that of the command, with the number of
-    its transfer, from 0, as `index` in its metadata.
+    its transfer, from 0, as `index` in its metadata. The etag is that of the balance before the first transfer: if it
+    differs, all are refused. The minimum is checked after each.
     """
 
     user_id: str
@@ -89,14 +90,19 @@ class BatchCreateTransfers(Command[Batch]):
 
     def decide(self, book: Book) -> Batch:
         """Post the transfers."""
+        owner, currency = book.owner(self.user_id), self.orders[0].amount.currency
+        if owner is not None:
+            check_etag(book.account(AccountKey.wallet(owner.id, currency)), self.conditions)
         batch_id = book.new_id()
         return Batch(
             batch_id, tuple(self._result(book, batch_id, index, order) for index, order in enumerate(self.orders))
         )
 
     def _result(self, book: Book, batch_id: str, index: int, order: TransferOrder) -> Transfer | DomainError:
+        conditions = replace(self.conditions, etag="")
+
         def attempt(overlay: Book) -> Transfer:
-            return _transfer(overlay, self.user_id, order, self.conditions, self.limits, batch_id=batch_id)
+            return _transfer(overlay, self.user_id, order, conditions, self.limits, batch_id=batch_id)
 
         try:
             return book.attempt(attempt)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.payment.errors import CurrencyMismatch, EmailNotVerified, TransferNotFound
-from services.payment.ledger.debits import Conditions
 from services.payment.transfers.commands import BatchCreateTransfers, CreateTransfer
 from services.shared.money import check_currency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from services.payment.ledger.debits import Conditions
     from services.payment.ledger.writer import Writer
     from services.payment.transfers.commands import TransferLimits
     from services.payment.transfers.model import Batch, Transfer, TransferOrder
@@ -68,6 +68,8 @@ class TransferOperations:
         principal: Principal,
         orders: Sequence[TransferOrder],
         partial: bool,
+        conditions: Conditions,
+        validate_only: bool,
         idempotent: Idempotent[Batch, Response],
     ) -> Response:
         """Transfer from the caller's wallet to many: all or none, or if `partial` each with its own result.
@@ -75,7 +77,9 @@ class TransferOperations:
         Raises what `create_transfer` raises.
         """
         self._check(principal, orders)
-        command = BatchCreateTransfers(principal.user_id, tuple(orders), Conditions(), self._limits, partial)
+        command = BatchCreateTransfers(principal.user_id, tuple(orders), conditions, self._limits, partial)
+        if validate_only:
+            return await self._writer.quote_answer(command, idempotent)
         return await self._writer.answer(command, idempotent)
 
     async def get_transfer(self, *, principal: Principal, transfer_id: str) -> Transfer:

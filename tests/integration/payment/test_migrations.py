@@ -82,6 +82,39 @@ async def test_payments_holds_and_refunds_of_older_versions_go_on(databases: Dat
             assert await ApiLedger(payment.channel, Callers.of(payment.signer)).verify() == []
 
 
+EARNED = """
+INSERT INTO wallets (id, user_id) VALUES ('{wallet}', '{user}');
+INSERT INTO accounts (id, kind, owner_id, currency, posted, sequence) VALUES
+    ('{purse}', 'WALLET', '{wallet}', 'AZR', 500, 2), ('{treasury}', 'TREASURY', '{stripe}', 'AZR', -500, 2);
+INSERT INTO transactions (id, type, payment_id, reference, create_time) VALUES
+    ('{rewarded}', 'EARN', NULL, 'course-completion:{enrollment}', now() - interval '2 hours'),
+    ('{granted}', 'EARN', NULL, 'completion-of-courses', now() - interval '1 hour');
+INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, balance_after) VALUES
+    ('{treasury}', 1, '{rewarded}', 'AZR', -300, -300), ('{purse}', 1, '{rewarded}', 'AZR', 300, 300),
+    ('{treasury}', 2, '{granted}', 'AZR', -200, -500), ('{purse}', 2, '{granted}', 'AZR', 200, 500);
+"""
+
+
+async def test_what_older_versions_rewarded_belongs_to_who_granted_it(databases: Databases) -> None:
+    ids = {name: new_id() for name in ["wallet", "user", "enrollment", "rewarded", "granted"]}
+    treasury = AccountKey.system(AccountKind.TREASURY, 5, "AZR")
+    purse = AccountKey.wallet(ids["wallet"], "AZR").id
+    rows = EARNED.format(**ids, purse=purse, treasury=treasury.id, stripe=treasury.owner_id)
+    async with databases.old("payment", "0011") as clone:
+        owner = await asyncpg.connect(clone.owner_url.replace("+asyncpg", ""))
+        await owner.execute(rows)
+        await owner.close()
+        await upgrade("payment", clone.owner_url)
+        async with running_payment(clone.app_url, clone.owner_url) as payment:
+            person = Person(ids["user"], bearer(payment.signer.token(ids["user"])), payment)
+            reward, grant = f"course-completion:{ids['enrollment']}", "completion-of-courses"
+            assert (await payment.earn(person, 300, reference=reward)).id == ids["rewarded"]
+            assert (await payment.earn(person, 200, reference=grant, metadata=payment.admin().metadata)).id == (
+                ids["granted"]
+            )
+            assert await person.balance() == (500, 0, 500), "nothing was rewarded twice"
+
+
 LEDGER = """
 INSERT INTO wallets (id, user_id, state) VALUES ('{wallet}', '{user}', 'FROZEN'), ('{other}', '{stranger}', 'ACTIVE');
 INSERT INTO accounts (id, kind, owner_id, currency, posted, held, sequence) VALUES

@@ -67,6 +67,23 @@ async def test_a_batch_is_all_or_none(payment: RunningPayment) -> None:
     assert (await refusal(again)).metadata == refused.metadata
 
 
+async def test_a_quote_of_a_batch_has_all_verdicts_and_changes_nothing(payment: RunningPayment) -> None:
+    sender, target, other = await payment.rich(1000), payment.person(), payment.person()
+    before = await counts(payment), await sender.balance()
+    amounts = (target, 600), (other, 300), (sender, 1), (other, 101), (target, 1)
+    quote: dict[str, Any] = {"key": "k", "validate_only": True, "minimum_available_after": azr(100)}
+    results = await sender.transfer_to_many(*amounts, partial=True, **quote)
+    refusals = ["SELF_TRANSFER", "INSUFFICIENT_FUNDS", "MINIMUM_AVAILABLE_NOT_MET"]
+    assert [reason(result) for result in results] == ["OK", "OK", *refusals]
+    first = results[0].transfer
+    assert (first.id, first.batch_id, first.amount, first.target_user_id) == ("", "", azr(600), target.id)
+    refused = await refusal(sender.transfer_to_many(*amounts, **quote))
+    assert (refused.reason, refused.metadata["index"]) == ("SELF_TRANSFER", "2")
+    assert (await refusal(sender.transfer_to_many((target, 1), etag="other"))).reason == "ETAG_MISMATCH"
+    assert (await counts(payment), await sender.balance()) == before
+    assert len(await sender.transfer_to_many(*amounts[:2], key="k")) == 2, "the key was not used"
+
+
 async def test_each_transfer_has_a_verdict_of_its_own_if_asked_for(payment: RunningPayment) -> None:
     sender, target = await payment.rich(1000), payment.person()
     transfers = [

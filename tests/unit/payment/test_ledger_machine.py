@@ -7,27 +7,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import invariant
 
-from services.payment.errors import InsufficientFunds, SelfTransfer
 from services.payment.holds.model import Hold, HoldState
 from services.payment.ledger import chain
-from services.payment.ledger.book import Book, Changes
-from services.payment.ledger.debits import Conditions, VelocityLimits
+from services.payment.ledger.book import Book, Changes, index
 from services.payment.ledger.model import GENESIS, AccountKey, AccountKind, Leg, Posting
-from services.payment.transfers.commands import BatchCreateTransfers, TransferLimits
-from services.payment.transfers.model import Target, TransferOrder
+from services.payment.wallets.model import WalletStatus
 from services.shared.errors import DomainError
-from services.shared.money import Money
 from tests.support.books import NOW, numbered_ids
-from tests.support.ledger_rules import AMOUNTS, WINDOW, LedgerRules, Refusal
+from tests.support.ledger_rules import LedgerRules, Refusal
 
 if TYPE_CHECKING:
     from services.payment.ledger.book import Command
-
-
-UNLIMITED = TransferLimits(VelocityLimits(WINDOW, max_amount=10**9, max_count=10**9), new_wallet_age=WINDOW)
 
 
 class LedgerMachine(LedgerRules):
@@ -74,26 +66,13 @@ class LedgerMachine(LedgerRules):
         account = self.book.account(AccountKey.wallet(owner.id, "AZR"))
         return account.posted_minor, account.available_minor
 
-    @rule(
-        numbers=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-        amounts=st.lists(AMOUNTS, min_size=1, max_size=3),
-        partial=st.booleans(),
-    )
-    def transfer(self, numbers: tuple[int, int], amounts: list[int], *, partial: bool) -> None:
-        """Transfer in a batch, which may be all or none."""
-        user, target_user = (self.users[number] for number in numbers)
-        orders = tuple(TransferOrder(Target(user_id=target_user), Money(amount)) for amount in amounts)
-        left, sent = self.available(user), 0
-        refusal: type[DomainError] | None = None
-        for amount in amounts:
-            if user != target_user and amount <= left - sent:
-                sent += amount
-            elif not partial:
-                refusal, sent = SelfTransfer if user == target_user else InsufficientFunds, 0
-                break
-        self.decide(BatchCreateTransfers(user, orders, Conditions(), UNLIMITED, partial), refusal)
-        self.balances[user] -= sent
-        self.balances[target_user] += sent
+    def wallet(self, user: str) -> tuple[str, str]:
+        """Read the account in the group; what is loaded of the wallet stands in what is stored."""
+        owner = self.book.owner(user)
+        assert owner
+        if self.book.find(WalletStatus, owner.id) is None:
+            index(self.stored.rows[WalletStatus], [WalletStatus(owner.id, user, owner.create_time)])
+        return owner.id, self.book.account(AccountKey.wallet(owner.id, "AZR")).etag
 
     @invariant()
     def money_is_conserved(self) -> None:

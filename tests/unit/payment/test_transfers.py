@@ -120,8 +120,10 @@ def test_a_stranger_without_a_wallet_has_nothing_to_transfer() -> None:
         transfer(book, 1)
 
 
-def batch(book: Book, *orders: TransferOrder, partial: bool = False) -> list[Transfer | DomainError]:
-    command = BatchCreateTransfers(ADA.user_id, orders, Conditions(), LIMITS, partial)
+def batch(
+    book: Book, *orders: TransferOrder, partial: bool = False, conditions: Conditions | None = None
+) -> list[Transfer | DomainError]:
+    command = BatchCreateTransfers(ADA.user_id, orders, conditions or Conditions(), LIMITS, partial)
     return list(book.attempt(command.decide).results)
 
 
@@ -252,6 +254,21 @@ def test_a_debit_can_depend_on_what_is_left_and_on_what_was_read() -> None:
         transfer(book, 1, conditions=Conditions(etag=etag))
     with pytest.raises(EtagMismatch):
         transfer(book, 10_000, conditions=Conditions(etag=etag))
+
+
+def test_a_batch_depends_on_the_balance_before_it_and_after_each_transfer() -> None:
+    book = rich()
+    least = Conditions(minimum_available_after=Money(900), etag=book.account(PURSE).etag)
+    with pytest.raises(MinimumAvailableNotMet) as refused:
+        batch(book, order(60), order(41), conditions=least)
+    assert refused.value.metadata == {"currency": "AZR", "index": "1"}
+    assert untouched(book)
+    results = batch(book, order(60), order(41), order(40), partial=True, conditions=least)
+    assert [type(result) for result in results] == [Transfer, MinimumAvailableNotMet, Transfer]
+    for partial in (False, True):
+        with pytest.raises(EtagMismatch):
+            batch(book, order(1, Target(user_id=ADA.user_id)), order(1), partial=partial, conditions=least)
+    assert book.account(PURSE).posted_minor == 900
 
 
 def test_a_hold_changes_the_etag_and_counts_as_a_debit_for_the_minimum() -> None:

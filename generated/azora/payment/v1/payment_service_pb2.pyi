@@ -332,15 +332,30 @@ class BatchCreateTransfersRequest(_message.Message):
     TRANSFERS_FIELD_NUMBER: _builtins.int
     RETURN_PARTIAL_SUCCESS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MINIMUM_AVAILABLE_AFTER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     return_partial_success: _builtins.bool
     """Whether each transfer has a result of its own. If false, all are posted or none: one that is rejected fails the call."""
     request_id: _builtins.str
     """Idempotency key, at most 255 characters; a UUID is recommended. Equivalent to the `Idempotency-Key` header.
     Retrying with the same key returns the original response for at least 24 hours.
     """
+    etag: _builtins.str
+    """ETag of the balance in the currency of the transfers, as read by GetWallet. If the balance has changed since, the
+    request is rejected with ABORTED ETAG_MISMATCH, even if `return_partial_success` is set. Not checked if empty.
+    """
+    validate_only: _builtins.bool
+    """Whether to return what the request would do now, without doing it: all checks apply, nothing is changed, and the
+    idempotency key is not used. `batch_id` and the `id` of the returned transfers are empty.
+    """
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchTransfer]:
         """Transfers to create, 1 to 200, all in the same currency. A recipient can occur more than once."""
+
+    @_builtins.property
+    def minimum_available_after(self) -> _money_pb2.Money:
+        """Minimum available balance after each transfer, in the currency of the transfers. Not limited if unset."""
 
     def __init__(
         self,
@@ -348,10 +363,13 @@ class BatchCreateTransfersRequest(_message.Message):
         transfers: _abc.Iterable[Global___BatchTransfer] | None = ...,
         return_partial_success: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        minimum_available_after: _money_pb2.Money | None = ...,
+        etag: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["minimum_available_after", b"minimum_available_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "return_partial_success", b"return_partial_success", "transfers", b"transfers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "minimum_available_after", b"minimum_available_after", "request_id", b"request_id", "return_partial_success", b"return_partial_success", "transfers", b"transfers", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -366,7 +384,7 @@ class BatchCreateTransfersResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     BATCH_ID_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """ID of the batch, as `batch_id` of its transfers."""
+    """ID of the batch, as `batch_id` of its transfers. Empty if `validate_only` was set."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_transfer_pb2.TransferResult]:
         """One result for each requested transfer, in the order of the request."""
