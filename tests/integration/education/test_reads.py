@@ -18,6 +18,7 @@ from services.shared.ids import new_id
 from tests.support.education import running_education
 from tests.support.learning import search
 from tests.support.plans import explain
+from tests.support.statements import recorded_statements
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -174,3 +175,14 @@ async def test_a_page_of_attempts_reads_no_more_than_it_shows(education: Running
     plan = await explain(education.owner_url, LIST_ATTEMPTS, values)
     assert not plan.sorts
     assert plan.rows_read <= 21
+
+
+async def test_a_course_is_read_by_who_is_enrolled_in_one_prebuilt_statement(education_database: Clone) -> None:
+    """Its lessons come from memory, that it is theirs to read from the database."""
+    with recorded_statements() as statements:
+        async with running_education(education_database.app_url, education_database.owner_url) as education:
+            course, learner = await education.educator().published(), education.person()
+            await learner.enroll(course.id)
+            for _ in range(3):  # The first ones compile it and fill memories.
+                assert (await learner.read(course.id)).modules[0].lessons[0].content
+            assert len(await statements.prebuilt("GetCourse")) == 1

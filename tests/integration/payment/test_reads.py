@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from services.payment.transactions.store import LIST
 from services.shared.money import INT64_MAX
+from tests.support.payment import running_payment
 from tests.support.plans import explain
+from tests.support.statements import recorded_statements
 
 if TYPE_CHECKING:
     from tests.support.payment import RunningPayment
+    from tests.support.postgres import Clone
 
 # Triggers that prove what the service writes are of no use to rows that are written here by hand.
 LONG_HISTORY = """
@@ -32,3 +35,12 @@ async def test_a_page_of_history_reads_no_more_than_it_shows(payment: RunningPay
     plan = await explain(payment.owner_url, LIST, values)
     assert not plan.sorts
     assert plan.rows_read <= 21
+
+
+async def test_a_wallet_is_read_in_one_prebuilt_statement(payment_database: Clone) -> None:
+    with recorded_statements() as statements:
+        async with running_payment(payment_database.app_url, payment_database.owner_url) as payment:
+            person = await payment.rich(100)
+            for _ in range(3):  # The first ones compile it and fill memories.
+                await person.wallet()
+            assert len(await statements.prebuilt("GetWallet")) == 1
