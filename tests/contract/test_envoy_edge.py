@@ -186,6 +186,24 @@ async def test_floods_from_one_address_end_at_the_edge() -> None:
         assert (await http.get("/v1/courses")).status_code == 200, "another tier has a bucket of its own"
 
 
+async def test_streams_of_reflection_from_one_address_end_at_the_edge() -> None:
+    """Reflection has no tier of the contract, and no limit in the gateway."""
+    async with running_edge(rate_limit_scale=0.1) as scaled, aio.insecure_channel(scaled.target) as channel:
+
+        async def ask(service: str) -> str:
+            call: Any = channel.stream_stream(f"/grpc.reflection.{service}.ServerReflection/ServerReflectionInfo")
+            try:
+                return str([answer async for answer in call(iter([b""]), timeout=10)])
+            except aio.AioRpcError as error:
+                return error_reason(error) or error.code().name
+
+        answers = [await ask(service) for service in ("v1", "v1alpha") * 5]
+        assert answers.count("RATE_LIMITED") == 4, "sixty a minute and address, times the scale, went through"
+        assert answers[-4:] == ["RATE_LIMITED"] * 4
+        async with httpx.AsyncClient(base_url=scaled.url) as http:
+            assert (await http.get("/v1/courses")).status_code == 200, "another tier has a bucket of its own"
+
+
 async def login(call: Any, _context: Any) -> bytes:
     request = auth_service_pb2.LoginRequest.FromString(call.message)
     return auth_service_pb2.LoginResponse(access_token=f"of {request.email}").SerializeToString()
