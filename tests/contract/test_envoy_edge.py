@@ -12,6 +12,7 @@ import grpc
 import httpx
 import pytest
 from azora.auth.v1 import auth_service_pb2
+from azora.client import error_reason
 from azora.education.v1 import course_pb2, course_service_pb2
 from azora.payment.v1 import payment_service_pb2
 from grpc import aio
@@ -191,9 +192,9 @@ async def test_streams_of_reflection_from_one_address_end_at_the_edge() -> None:
     async with running_edge(rate_limit_scale=0.1) as scaled, aio.insecure_channel(scaled.target) as channel:
 
         async def ask(service: str) -> str:
-            call: Any = channel.stream_stream(f"/grpc.reflection.{service}.ServerReflection/ServerReflectionInfo")
+            call: Any = channel.unary_stream(f"/grpc.reflection.{service}.ServerReflection/ServerReflectionInfo")
             try:
-                return str([answer async for answer in call(iter([b""]), timeout=10)])
+                return str([answer async for answer in call(b"", timeout=10)])
             except aio.AioRpcError as error:
                 return error_reason(error) or error.code().name
 
