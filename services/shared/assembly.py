@@ -70,7 +70,7 @@ class Infrastructure(Generic[Settings]):
     @cached_property
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
-        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer), OutgoingStreams()])
+        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer), OutgoingStreams(tracer=self.tracer)])
 
     @cached_property
     def audit_operations(self) -> AuditOperations:
