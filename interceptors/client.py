@@ -118,7 +118,8 @@ class OutgoingStreams(aio.UnaryStreamClientInterceptor):
         request: Any,
     ) -> Any:
         """Make the call. Iterating over its responses raises what OutgoingCalls does."""
-        details, span = self._calls.joined(client_call_details), INVALID_SPAN
+        details = self._calls.joined(client_call_details)
+        span: Span = INVALID_SPAN
         if self._tracer is not None:
             span = _start(self._tracer, details)
             PROPAGATOR.inject(details.metadata, set_span_in_context(span))
