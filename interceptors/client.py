@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from azora import client
 from grpc import aio
-from opentelemetry.trace import SpanKind, use_span
+from opentelemetry.trace import INVALID_SPAN, SpanKind, set_span_in_context, use_span
 
 from interceptors.tracing import PROPAGATOR, describe, rpc_attributes
 from services.shared.errors import DeadlinePassed, DependencyUnavailable, Refused
@@ -17,7 +17,7 @@ from services.shared.principal import current_request, note_failed_dependency
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Span, Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +105,10 @@ class OutgoingCalls(aio.UnaryUnaryClientInterceptor):
 
 
 class OutgoingStreams(aio.UnaryStreamClientInterceptor):
-    """Makes a call with a stream of responses part of the one being served, as OutgoingCalls does; it is no span."""
+    """Makes a call with a stream of responses part of the one being served, as OutgoingCalls does."""
 
-    def __init__(self, *, max_seconds: float = MAX_STREAM_SECONDS) -> None:
+    def __init__(self, *, tracer: Tracer | None = None, max_seconds: float = MAX_STREAM_SECONDS) -> None:
+        self._tracer = tracer
         self._calls = OutgoingCalls(max_seconds=max_seconds)
 
     async def intercept_unary_stream(
@@ -118,14 +119,23 @@ class OutgoingStreams(aio.UnaryStreamClientInterceptor):
     ) -> Any:
         """Make the call. Iterating over its responses raises what OutgoingCalls does."""
         details = self._calls.joined(client_call_details)
-        return self._responses(_path(details), await continuation(details, request))
+        span: Span = INVALID_SPAN
+        if self._tracer is not None:
+            span = _start(self._tracer, details)
+            PROPAGATOR.inject(details.metadata, set_span_in_context(span))
+        return self._responses(_path(details), await continuation(details, request), span)
 
-    async def _responses(self, path: str, call: Any) -> AsyncIterator[Any]:
+    async def _responses(self, path: str, call: Any, span: Span) -> AsyncIterator[Any]:
         try:
             async for response in call:
                 yield response
         except aio.AioRpcError as error:
+            _describe_failure(span, error)
             raise self._calls.failure(path, error) from error
+        else:
+            describe(span, grpc.StatusCode.OK, "", fault=False)
+        finally:
+            span.end()
         self._calls.succeeded(path)
 
 
@@ -143,18 +153,25 @@ async def _recorded(
     details: aio.ClientCallDetails,
     request: Any,
 ) -> Any:
-    method = _path(details)[1:]
-    span = tracer.start_span(method, kind=SpanKind.CLIENT, attributes=rpc_attributes(method))
+    span = _start(tracer, details)
     with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         PROPAGATOR.inject(details.metadata)
         try:
             call = await _made(continuation, details, request)
         except aio.AioRpcError as error:
-            verdict = error.code() in VERDICTS
-            describe(span, error.code(), client.error_reason(error), fault=not verdict)
+            _describe_failure(span, error)
             raise
         describe(span, grpc.StatusCode.OK, "", fault=False)
         return call
+
+
+def _start(tracer: Tracer, details: aio.ClientCallDetails) -> Span:
+    method = _path(details)[1:]
+    return tracer.start_span(method, kind=SpanKind.CLIENT, attributes=rpc_attributes(method))
+
+
+def _describe_failure(span: Span, error: aio.AioRpcError) -> None:
+    describe(span, error.code(), client.error_reason(error), fault=error.code() not in VERDICTS)
 
 
 def _path(details: aio.ClientCallDetails) -> str:

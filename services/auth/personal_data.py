@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class OtherServices:
     """The other services, as Auth calls them."""
 
-    keepers: Sequence[PersonalDataService]
+    services: Sequence[PersonalDataService]
     """In the order in which a person is erased: Education first ends what it holds in Payment."""
     balances: Balances
 
@@ -74,7 +74,7 @@ class PersonalData:
             ],
         )
         return cls(
-            ExportOperations(accounts=accounts, persons=persons, services=others.keepers),
+            ExportOperations(accounts=accounts, persons=persons, services=others.services),
             ErasureOperations(
                 database=database,
                 store=ErasureStore(),
@@ -85,7 +85,7 @@ class PersonalData:
                 failures=container.failures,
                 mail=container.mail,
                 persons=persons,
-                services=others.keepers,
+                services=others.services,
                 balances=others.balances,
                 delay=timedelta(seconds=infrastructure.settings.erasure_delay_seconds),
             ),

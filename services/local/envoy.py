@@ -15,6 +15,7 @@ from services.local.probes import no_authorities, until
 from services.local.processes import Command
 from services.local.settings import inherited_environment
 from services.local.supervised import ProcessSpec
+from services.shared.cpus import available_cpus
 
 if TYPE_CHECKING:
     from services.local.layout import Layout
@@ -39,6 +40,8 @@ def envoy_process(layout: Layout, mesh: str) -> ProcessSpec:
                 str(installed_envoy()),
                 *("--config-path", str(layout.bootstrap)),
                 *("--drain-time-s", str(CLOSE_SECONDS), "--drain-strategy", "immediate"),
+                # Its own default is the machine's CPUs, whatever a container may use of them.
+                *("--concurrency", str(available_cpus())),
                 *("--log-level", "warning"),
                 *("--file-flush-interval-msec", "1000"),  # The access log's; its default is ten seconds.
                 "--disable-hot-restart",  # It would share memory with every other Envoy of this machine.

@@ -70,7 +70,7 @@ class Infrastructure(Generic[Settings]):
     @cached_property
     def mesh(self) -> aio.Channel:
         """The channel to the other services, made when it is first asked for: not all that runs calls others."""
-        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer), OutgoingStreams()])
+        return connect_to_mesh(self.settings, [OutgoingCalls(tracer=self.tracer), OutgoingStreams(tracer=self.tracer)])
 
     @cached_property
     def audit_operations(self) -> AuditOperations:
@@ -138,13 +138,14 @@ class Infrastructure(Generic[Settings]):
         limiter = Limiter(
             scale=self.settings.rate_limit_scale,
             tiers=effective_tiers(self.settings.rate_limits),
-            server=rate_limit_counters(url) if (url := self.settings.counters_url) else None,
+            server=rate_limit_counters(counters) if (counters := self.settings.counters_url) else None,
             registry=registry,
         )
         denials = Denials(database=self.database)
         sealing = Sealing(database=self.database, store=AuditStore())
         expiry = retention.expiry(self.database, [*self._retentions(registrations), *retentions])
-        worker = Worker(self.settings.database_url.get_secret_value(), jobs, [*periodic, expiry])
+        url = self.settings.database_url.get_secret_value()
+        worker = Worker(url, jobs, [*periodic, expiry], registry=registry)
         delivering = deliveries(self.database, outbox, send or over_mesh(self.mesh)) if outbox else []
         return Server(
             settings=self.settings,

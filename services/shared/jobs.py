@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -21,6 +23,7 @@ from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueue
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.errors import FailingListenerError, RetryRequested
 from pgqueuer.queries import Queries
+from prometheus_client import Histogram
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,10 +31,11 @@ from services.shared.backoff import backoff_seconds
 from services.shared.verdicts import TRANSIENT, is_verdict, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule, TracebackRecord
+    from prometheus_client import CollectorRegistry
 
 Payload = TypeVar("Payload")
 
@@ -48,6 +52,7 @@ STALE_SECONDS = 30.0
 """A job of a process that has not been heard of for so long is run by another."""
 BATCH = 32
 CONCURRENCY = 64
+BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 CONNECTION_LOST = (
     OSError,
@@ -130,6 +135,39 @@ def _autocommits(connection: AsyncConnection) -> bool:
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
+class JobRuns:
+    """Times runs of jobs by name and outcome; how many there were is the histogram's count.
+
+    A run that fails is `retried`, or `failed` for good; a periodic job that fails is not retried. A run that is
+    cancelled is not counted: another process repeats it.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._seconds = Histogram(
+            "azora_job_duration_seconds",
+            "Duration of background job runs, by outcome: done, retried or failed.",
+            ("job", "outcome"),
+            registry=registry,
+            buckets=BUCKETS_SECONDS,
+        )
+
+    @contextmanager
+    def run(self, name: str) -> Iterator[None]:
+        """Time the run of a job, and count it when it has ended."""
+        started, outcome = time.perf_counter(), "done"
+        try:
+            yield
+        except asyncio.CancelledError:
+            outcome = ""
+            raise
+        except Exception as error:
+            outcome = "retried" if isinstance(error, RetryRequested) else "failed"
+            raise
+        finally:
+            if outcome:
+                self._seconds.labels(name, outcome).observe(time.perf_counter() - started)
+
+
 class Worker:
     """Runs a service's jobs in this process; every replica has one, and each job runs in one of them."""
 
@@ -140,11 +178,13 @@ class Worker:
         periodic: Sequence[Periodic] = (),
         *,
         stale_seconds: float = STALE_SECONDS,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
         self._jobs = tuple(jobs)
         self._periodic = tuple(periodic)
         self._stale = timedelta(seconds=stale_seconds)
+        self._runs = JobRuns(registry)
         # The package logs a job that was given up once more, as its own failure.
         logging.getLogger("pgqueuer").addFilter(_is_news)
 
@@ -192,9 +232,9 @@ class Worker:
     def _queue(self, driver: AsyncpgDriver) -> PgQueuer:
         queue = PgQueuer(driver, queries=_JobQueries(driver))
         for job in self._jobs:
-            queue.entrypoint(job.name, accepts_context=False, on_failure="hold")(_entrypoint(job))
+            queue.entrypoint(job.name, accepts_context=False, on_failure="hold")(_entrypoint(job, self._runs))
         for periodic in self._periodic:
-            queue.schedule(periodic.name, periodic.schedule, accepts_context=False)(_tick(periodic))
+            queue.schedule(periodic.name, periodic.schedule, accepts_context=False)(_tick(periodic, self._runs))
         return queue
 
 
@@ -231,8 +271,12 @@ class _JobQueries(Queries):
                 return
 
 
-def _entrypoint(job: Job[Any]) -> Callable[[QueuedJob], Awaitable[None]]:
+def _entrypoint(job: Job[Any], runs: JobRuns) -> Callable[[QueuedJob], Awaitable[None]]:
     async def run(queued: QueuedJob) -> None:
+        with runs.run(job.name):
+            await attempt(queued)
+
+    async def attempt(queued: QueuedJob) -> None:
         try:
             payload = _adapter(job.payload).validate_json(queued.payload or b"{}")
         except ValidationError as error:
@@ -266,10 +310,11 @@ def _outcome(job: Job[Any], queued: QueuedJob, error: Exception) -> Exception:
     return RetryRequested(delay=timedelta(seconds=seconds), reason=reason)
 
 
-def _tick(periodic: Periodic) -> Callable[[Schedule], Awaitable[None]]:
+def _tick(periodic: Periodic, runs: JobRuns) -> Callable[[Schedule], Awaitable[None]]:
     async def run(_: Schedule) -> None:
         try:
-            await periodic.run()
+            with runs.run(periodic.name):
+                await periodic.run()
         except Exception as error:
             transient = isinstance(error, TRANSIENT)
             logger.log(

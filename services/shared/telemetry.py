@@ -135,7 +135,8 @@ class _Statements:
         driver.add_query_logger(self._ran)
 
     def _ran(self, ran: Any) -> None:
-        if trace.get_current_span().is_recording():
+        # The driver tells of it in the loop's next turn, when the call and its span may have ended.
+        if trace.get_current_span().get_span_context().trace_flags.sampled:
             span = self._start(ran.query, time.time_ns() - int(ran.elapsed * 1e9))
             if ran.exception is not None:
                 _describe(span, ran.exception)

@@ -12,6 +12,7 @@ import grpc
 import httpx
 import pytest
 from azora.auth.v1 import auth_service_pb2
+from azora.client import error_reason
 from azora.education.v1 import course_pb2, course_service_pb2
 from azora.payment.v1 import payment_service_pb2
 from grpc import aio
@@ -184,6 +185,24 @@ async def test_floods_from_one_address_end_at_the_edge() -> None:
         assert error_info(refused[0].json())["reason"] == "RATE_LIMITED"
         assert int(refused[0].headers["retry-after"]) > 0
         assert (await http.get("/v1/courses")).status_code == 200, "another tier has a bucket of its own"
+
+
+async def test_streams_of_reflection_from_one_address_end_at_the_edge() -> None:
+    """Reflection has no tier of the contract, and no limit in the gateway."""
+    async with running_edge(rate_limit_scale=0.1) as scaled, aio.insecure_channel(scaled.target) as channel:
+
+        async def ask(service: str) -> str:
+            call: Any = channel.unary_stream(f"/grpc.reflection.{service}.ServerReflection/ServerReflectionInfo")
+            try:
+                return str([answer async for answer in call(b"", timeout=10)])
+            except aio.AioRpcError as error:
+                return error_reason(error) or error.code().name
+
+        answers = [await ask(service) for service in ("v1", "v1alpha") * 5]
+        assert answers.count("RATE_LIMITED") == 4, "sixty a minute and address, times the scale, went through"
+        assert answers[-4:] == ["RATE_LIMITED"] * 4
+        async with httpx.AsyncClient(base_url=scaled.url) as http:
+            assert (await http.get("/v1/courses")).status_code == 200, "another tier has a bucket of its own"
 
 
 async def login(call: Any, _context: Any) -> bytes:

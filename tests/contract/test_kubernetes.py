@@ -218,6 +218,17 @@ def test_images_are_those_of_compose() -> None:
         assert composed()[name]["user"].partition(":")[0] == user
 
 
+def test_envoy_has_a_worker_for_each_of_its_cpus_and_logs_within_a_second() -> None:
+    """Its own defaults are a worker for each CPU of the machine, and ten seconds."""
+    pod, container = container_of(ENVOY, ENVOY), composed()[ENVOY]
+    for command, cpus in (
+        (pod["command"], pod["resources"]["limits"]["cpu"]),
+        (container["command"], container["deploy"]["resources"]["limits"]["cpus"]),
+    ):
+        assert float(command[command.index("--concurrency") + 1]) == float(cpus)
+        assert command[command.index("--file-flush-interval-msec") + 1] == "1000"
+
+
 def test_envoy_takes_what_its_pod_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (container,) = pods()[ENVOY]["spec"]["initContainers"]
     folder = container["command"][3]

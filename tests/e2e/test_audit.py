@@ -7,6 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from tests.support.services import SERVICES
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def test_events_of_all_services_are_listed_and_verified(http: httpx.AsyncC
             chains |= {chain["service"]: int(chain["lastSealNumber"]) for chain in page["chains"]}
             token = page["nextPageToken"]
             if not token:
-                return set(chains) == {"auth", "education", "payment"} and all(chains.values())
+                return set(chains) == set(SERVICES) and all(chains.values())
 
     await eventually(verified)
     assert (await http.get("/v1/auditEvents", headers=student)).status_code == 403

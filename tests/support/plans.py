@@ -10,7 +10,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 
 class Explain(Executable, ClauseElement):
@@ -25,6 +25,18 @@ class Explain(Executable, ClauseElement):
 @compiles(Explain)
 def _explain(element: Explain, compiler: Any, **options: Any) -> str:
     return f"EXPLAIN (ANALYZE, FORMAT JSON) {compiler.process(element.statement, **options)}"
+
+
+class Noting:
+    """Stands in for a connection: notes a store's statement and its values instead of executing it."""
+
+    statement: Any
+    values: Mapping[str, Any]
+
+    async def execute(self, statement: Any, values: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+        """Note the statement; return no rows."""
+        self.statement, self.values = statement, values or {}
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,13 @@ async def explain(url: str, statement: Any, values: Mapping[str, Any]) -> Plan:
             int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]) for node in scans
         ),
     )
+
+
+async def explain_list(url: str, read: Callable[[Any], Awaitable[object]]) -> Plan:
+    """Explain the statement that a store's method executes on the connection that it is given."""
+    noting = Noting()
+    await read(noting)
+    return await explain(url, noting.statement, noting.values)
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

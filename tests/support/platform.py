@@ -31,6 +31,7 @@ from tests.support import education as education_support
 from tests.support import payment as payment_support
 from tests.support.auth import PASSWORD, FakeSubscribers, RunningAuth, auth_beside
 from tests.support.economy import Economy, Learner, Road, running_economy
+from tests.support.services import SERVICES
 from tests.support.serving import channel_to
 from tests.support.waiting import eventually
 
@@ -182,9 +183,9 @@ class Platform:
         return b"".join([part.data async for part in call])
 
     async def keyed(self, user_id: str) -> dict[str, int]:
-        """Return how many answers to the person's own idempotency keys each service keeps."""
+        """Return how many answers to the person's own idempotency keys each service keeps; Auth takes none."""
         own = "SELECT count(*)::int AS kept FROM idempotency_records WHERE principal_id = 'user:' || $1"
-        answers = {name: await self.services[name].sql(own, user_id) for name in ("education", "payment")}
+        answers = {name: await self.services[name].sql(own, user_id) for name in SERVICES if name != "auth"}
         return {name: rows[0]["kept"] for name, rows in answers.items()}
 
     async def subjects(self, administrator: Account, address: str) -> list[str]:

@@ -23,6 +23,7 @@ from tests.support.api_keys import claims_of, key_client_of
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import refusal
 from tests.support.second_factors import Client, client_of
+from tests.support.services import SERVICES
 from tests.support.serving import channel_to
 from tests.support.waiting import eventually
 
@@ -242,7 +243,7 @@ async def test_pages_of_all_services_are_merged_by_time_and_id(auth_database: Cl
         everything = [*(await auditor.read(page_size=100)).events]
         places = [(event.create_time.ToDatetime(), event.id) for event in everything]
         assert places == sorted(places, reverse=True)
-        assert {event.source_service for event in everything} == {"auth", "education", "payment"}
+        assert {event.source_service for event in everything} == set(SERVICES)
         listed, token, sizes = [], "", iter([1, 2, 3, 2, 2, 100])
         while True:
             page = await auditor.read(page_size=next(sizes), page_token=token)
@@ -288,7 +289,7 @@ async def test_all_logs_are_verified_page_by_page(auth_database: Clone) -> None:
     async with _auditor(auth_database, sources) as auditor:
         first = await auditor.verify()
         chains = {chain.service: chain for chain in first.chains}
-        assert set(chains) == {"auth", "education", "payment"}
+        assert set(chains) == set(SERVICES)
         assert [found.resource for found in chains["payment"].findings] == ["auditSeals/3"]
         assert (chains["payment"].last_seal_number, chains["payment"].finding_count) == (9, 1)
         served, token = [], first.next_page_token

@@ -20,6 +20,7 @@ from tests.support.payment import azr
 from tests.support.personal_texts import EMAIL, MARK, NAME, freeze, left_behind, named, spread
 from tests.support.refusals import outcome, refusal
 from tests.support.second_factors import client_of
+from tests.support.services import SERVICES
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ async def test_no_database_has_a_persons_texts_after_the_erasure_and_the_ledger_
         *(("payment", table, "reason") for table in ("refunds", "wallet_state_changes")),
         ("payment", "idempotency_records", "response"),
         ("payment", "webhooks", "url"),
-        *((service, "pgqueuer", "payload") for service in ("auth", "education", "payment")),
+        *((service, "pgqueuer", "payload") for service in SERVICES),
         ("auth", "outbox", "payload"),
     }
     assert await platform.keyed(person.id) == {"education": 2, "payment": 4}

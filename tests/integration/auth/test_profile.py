@@ -12,13 +12,16 @@ from azora.policy.v1.permission_pb2 import ROLE_ADMIN
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.shared.ids import new_id
+from tests.support.auth import running_auth
 from tests.support.refusals import refusal
 from tests.support.serving import Signer
+from tests.support.statements import recorded_statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from tests.support.auth import RunningAuth
+    from tests.support.postgres import Clone
 
 FILLED = user_pb2.User(
     name="Thandi N.",
@@ -134,3 +137,12 @@ async def test_a_token_speaks_for_its_own_user_alone(auth: RunningAuth, session:
     await _update(auth, other, user_pb2.User(id=session.user.id, bio="Mine"))
     assert (await auth.profile(session.access_token)).user == session.user
     assert (await auth.profile(other.access_token)).user.bio == "Mine"
+
+
+async def test_a_profile_is_read_in_one_prebuilt_statement(auth_database: Clone) -> None:
+    with recorded_statements() as statements:
+        async with running_auth(auth_database.owner_url, auth_database.app_url) as auth:
+            session = await auth.register("thandi@example.com")
+            for _ in range(3):  # The first ones compile it and fill memories.
+                await auth.profile(session.access_token)
+            assert len(await statements.prebuilt("GetProfile")) == 1

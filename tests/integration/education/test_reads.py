@@ -8,6 +8,9 @@ import pytest
 from azora.education.v1 import course_service_pb2
 
 from services.education.catalogue.store import list_statement
+from services.education.certificates.store import INDEX_MAX
+from services.education.certificates.store import LIST as LIST_CERTIFICATES
+from services.education.courses.drafts import LIST_REVISIONS
 from services.education.courses.model import CourseOrder
 from services.education.courses.store import LIST_OF_EDUCATOR
 from services.education.enrollments.store import LIST
@@ -18,6 +21,7 @@ from services.shared.ids import new_id
 from tests.support.education import running_education
 from tests.support.learning import search
 from tests.support.plans import explain
+from tests.support.statements import recorded_statements
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.education import RunningEducation
     from tests.support.postgres import Clone
 
-EDUCATOR, LEARNER = new_id(), new_id()
+EDUCATOR, LEARNER, COURSE = new_id(), new_id(), new_id()
 MANY = """
 INSERT INTO courses (id, educator_id, state, title, description, price_minor, price_currency, reward_minor,
                      lesson_count, revision)
@@ -37,6 +41,23 @@ INSERT INTO course_revisions (course_id, number, title, description, price_minor
                               lesson_count, modules, language)
 SELECT id, 1, 'T' || id, 'D', n % 50 * 100, 'AZR', 0, 1, '[]', CASE WHEN n % 3 = 0 THEN 'de' ELSE 'en' END
 FROM (SELECT id, row_number() OVER () AS n FROM courses) AS numbered;
+"""
+COURSES = """
+INSERT INTO courses (id, educator_id, state, title, description, price_minor, price_currency, reward_minor,
+                     lesson_count, revision)
+SELECT CASE WHEN n = 1 THEN $1::uuid ELSE gen_random_uuid() END, gen_random_uuid(), 'DRAFT', 'T', 'D', 0, 'AZR', 0, 1, 1
+FROM generate_series(1, 100) AS n
+"""
+OLD_REVISIONS = """
+INSERT INTO course_revisions (course_id, number, title, description, price_minor, price_currency, reward_minor,
+                              lesson_count, modules, language)
+SELECT id, n, 'T', 'D', 0, 'AZR', 0, 1, '[]', 'en'
+FROM courses, generate_series(1, CASE WHEN id = $1::uuid THEN 1000 ELSE 1 END) AS n
+"""
+CERTIFIED = """
+INSERT INTO certificates (user_id, course_id, course_revision, issue_time)
+SELECT CASE WHEN n = 1 THEN $1::uuid ELSE user_id END, id, 1, now()
+FROM (SELECT n, gen_random_uuid() AS user_id FROM generate_series(1, 100) AS n) AS people, courses ORDER BY n
 """
 PUBLISHED = "UPDATE courses SET state = 'PUBLISHED' WHERE id::text < 'a'"
 ENROLLED = """
@@ -78,6 +99,26 @@ async def test_a_page_reads_no_more_than_it_shows(
     await education.sql(PUBLISHED)
     await education.sql(ENROLLED, LEARNER)
     plan = await explain(education.owner_url, statement, {"after": ID_MAX, "count": 21} | values)
+    assert not plan.sorts
+    assert plan.rows_read <= 21
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        (LIST_CERTIFICATES, {"user_id": LEARNER, "before": INDEX_MAX}),
+        (LIST_REVISIONS, {"course_id": COURSE, "after": INT32_MAX}),
+    ],
+    ids=["certificates", "revisions"],
+)
+async def test_a_page_of_what_only_grows_reads_no_more_than_it_shows(
+    education: RunningEducation, statement: Any, values: dict[str, Any]
+) -> None:
+    """The learner's certificates are older than everyone else's."""
+    for script in (COURSES, OLD_REVISIONS):
+        await education.sql(script, COURSE)
+    await education.sql(CERTIFIED, LEARNER)
+    plan = await explain(education.owner_url, statement, values | {"count": 21})
     assert not plan.sorts
     assert plan.rows_read <= 21
 
@@ -174,3 +215,14 @@ async def test_a_page_of_attempts_reads_no_more_than_it_shows(education: Running
     plan = await explain(education.owner_url, LIST_ATTEMPTS, values)
     assert not plan.sorts
     assert plan.rows_read <= 21
+
+
+async def test_a_course_is_read_by_who_is_enrolled_in_one_prebuilt_statement(education_database: Clone) -> None:
+    """Its lessons come from memory, that it is theirs to read from the database."""
+    with recorded_statements() as statements:
+        async with running_education(education_database.app_url, education_database.owner_url) as education:
+            course, learner = await education.educator().published(), education.person()
+            await learner.enroll(course.id)
+            for _ in range(3):  # The first ones compile it and fill memories.
+                assert (await learner.read(course.id)).modules[0].lessons[0].content
+            assert len(await statements.prebuilt("GetCourse")) == 1

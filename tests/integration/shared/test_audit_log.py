@@ -20,6 +20,7 @@ from services.shared.ids import new_id
 from services.shared.principal import Principal, Request, serve_request
 from services.shared.retention import Retention, expire
 from tests.support.plans import explain
+from tests.support.services import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,7 +80,7 @@ async def test_what_is_rolled_back_is_not_recorded_and_a_failure_is(auth_databas
     assert not await _rows(auth_database, "SELECT FROM audit_origins"), "the command line comes from nowhere"
 
 
-@pytest.mark.parametrize("service", ["auth", "education", "payment"])
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize(
     "change",
     [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
@@ -112,6 +113,29 @@ async def test_a_job_that_fails_is_tried_again_until_it_is_done(database: Databa
     async with working(payment_database.app_url, handler):
         await ask(database, 1)
         await handler.took(1)
+
+
+async def test_runs_are_timed_by_job_and_outcome(database: Database, payment_database: Clone) -> None:
+    """Also those of a periodic job."""
+    registry, handler = CollectorRegistry(), Handler(errors=[ConnectionError("not yet"), Refused("NO")])
+
+    async def tick() -> None:
+        pass
+
+    def runs(job: str, outcome: str) -> float | None:
+        labels = {"job": job, "outcome": outcome}
+        return registry.get_sample_value("azora_job_duration_seconds_count", labels)
+
+    async def all_counted() -> bool:
+        counts = [runs("work", outcome) for outcome in ("retried", "failed", "done")]
+        return counts == [1, 1, 2] and bool(runs("tick", "done"))
+
+    periodic = [Periodic("tick", "* * * * * *", tick)]
+    async with working(payment_database.app_url, handler, periodic=periodic, registry=registry):
+        for number in (1, 2, 3):
+            await ask(database, number)
+        await eventually(all_counted)
+    assert runs("tick", "failed") is None
 
 
 async def test_a_named_job_is_queued_once(database: Database, payment_database: Clone) -> None:

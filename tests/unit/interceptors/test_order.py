@@ -9,6 +9,9 @@ import pytest
 
 import interceptors
 from interceptors.rate_limit import Limiter
+from services.gateway import app
+from services.gateway.settings import GatewaySettings
+from services.shared.metrics import ProcessMetrics
 from tests.support.serving import Signer
 
 CHAIN = interceptors.chain({}, verifier=Signer().verifier(), limiter=Limiter())
@@ -32,6 +35,15 @@ REASONS = [
 @pytest.mark.parametrize(("outer", "inner", "reason"), REASONS)
 def test_an_interceptor_stands_outside_of_those_that_rely_on_it(outer: str, inner: str, reason: str) -> None:
     assert NAMES.index(outer) < NAMES.index(inner), reason
+
+
+def test_the_gateway_without_a_console_has_those_that_ask_nobody_who_they_are_in_the_same_order() -> None:
+    """Anyone may call it: nobody is authenticated, limited by name or authorized."""
+    settings = GatewaySettings(listen="unix:/g", http_listen="unix:/h", services="auth=unix:/a")  # type: ignore[arg-type] # As the environment has it.
+    chain = app._open_chain(settings, ProcessMetrics())({})
+    without = {"Authentication", "RateLimit", "Authorization", "ActingUser", "ItemRateLimit"}
+    names = [type(interceptor).__name__ for interceptor in chain.interceptors]
+    assert names == [name for name in NAMES if name not in without]
 
 
 def test_every_interceptor_of_the_chain_has_a_reason_and_a_row_in_the_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 from pgqueuer.errors import RetryRequested
+from prometheus_client import CollectorRegistry
 
 from services.shared import jobs
 from services.shared.backoff import backoff_seconds
 from services.shared.errors import AlreadyExists, DependencyUnavailable, Refused
-from services.shared.jobs import Job, JobFailed, job_name
+from services.shared.jobs import Job, JobFailed, JobRuns, job_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ async def attempt(error: Exception, attempts: int, **changes: Any) -> Exception:
 
     queued = SimpleNamespace(payload=b'{"number": 1}', attempts=attempts, id=7)
     with pytest.raises((RetryRequested, JobFailed)) as told:
-        await jobs._entrypoint(Job(Work, fail, **changes))(queued)  # type: ignore[arg-type]
+        await jobs._entrypoint(Job(Work, fail, **changes), JobRuns())(queued)  # type: ignore[arg-type]
     return told.value
 
 
@@ -79,22 +81,35 @@ async def test_a_payload_of_another_shape_is_not_retried(payload: bytes | None) 
         raise AssertionError
 
     with pytest.raises(JobFailed, match="PAYLOAD_INVALID"):
-        await jobs._entrypoint(Job(Work, never))(SimpleNamespace(payload=payload, attempts=0, id=7))  # type: ignore[arg-type]
+        await jobs._entrypoint(Job(Work, never), JobRuns())(SimpleNamespace(payload=payload, attempts=0, id=7))  # type: ignore[arg-type]
 
 
 async def test_a_periodic_job_that_fails_is_logged_and_runs_again(caplog: pytest.LogCaptureFixture) -> None:
     errors: list[Exception] = [KeyError("a defect"), DependencyUnavailable()]
+    registry = CollectorRegistry()
 
     async def fail() -> None:
         raise errors.pop(0)
 
-    run = jobs._tick(jobs.Periodic("expire", "* * * * *", fail))
+    run = jobs._tick(jobs.Periodic("expire", "* * * * *", fail), JobRuns(registry))
     for _ in range(2):
         await run(None)  # type: ignore[arg-type]
     assert [(record.levelname, bool(record.exc_info)) for record in caplog.records] == [
         ("ERROR", True),
         ("WARNING", False),
     ]
+    assert _runs(registry, "expire", "failed") == 2
+
+
+async def test_a_run_that_is_cancelled_is_not_counted() -> None:
+    registry = CollectorRegistry()
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await jobs._tick(jobs.Periodic("expire", "* * * * *", cancelled), JobRuns(registry))(None)  # type: ignore[arg-type]
+    assert [_runs(registry, "expire", outcome) for outcome in ("done", "retried", "failed")] == [0, 0, 0]
 
 
 def test_jobs_are_named_by_their_payload() -> None:
@@ -109,3 +124,8 @@ def test_the_queue_does_not_repeat_what_was_logged() -> None:
 
     assert not jobs._is_news(record(JobFailed("X")))
     assert jobs._is_news(record(OSError()))
+
+
+def _runs(registry: CollectorRegistry, job: str, outcome: str) -> float:
+    labels = {"job": job, "outcome": outcome}
+    return registry.get_sample_value("azora_job_duration_seconds_count", labels) or 0
