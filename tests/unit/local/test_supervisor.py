@@ -247,6 +247,32 @@ async def test_stages_stop_in_the_opposite_order(stage: Workshop) -> None:
     assert living_orphans(stage.folder / "processes.json") == []
 
 
+async def test_envoy_stops_before_the_gateway_that_started_after_it(stage: Workshop) -> None:
+    """A start that seeds has the gateway last: it stopped first, and Envoy answered for it meanwhile."""
+    order: list[str] = []
+
+    def spec(name: str) -> ProcessSpec:
+        async def pre_stop() -> None:
+            order.append(name)
+
+        return replace(stage.spec(name), pre_stop=pre_stop)
+
+    supervisor = Supervisor(stage.register, stage.said.append)
+    begun = {
+        Stage.DATABASE: "postgres",
+        Stage.SERVICES: "auth",
+        Stage.EDGE: "envoy",
+        Stage.GATEWAY: "gateway",
+    }
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.TaskGroup() as watchers:
+            for each, name in begun.items():
+                await supervisor.start(each, [spec(name)], watchers)
+            raise asyncio.CancelledError
+    await supervisor.stop()
+    assert order == ["envoy", "auth", "gateway", "postgres"]
+
+
 async def test_when_one_cannot_be_kept_the_others_are_still_stopped(stage: Workshop) -> None:
     supervisor = Supervisor(stage.register, stage.said.append)
     specs = [stage.spec("auth"), stage.spec("payment", "import sys; sys.exit(2)")]
