@@ -76,7 +76,7 @@ end
 
 
 def header_rules() -> Json:
-    """Return the refusal of `-bin` headers that are not base64 (RFC 4648 section 4, padded or not), and of long or many.
+    """Return the refusal of headers that are long, many, or `-bin` and not base64 (RFC 4648 section 4, padded or not).
 
     And of several hosts (RFC 9112 section 3.2), which Envoy makes one of.
 

@@ -139,7 +139,7 @@ async def list_courses(channel: aio.Channel) -> course_service_pb2.ListCoursesRe
 
 
 @asynccontextmanager
-async def listing(courses: Courses, **settings: float) -> AsyncIterator[tuple[Server, Any, Any]]:
+async def listing(courses: Courses, **settings: Any) -> AsyncIterator[tuple[Server, Any, Any]]:
     """Run a server with a call in flight; give it, a channel to it, and the call."""
     signer, limiter = Signer(), Limiter(scale=1)
     async with short_folder() as folder:

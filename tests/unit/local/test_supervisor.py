@@ -20,7 +20,7 @@ from services.local.supervisor import Stage, Supervisor
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
 SERVES = """
@@ -87,10 +87,10 @@ async def kept(stage: Workshop) -> AsyncIterator[SupervisedProcess]:
     await process.stop()
 
 
-async def _run(supervisor: Supervisor, *stages: list[ProcessSpec]) -> None:
-    """Start the stages, then cancel their watchers, as Ctrl-C does."""
+async def _run(supervisor: Supervisor, *stages: list[ProcessSpec], order: Iterable[Stage] = Stage) -> None:
+    """Start the stages in an order, then cancel their watchers, as Ctrl-C does."""
     async with asyncio.TaskGroup() as watchers:
-        for stage, specs in zip(Stage, stages, strict=False):
+        for stage, specs in zip(order, stages, strict=False):
             await supervisor.start(stage, specs, watchers)
         raise asyncio.CancelledError
 
@@ -258,17 +258,9 @@ async def test_envoy_stops_before_the_gateway_that_started_after_it(stage: Works
         return replace(stage.spec(name), pre_stop=pre_stop)
 
     supervisor = Supervisor(stage.register, stage.said.append)
-    begun = {
-        Stage.DATABASE: "postgres",
-        Stage.SERVICES: "auth",
-        Stage.EDGE: "envoy",
-        Stage.GATEWAY: "gateway",
-    }
+    begun = {Stage.DATABASE: "postgres", Stage.SERVICES: "auth", Stage.EDGE: "envoy", Stage.GATEWAY: "gateway"}
     with pytest.raises(asyncio.CancelledError):
-        async with asyncio.TaskGroup() as watchers:
-            for each, name in begun.items():
-                await supervisor.start(each, [spec(name)], watchers)
-            raise asyncio.CancelledError
+        await _run(supervisor, *([spec(name)] for name in begun.values()), order=begun)
     await supervisor.stop()
     assert order == ["envoy", "auth", "gateway", "postgres"]
 

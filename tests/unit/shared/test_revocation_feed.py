@@ -10,7 +10,7 @@ import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -140,16 +140,23 @@ async def test_a_service_is_ready_although_auth_hangs_at_its_start(monkeypatch: 
     """Readiness asks no other service: it waits once for what was revoked, and not for long."""
     monkeypatch.setattr(feeds, "ANSWER_SECONDS", 0.5)
 
+    asked = 0
+
     async def hangs(_request: bytes, _context: object) -> bytes:
+        nonlocal asked
+        asked += 1
         await asyncio.Event().wait()
         return b""
 
     async def works() -> bool:
         return True
 
+    async def asked_again() -> bool:
+        return asked > 1
+
     auth = aio.server()
     _, service, method = feeds.LIST_REVOCATIONS.split("/")
-    handlers = {method: grpc.unary_unary_rpc_method_handler(hangs)}
+    handlers: Any = {method: grpc.unary_unary_rpc_method_handler(hangs)}
     auth.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     async with short_folder() as folder:
         auth.add_insecure_port(f"unix:{folder}/s")
@@ -157,8 +164,9 @@ async def test_a_service_is_ready_although_auth_hangs_at_its_start(monkeypatch: 
         async with channel_to(f"unix:{folder}/s") as channel, polling(RemoteRevocations(channel)) as (feed, _):
             async with asyncio.timeout(2):
                 assert await assembly._ready(works, feed)
+            await eventually(asked_again)
             async with asyncio.timeout(0.25):
-                assert await assembly._ready(works, feed), "while it is asked again"
+                assert await assembly._ready(works, feed)
             assert not feed.answered
         await auth.stop(None)
 
