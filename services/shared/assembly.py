@@ -230,9 +230,9 @@ def rate_limit_counters(url: str) -> RedisServer:
 async def _ready(works: Callable[[], Awaitable[bool]], feed: RevocationFeed) -> bool:
     """Whether the service works; what was revoked is asked for before it first says so.
 
-    It does not depend on the answer: without one, what is public is served all the same.
+    It does not depend on the answer: without one, what is public is served all the same. So only the first check waits.
     """
-    if not feed.answered:
+    if not feed.tried:
         await feed.first()
     return await works()
 

@@ -20,7 +20,7 @@ MAX_FORM_BYTES = 16 * 1024
 MAX_HEADERS_KIB = 16
 """Maximum size of a request's headers at the edge and on the mesh, as Envoy counts them."""
 MAX_HEADERS = 64
-"""Maximum number of headers of a request."""
+"""Maximum number of headers of a request at the edge, those of HTTP/2 (":path") included."""
 MAX_METADATA_BYTES = 2 * MAX_HEADERS_KIB * 1024
 """Maximum metadata of a call at a service.
 

@@ -78,6 +78,11 @@ class RevocationFeed:
         """Whether revocations were ever read."""
         return self._since is not None
 
+    @property
+    def tried(self) -> bool:
+        """Whether a poll has ended, with an answer or without."""
+        return self.answered or self._failed
+
     async def first(self) -> None:
         """Wait for the first response; start a poll if none is running and the last one did not fail."""
         if self._polling is None and not self._failed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from base64 import b64decode
 from typing import TYPE_CHECKING
@@ -11,9 +13,9 @@ import pytest
 from azora.client import error_reason
 from google.rpc import error_details_pb2, status_pb2
 
-from services.shared.limits import MAX_HEADERS_KIB
-from tests.support.edge import Edge, error_info, failure
-from tests.support.http2 import connection
+from services.shared.limits import MAX_HEADERS, MAX_HEADERS_KIB
+from tests.support.edge import Edge, error_info, failure, memory_mib
+from tests.support.http2 import CONTINUATION, END_HEADERS, END_STREAM, FRAME_BYTES, block, connection
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 LIST = "/azora.education.v1.CourseService/ListCourses"
 EMPTY_FRAME = bytes(5)
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
+GROWTH_MIB = 20
+OWN_HEADERS = 9
+"""What a gRPC client, or an HTTP client, sends beside the headers of its caller, at most."""
 
 
 def reason(answer: httpx.Response) -> str:
@@ -168,6 +173,56 @@ async def test_headers_above_the_limit_are_refused_by_the_edge(http: httpx.Async
     assert (answer.status_code, error_info(answer.json())["reason"]) == (431, "REQUEST_TOO_LARGE")
     refused = await failure(channel, LIST, b"", {"x-long": long})
     assert (refused.code(), error_reason(refused)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {f"x-{number}": "a" for number in range(MAX_HEADERS)},
+        {f"x-{number}": "a" for number in range(3 * MAX_HEADERS)},
+        {"x-long": "a" * 64 * 1024},
+        {f"x-long-{number}": "a" * 8 * 1024 for number in range(8)},
+    ],
+    ids=["64", "192", "64 KiB in one", "64 KiB in eight"],
+)
+async def test_many_headers_and_64_kib_of_them_are_refused_alike_by_every_way(
+    http: httpx.AsyncClient, channel: aio.Channel, edge: Edge, headers: dict[str, str]
+) -> None:
+    """HTTP/2's codec reset the stream: a gRPC client was told INTERNAL, or tried again."""
+    answer = await http.get("/v1/courses", headers=headers)
+    assert (answer.status_code, error_info(answer.json())["reason"]) == (431, "REQUEST_TOO_LARGE")
+    refused = await failure(channel, LIST, b"", headers)
+    assert (refused.code(), error_reason(refused)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+    assert not edge.received("education")
+    await channel.unary_unary(LIST)(b"")  # type: ignore[arg-type]
+    assert (await http.get("/v1/courses")).status_code == 200
+
+
+async def test_as_many_headers_as_are_allowed_arrive(http: httpx.AsyncClient, channel: aio.Channel, edge: Edge) -> None:
+    headers = {f"x-{number}": "a" for number in range(MAX_HEADERS - OWN_HEADERS)}
+    assert (await http.get("/v1/courses", headers=headers)).status_code == 200
+    await channel.unary_unary(LIST)(b"", metadata=tuple(headers.items()))  # type: ignore[arg-type]
+    assert len(edge.received("education")) == 2
+
+
+@pytest.mark.parametrize("kib", [65, 512])
+async def test_longer_headers_end_their_connection_and_nobody_elses(
+    http: httpx.AsyncClient, edge: Edge, kib: int
+) -> None:
+    before = memory_mib(edge)
+    assert (await http.get("/v1/courses", headers={"x-long": "a" * kib * 1024})).status_code == 431
+    long = block({"x-long": "a" * kib * 1024})
+    async with connection(edge.profile.public.port) as raw:
+        stream = await raw.open("/v1/courses", {}, method="GET", flags=END_STREAM)
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, len(long), FRAME_BYTES):
+                await raw.send(CONTINUATION, 0, stream, long[start : start + FRAME_BYTES])
+            await raw.send(CONTINUATION, END_HEADERS, stream, b"")
+            async with asyncio.timeout(5):
+                await raw.reading
+    assert not edge.received("education")
+    assert (await http.get("/v1/courses")).status_code == 200
+    assert memory_mib(edge) - before < GROWTH_MIB
 
 
 async def test_trailers_of_requests_do_not_arrive(http: httpx.AsyncClient, edge: Edge) -> None:

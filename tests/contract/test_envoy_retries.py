@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +30,18 @@ from services.shared.money import Money
 from services.shared.server import connect_to_mesh
 from services.shared.settings import ServiceSettings
 from tests.support.edge import Edge, error_info, failure, running_edge
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.support.edge import Received, Replica
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+MAX_RETRIES = 64
+"""As many as the calls of a replica that is killed; a fifth of the burst is fewer."""
+BURST = 3 * MAX_RETRIES
+STREAMS_PER_CONNECTION = 64
+REFUND = "/azora.payment.v1.PaymentService/CreateRefund"
 READ = "/azora.payment.v1.WalletService/GetWallet"
 
 
@@ -90,6 +98,48 @@ async def test_a_refusal_for_overload_has_one_attempt(edge: Edge) -> None:
         refused = await failure(channel, READ, b"", edge.bearer())
     assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(edge.received("payment")) == 1
+
+
+async def test_retries_stay_within_their_budget() -> None:
+    """Each call of a burst would be made four times to a service that is sick already."""
+    attempts, let_go = Counter[str](), asyncio.Event()
+
+    async def first_fails_and_second_hangs(call: Received, context: Any) -> bytes:
+        request_id = call.headers["x-request-id"]
+        attempts[request_id] += 1
+        if attempts[request_id] > 1:
+            await let_go.wait()
+        await context.abort(grpc.StatusCode.UNAVAILABLE)
+        raise AssertionError
+
+    async with running_edge(replicas={"payment": 4}) as edge, AsyncExitStack() as stack:
+        alone = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            await stack.enter_async_context(aio.insecure_channel(edge.target, options=alone))
+            for _ in range(BURST // STREAMS_PER_CONNECTION)
+        ]
+        metadata = tuple(edge.bearer().items())
+
+        def refund(number: int) -> Any:
+            return channels[number % len(channels)].unary_unary(REFUND)(b"", metadata=metadata)  # type: ignore[arg-type]
+
+        async def all_are_asked() -> bool:  # Envoy's workers learn within a second that they are healthy.
+            await asyncio.gather(*map(refund, range(10)))
+            return all(replica.received for replica in edge.replicas["payment"])
+
+        await eventually(all_are_asked)
+        for replica in edge.replicas["payment"]:
+            replica.answers["CreateRefund"] = first_fails_and_second_hangs
+        calls = [refund(number) for number in range(BURST)]
+
+        async def settled() -> bool:
+            refused = [call for call in calls if call.done()]
+            return len(refused) + sum(each > 1 for each in attempts.values()) == BURST
+
+        await eventually(settled, within_seconds=4)
+        assert Counter(attempts.values()) == {1: BURST - MAX_RETRIES, 2: MAX_RETRIES}
+        edge.loop.call_soon_threadsafe(let_go.set)
+        assert {await call.code() for call in calls} == {grpc.StatusCode.UNAVAILABLE}
 
 
 async def test_a_client_does_not_try_again_what_envoy_has(edge: Edge) -> None:

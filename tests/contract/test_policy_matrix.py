@@ -5,9 +5,12 @@ Admitted is a call that fails for what it asks, if it fails: its message is empt
 
 from __future__ import annotations
 
+import ast
 import io
+import json
 import re
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -22,6 +25,7 @@ from services.cli import policy as policy_command
 from services.cli.output import Output
 from services.compiler.contract import ENVOY, GATEWAY
 from services.compiler.envoy import compile_bootstrap
+from services.compiler.envoy.authentication import GET_JWKS
 from services.compiler.policy_table import policy_table
 from services.shared.ids import new_id
 from services.shared.scopes import declared_scopes
@@ -32,6 +36,8 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from prometheus_client import CollectorRegistry
 
     from tests.support.tcp_mesh import TcpMesh
 
@@ -48,11 +54,18 @@ class Row(NamedTuple):
     path: str
     binding: str
     callers: frozenset[str]
+    rate: str
     priority: str
     timeout: str
     retries: str
     scope: str
     """The scope that an API key's access token needs; "-" where it is refused."""
+    key: str
+
+    @property
+    def tier(self) -> str:
+        """Its rate-limit tier."""
+        return self.rate.partition(",")[0]
 
     @property
     def internal(self) -> bool:
@@ -77,7 +90,7 @@ def rows() -> list[Row]:
     assert header == [column.title for column in policy_command.COLUMNS]
     return [
         Row(f"/azora.{rpc}", BINDINGS[f"/azora.{rpc}"], frozenset(callers.split(", ")), *others)
-        for rpc, callers, _rate, *others, _key in lines
+        for rpc, callers, *others in lines
     ]
 
 
@@ -103,6 +116,7 @@ def cells_of(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
 
 
+SERVICERS = [path.read_text() for path in Path("services").glob("*/**/*servicer.py")]
 TABLE = policy_table(CONTRACT)
 BINDINGS = bindings()
 PRINTED = printed()
@@ -146,6 +160,76 @@ async def test_envoy_has_the_printed_timeouts_retries_and_priorities(running: Tc
             ), row
             assert ("unavailable" in action["retry_policy"]["retry_on"]) is (row.retries == "yes"), row
             assert (action.get("priority") == "HIGH") is (row.priority in ("HIGH", "CRITICAL")), row
+
+
+async def test_envoy_and_the_interceptors_have_the_printed_rate_tiers(running: TcpMesh) -> None:
+    """A call counts in the bucket of its tier at Envoy, and in the counters of its tier in the service."""
+    (edge,) = (
+        listener
+        for listener in compile_bootstrap(running.profile)["static_resources"]["listeners"]
+        if listener["name"] == "edge"
+    )
+    tiers = tiers_of(edge)
+    assert {row.path: row.tier for row in ROWS if not row.internal}.items() <= tiers.items()
+    guard = json.dumps(edge)
+    for tier in {row.tier for row in ROWS}:
+        assert f'{{"key": "tier", "value": "{tier}"}}' in guard
+    (keys,) = (row for row in ROWS if row.path == GET_JWKS)
+    admin = running.signer.token(role="ROLE_ADMIN")
+    async with client.connect(running.edge, retries=False) as channel:
+        for row in ROWS:
+            owner = row.path.split(".")[1]
+            registry = running.registries[owner]
+            before = counted(registry)
+            await outcome(channel, row, admin)
+            grown = {tier for tier, calls in counted(registry).items() if calls > before.get(tier, 0)}
+            own = set[str]() if row.internal else {row.tier}
+            of_envoy = {keys.tier} if owner == "auth" else set[str]()  # It asks at any time.
+            assert own <= grown <= own | of_envoy, row
+
+
+def tiers_of(tree: Any) -> dict[str, str]:
+    """Return the tiers that the metadata of routes name, by the exact path that they match."""
+    if isinstance(tree, list):
+        return {path: tier for part in tree for path, tier in tiers_of(part).items()}
+    if not isinstance(tree, dict):
+        return {}
+    found = {path: tier for part in tree.values() for path, tier in tiers_of(part).items()}
+    path = tree["match"].get("path") if {"match", "metadata"} <= set(tree) else None
+    return found if path is None else {**found, path: tree["metadata"]["filter_metadata"]["azora"]["tier"]}
+
+
+def counted(registry: CollectorRegistry) -> dict[str, float]:
+    """Return how many decisions about rates there were, by tier."""
+    found: dict[str, float] = {}
+    for metric in registry.collect():
+        for sample in metric.samples:
+            if sample.name == "azora_rate_limit_decisions_total":
+                tier = sample.labels["tier"]
+                found[tier] = found.get(tier, 0) + sample.value
+    return found
+
+
+async def test_the_rpcs_that_are_printed_to_take_a_key_are_those_whose_handlers_do() -> None:
+    keyed = {row.path.rpartition("/")[2] for row in ROWS if row.key == "yes"}
+    handlers = [
+        handler
+        for source in SERVICERS
+        for handler in ast.walk(ast.parse(source))
+        if isinstance(handler, ast.AsyncFunctionDef)
+    ]
+    assert {handler.name for handler in handlers if by_request_id(handler)} == keyed
+
+
+def by_request_id(handler: ast.AsyncFunctionDef) -> bool:
+    """Whether a handler makes its call idempotent by the request's id."""
+    calls = [node for node in ast.walk(handler) if isinstance(node, ast.Call)]
+    return any(
+        isinstance(call.func, ast.Name)
+        and call.func.id == "idempotent"
+        and "key_field" not in {keyword.arg for keyword in call.keywords}
+        for call in calls
+    )
 
 
 def routes_of(tree: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ What the services do is a stand-in: they answer every call that their intercepto
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ class TcpMesh:
     folder: Path
     signer: Signer
     replicas: Mapping[str, Replica]
+    registries: dict[str, CollectorRegistry] = field(default_factory=dict)
+    """The metrics of each service's rate limits."""
 
     @property
     def pki(self) -> Path:
@@ -107,7 +109,8 @@ async def running_tcp_mesh() -> AsyncIterator[TcpMesh]:
 @asynccontextmanager
 async def serving(mesh: TcpMesh, name: str, replica: Replica, at: Tcp, certificate: Path) -> AsyncIterator[None]:
     """Run a replica of a service, which shows the certificate in these files (.crt and .key)."""
-    limiter = Limiter(scale=UNLIMITED, registry=CollectorRegistry())
+    mesh.registries[name] = CollectorRegistry()
+    limiter = Limiter(scale=UNLIMITED, registry=mesh.registries[name])
     settings = ServerSettings(
         env=Environment.DEVELOPMENT,
         listen=target(at),

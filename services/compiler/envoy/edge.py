@@ -58,8 +58,9 @@ DEVELOPMENT_PAGES: tuple[Json, ...] = tuple(
     match for page in ("/docs", "/console") for match in ({"path": page}, {"prefix": f"{page}/"})
 )
 """What it serves beside them in development: the API explorer and the console."""
-MAX_READ_HEADERS_KIB = 64
-"""Size of headers that are still read, so as to be refused by a status: `header_rules` has the limit itself."""
+MAX_READ_HEADERS_KIB = 96
+MAX_READ_HEADERS = 4 * MAX_HEADERS
+"""Size and number of headers that are still read, so as to be refused by a status: `header_rules` has the limits."""
 REFLECTION_SECONDS = 15
 """Maximum time of one stream of reflection, as many as an address may begin in a quarter of its minute."""
 EVENT_STREAM = "text/event-stream"
@@ -128,7 +129,7 @@ def _limits() -> Json:
         "drain_timeout": "5s",
         "common_http_protocol_options": {
             "idle_timeout": "60s",
-            "max_headers_count": MAX_HEADERS,
+            "max_headers_count": MAX_READ_HEADERS,
             "headers_with_underscores_action": "REJECT_REQUEST",  # They become the same variable as those with dashes.
         },
         "http2_protocol_options": {

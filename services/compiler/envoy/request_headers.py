@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.compiler.envoy.typed import Json, extension, typed
-from services.shared.limits import MAX_HEADERS_KIB
+from services.shared.limits import MAX_HEADERS, MAX_HEADERS_KIB
 
 LUA = "envoy.extensions.filters.http.lua.v3"
 MESSAGE_FILTER = "azora.message_rules"
@@ -20,10 +20,13 @@ REMOVED = (
     "grpc-status-details-bin",
 )
 REMOVED_PREFIXES = ("lb-",)
+ADDED = ("x-envoy-external-address", "x-forwarded-for", "x-forwarded-proto", "x-request-id")
+"""What Envoy has added to a client's headers before they are counted."""
 ENCODINGS = ("identity", "deflate", "gzip")
 """The compression of messages that the services' gRPC reads."""
 HEADER_RULES = f"""\
 local max_bytes = {MAX_HEADERS_KIB * 1024}
+local max_headers = {MAX_HEADERS + len(ADDED)}
 
 local function is_base64(value)
   local digits, padding = value:match("^([A-Za-z0-9+/]*)(=*)$")
@@ -35,20 +38,20 @@ local function is_base64(value)
 end
 
 function envoy_on_request(handle)
-  local bytes = 0
+  local bytes, count = 0, 0
   local host = handle:headers():get(":authority")
   if host and host:find(",", 1, true) then
     handle:respond({{[":status"] = "400"}}, "")
     return
   end
   for name, value in pairs(handle:headers()) do
-    bytes = bytes + #name + #value
+    bytes, count = bytes + #name + #value, count + 1
     if name:sub(-4) == "-bin" and not is_base64(value) then
       handle:respond({{[":status"] = "400"}}, "")
       return
     end
   end
-  if bytes > max_bytes then
+  if bytes > max_bytes or count > max_headers then
     handle:respond({{[":status"] = "431"}}, "")
     return
   end
@@ -73,11 +76,11 @@ end
 
 
 def header_rules() -> Json:
-    """Return the refusal of `-bin` headers that are not base64 (RFC 4648 section 4, padded or not) and of long headers.
+    """Return the refusal of headers that are long, many, or `-bin` and not base64 (RFC 4648 section 4, padded or not).
 
     And of several hosts (RFC 9112 section 3.2), which Envoy makes one of.
 
-    Only Lua sees headers whose names nobody knows in advance, and the codec of HTTP/2 refuses long ones by a reset.
+    Only Lua sees headers whose names nobody knows in advance, and the codec of HTTP/2 refuses long or many by a reset.
     """
     return extension(
         "envoy.filters.http.lua",

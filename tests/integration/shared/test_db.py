@@ -94,6 +94,31 @@ async def test_an_unexpected_error_tells_neither_parameters_nor_rows(database: D
             assert secret not in "".join(traceback.format_exception(caught))
 
 
+async def test_work_is_given_connections_in_the_order_in_which_it_came(payment_database: Clone) -> None:
+    """Of SQLAlchemy's pool alone, whoever gives a connection back and asks again has it before those that wait."""
+    database, served = Database(payment_database.owner_url, pool_size=1), list[int]()
+
+    async def come(number: int) -> None:
+        async def work(connection: AsyncConnection) -> None:
+            served.append(number)
+            await connection.execute(select(literal(1)))
+
+        if number % 2:
+            await database.transaction(work)
+        else:
+            async with database.reading() as connection:
+                await connection.execute(select(literal(1)))
+                served.append(number)
+
+    async def come_again() -> None:
+        await come(0)
+        await come(20)  # At once, while the others are being woken.
+
+    await asyncio.gather(come_again(), *map(come, range(1, 20)))
+    assert served == list(range(21))
+    await database.close()
+
+
 async def test_the_victims_of_deadlocks_run_again(database: Database) -> None:
     """Two orders of locking, which PostgreSQL can only break: every increment is there in the end."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azora.education.v1 import course_service_pb2, course_service_pb2_grpc
 from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -15,14 +18,14 @@ from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.shared import background, server
 from services.shared.policy import METRICS
-from services.shared.server import CannotListenError, Health, Server
+from services.shared.server import CannotListenError, Health, Registration, Server
 from services.shared.settings import Environment, ServerSettings
 from tests.support.ports import free_port
 from tests.support.serving import Signer, channel_to, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from services.shared.policy import MethodPolicy
 
@@ -114,6 +117,72 @@ async def test_one_check_that_fails_is_no_failure_and_one_that_succeeds_is_the_e
         await running.stop()
     expected = [False, True, True, True, True, True, True, False, False, True]
     assert [status == SERVING for status in health.published[: len(answers)]] == expected
+
+
+class Courses(course_service_pb2_grpc.CourseServiceServicer):
+    """Answers after it was told to."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def ListCourses(self, _request: Any, _context: Any) -> Any:
+        """Wait, and answer."""
+        self.entered.set()
+        await self.may_end.wait()
+        return course_service_pb2.ListCoursesResponse()
+
+
+async def list_courses(channel: aio.Channel) -> course_service_pb2.ListCoursesResponse:
+    stub = course_service_pb2_grpc.CourseServiceStub(channel)
+    return await stub.ListCourses(course_service_pb2.ListCoursesRequest())
+
+
+@asynccontextmanager
+async def listing(courses: Courses, **settings: Any) -> AsyncIterator[tuple[Server, Any, Any]]:
+    """Run a server with a call in flight; give it, a channel to it, and the call."""
+    signer, limiter = Signer(), Limiter(scale=1)
+    async with short_folder() as folder:
+        values = ServerSettings(listen=f"unix:{folder}/s", env=Environment.DEVELOPMENT, **settings)
+        running = Server(
+            values,
+            partial(chain, verifier=signer.verifier(), limiter=limiter),
+            [Registration.of(courses)],
+            _yes,
+            close=[limiter.close],
+        )
+        await running.start()
+        async with channel_to(values.listen) as channel:
+            in_flight = asyncio.create_task(list_courses(channel))
+            await courses.entered.wait()
+            yield running, channel, in_flight
+
+
+async def test_a_server_that_stops_is_not_serving_first_and_then_finishes_its_calls() -> None:
+    courses = Courses()
+    async with listing(courses, drain_seconds=0.5, grace_seconds=10) as (running, channel, in_flight):
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        stopping = asyncio.create_task(running.stop())
+
+        async def told() -> bool:
+            return bool((await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING)
+
+        await eventually(told, within_seconds=0.4)
+        late = asyncio.create_task(list_courses(channel))
+        await asyncio.wait([stopping], timeout=0.7)  # The mesh has noticed by then: no call comes any more.
+        assert not stopping.done()
+        assert not in_flight.done()
+        courses.may_end.set()
+        assert await in_flight == await late == course_service_pb2.ListCoursesResponse()
+        await asyncio.wait_for(stopping, 2)
+
+
+async def test_a_call_that_outlasts_the_grace_is_cut() -> None:
+    async with listing(Courses(), drain_seconds=0, grace_seconds=0.3) as (running, _, in_flight):
+        await asyncio.wait_for(running.stop(), 1.5)
+        with pytest.raises(aio.AioRpcError) as cut:
+            await in_flight
+    assert cut.value.code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
 
 
 async def test_probes_are_answered_without_tls_and_nothing_else_is() -> None:

@@ -20,7 +20,7 @@ from services.local.supervisor import Stage, Supervisor
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
 SERVES = """
@@ -87,10 +87,10 @@ async def kept(stage: Workshop) -> AsyncIterator[SupervisedProcess]:
     await process.stop()
 
 
-async def _run(supervisor: Supervisor, *stages: list[ProcessSpec]) -> None:
-    """Start the stages, then cancel their watchers, as Ctrl-C does."""
+async def _run(supervisor: Supervisor, *stages: list[ProcessSpec], order: Iterable[Stage] = Stage) -> None:
+    """Start the stages in an order, then cancel their watchers, as Ctrl-C does."""
     async with asyncio.TaskGroup() as watchers:
-        for stage, specs in zip(Stage, stages, strict=False):
+        for stage, specs in zip(order, stages, strict=False):
             await supervisor.start(stage, specs, watchers)
         raise asyncio.CancelledError
 
@@ -245,6 +245,24 @@ async def test_stages_stop_in_the_opposite_order(stage: Workshop) -> None:
     assert order[0] == "envoy"
     assert order[-1] == "postgres"
     assert living_orphans(stage.folder / "processes.json") == []
+
+
+async def test_envoy_stops_before_the_gateway_that_started_after_it(stage: Workshop) -> None:
+    """A start that seeds has the gateway last: it stopped first, and Envoy answered for it meanwhile."""
+    order: list[str] = []
+
+    def spec(name: str) -> ProcessSpec:
+        async def pre_stop() -> None:
+            order.append(name)
+
+        return replace(stage.spec(name), pre_stop=pre_stop)
+
+    supervisor = Supervisor(stage.register, stage.said.append)
+    begun = {Stage.DATABASE: "postgres", Stage.SERVICES: "auth", Stage.EDGE: "envoy", Stage.GATEWAY: "gateway"}
+    with pytest.raises(asyncio.CancelledError):
+        await _run(supervisor, *([spec(name)] for name in begun.values()), order=begun)
+    await supervisor.stop()
+    assert order == ["envoy", "auth", "gateway", "postgres"]
 
 
 async def test_when_one_cannot_be_kept_the_others_are_still_stopped(stage: Workshop) -> None:

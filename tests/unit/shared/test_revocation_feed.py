@@ -10,23 +10,28 @@ import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from grpc import aio
 from prometheus_client import CollectorRegistry, Counter
 
 import services.shared.revocation_feed as feeds
+from services.shared import assembly
 from services.shared.errors import DependencyUnavailable, TokenInvalid
 from services.shared.ids import new_id
 from services.shared.principal import Principal
-from services.shared.revocation_feed import RevocationFeed
+from services.shared.revocation_feed import RemoteRevocations, RevocationFeed
 from services.shared.revocations import Revoked, RevokedPage
 from services.shared.tokens import AccessTokens, Revocations, RevokedEpochs, VerifiedToken
-from tests.support.serving import AUDIENCE, ISSUER, Signer
+from tests.support.serving import AUDIENCE, ISSUER, Signer, channel_to, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from services.shared.revocations import RevocationSource
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -54,7 +59,7 @@ class Auth:
 
 
 @asynccontextmanager
-async def polling(auth: Auth) -> AsyncIterator[tuple[RevocationFeed, Revocations]]:
+async def polling(auth: RevocationSource) -> AsyncIterator[tuple[RevocationFeed, Revocations]]:
     """Run a feed."""
     revocations = Revocations(3600)
     feed = RevocationFeed(auth, revocations)
@@ -129,6 +134,41 @@ async def test_who_needs_a_first_answer_waits_for_the_one_on_its_way_and_no_long
     await feed.first()
     await feed.first()
     assert len(auth.asked) == 2, "a failure just now is not repeated by who comes after it"
+
+
+async def test_a_service_is_ready_although_auth_hangs_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readiness asks no other service: it waits once for what was revoked, and not for long."""
+    monkeypatch.setattr(feeds, "ANSWER_SECONDS", 0.5)
+
+    asked = 0
+
+    async def hangs(_request: bytes, _context: object) -> bytes:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        return b""
+
+    async def works() -> bool:
+        return True
+
+    async def asked_again() -> bool:
+        return asked > 1
+
+    auth = aio.server()
+    _, service, method = feeds.LIST_REVOCATIONS.split("/")
+    handlers: Any = {method: grpc.unary_unary_rpc_method_handler(hangs)}
+    auth.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    async with short_folder() as folder:
+        auth.add_insecure_port(f"unix:{folder}/s")
+        await auth.start()
+        async with channel_to(f"unix:{folder}/s") as channel, polling(RemoteRevocations(channel)) as (feed, _):
+            async with asyncio.timeout(2):
+                assert await assembly._ready(works, feed)
+            await eventually(asked_again)
+            async with asyncio.timeout(0.25):
+                assert await assembly._ready(works, feed)
+            assert not feed.answered
+        await auth.stop(None)
 
 
 async def test_tokens_wait_for_the_first_answer_and_are_refused_without_one() -> None:

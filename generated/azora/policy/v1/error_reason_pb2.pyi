@@ -89,7 +89,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Action: send `application/json`, or what the RPC declares.
     """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 19
-    """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB.
+    """RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB
+    or 64 in number.
     Action: send less in one request.
     """
     ERROR_REASON_HTTP_REQUEST_INVALID: _ErrorReason.ValueType  # 20
@@ -199,7 +200,8 @@ ERROR_REASON_CONTENT_TYPE_UNSUPPORTED: ErrorReason.ValueType  # 18
 Action: send `application/json`, or what the RPC declares.
 """
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 19
-"""RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB.
+"""RESOURCE_EXHAUSTED: the body exceeds the size limit of the method (64 KiB or 1 MiB), or the headers exceed 16 KiB
+or 64 in number.
 Action: send less in one request.
 """
 ERROR_REASON_HTTP_REQUEST_INVALID: ErrorReason.ValueType  # 20
