@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 from sqlalchemy import text
 
-from services.shared.errors import AnswerErased
-from services.shared.idempotency import encode_rejection
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
@@ -25,6 +22,9 @@ if TYPE_CHECKING:
 
 ERASE_SECONDS = 3.0
 """Time after which one call leaves the rest to the next: less than what a call between services may take."""
+MAX_ERASURES = 2
+"""Erasures that work in a process at once: there may be as many jobs of them as connections, and calls need those."""
+IN_PROGRESS = "erasure in progress"
 CHUNK_BYTES = 32 * 1024
 """Maximum size of a part: Envoy fails on messages that do not fit into its buffer of 64 KiB."""
 
@@ -88,6 +88,7 @@ class PersonOperations:
         self._database = database
         self._resources = resources
         self._endings = endings
+        self._erasing = asyncio.Semaphore(MAX_ERASURES)
 
     async def export_person(self, *, user_id: str) -> AsyncGenerator[bytes]:
         """Yield all that the service keeps of a person, as the parts of one JSON object."""
@@ -105,6 +106,12 @@ class PersonOperations:
 
     async def erase_person(self, *, user_id: str) -> str:
         """Erase a person; return what has to end first, or is left for the next call. Empty: all is erased."""
+        if self._erasing.locked():
+            return IN_PROGRESS
+        async with self._erasing:
+            return await self._erase_person(user_id)
+
+    async def _erase_person(self, user_id: str) -> str:
         clock = asyncio.get_running_loop()
         give_up = clock.time() + ERASE_SECONDS
         try:
@@ -113,7 +120,7 @@ class PersonOperations:
             for resource in self._resources:
                 while await self._erase(resource, user_id):
                     if clock.time() > give_up:
-                        return "erasure in progress"
+                        return IN_PROGRESS
         except ErasurePending as pending:
             return str(pending)
         return ""
@@ -181,30 +188,3 @@ class UndeliveredEvents:
         if (await connection.execute(self._count, {"user_id": user_id})).scalar_one():
             raise ErasurePending("events about the person are still to be delivered")
         return (await connection.execute(self._delete, {"user_id": user_id})).rowcount
-
-
-class KeyedAnswers:
-    """Answers that idempotency keys keep.
-
-    The person's own are deleted. In place of another caller's that names the person stands a refusal: the key of a call
-    that had its effect must not have it again.
-    """
-
-    _delete = text("""
-        DELETE FROM idempotency_records
-        WHERE principal_id = 'user:' || :user_id OR principal_id LIKE 'service:%/user:' || :user_id
-    """)
-    _replace = text("""
-        UPDATE idempotency_records SET response = NULL, rejection = :rejection
-        WHERE position(convert_to(:user_id, 'UTF8') IN response) > 0
-    """)
-
-    async def export_person(self, _connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
-        """Return nothing: the answers are copies of what other resources export."""
-        return {}
-
-    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
-        """Delete the person's answers, and replace those that name the person."""
-        deleted = (await connection.execute(self._delete, {"user_id": user_id})).rowcount
-        values = {"user_id": user_id, "rejection": encode_rejection(AnswerErased())}
-        return deleted + (await connection.execute(self._replace, values)).rowcount
