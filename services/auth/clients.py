@@ -19,7 +19,7 @@ from services.shared.convert import timestamp, to_money
 from services.shared.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from email.message import EmailMessage
 
     from grpc import aio
@@ -91,10 +91,14 @@ class _ServiceClient:
         pending: str = (await self._stub.ErasePerson(self._messages.ErasePersonRequest(user_id=user_id))).pending
         return pending
 
-    async def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
+    async def export_person(self, *, user_id: str) -> AsyncGenerator[bytes]:
         """Yield what the service keeps of a user."""
-        async for response in self._stub.ExportPerson(self._messages.ExportPersonRequest(user_id=user_id)):
-            yield response.part
+        call = self._stub.ExportPerson(self._messages.ExportPersonRequest(user_id=user_id))
+        try:
+            async for response in call:
+                yield response.part
+        finally:
+            call.cancel()
 
     async def list_events(
         self, *, selected: EventFilter, before: EventPosition | None, limit: int

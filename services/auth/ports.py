@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from email.message import EmailMessage
 
     from services.shared.audit.model import EventFilter, EventPosition, StoredEvent, Verified
@@ -32,7 +32,7 @@ class PersonalDataService(Protocol):
         """Erase a user; return what has to end first, or is left for the next call. Empty: all is erased."""
         ...
 
-    def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
+    def export_person(self, *, user_id: str) -> AsyncGenerator[bytes]:
         """Yield what it keeps of a user, as the parts of one JSON object."""
         ...
 

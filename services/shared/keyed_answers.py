@@ -87,12 +87,12 @@ class KeyedAnswers:
 
     async def _replace_batch(self, connection: AsyncConnection, user_id: str) -> int:
         after = (await connection.execute(BEGIN, {"user_id": user_id})).scalar_one()
-        batch = (await connection.execute(BATCH_END, {"after": after, "batch": self._batch})).one()
-        if batch.count:
-            values = {"user_id": user_id, "after": after, "last": batch.last}
+        count, last = (await connection.execute(BATCH_END, {"after": after, "batch": self._batch})).one()
+        if count:
+            values = {"user_id": user_id, "after": after, "last": last}
             await connection.execute(self._replace, {**values, "rejection": encode_rejection(AnswerErased())})
-        if batch.count < self._batch:
+        if count < self._batch:
             await connection.execute(END, {"user_id": user_id})
             return 0
-        await connection.execute(ADVANCE, {"user_id": user_id, "last": batch.last})
-        return int(batch.count)
+        await connection.execute(ADVANCE, {"user_id": user_id, "last": last})
+        return int(count)

@@ -18,6 +18,7 @@ from services.shared.errors import PageTokenInvalid
 from services.shared.ids import new_id
 from services.shared.pagination import PageTokens
 from services.shared.principal import Principal, Request, serve_request
+from tests.support.exporting import exported_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -237,7 +238,7 @@ async def test_what_is_erased_of_a_person_leaves_the_seals_intact(audited: Audit
     await audited.record(2)
     await audited.sealing.seal()
     exported = await audited.database.transaction(
-        lambda connection: audited.store.export_person(connection, user_id=USER.user_id)
+        lambda connection: exported_by(audited.store, connection, user_id=USER.user_id)
     )
     assert [event["address"] for event in exported["auditEvents"]] == ["203.0.113.7"] * 2
     for rows in (2, 0):

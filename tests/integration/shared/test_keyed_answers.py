@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -57,11 +58,12 @@ async def erased(database: Database, user_id: str, *, calls: int = RECORDS) -> l
     """Erase as other processes do, each with one call; return what they answered."""
     answers: list[int] = []
     while len(answers) < calls and (not answers or answers[-1]):
-        resource = KeyedAnswers(callers=["education"], batch=BATCH)
-        answers.append(
-            await database.transaction(lambda connection, the=resource: the.erase_person(connection, user_id=user_id))
-        )
+        answers.append(await database.transaction(partial(_erase, user_id=user_id)))
     return answers
+
+
+async def _erase(connection: AsyncConnection, *, user_id: str) -> int:
+    return await KeyedAnswers(callers=["education"], batch=BATCH).erase_person(connection, user_id=user_id)
 
 
 async def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
