@@ -108,9 +108,11 @@ class _ServiceClient:
         response = await self._stub.ListAuditEvents(request, timeout=LIST_SECONDS)
         return [stored_event(event) for event in response.events]
 
-    async def verify_chain(self, *, page_token: str) -> Verified:
-        """Verify a part of the log."""
-        request = self._messages.VerifyAuditChainRequest(page_token=page_token)
+    async def verify_chain(self, *, page_token: str, after: tuple[int, bytes] = (0, b"")) -> Verified:
+        """Verify a part of the log, the first after a seal whose number and hash are known."""
+        request = self._messages.VerifyAuditChainRequest(
+            page_token=page_token, after_seal_number=after[0], after_seal_hash=after[1]
+        )
         response = await self._stub.VerifyAuditChain(request, timeout=VERIFY_SECONDS)
         return verified_chain(response.chain, next_page_token=response.next_page_token)
 

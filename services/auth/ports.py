@@ -53,6 +53,9 @@ class AuditSource(Protocol):
         """Return the events that are selected, before a position, the newest first. Raises DependencyUnavailable."""
         ...
 
-    async def verify_chain(self, *, page_token: str) -> Verified:
-        """Verify a part of the log. Raises PageTokenInvalid, DependencyUnavailable."""
+    async def verify_chain(self, *, page_token: str, after: tuple[int, bytes] = (0, b"")) -> Verified:
+        """Verify a part of the log, the first after a seal whose number and hash are known.
+
+        Raises PageTokenInvalid, DependencyUnavailable.
+        """
         ...

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, tuple_
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Executable, Select
+    from sqlalchemy import Column, Executable, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 PAGE_ROWS = 500
@@ -44,7 +44,7 @@ class Keyset:
     def by(
         cls,
         statement: Select[Any],
-        key: Mapping[ColumnElement[Any], Any],
+        key: Mapping[Column[Any], Any],
         *,
         rows: int = PAGE_ROWS,
         item: Callable[[Any], Mapping[str, Any]] | None = None,

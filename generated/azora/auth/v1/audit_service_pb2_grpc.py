@@ -65,7 +65,7 @@ class AuditServiceServicer:
     def VerifyChain(self, request, context):
         """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
         that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-        page has a finding and none names a service as unreachable.
+        page has a finding, and every service that was unreachable has a part in a later one.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

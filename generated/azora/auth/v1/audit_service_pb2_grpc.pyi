@@ -43,7 +43,7 @@ class AuditServiceStub:
     VerifyChain: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyChainRequest, _audit_service_pb2.VerifyChainResponse]
     """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
     that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-    page has a finding and none names a service as unreachable.
+    page has a finding, and every service that was unreachable has a part in a later one.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
@@ -62,7 +62,7 @@ class AuditServiceAsyncStub(AuditServiceStub):
     VerifyChain: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyChainRequest, _audit_service_pb2.VerifyChainResponse]  # type: ignore[assignment]
     """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
     that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-    page has a finding and none names a service as unreachable.
+    page has a finding, and every service that was unreachable has a part in a later one.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
@@ -88,7 +88,7 @@ class AuditServiceServicer:
     ) -> _typing.Union[_audit_service_pb2.VerifyChainResponse, _abc.Awaitable[_audit_service_pb2.VerifyChainResponse]]:
         """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
         that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-        page has a finding and none names a service as unreachable.
+        page has a finding, and every service that was unreachable has a part in a later one.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 
