@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_CALL_SECONDS = 4.0
 """Two calls, one after the other, fit into the longest timeout of a method that makes any."""
-MAX_STREAM_SECONDS = 30.0
-"""A stream, for whoever reads all of it before answering."""
+MAX_STREAM_SECONDS = 60.0
+"""A stream, which is passed on as fast as the caller's client reads."""
 RETRY_AFTER_SECONDS = 1.0
 VERDICTS = {
     grpc.StatusCode.INVALID_ARGUMENT,

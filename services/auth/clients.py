@@ -19,7 +19,7 @@ from services.shared.convert import timestamp, to_money
 from services.shared.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from email.message import EmailMessage
 
     from grpc import aio
@@ -91,10 +91,14 @@ class _ServiceClient:
         pending: str = (await self._stub.ErasePerson(self._messages.ErasePersonRequest(user_id=user_id))).pending
         return pending
 
-    async def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
+    async def export_person(self, *, user_id: str) -> AsyncGenerator[bytes]:
         """Yield what the service keeps of a user."""
-        async for response in self._stub.ExportPerson(self._messages.ExportPersonRequest(user_id=user_id)):
-            yield response.part
+        call = self._stub.ExportPerson(self._messages.ExportPersonRequest(user_id=user_id))
+        try:
+            async for response in call:
+                yield response.part
+        finally:
+            call.cancel()
 
     async def list_events(
         self, *, selected: EventFilter, before: EventPosition | None, limit: int
@@ -104,9 +108,11 @@ class _ServiceClient:
         response = await self._stub.ListAuditEvents(request, timeout=LIST_SECONDS)
         return [stored_event(event) for event in response.events]
 
-    async def verify_chain(self, *, page_token: str) -> Verified:
-        """Verify a part of the log."""
-        request = self._messages.VerifyAuditChainRequest(page_token=page_token)
+    async def verify_chain(self, *, page_token: str, after: tuple[int, bytes] = (0, b"")) -> Verified:
+        """Verify a part of the log, the first after a seal whose number and hash are known."""
+        request = self._messages.VerifyAuditChainRequest(
+            page_token=page_token, after_seal_number=after[0], after_seal_hash=after[1]
+        )
         response = await self._stub.VerifyAuditChain(request, timeout=VERIFY_SECONDS)
         return verified_chain(response.chain, next_page_token=response.next_page_token)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from email.message import EmailMessage
 
     from services.shared.audit.model import EventFilter, EventPosition, StoredEvent, Verified
@@ -32,7 +32,7 @@ class PersonalDataService(Protocol):
         """Erase a user; return what has to end first, or is left for the next call. Empty: all is erased."""
         ...
 
-    def export_person(self, *, user_id: str) -> AsyncIterator[bytes]:
+    def export_person(self, *, user_id: str) -> AsyncGenerator[bytes]:
         """Yield what it keeps of a user, as the parts of one JSON object."""
         ...
 
@@ -53,6 +53,9 @@ class AuditSource(Protocol):
         """Return the events that are selected, before a position, the newest first. Raises DependencyUnavailable."""
         ...
 
-    async def verify_chain(self, *, page_token: str) -> Verified:
-        """Verify a part of the log. Raises PageTokenInvalid, DependencyUnavailable."""
+    async def verify_chain(self, *, page_token: str, after: tuple[int, bytes] = (0, b"")) -> Verified:
+        """Verify a part of the log, the first after a seal whose number and hash are known.
+
+        Raises PageTokenInvalid, DependencyUnavailable.
+        """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ webhooks = typer.Typer(help="Failed webhook deliveries.", no_args_is_help=True)
 for name, group in (("events", events), ("keys", keys), ("webhooks", webhooks)):
     commands.add_typer(group, name=name)
 
+SEAL = re.compile("[a-z0-9_]{1,63}:[1-9][0-9]{0,17}:[0-9a-f]{64}")
 Ids = Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="One that `list` shows; repeatable.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
@@ -42,6 +44,10 @@ def verify(
     checkpoints: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Compare with the checkpoints of this file.")
     ] = None,
+    after_seal: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SERVICE:NUMBER:HASH", help="Verify the audit log of a service after this seal."),
+    ] = None,
     target: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Verify over the API, with an administrator's access token.")
     ] = "",
@@ -53,7 +59,12 @@ def verify(
 
     if only not in ("", LEDGER, AUDIT):
         raise typer.BadParameter(f"--only is {LEDGER} or {AUDIT}")
-    raise typer.Exit(verify(Output(json), only=only, checkpoints=checkpoints, target=target, tls=tls))
+    seals = after_seal or []
+    if not all(SEAL.fullmatch(seal) for seal in seals):
+        raise typer.BadParameter("--after-seal is SERVICE:NUMBER:HASH, as an earlier verification has printed it")
+    raise typer.Exit(
+        verify(Output(json), only=only, checkpoints=checkpoints, after_seals=seals, target=target, tls=tls)
+    )
 
 
 @events.command("list")

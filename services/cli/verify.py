@@ -41,30 +41,48 @@ class Page(NamedTuple):
     checkpoint_number: int
 
 
-def verify(out: Output, *, only: str = "", checkpoints: Path | None = None, target: str = "", tls: bool = False) -> int:
+def verify(
+    out: Output,
+    *,
+    only: str = "",
+    checkpoints: Path | None = None,
+    after_seals: Sequence[str] = (),
+    target: str = "",
+    tls: bool = False,
+) -> int:
     """Verify the ledger and the audit logs, and print what is wrong.
 
     Returns 1 if something is, or if it could not be verified. `only` is LEDGER or AUDIT; empty for both.
 
     With a `target` ("localhost:8080") it is verified over the API, by the access token of an administrator that
-    is asked for. `checkpoints` is a checkpoint file, whose checkpoints must be those of the ledger.
+    is asked for. `checkpoints` is a checkpoint file, whose checkpoints must be those of the ledger. The audit logs are
+    verified after these seals, "service:number:hash", which an earlier verification has printed.
     """
     try:
         token = _access_token() if target else ""
-        return asyncio.run(_verify(out, only, checkpoints, target, token, tls=tls))
+        return asyncio.run(_verify(out, only, checkpoints, target, token, after_seals=after_seals, tls=tls))
     except client.CallError as error:
         return out.failed("verify", error)
     except (DomainError, SettingsError, StatementFailed, OSError) as error:
         return out.failed("verify", error)
 
 
-async def _verify(out: Output, only: str, checkpoints: Path | None, target: str, token: str, *, tls: bool) -> int:
+async def _verify(
+    out: Output,
+    only: str,
+    checkpoints: Path | None,
+    target: str,
+    token: str,
+    *,
+    after_seals: Sequence[str],
+    tls: bool,
+) -> int:
     findings = 0
     if only != AUDIT:
         findings += await _verify_ledger(out, checkpoints, target, token, tls=tls)
     if only != LEDGER:
         with out.progress("verifying the audit logs"):
-            found = await verify_audit_logs(out, target, token, tls=tls)
+            found = await verify_audit_logs(out, target, token, tls=tls, after=after_seals)
         out.say(f"{found} findings" if found else "the audit logs are intact", auditFindings=found)
         findings += found
     return 1 if findings else 0

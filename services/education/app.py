@@ -45,7 +45,8 @@ from services.shared.audit.store import AuditStore
 from services.shared.cache import CachedReads, EncodedAnswers, ImmutableParts
 from services.shared.encryption import Encryption
 from services.shared.inbox import Inbox
-from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
+from services.shared.keyed_answers import KeyedAnswers
+from services.shared.personal_data import PersonOperations, UndeliveredEvents, UnfinishedJobs
 from services.shared.redis_server import RedisServer
 from services.shared.shared_cache import SharedCache
 
@@ -209,7 +210,7 @@ def _persons(
     return PersonOperations(
         database=database,
         endings=[settlements.end_person],
-        resources=[UnfinishedJobs(), UndeliveredEvents(), *resources, KeyedAnswers(), AuditStore()],
+        resources=[UnfinishedJobs(), UndeliveredEvents(), *resources, AuditStore(), KeyedAnswers()],
     )
 
 

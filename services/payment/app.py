@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from services.payment.audit import store as audit_store
 from services.payment.clients import EducationClient
 from services.payment.erasures.operations import ErasureOperations
-from services.payment.erasures.store import AnswerErasureStore, WebhookErasureStore
+from services.payment.erasures.store import THEIR_ANSWERS, WebhookErasureStore
 from services.payment.holds.operations import HoldOperations
 from services.payment.holds.store import HOLDS, HoldStore
 from services.payment.ledger.debits import VelocityLimits
@@ -50,9 +50,10 @@ from services.shared.assembly import Infrastructure
 from services.shared.audit.store import AuditStore
 from services.shared.encryption import Encryption
 from services.shared.inbox import Inbox
+from services.shared.keyed_answers import KeyedAnswers
 from services.shared.outbound_http import AddressPolicy, OutboundHttp
 from services.shared.outbox import Outbox
-from services.shared.personal_data import KeyedAnswers, PersonOperations, UndeliveredEvents, UnfinishedJobs
+from services.shared.personal_data import PersonOperations, UndeliveredEvents, UnfinishedJobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from services.shared.tokens import KeySource
 
 
+CALLERS_FOR_USERS = ("education",)
+"""Services that may act for a user, as the contract declares."""
 KINDS = (HOLDS, PAYMENTS, CAPTURED, REFUNDS, TARGET_WALLETS, WALLETS, STATE_CHANGES, SUBSCRIPTIONS, *audit_store.KINDS)
 """The rows that commands of the ledger read and write."""
 EVENTS: Mapping[type, Callable[[Any], Message]] = {
@@ -186,11 +189,12 @@ def _persons(database: Database, writer: Writer, payments: PaymentStore, refunds
     erasures = ErasureOperations(
         database=database, writer=writer, wallets=wallets, holds=holds, payments=payments, refunds=refunds, kind=Refund
     )
-    kept = (wallets, payments, holds, TransactionStore(), WebhookErasureStore(), AnswerErasureStore())
+    answers = KeyedAnswers(callers=CALLERS_FOR_USERS, others=THEIR_ANSWERS)
+    kept = (wallets, payments, holds, TransactionStore(), WebhookErasureStore())
     return PersonOperations(
         database=database,
         endings=[erasures.end_person],
-        resources=[UnfinishedJobs(), UndeliveredEvents(), *kept, KeyedAnswers(), AuditStore()],
+        resources=[UnfinishedJobs(), UndeliveredEvents(), *kept, AuditStore(), answers],
     )
 
 

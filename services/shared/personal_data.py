@@ -7,13 +7,13 @@ through the tables that the shared code writes.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 from sqlalchemy import text
 
-from services.shared.errors import AnswerErased
-from services.shared.idempotency import encode_rejection
+from services.shared.keyset import Pages, field_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 ERASE_SECONDS = 3.0
 """Time after which one call leaves the rest to the next: less than what a call between services may take."""
+MAX_ERASURES = 2
+"""Erasures that work in a process at once: there may be as many jobs of them as connections, and calls need those."""
+IN_PROGRESS = "erasure in progress"
 CHUNK_BYTES = 32 * 1024
 """Maximum size of a part: Envoy fails on messages that do not fit into its buffer of 64 KiB."""
 
@@ -36,13 +39,8 @@ class ErasurePending(Exception):
 async def list_rows(connection: AsyncConnection, statement: Executable, **values: Any) -> list[dict[str, Any]]:
     """Return the rows of a SELECT as JSON objects, for `export_person`: columns have the names of fields in JSON."""
     rows = await connection.execute(statement, values)
-    names = [_field_name(name) for name in rows.keys()]  # noqa: SIM118 - a result's keys are no mapping's
+    names = [field_name(name) for name in rows.keys()]  # noqa: SIM118 - a result's keys are no mapping's
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _field_name(column: str) -> str:
-    first, *others = column.split("_")
-    return first + "".join(word.capitalize() for word in others)
 
 
 class PersonalData(Protocol):
@@ -51,6 +49,7 @@ class PersonalData(Protocol):
     async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
         """Return what it keeps of a person: JSON values by the name of their collection. Times and UUIDs are allowed.
 
+        In place of a list that grows without bound it returns Pages.
         Nothing secret, and nothing that other people wrote about themselves.
         """
         ...
@@ -88,23 +87,56 @@ class PersonOperations:
         self._database = database
         self._resources = resources
         self._endings = endings
+        self._erasing = asyncio.Semaphore(MAX_ERASURES)
 
     async def export_person(self, *, user_id: str) -> AsyncGenerator[bytes]:
-        """Yield all that the service keeps of a person, as the parts of one JSON object."""
+        """Yield all that the service keeps of a person, as the parts of one JSON object, in at least one part."""
+        part = bytearray()
+        async with aclosing(self._encoded(user_id)) as pieces:
+            async for piece in pieces:
+                part += piece
+                while len(part) > CHUNK_BYTES:
+                    yield bytes(part[:CHUNK_BYTES])
+                    del part[:CHUNK_BYTES]
+        yield bytes(part)
+
+    async def _encoded(self, user_id: str) -> AsyncGenerator[bytes]:
         before = b"{"
         for resource in self._resources:
             async with self._database.reading() as connection:
                 collections = await resource.export_person(connection, user_id=user_id)
             for name, value in collections.items():
-                encoded = orjson.dumps(value, option=orjson.OPT_UTC_Z)
                 yield before + orjson.dumps(name) + b":"
-                for start in range(0, len(encoded), CHUNK_BYTES):
-                    yield encoded[start : start + CHUNK_BYTES]
                 before = b","
+                if not isinstance(value, Pages):
+                    yield orjson.dumps(value, option=orjson.OPT_UTC_Z)
+                    continue
+                # No connection is kept while the client reads.
+                async with aclosing(self._pages(value)) as pages:
+                    async for page in pages:
+                        yield page
         yield b"{}" if before == b"{" else b"}"
+
+    async def _pages(self, pages: Pages) -> AsyncGenerator[bytes]:
+        """Yield the pages of a collection, as the parts of one JSON array."""
+        before = b"["
+        after: tuple[Any, ...] | None = pages.keyset.start
+        while after:
+            async with self._database.reading() as connection:
+                items, after = await pages.read(connection, after)
+            if items:
+                yield before + orjson.dumps(items, option=orjson.OPT_UTC_Z)[1:-1]
+                before = b","
+        yield b"[]" if before == b"[" else b"]"
 
     async def erase_person(self, *, user_id: str) -> str:
         """Erase a person; return what has to end first, or is left for the next call. Empty: all is erased."""
+        if self._erasing.locked():
+            return IN_PROGRESS
+        async with self._erasing:
+            return await self._erase_person(user_id)
+
+    async def _erase_person(self, user_id: str) -> str:
         clock = asyncio.get_running_loop()
         give_up = clock.time() + ERASE_SECONDS
         try:
@@ -113,7 +145,7 @@ class PersonOperations:
             for resource in self._resources:
                 while await self._erase(resource, user_id):
                     if clock.time() > give_up:
-                        return "erasure in progress"
+                        return IN_PROGRESS
         except ErasurePending as pending:
             return str(pending)
         return ""
@@ -181,30 +213,3 @@ class UndeliveredEvents:
         if (await connection.execute(self._count, {"user_id": user_id})).scalar_one():
             raise ErasurePending("events about the person are still to be delivered")
         return (await connection.execute(self._delete, {"user_id": user_id})).rowcount
-
-
-class KeyedAnswers:
-    """Answers that idempotency keys keep.
-
-    The person's own are deleted. In place of another caller's that names the person stands a refusal: the key of a call
-    that had its effect must not have it again.
-    """
-
-    _delete = text("""
-        DELETE FROM idempotency_records
-        WHERE principal_id = 'user:' || :user_id OR principal_id LIKE 'service:%/user:' || :user_id
-    """)
-    _replace = text("""
-        UPDATE idempotency_records SET response = NULL, rejection = :rejection
-        WHERE position(convert_to(:user_id, 'UTF8') IN response) > 0
-    """)
-
-    async def export_person(self, _connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
-        """Return nothing: the answers are copies of what other resources export."""
-        return {}
-
-    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
-        """Delete the person's answers, and replace those that name the person."""
-        deleted = (await connection.execute(self._delete, {"user_id": user_id})).rowcount
-        values = {"user_id": user_id, "rejection": encode_rejection(AnswerErased())}
-        return deleted + (await connection.execute(self._replace, values)).rowcount

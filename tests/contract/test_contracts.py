@@ -18,6 +18,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 import services
+from services.payment.app import CALLERS_FOR_USERS
 from services.shared import errors
 from services.shared.policy import (
     MethodPolicy,
@@ -128,6 +129,14 @@ async def test_a_server_with_an_rpc_without_policy_does_not_start() -> None:
 
 def test_a_finished_policy_compiles() -> None:
     assert compile_policies([_service(**GOOD)])["/azora.test.v1.TestService/Do"].public
+
+
+def test_answers_to_services_that_act_for_a_person_are_erased_with_theirs(policies: dict[str, MethodPolicy]) -> None:
+    acting: dict[str, set[str]] = {}
+    for policy in policies.values():
+        if policy.acting_user_field and policy.takes_idempotency_key:
+            acting.setdefault(policy.owner, set()).update(policy.services)
+    assert acting == {"payment": set(CALLERS_FOR_USERS)}
 
 
 def test_what_money_moves_takes_an_idempotency_key(policies: dict[str, MethodPolicy]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from azora.payment.v1 import wallet_pb2, wallet_service_pb2
 
+from tests.support.histories import lengthen
 from tests.support.payment import running_payment
 
 if TYPE_CHECKING:
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
     from tests.support.postgres import Clone
 
 ENTRIES = 50_000
-LONG_HISTORY = f"""
-ALTER TABLE transactions DISABLE TRIGGER USER;
-ALTER TABLE entries DISABLE TRIGGER USER;
-ALTER TABLE accounts DISABLE TRIGGER USER;
-INSERT INTO transactions (id, type, reference_owner, reference, legs)
-    SELECT gen_random_uuid(), 'EARN', 'administrators', 'history:' || n, 2 FROM generate_series(11, {ENTRIES}) AS n;
-INSERT INTO entries (account_id, sequence, transaction_id, currency, amount, balance_after, create_time, hash)
-    SELECT accounts.id, split_part(reference, ':', 2)::int, posted.id, 'AZR', 1,
-        split_part(reference, ':', 2)::int, now() + split_part(reference, ':', 2)::int * interval '1 microsecond',
-        accounts.head
-    FROM wallets, accounts, transactions posted
-    WHERE reference LIKE 'history:%' AND accounts.owner_id = wallets.id AND wallets.user_id = $1;
-UPDATE accounts SET sequence = {ENTRIES}, posted = {ENTRIES} FROM wallets
-    WHERE accounts.owner_id = wallets.id AND wallets.user_id = $1;
-ANALYZE
-"""  # noqa: S608 - of a constant
 
 
 @pytest.mark.alone
@@ -43,8 +28,7 @@ async def test_a_long_history_is_read_like_a_short_one(payment_database: Clone) 
         for person in (short, long):
             for _ in range(9):
                 await payment.earn(person, 1)
-        for statement in LONG_HISTORY.split(";\n"):
-            await payment.sql(statement, *([long.id] if "$1" in statement else []))
+        await lengthen(payment, long, ENTRIES)
 
         timed: dict[str, list[float]] = {short.id: [], long.id: []}
         for _ in range(200):

@@ -207,8 +207,9 @@ export interface paths {
         /**
          * Verify chain
          * @description Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
-         *     that no event is missing or was inserted, and that each seal follows from the one before it. The logs are intact if no
-         *     page has a finding and none names a service as unreachable.
+         *     that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
+         *     logs are intact if no page has a finding, and every service that was unreachable has a part in a later one. Seals are
+         *     unkeyed: that the newest were not removed with their events, or all written anew, is shown by a hash kept elsewhere.
          *
          *     **Errors**: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
          *
@@ -765,7 +766,8 @@ export interface paths {
          *     each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
          *
          *     **Errors**: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
-         *     service does not respond: an export is complete or fails.
+         *     service does not respond: an export is complete or fails. A failure after the first part ends the stream within the
+         *     document, which is then not valid JSON.
          *
          *     **Callers**: any signed-in user · **Rate limit**: 600 per minute per user (tier USER) · **API keys**: not accepted · **Timeout**: 60 s · **RPC**: `azora.auth.v1.AuthService/ExportMyData`
          */
@@ -3074,6 +3076,14 @@ export interface components {
             lastSealNumber: string;
             /** @description Hash of the last seal, 32 bytes: kept elsewhere, it proves later that no seal up to it was replaced. */
             lastSealHash: string;
+            /**
+             * Format: int64
+             * @description Number of the last seal that this part verified; 0 if it verified none. Verification can begin after it another time.
+             * @example 1
+             */
+            verifiedSealNumber: string;
+            /** @description Hash of the last seal that this part verified, 32 bytes. */
+            verifiedSealHash: string;
         };
         /** @description An event of the audit log. It holds opaque IDs; only `address` and `userAgent` are personal data. */
         "azora.audit.v1.AuditEvent": {
@@ -3094,8 +3104,8 @@ export interface components {
              */
             reason: string;
             /**
-             * @description User ID of the signed-in user, or of the user that a service acted for. Empty for anonymous callers, background jobs
-             *     and the command line.
+             * @description User ID of the signed-in user, of the user that a service acted for, or of the owner of the token that an anonymous
+             *     caller presented. Empty for other anonymous callers, background jobs and the command line.
              */
             userId: string;
             /** @description ID of the session or API key of the access token; empty without one. */
@@ -3190,7 +3200,7 @@ export interface components {
             readonly expireTime?: string;
             /**
              * Format: date-time
-             * @description Time of the last exchange. Unset if it was never exchanged.
+             * @description Time of the last exchange, a minute early at most. Unset if it was never exchanged.
              * @example 2026-11-02T09:30:00Z
              */
             readonly lastUseTime?: string;
@@ -3990,7 +4000,10 @@ export interface components {
         "azora.auth.v1.VerifyChainResponse": {
             /** @description For each service that answered, the part of its audit log that this page verified. */
             chains: components["schemas"]["azora.audit.v1.AuditChain"][];
-            /** @description Names of the services that did not answer in time. Their audit logs are not verified any further. */
+            /**
+             * @description Names of the services that did not answer in time. They are asked for the same part again by the next page; the log
+             *     of one that does not answer to three pages in a row is not verified any further.
+             */
             unreachable: string[];
             /** @description Token for the next page. Empty once all is verified. */
             nextPageToken: string;
@@ -7554,6 +7567,13 @@ export interface operations {
             query?: {
                 /** @description Page token from the `nextPageToken` of a previous VerifyChain response; empty to begin. */
                 pageToken?: string;
+                /**
+                 * @description Seals to begin after, at most one of each service, as "service:number:hash" with the hash in hexadecimal: the
+                 *     `verifiedSealNumber` and `verifiedSealHash` of an earlier verification. A seal that has another hash is a finding.
+                 *     Events recorded before the first one of that seal are not looked at. Begins with the first seal of the other
+                 *     services.
+                 */
+                afterSeals?: string[];
             };
             header?: never;
             path?: never;

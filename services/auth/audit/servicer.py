@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from azora.auth.v1 import audit_service_pb2_grpc
 
 from services.auth.audit import convert
-from services.shared.audit.convert import event_filter
+from services.shared.audit.convert import event_filter, known_seals
 from services.shared.principal import current_principal
 
 if TYPE_CHECKING:
@@ -34,5 +34,9 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
 
     async def VerifyChain(self, request: pb.VerifyChainRequest, context: Context) -> pb.VerifyChainResponse:
         return convert.verify_chain_response(
-            await self._operations.verify_chain(principal=current_principal(), page_token=request.page_token)
+            await self._operations.verify_chain(
+                principal=current_principal(),
+                after=known_seals(request.after_seals),
+                page_token=request.page_token,
+            )
         )

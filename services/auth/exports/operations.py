@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from services.shared.principal import Principal
 
 MAX_EXPORTS, MAX_EXPORTS_PER_USER = 4, 1
-"""Maximum number of concurrent exports of a process, and of one user: each is in memory as a whole."""
+"""Maximum number of concurrent exports of a process, and of one user: each reads from all services."""
 
 
 class ExportOperations:
@@ -32,17 +33,22 @@ class ExportOperations:
         self._places = Places(max_total=MAX_EXPORTS, max_per_user=MAX_EXPORTS_PER_USER)
 
     async def export_my_data(self, *, principal: Principal) -> AsyncGenerator[bytes]:
-        """Yield the caller's data as the parts of one JSON document, once all of it is there.
+        """Yield the caller's data as the parts of one JSON document, once every service has begun to answer.
 
-        Raises UserNotFound, TokenInvalid after a logout, TooManyStreams, Overloaded, DependencyUnavailable.
+        Nothing is kept of what was passed on. Raises UserNotFound, TokenInvalid after a logout, TooManyStreams,
+        Overloaded, DependencyUnavailable; the last within the document, too, which then stays incomplete.
         """
         user_id = principal.user_id
-        with self._places.take(user_id):
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._places.take(user_id))
             await self._accounts.get_profile(principal=principal)
-            parts = [b'{"userId":' + orjson.dumps(user_id) + b',"auth":']
-            parts += [part async for part in self._persons.export_person(user_id=user_id)]
+            begun: list[tuple[bytes, AsyncGenerator[bytes]]] = []
             for service in self._services:
-                parts.append(b"," + orjson.dumps(service.name) + b":")
-                parts += [part async for part in service.export_person(user_id=user_id)]
-            for part in (*parts, b"}"):
-                yield part
+                parts = await stack.enter_async_context(aclosing(service.export_person(user_id=user_id)))
+                begun.append((b"," + orjson.dumps(service.name) + b":" + await anext(parts), parts))
+            own = await stack.enter_async_context(aclosing(self._persons.export_person(user_id=user_id)))
+            for first, parts in ((b'{"userId":' + orjson.dumps(user_id) + b',"auth":', own), *begun):
+                yield first
+                async for part in parts:
+                    yield part
+            yield b"}"

@@ -27,15 +27,16 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from services.auth.accounts.store import users
 from services.auth.mail.model import LIMIT_WINDOW, Kind, Mail, MailState
 from services.shared.db import Id, Time
-from services.shared.personal_data import list_rows
+from services.shared.keyset import BEFORE_ANY_ID, BEFORE_ANY_TIME, Keyset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.mail.model import NewMail
+    from services.shared.keyset import Pages
 
 mails = Table(
     "mails",
@@ -99,7 +100,10 @@ ERASE_OLD = (
 _to_address = mails.c.address_digest == any_(bindparam("digests", type_=ARRAY(LargeBinary)))
 _of_person = or_(mails.c.user_id == bindparam("of_user"), _to_address)
 COUNT_QUEUED_OF = select(func.count()).where(_of_person, mails.c.state == MailState.QUEUED)
-EXPORT = select(mails.c.kind, mails.c.state, mails.c.create_time).where(_of_person).order_by(mails.c.create_time)
+EXPORTED = Keyset.by(
+    select(mails.c.kind, mails.c.state, mails.c.create_time).where(_of_person),
+    {mails.c.create_time: BEFORE_ANY_TIME, mails.c.id: BEFORE_ANY_ID},
+)
 DELETE_OF = delete(mails).where(_of_person)
 FIND_ADDRESS = select(users.c.email).where(users.c.id == bindparam("user_id"))
 
@@ -120,10 +124,14 @@ class MailStore:
         return int((await connection.execute(COUNT_QUEUED_OF, values)).scalar_one())
 
     async def list_mails_of(
-        self, connection: AsyncConnection, user_id: str, *, digests: Sequence[bytes]
-    ) -> Sequence[Mapping[str, Any]]:
+        self,
+        connection: AsyncConnection,  # noqa: ARG002 - a store's
+        user_id: str,
+        *,
+        digests: Sequence[bytes],
+    ) -> Pages:
         """Return kind, state and time of the mails to a user, as JSON values."""
-        return await list_rows(connection, EXPORT, of_user=user_id, digests=list(digests))
+        return EXPORTED.of(of_user=user_id, digests=list(digests))
 
     async def delete_mails_of(self, connection: AsyncConnection, user_id: str, *, digests: Sequence[bytes]) -> int:
         """Delete the mails to a user; return how many they were."""

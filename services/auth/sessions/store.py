@@ -24,7 +24,7 @@ from sqlalchemy import (
 from services.auth.revocations.store import users
 from services.auth.sessions.model import OpenSession, RefreshToken, Session, UsedToken
 from services.shared.db import Id, Time
-from services.shared.personal_data import list_rows
+from services.shared.keyset import BEFORE_ANY_ID, Keyset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,17 +147,17 @@ EXPORT = (
     select(sessions.c.id, sessions.c.device, sessions.c.address, sessions.c.create_time, sessions.c.last_use_time)
     .add_columns(sessions.c.revoke_time)
     .where(sessions.c.user_id == bindparam("of_user"))
-    .order_by(sessions.c.id)
 )
+EXPORTED = Keyset.by(EXPORT, {sessions.c.id: BEFORE_ANY_ID})
 DELETE_OF = delete(sessions).where(sessions.c.user_id == bindparam("of_user"))
 
 
 class SessionStore:
     """Reads and writes sessions."""
 
-    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
         """Return a person's sessions."""
-        return {"sessions": await list_rows(connection, EXPORT, of_user=user_id)}
+        return {"sessions": EXPORTED.of(of_user=user_id)}
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
         """Delete a person's sessions with their tokens."""

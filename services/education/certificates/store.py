@@ -10,7 +10,7 @@ from services.education.certificates.model import Certificate
 from services.education.courses.store import course_revisions
 from services.education.people.store import people
 from services.shared.db import Id, Time
-from services.shared.personal_data import list_rows
+from services.shared.keyset import Keyset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,8 +60,8 @@ EXPORT = (
     .add_columns(c.revoke_time, c.revoke_reason)
     .join_from(certificates, course_revisions, _revision)
     .where(c.user_id == bindparam("user_id"))
-    .order_by(c.status_index)
 )
+EXPORTED = Keyset.by(EXPORT, {c.status_index: -1})
 # The lists are locked in one order.
 _REVOKE = """
 WITH revoked AS (
@@ -103,9 +103,9 @@ class CertificateStore:
         """Revoke a certificate, unless it is revoked."""
         await connection.execute(REVOKE, {"id": certificate_id, "reason": reason, "list_bits": LIST_BITS})
 
-    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
         """Return the person's certificates."""
-        return {"certificates": await list_rows(connection, EXPORT, user_id=user_id)}
+        return {"certificates": EXPORTED.of(user_id=user_id)}
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
         """Revoke the person's certificates. They stay, with opaque IDs only: their credentials are out in the world."""

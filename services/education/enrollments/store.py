@@ -38,8 +38,9 @@ from services.education.enrollments.model import (
 from services.shared.db import ID_MAX, Id, Time
 from services.shared.ids import new_id
 from services.shared.jobs import enqueue
+from services.shared.keyset import BEFORE_ANY_ID, BEFORE_ANY_TIME, Keyset
 from services.shared.money import Money
-from services.shared.personal_data import ErasurePending, list_rows
+from services.shared.personal_data import ErasurePending
 from services.shared.retention import Retention
 
 if TYPE_CHECKING:
@@ -174,14 +175,15 @@ EXPORT_ENROLLMENTS = (
     .add_columns(e.completed_lessons, e.required_lessons, e.open_time, e.enroll_time, e.complete_time)
     .join_from(enrollments, course_revisions, and_(r.course_id == e.course_id, r.number == e.course_revision))
     .where(e.user_id == bindparam("user_id"))
-    .order_by(e.id)
 )
 EXPORT_COMPLETIONS = (
     select(done.enrollment_id, done.lesson_id, done.complete_time)
     .join_from(enrollments, lesson_completions, done.enrollment_id == e.id)
-    .where(e.user_id == bindparam("user_id"))
-    .order_by(done.enrollment_id, done.complete_time)
+    .where(e.user_id == bindparam("user_id"), e.id >= bindparam("after_0", type_=Id))
 )
+_done_key = {done.enrollment_id: BEFORE_ANY_ID, done.complete_time: BEFORE_ANY_TIME, done.lesson_id: BEFORE_ANY_ID}
+EXPORTED_ENROLLMENTS = Keyset.by(EXPORT_ENROLLMENTS, {e.id: BEFORE_ANY_ID})
+EXPORTED_COMPLETIONS = Keyset.by(EXPORT_COMPLETIONS, _done_key)
 LIST_UNPAID_OF = SELECT.where(e.user_id == bindparam("user_id"), e.payment_id.is_(None), e.state != CANCELLED)
 # The courses' rows are locked in one order by what counts seats.
 DELETE_OF = delete(enrollments).where(
@@ -270,12 +272,10 @@ class EnrollmentStore:
         rows = await connection.execute(LIST_UNPAID_OF, {"user_id": user_id})
         return [enrollment for enrollment in map(_enrollment, rows) if enrollment.unsettled]
 
-    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
         """Return the person's enrolments and completed lessons."""
-        return {
-            "enrollments": await list_rows(connection, EXPORT_ENROLLMENTS, user_id=user_id),
-            "completedLessons": await list_rows(connection, EXPORT_COMPLETIONS, user_id=user_id),
-        }
+        enrolled, completed = EXPORTED_ENROLLMENTS.of(user_id=user_id), EXPORTED_COMPLETIONS.of(user_id=user_id)
+        return {"enrollments": enrolled, "completedLessons": completed}
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
         """Delete the person's enrolments with their completed lessons. Raises ErasurePending."""

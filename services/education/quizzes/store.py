@@ -31,6 +31,7 @@ from services.education.enrollments.store import completing, enrollments, write_
 from services.education.errors import QuizNotPassed
 from services.education.quizzes.model import Answer, Attempt, Result, Standing
 from services.shared.db import Id, Time
+from services.shared.keyset import BEFORE_ANY_ID, Keyset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,11 +92,12 @@ LIST = (
     .order_by(a.number.desc())
     .limit(bindparam("count"))
 )
+EXPORTED_AT_ONCE = 50
+"""Attempts that an export reads at once: each has the answers to all its questions."""
 LIST_EXPORTED = (
     select(*LISTED, a.answers, e.user_id, e.course_id, func.coalesce(GRADED, literal_column("false")).label("graded"))
     .select_from(OWNED)
     .where(e.user_id == bindparam("user_id"))
-    .order_by(a.id)
 )
 IS_PASSED = select(func.coalesce(func.bool_or(and_(a.passed, GRADED)), literal_column("false")).label("passed")).where(
     a.enrollment_id == bindparam("enrollment_id"), a.lesson_id == bindparam("lesson_id")
@@ -200,13 +202,12 @@ class QuizStore:
         """Write the answers of an attempt, and what they earn."""
         await connection.execute(UPDATE, {"the_id": attempt.id, **_written(attempt)})
 
-    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
         """Return the person's attempts and answers, without questions and right answers.
 
         An open attempt has no points yet: they would tell which of the answers saved so far are right.
         """
-        rows = await connection.execute(LIST_EXPORTED, {"user_id": user_id, "now": datetime.now(UTC)})
-        return {"quizAttempts": [_exported(row) for row in rows]}
+        return {"quizAttempts": EXPORTED.of(user_id=user_id, now=datetime.now(UTC))}
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
         """Delete the person's attempts."""
@@ -275,3 +276,6 @@ def _exported(row: Any) -> dict[str, Any]:
             for place, answer in sorted(row.answers.items(), key=lambda item: int(item[0]))
         ],
     }
+
+
+EXPORTED = Keyset.by(LIST_EXPORTED, {a.id: BEFORE_ANY_ID}, rows=EXPORTED_AT_ONCE, item=_exported)

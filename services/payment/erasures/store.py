@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, select, text
+from sqlalchemy import bindparam, delete, select
 
 from services.payment.webhooks.store import deliveries, webhooks
-from services.shared.errors import AnswerErased
-from services.shared.idempotency import encode_rejection
 from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
@@ -32,22 +30,22 @@ DELETE_DELIVERIES = delete(deliveries).where(
     deliveries.c.id.in_(select(deliveries.c.id).where(deliveries.c.webhook_id.in_(_their_ids)).limit(ERASED_AT_ONCE))
 )
 DELETE_WEBHOOKS = delete(webhooks).where(_of_user)
-# The first id of these answers is that of the refund or the transaction.
-REPLACE_ANSWERS = text("""
-    UPDATE idempotency_records SET response = NULL, rejection = :rejection
-    WHERE method IN ('azora.payment.v1.CreateRefundRequest', 'azora.payment.v1.EarnRequest')
-        AND substring(encode(response, 'escape') FROM '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}') IN (
-            SELECT CAST(refunds.id AS text)
-            FROM wallets JOIN payments ON payments.wallet_id = wallets.id
-                JOIN refunds ON refunds.payment_id = payments.id
-            WHERE wallets.user_id = CAST(:user_id AS uuid)
-            UNION ALL
-            SELECT CAST(entries.transaction_id AS text)
-            FROM wallets JOIN accounts ON accounts.owner_id = wallets.id AND accounts.kind = 'WALLET'
-                JOIN entries ON entries.account_id = accounts.id
-            WHERE wallets.user_id = CAST(:user_id AS uuid)
-        )
-""")
+# The first id of these answers to administrators is that of the refund or the transaction.
+_FIRST_ID = """
+    CAST(substring(encode(response, 'escape') FROM '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}') AS uuid)
+"""
+THEIR_ANSWERS = f"""
+    method IN ('azora.payment.v1.CreateRefundRequest', 'azora.payment.v1.EarnRequest') AND EXISTS (
+        SELECT FROM refunds JOIN payments ON payments.id = refunds.payment_id
+            JOIN wallets ON wallets.id = payments.wallet_id
+        WHERE refunds.id = {_FIRST_ID} AND wallets.user_id = CAST(:user_id AS uuid)
+        UNION ALL
+        SELECT FROM entries JOIN accounts ON accounts.id = entries.account_id AND accounts.kind = 'WALLET'
+            JOIN wallets ON wallets.id = accounts.owner_id
+        WHERE entries.transaction_id = {_FIRST_ID} AND wallets.user_id = CAST(:user_id AS uuid)
+    )
+"""  # noqa: S608 - of constants
+"""Idempotency records of answers that have a person's texts, and not the ID: see KeyedAnswers."""
 
 
 class WebhookErasureStore:
@@ -62,16 +60,3 @@ class WebhookErasureStore:
         await connection.execute(LOCK, {"user_id": user_id})
         deleted = (await connection.execute(DELETE_DELIVERIES, {"user_id": user_id})).rowcount
         return deleted or (await connection.execute(DELETE_WEBHOOKS, {"user_id": user_id})).rowcount
-
-
-class AnswerErasureStore:
-    """Erases what idempotency keys keep of answers to administrators that have a person's texts, and not the ID."""
-
-    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
-        """Return nothing: the answers are copies of what other resources export."""
-        return {}
-
-    async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
-        """Put a refusal in place of the answers about a person's refunds and earnings."""
-        values = {"user_id": user_id, "rejection": encode_rejection(AnswerErased())}
-        return (await connection.execute(REPLACE_ANSWERS, values)).rowcount

@@ -11,8 +11,8 @@ from services.payment.ledger.rows import MAX_EXPIRED, Kind, columns_of
 from services.payment.ledger.store import accounts, holds
 from services.payment.wallets.model import Payer
 from services.payment.wallets.store import wallets
+from services.shared.keyset import BEFORE_ANY_ID, BEFORE_ANY_TIME, Keyset
 from services.shared.money import Money
-from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,8 +51,8 @@ EXPORT = (
     .add_columns(cast(holds.c.captured, Text).label("captured_amount"), holds.c.description, holds.c.course_id)
     .add_columns(holds.c.payment_id, holds.c.create_time, holds.c.expire_time)
     .where(_of_user)
-    .order_by(holds.c.create_time)
 )
+EXPORTED = Keyset.by(EXPORT, {holds.c.create_time: BEFORE_ANY_TIME, holds.c.id: BEFORE_ANY_ID})
 ERASED_AT_ONCE = 10_000
 ERASE = (
     update(holds)
@@ -68,9 +68,9 @@ class HoldStore:
         """Return holds of a person that are neither captured nor released."""
         return [_hold(row) for row in await connection.execute(LIST_ACTIVE, {"user_id": user_id, "count": limit})]
 
-    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
         """Return a person's holds, in minor units."""
-        return {"holds": await list_rows(connection, EXPORT, user_id=user_id)}
+        return {"holds": EXPORTED.of(user_id=user_id)}
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:
         """Erase the descriptions of a person's holds."""

@@ -31,8 +31,8 @@ from services.payment.payments.model import Captured, Payment, PaymentSubscripti
 from services.payment.wallets.model import REFUNDS_OF, Payer
 from services.payment.wallets.store import wallets
 from services.shared.db import Id, Time
+from services.shared.keyset import BEFORE_ANY_ID, Keyset
 from services.shared.money import Money
-from services.shared.personal_data import list_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -108,15 +108,15 @@ EXPORT_PAYMENTS = (
     .add_columns(cast(payments.c.refunded, Text).label("refunded_amount"), payments.c.description)
     .add_columns(payments.c.course_id, payments.c.create_time)
     .where(_of_user)
-    .order_by(payments.c.id)
 )
+EXPORTED_PAYMENTS = Keyset.by(EXPORT_PAYMENTS, {payments.c.id: BEFORE_ANY_ID})
 EXPORT_REFUNDS = (
     select(refunds.c.id, refunds.c.payment_id, cast(refunds.c.amount, Text).label("amount"), payments.c.currency)
     .add_columns(refunds.c.reason, refunds.c.state, refunds.c.create_time, refunds.c.decide_time)
     .join_from(refunds, payments, payments.c.id == refunds.c.payment_id)
     .where(_of_user)
-    .order_by(refunds.c.id)
 )
+EXPORTED_REFUNDS = Keyset.by(EXPORT_REFUNDS, {refunds.c.id: BEFORE_ANY_ID})
 ERASED_AT_ONCE = 10_000
 ERASE_PAYMENTS = (
     update(payments)
@@ -187,11 +187,11 @@ class PaymentStore:
         rows = await connection.execute(LIST_PENDING_REFUNDS_OF, {"user_id": user_id})
         return [SettleRefund(row.id) for row in rows]
 
-    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:
+    async def export_person(self, connection: AsyncConnection, *, user_id: str) -> Mapping[str, Any]:  # noqa: ARG002 - PersonalData's
         """Return a person's payments and their refunds, in minor units."""
         return {
-            "payments": await list_rows(connection, EXPORT_PAYMENTS, user_id=user_id),
-            "refunds": await list_rows(connection, EXPORT_REFUNDS, user_id=user_id),
+            "payments": EXPORTED_PAYMENTS.of(user_id=user_id),
+            "refunds": EXPORTED_REFUNDS.of(user_id=user_id),
         }
 
     async def erase_person(self, connection: AsyncConnection, *, user_id: str) -> int:

@@ -69,7 +69,9 @@ class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):
     async def VerifyAuditChain(
         self, request: pb.VerifyAuditChainRequest, context: Context
     ) -> pb.VerifyAuditChainResponse:
-        verified = await self._audit.verify_chain(page_token=request.page_token)
+        verified = await self._audit.verify_chain(
+            page_token=request.page_token, after=(request.after_seal_number, request.after_seal_hash)
+        )
         return pb.VerifyAuditChainResponse(
             chain=audit_convert.audit_chain(verified, service="payment"), next_page_token=verified.next_page_token
         )

@@ -20,6 +20,8 @@ from services.shared.audit.model import (
 from services.shared.convert import timestamp, to_time
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.timestamp_pb2 import Timestamp
 
 OUTCOMES = {f"AUDIT_OUTCOME_{outcome}": outcome for outcome in Outcome}
@@ -57,6 +59,12 @@ def event_filter(request: SelectingRequest) -> EventFilter:
 def position(time: Timestamp, event_id: str) -> EventPosition | None:
     """Return where a list begins; None without an event."""
     return EventPosition(create_time=to_time(time, field="beforeTime"), id=event_id) if event_id else None
+
+
+def known_seals(texts: Iterable[str]) -> dict[str, tuple[int, bytes]]:
+    """Return the numbers and hashes of seals by their services, from "service:number:hash". Raises ValueError."""
+    seals = (text.split(":") for text in texts)
+    return {service: (int(number), bytes.fromhex(digest)) for service, number, digest in seals}
 
 
 def audit_event(stored: StoredEvent, *, source: str) -> pb.AuditEvent:
@@ -118,6 +126,8 @@ def audit_chain(verified: Verified, *, service: str) -> pb.AuditChain:
         event_count=verified.event_count,
         last_seal_number=verified.last_seal_number,
         last_seal_hash=verified.last_seal_hash,
+        verified_seal_number=verified.verified_seal_number,
+        verified_seal_hash=verified.verified_seal_hash,
     )
 
 
@@ -137,5 +147,7 @@ def verified_chain(message: pb.AuditChain, *, next_page_token: str) -> Verified:
         event_count=message.event_count,
         last_seal_number=message.last_seal_number,
         last_seal_hash=message.last_seal_hash,
+        verified_seal_number=message.verified_seal_number,
+        verified_seal_hash=message.verified_seal_hash,
         next_page_token=next_page_token,
     )

@@ -219,8 +219,10 @@ class Progress:
     """Whether all seals are verified, and events are looked for that none covers."""
     seal: int = 0
     """The last seal that was verified."""
+    seal_hash: bytes = b""
+    """The hash that this seal must have; empty unless verification begins after a seal that is known."""
     event_id: str = ""
-    """The last event that was looked at."""
+    """The last event that was looked at, or is not looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,5 +238,8 @@ class Verified:
     last_seal_number: int
     """0 if there is none."""
     last_seal_hash: bytes
+    verified_seal_number: int = 0
+    """The last seal that was verified; 0 if none was."""
+    verified_seal_hash: bytes = b""
     next_page_token: str = ""
     """Empty once all is verified."""

@@ -38,6 +38,14 @@ def seal_findings(
         before, before_time = seal, events[-1].create_time if events else before_time
 
 
+def known_findings(seal: Seal | None, *, number: int, known_hash: bytes) -> Iterator[Finding]:
+    """Compare a seal with what is known of it elsewhere: its hash, when it was verified before."""
+    if seal is None:
+        yield Finding(FindingType.SEAL_MISSING, f"auditSeals/{number}", "it was verified before, and does not exist")
+    elif not known_hash == seal.hash == seal_hash(seal):
+        yield Finding(FindingType.SEAL_CHANGED, f"auditSeals/{number}", "it is not the seal that was verified before")
+
+
 def loose_findings(loose: Sequence[LooseEvent]) -> Iterator[Finding]:
     """Tell of events that no seal covers although time enough has passed."""
     for event in loose:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from azora.client import bearer
 from azora.policy.v1 import permission_pb2
 
 from services.auth.admin import ensure_account
+from services.auth.audit import operations
 from services.shared.audit.model import AuditEvent, Finding, FindingType, StoredEvent, Verified
 from services.shared.errors import DeadlinePassed, DependencyUnavailable, DomainError, Overloaded
 from services.shared.ids import new_id
@@ -47,6 +49,8 @@ class FakeLog:
     events: list[StoredEvent] = field(default_factory=list)
     pages: Mapping[str, Verified] = field(default_factory=lambda: {"": INTACT})
     error: DomainError | None = None
+    asked: list[tuple[str, tuple[int, bytes]]] = field(default_factory=list)
+    """What was asked of VerifyChain."""
 
     async def list_events(
         self, *, selected: EventFilter, before: EventPosition | None, limit: int
@@ -62,8 +66,9 @@ class FakeLog:
             and (before is None or _position(stored) < (before.create_time, before.id))
         ][:limit]
 
-    async def verify_chain(self, *, page_token: str) -> Verified:
+    async def verify_chain(self, *, page_token: str, after: tuple[int, bytes] = (0, b"")) -> Verified:
         """Return what the token stands for."""
+        self.asked.append((page_token, after))
         if self.error is not None:
             raise self.error
         return self.pages[page_token]
@@ -91,9 +96,9 @@ class Auditor:
         """List a page."""
         return await self.stub.ListEvents(pb.ListEventsRequest(**fields), metadata=bearer(self.access_token))
 
-    async def verify(self, page_token: str = "") -> pb.VerifyChainResponse:
+    async def verify(self, page_token: str = "", **fields: Any) -> pb.VerifyChainResponse:
         """Verify a part."""
-        request = pb.VerifyChainRequest(page_token=page_token)
+        request = pb.VerifyChainRequest(page_token=page_token, **fields)
         return await self.stub.VerifyChain(request, metadata=bearer(self.access_token))
 
     async def actions(self, target: str) -> list[str]:
@@ -274,6 +279,23 @@ async def test_a_service_that_does_not_answer_is_named_and_the_others_are_listed
         assert {chain.service for chain in verified.chains} == {"auth", "payment"}
 
 
+class HangingLog(FakeLog):
+    """One that does not answer, and does not say so."""
+
+    async def list_events(self, **_: Any) -> Sequence[StoredEvent]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_log_that_hangs_costs_the_others_nothing(auth_database: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "LIST_SECONDS", 0.3)
+    async with _auditor(auth_database, {"education": HangingLog(), "payment": FakeLog()}) as auditor:
+        await auditor.auth.register(EMAIL)
+        page = await auditor.read()
+        assert [*page.unreachable] == ["education"]
+        assert {event.source_service for event in page.events} == {"auth"}
+
+
 async def test_all_logs_are_verified_page_by_page(auth_database: Clone) -> None:
     finding = Finding(FindingType.EVENT_CHANGED, "auditSeals/3", "its events are not those that it sealed")
     found = Verified(
@@ -300,6 +322,41 @@ async def test_all_logs_are_verified_page_by_page(auth_database: Clone) -> None:
         assert served.count("payment") == 1
         assert "education" not in served
         assert (await refusal(auditor.verify("x"))).reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_a_service_that_misses_a_page_is_asked_for_it_again(auth_database: Clone) -> None:
+    found = replace(INTACT, next_page_token="more")
+    education = FakeLog(pages={"": found, "more": INTACT})
+    async with _auditor(auth_database, {"education": education}) as auditor:
+        first = await auditor.verify()
+        education.error = DependencyUnavailable()
+        second = await auditor.verify(first.next_page_token)
+        assert [*second.unreachable] == ["education"]
+        education.error = None
+        third = await auditor.verify(second.next_page_token)
+        assert "education" in {chain.service for chain in third.chains}
+        assert [token for token, _ in education.asked] == ["", "more", "more"]
+
+
+async def test_a_service_that_misses_three_pages_is_given_up(auth_database: Clone) -> None:
+    education = FakeLog(error=DependencyUnavailable())
+    async with _auditor(auth_database, {"education": education}) as auditor:
+        token, pages = "", 0
+        while pages == 0 or token:
+            token, pages = (await auditor.verify(token)).next_page_token, pages + 1
+        assert len(education.asked) == 3
+
+
+async def test_verification_begins_after_seals_that_are_known(auth_database: Clone) -> None:
+    education, payment = FakeLog(pages={"": INTACT}), FakeLog()
+    known = f"education:7:{'68' * 32}"
+    async with _auditor(auth_database, {"education": education, "payment": payment}) as auditor:
+        first = await auditor.verify(after_seals=[known])
+        assert (education.asked, payment.asked) == ([("", (7, b"h" * 32))], [("", (0, b""))])
+        if first.next_page_token:
+            assert (await refusal(auditor.verify(first.next_page_token))).reason == "PAGE_TOKEN_INVALID"
+        for wrong in ("education:7", f"education:0:{'68' * 32}", f"library:7:{'68' * 32}"):
+            assert (await refusal(auditor.verify(after_seals=[wrong]))).reason == "VALIDATION_FAILED"
 
 
 async def test_a_row_that_a_superuser_changed_is_found_over_the_api(auditor: Auditor, auth_database: Clone) -> None:

@@ -16,6 +16,7 @@ from services.shared.ids import new_id
 from services.shared.principal import Principal
 from tests.support.authoring import call, draft, update
 from tests.support.education import RunningEducation, azr
+from tests.support.exporting import exported_by
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
@@ -352,7 +353,7 @@ async def test_what_a_person_wrote_is_exported_and_their_name_forgotten(educatio
     courses = education.replica.courses
 
     async def erase(connection: Any) -> Mapping[str, Any]:
-        exported = await courses.export_person(connection, user_id=educator.id)
+        exported = await exported_by(courses, connection, user_id=educator.id)
         await courses.erase_person(connection, user_id=educator.id)
         return exported
 

@@ -15,6 +15,7 @@ from tests.integration.education.test_learning import outcomes
 from tests.support import authoring
 from tests.support.attempts import CRUST, LEAVEN, POOL, RIGHT, RYE, WRONG, Examinee, answers_to, examinee, quiz_module
 from tests.support.education import MODULES, RunningEducation, azr
+from tests.support.exporting import exported_by
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
@@ -174,7 +175,7 @@ async def test_no_other_answer_carries_what_is_right(education: RunningEducation
         assert not any(secret in str(message) for secret in secrets)
     assert not course.modules[0].lessons[0].quiz.questions
     exported = await education.replica.infrastructure.database.transaction(
-        lambda connection: QuizStore().export_person(connection, user_id=at.person.id)
+        lambda connection: exported_by(QuizStore(), connection, user_id=at.person.id)
     )
     (attempt,) = exported["quizAttempts"]
     assert {answer["text"] for answer in attempt["answers"]} == {"", "crumb"}
@@ -187,7 +188,7 @@ async def test_an_export_tells_no_points_of_an_open_attempt(education: RunningEd
     attempt = await at.start()
     await at.save(attempt.id, answers_to(attempt, RIGHT))
     exported = await education.replica.infrastructure.database.transaction(
-        lambda connection: QuizStore().export_person(connection, user_id=at.person.id)
+        lambda connection: exported_by(QuizStore(), connection, user_id=at.person.id)
     )
     (shown,) = exported["quizAttempts"]
     assert (shown["points"], shown["maxPoints"], shown["passed"]) == (None, 4, None)

@@ -43,7 +43,7 @@ READ_ONLY = {"alembic_version"}
 OTHERS = {
     *("idempotency_records", "outbox", "received_events"),
     *("pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics"),
-    *("webhooks", "webhook_deliveries"),
+    *("webhooks", "webhook_deliveries", "erasure_scans"),
 }
 """Tables that are no record of money: the service does with them what it likes."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,7 +100,14 @@ async def test_a_changed_audit_event_is_found(
 
     await eventually(sealed)
     assert await azora_verify("--only", "audit") == 0
-    assert "verified 1 audit events" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "verified 1 audit events" in output
+    (seal,) = re.findall(r"--after-seal (\S+)", output)
+    assert await azora_verify("--only", "audit", "--after-seal", seal) == 0
+    assert "verified 0 audit events" in capsys.readouterr().out
+    replaced = seal[:-64] + "0" * 64
+    assert await azora_verify("--only", "audit", "--after-seal", replaced) == 1
+    assert "it is not the seal that was verified before" in capsys.readouterr().out
     await tamper(payment, "UPDATE audit_events SET user_id = target_id FROM (SELECT uuidv7() AS target_id) other")
     assert await azora_verify("--only", "ledger") == 0
     assert await azora_verify() == 1

@@ -18,6 +18,7 @@ from services.shared.errors import PageTokenInvalid
 from services.shared.ids import new_id
 from services.shared.pagination import PageTokens
 from services.shared.principal import Principal, Request, serve_request
+from tests.support.exporting import exported_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -233,11 +234,42 @@ async def test_what_a_service_that_was_killed_had_yet_to_seal_is_no_finding_whil
     assert await at_rest.types() == {"EVENT_MISSING", "EVENT_UNSEALED"}
 
 
+async def test_verification_begins_after_a_seal_that_is_known(audited: Audited) -> None:
+    for _ in range(3):
+        await audited.record(2)
+        await audited.sealing.seal()
+    (first, second, third) = await audited.rows("SELECT number, hash, last_id FROM audit_seals ORDER BY number")
+
+    async def after(number: int, known_hash: bytes) -> tuple[int, list[str]]:
+        """Return how many seals were verified, and what was found."""
+        token, seals, found = "", 0, list[str]()
+        while True:
+            verified = await audited.operations.verify_chain(page_token=token, after=(number, known_hash))
+            seals += verified.seal_count
+            found += [f"{finding.type} {finding.resource}" for finding in verified.findings]
+            if verified.verified_seal_number:
+                assert (verified.verified_seal_number, verified.verified_seal_hash) == (3, third["hash"])
+            token = verified.next_page_token
+            if not token:
+                return seals, found
+
+    assert await after(1, first["hash"]) == (2, [])
+    assert await after(3, third["hash"]) == (0, [])
+    assert await after(2, first["hash"]) == (1, ["SEAL_CHANGED auditSeals/2"])
+    assert "SEAL_MISSING auditSeals/4" in (await after(4, third["hash"]))[1]
+    # What the known seal covers is not read again; what follows it is.
+    event = "UPDATE audit_events SET target = 'users/2' WHERE id = '{}'"
+    await audited.tamper(event.format(first["last_id"]))
+    assert await after(2, second["hash"]) == (1, [])
+    await audited.tamper(event.format(third["last_id"]))
+    assert await after(2, second["hash"]) == (1, ["EVENT_CHANGED auditSeals/3"])
+
+
 async def test_what_is_erased_of_a_person_leaves_the_seals_intact(audited: Audited) -> None:
     await audited.record(2)
     await audited.sealing.seal()
     exported = await audited.database.transaction(
-        lambda connection: audited.store.export_person(connection, user_id=USER.user_id)
+        lambda connection: exported_by(audited.store, connection, user_id=USER.user_id)
     )
     assert [event["address"] for event in exported["auditEvents"]] == ["203.0.113.7"] * 2
     for rows in (2, 0):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.support.postgres import Databases
 
 LIBRARIES = {"alembic_version", "pgqueuer", "pgqueuer_log", "pgqueuer_schedules", "pgqueuer_statistics"}
-INFRASTRUCTURE = LIBRARIES | {"outbox", "received_events"}
-"""Tables that no store declares: libraries' own, and those of events, which are read by SQL beside their definition."""
+INFRASTRUCTURE = LIBRARIES | {"outbox", "received_events", "erasure_scans"}
+"""Tables that no store declares: libraries' own, and those that are read by SQL beside their definition."""
 FORMER = {"modules", "lessons"}
 """Tables that only processes of the release before use, while they are replaced."""
 

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/audit/v1/audit_event.proto\x12\x0e\x61zora.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x02\n\nAuditEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0esource_service\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12-\n\x07outcome\x18\x04 \x01(\x0e\x32\x1c.azora.audit.v1.AuditOutcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12\x17\n\x0f\x63\x61lling_service\x18\x08 \x01(\t\x12\x0e\n\x06target\x18\t \x01(\t\x12\r\n\x05\x63ount\x18\n \x01(\x05\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x0c \x01(\t\x12\x12\n\nuser_agent\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x0c\x41uditFinding\x12.\n\x04type\x18\x01 \x01(\x0e\x32 .azora.audit.v1.AuditFindingType\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\xbf\x01\n\nAuditChain\x12\x0f\n\x07service\x18\x01 \x01(\t\x12.\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1c.azora.audit.v1.AuditFinding\x12\x15\n\rfinding_count\x18\x03 \x01(\x05\x12\x12\n\nseal_count\x18\x04 \x01(\x05\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x05\x12\x18\n\x10last_seal_number\x18\x06 \x01(\x03\x12\x16\n\x0elast_seal_hash\x18\x07 \x01(\x0c*~\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_OUTCOME_SUCCEEDED\x10\x01\x12\x18\n\x14\x41UDIT_OUTCOME_FAILED\x10\x02\x12\x18\n\x14\x41UDIT_OUTCOME_DENIED\x10\x03*\x9a\x02\n\x10\x41uditFindingType\x12\"\n\x1e\x41UDIT_FINDING_TYPE_UNSPECIFIED\x10\x00\x12$\n AUDIT_FINDING_TYPE_EVENT_MISSING\x10\x01\x12$\n AUDIT_FINDING_TYPE_EVENT_CHANGED\x10\x02\x12%\n!AUDIT_FINDING_TYPE_EVENT_INSERTED\x10\x03\x12%\n!AUDIT_FINDING_TYPE_EVENT_UNSEALED\x10\x04\x12#\n\x1f\x41UDIT_FINDING_TYPE_SEAL_CHANGED\x10\x05\x12#\n\x1f\x41UDIT_FINDING_TYPE_SEAL_MISSING\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n azora/audit/v1/audit_event.proto\x12\x0e\x61zora.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x02\n\nAuditEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0esource_service\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12-\n\x07outcome\x18\x04 \x01(\x0e\x32\x1c.azora.audit.v1.AuditOutcome\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12\x17\n\x0f\x63\x61lling_service\x18\x08 \x01(\t\x12\x0e\n\x06target\x18\t \x01(\t\x12\r\n\x05\x63ount\x18\n \x01(\x05\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x0c \x01(\t\x12\x12\n\nuser_agent\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x0c\x41uditFinding\x12.\n\x04type\x18\x01 \x01(\x0e\x32 .azora.audit.v1.AuditFindingType\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\xf9\x01\n\nAuditChain\x12\x0f\n\x07service\x18\x01 \x01(\t\x12.\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x1c.azora.audit.v1.AuditFinding\x12\x15\n\rfinding_count\x18\x03 \x01(\x05\x12\x12\n\nseal_count\x18\x04 \x01(\x05\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x05\x12\x18\n\x10last_seal_number\x18\x06 \x01(\x03\x12\x16\n\x0elast_seal_hash\x18\x07 \x01(\x0c\x12\x1c\n\x14verified_seal_number\x18\x08 \x01(\x03\x12\x1a\n\x12verified_seal_hash\x18\t \x01(\x0c*~\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_OUTCOME_SUCCEEDED\x10\x01\x12\x18\n\x14\x41UDIT_OUTCOME_FAILED\x10\x02\x12\x18\n\x14\x41UDIT_OUTCOME_DENIED\x10\x03*\x9a\x02\n\x10\x41uditFindingType\x12\"\n\x1e\x41UDIT_FINDING_TYPE_UNSPECIFIED\x10\x00\x12$\n AUDIT_FINDING_TYPE_EVENT_MISSING\x10\x01\x12$\n AUDIT_FINDING_TYPE_EVENT_CHANGED\x10\x02\x12%\n!AUDIT_FINDING_TYPE_EVENT_INSERTED\x10\x03\x12%\n!AUDIT_FINDING_TYPE_EVENT_UNSEALED\x10\x04\x12#\n\x1f\x41UDIT_FINDING_TYPE_SEAL_CHANGED\x10\x05\x12#\n\x1f\x41UDIT_FINDING_TYPE_SEAL_MISSING\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'azora.audit.v1.audit_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDITOUTCOME']._serialized_start=709
-  _globals['_AUDITOUTCOME']._serialized_end=835
-  _globals['_AUDITFINDINGTYPE']._serialized_start=838
-  _globals['_AUDITFINDINGTYPE']._serialized_end=1120
+  _globals['_AUDITOUTCOME']._serialized_start=767
+  _globals['_AUDITOUTCOME']._serialized_end=893
+  _globals['_AUDITFINDINGTYPE']._serialized_start=896
+  _globals['_AUDITFINDINGTYPE']._serialized_end=1178
   _globals['_AUDITEVENT']._serialized_start=86
   _globals['_AUDITEVENT']._serialized_end=410
   _globals['_AUDITFINDING']._serialized_start=412
   _globals['_AUDITFINDING']._serialized_end=513
   _globals['_AUDITCHAIN']._serialized_start=516
-  _globals['_AUDITCHAIN']._serialized_end=707
+  _globals['_AUDITCHAIN']._serialized_end=765
 # @@protoc_insertion_point(module_scope)

@@ -213,6 +213,8 @@ class AuditChain(_message.Message):
     EVENT_COUNT_FIELD_NUMBER: _builtins.int
     LAST_SEAL_NUMBER_FIELD_NUMBER: _builtins.int
     LAST_SEAL_HASH_FIELD_NUMBER: _builtins.int
+    VERIFIED_SEAL_NUMBER_FIELD_NUMBER: _builtins.int
+    VERIFIED_SEAL_HASH_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Name of the service."""
     finding_count: _builtins.int
@@ -225,6 +227,10 @@ class AuditChain(_message.Message):
     """Number of the last seal; 0 if there is none."""
     last_seal_hash: _builtins.bytes
     """Hash of the last seal, 32 bytes: kept elsewhere, it proves later that no seal up to it was replaced."""
+    verified_seal_number: _builtins.int
+    """Number of the last seal that this part verified; 0 if it verified none. Verification can begin after it another time."""
+    verified_seal_hash: _builtins.bytes
+    """Hash of the last seal that this part verified, 32 bytes."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditFinding]:
         """What does not agree, at most 25. Empty if the part is intact."""
@@ -239,10 +245,12 @@ class AuditChain(_message.Message):
         event_count: _builtins.int = ...,
         last_seal_number: _builtins.int = ...,
         last_seal_hash: _builtins.bytes = ...,
+        verified_seal_number: _builtins.int = ...,
+        verified_seal_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_count", b"event_count", "finding_count", b"finding_count", "findings", b"findings", "last_seal_hash", b"last_seal_hash", "last_seal_number", b"last_seal_number", "seal_count", b"seal_count", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_count", b"event_count", "finding_count", b"finding_count", "findings", b"findings", "last_seal_hash", b"last_seal_hash", "last_seal_number", b"last_seal_number", "seal_count", b"seal_count", "service", b"service", "verified_seal_hash", b"verified_seal_hash", "verified_seal_number", b"verified_seal_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

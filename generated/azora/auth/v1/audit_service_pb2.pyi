@@ -117,16 +117,26 @@ class VerifyChainRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AFTER_SEALS_FIELD_NUMBER: _builtins.int
     page_token: _builtins.str
     """Page token from the `next_page_token` of a previous VerifyChain response; empty to begin."""
+    @_builtins.property
+    def after_seals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Seals to begin after, at most one of each service, as "service:number:hash" with the hash in hexadecimal: the
+        `verified_seal_number` and `verified_seal_hash` of an earlier verification. A seal that has another hash is a finding.
+        Events recorded before the first one of that seal are not looked at. Begins with the first seal of the other
+        services.
+        """
+
     def __init__(
         self,
         *,
         page_token: _builtins.str = ...,
+        after_seals: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seals", b"after_seals", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -149,7 +159,9 @@ class VerifyChainResponse(_message.Message):
 
     @_builtins.property
     def unreachable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the services that did not answer in time. Their audit logs are not verified any further."""
+        """Names of the services that did not answer in time. They are asked for the same part again by the next page; the log
+        of one that does not answer to three pages in a row is not verified any further.
+        """
 
     def __init__(
         self,

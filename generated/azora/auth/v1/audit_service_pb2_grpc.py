@@ -65,8 +65,8 @@ class AuditServiceServicer:
     def VerifyChain(self, request, context):
         """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
         that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
-        logs are intact if no page has a finding and none names a service as unreachable. Seals are unkeyed: that the newest
-        were not removed with their events, or all written anew, is shown by a `last_seal_hash` kept elsewhere.
+        logs are intact if no page has a finding, and every service that was unreachable has a part in a later one. Seals are
+        unkeyed: that the newest were not removed with their events, or all written anew, is shown by a hash kept elsewhere.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -43,8 +43,8 @@ class AuditServiceStub:
     VerifyChain: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyChainRequest, _audit_service_pb2.VerifyChainResponse]
     """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
     that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
-    logs are intact if no page has a finding and none names a service as unreachable. Seals are unkeyed: that the newest
-    were not removed with their events, or all written anew, is shown by a `last_seal_hash` kept elsewhere.
+    logs are intact if no page has a finding, and every service that was unreachable has a part in a later one. Seals are
+    unkeyed: that the newest were not removed with their events, or all written anew, is shown by a hash kept elsewhere.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
@@ -63,8 +63,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     VerifyChain: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyChainRequest, _audit_service_pb2.VerifyChainResponse]  # type: ignore[assignment]
     """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
     that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
-    logs are intact if no page has a finding and none names a service as unreachable. Seals are unkeyed: that the newest
-    were not removed with their events, or all written anew, is shown by a `last_seal_hash` kept elsewhere.
+    logs are intact if no page has a finding, and every service that was unreachable has a part in a later one. Seals are
+    unkeyed: that the newest were not removed with their events, or all written anew, is shown by a hash kept elsewhere.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
@@ -90,8 +90,8 @@ class AuditServiceServicer:
     ) -> _typing.Union[_audit_service_pb2.VerifyChainResponse, _abc.Awaitable[_audit_service_pb2.VerifyChainResponse]]:
         """Verifies the audit logs of all services, a page at a time: that each event is what was sealed when it was recorded,
         that no event is missing or was inserted, and that each seal follows from the one before it. Up to their last seals the
-        logs are intact if no page has a finding and none names a service as unreachable. Seals are unkeyed: that the newest
-        were not removed with their events, or all written anew, is shown by a `last_seal_hash` kept elsewhere.
+        logs are intact if no page has a finding, and every service that was unreachable has a part in a later one. Seals are
+        unkeyed: that the newest were not removed with their events, or all written anew, is shown by a hash kept elsewhere.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 

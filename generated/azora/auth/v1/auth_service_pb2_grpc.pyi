@@ -102,7 +102,8 @@ class AuthServiceStub:
     """Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
     each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
     Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
-    service does not respond: an export is complete or fails.
+    service does not respond: an export is complete or fails. A failure after the first part ends the stream within the
+    document, which is then not valid JSON.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
@@ -189,7 +190,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
     each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
     Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
-    service does not respond: an export is complete or fails.
+    service does not respond: an export is complete or fails. A failure after the first part ends the stream within the
+    document, which is then not valid JSON.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
@@ -338,7 +340,8 @@ class AuthServiceServicer:
         """Exports all that the platform keeps of the caller as one JSON document: an object for each service, with a list for
         each kind of record. Without secrets, and without the texts of mails. A user has one export at a time.
         Errors: NOT_FOUND USER_NOT_FOUND; RESOURCE_EXHAUSTED TOO_MANY_STREAMS; UNAVAILABLE DEPENDENCY_UNAVAILABLE while a
-        service does not respond: an export is complete or fails.
+        service does not respond: an export is complete or fails. A failure after the first part ends the stream within the
+        document, which is then not valid JSON.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """

@@ -298,16 +298,24 @@ class VerifyAuditChainRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AFTER_SEAL_NUMBER_FIELD_NUMBER: _builtins.int
+    AFTER_SEAL_HASH_FIELD_NUMBER: _builtins.int
     page_token: _builtins.str
     """Page token from the `next_page_token` of a previous VerifyAuditChain response; empty to begin."""
+    after_seal_number: _builtins.int
+    """Number of the seal to begin after; 0 to begin with the first one. Ignored with a page token."""
+    after_seal_hash: _builtins.bytes
+    """Hash that the seal must have, 32 bytes."""
     def __init__(
         self,
         *,
         page_token: _builtins.str = ...,
+        after_seal_number: _builtins.int = ...,
+        after_seal_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seal_hash", b"after_seal_hash", "after_seal_number", b"after_seal_number", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
