@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import signal
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from tests.support.waiting import eventually, paced
+from tests.support.waiting import paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.system import LocalSystem
 
 DIALLING = 8
-ATTEMPTS_PER_SECOND = 20
+ROUNDS_PER_SECOND, MAX_SECONDS = 5, 30.0
 APPLICATION = "azora-faults"
 FOR_ALL = "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
 OF_SERVICES = """
@@ -82,23 +81,17 @@ class Connections:
         await asyncio.gather(*(self._dial() for _ in range(DIALLING)))
 
     async def take_from_services(self) -> None:
-        """Take all: end the services' own until none has one."""
+        """Take all: end the services' own, and be there before they are, until none has one.
 
-        async def insist() -> None:  # Services dial as well, and as often as they can.
-            async for _ in paced(ATTEMPTS_PER_SECOND, math.inf):
-                await self._dial()
-
+        No more often than it needs: PostgreSQL forks for each connection, also for each that it refuses.
+        """
         most = await self._admin.fetchval(FOR_ALL) - 1  # This connection is another.
-
-        async def none_left() -> bool:
-            return not await self._admin.fetch(OF_SERVICES, APPLICATION) and self.count >= most
-
-        insisting = [asyncio.create_task(insist()) for _ in range(DIALLING)]
-        try:
-            await eventually(none_left, within_seconds=30)
-        finally:  # PostgreSQL forks for each that it refuses: these would hurt more than that there are none.
-            for each in insisting:
-                each.cancel()
+        async for _ in paced(ROUNDS_PER_SECOND, MAX_SECONDS):
+            ended = await self._admin.fetch(OF_SERVICES, APPLICATION)
+            await self.take()
+            if not ended and self.count >= most:
+                return
+        raise AssertionError(f"services have connections after {MAX_SECONDS} s")
 
     def give_back(self) -> None:
         """Give all back at once."""
