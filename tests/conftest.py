@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tests.support.system import LocalSystem
 
+pytest.register_assert_rewrite("tests.support.hurt")  # So that what failed is printed.
 pytest_plugins = [
     "tests.support.sharing",
     "tests.support.postgres",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from services.shared.ids import new_id
 from tests.support.hurt import say
 from tests.support.lean import LeanClient, encoded
 from tests.support.people import People
@@ -36,8 +35,6 @@ MAX_REPEATED = 0.05
 PROBES_PER_SECOND = 2.0
 CONNECTIONS = 512
 """More than are served and wait at once."""
-PAYERS = 24
-FUNDS_MINOR = 100_000
 
 
 @dataclass(slots=True)
@@ -179,32 +176,3 @@ async def test_overload_by_sign_ins(single: LocalSystem, pytestconfig: pytest.Co
     login = encoded("/v1/auth/login", b'{"email": "student@azora.world", "password": "Student@2024!"}')
     async with LeanClient.connected(single.port, connections=CONNECTIONS) as client:
         await overloaded(single, Load(client, [login]), pytestconfig, method="Login", callers=4, burst=128)
-
-
-async def test_overload_by_transfers(single: LocalSystem, pytestconfig: pytest.Config) -> None:
-    async with httpx.AsyncClient(base_url=single.edge, timeout=5, trust_env=False) as http:
-        requests = await transfers(http)
-    async with LeanClient.connected(single.port, connections=CONNECTIONS) as client:
-        load = Load(client, requests)
-        await overloaded(single, load, pytestconfig, method="CreateTransfer", callers=2 * PAYERS, burst=256)
-
-
-async def transfers(http: httpx.AsyncClient) -> list[bytes]:
-    """Register people who have funds; return a transfer from each of them to the next."""
-    people = People(http)
-    admin = await people.admin()
-    payers = [await people.student() for _ in range(PAYERS)]
-    ids = [(await http.get("/v1/auth/profile", headers=payer)).json()["user"]["id"] for payer in payers]
-    for user_id in ids:
-        amount = {"minorUnits": str(FUNDS_MINOR), "currency": "AZR"}
-        body = {"userId": user_id, "amount": amount, "reference": new_id(), "description": "Funds"}
-        (await http.post("/v1/earn", json=body, headers=admin)).raise_for_status()
-    targets = [*ids[1:], ids[0]]
-    return [
-        encoded("/v1/transfers", json.dumps(_transfer(target)).encode(), payer)
-        for payer, target in zip(payers, targets, strict=True)
-    ]
-
-
-def _transfer(user_id: str) -> dict[str, object]:
-    return {"targetUserId": user_id, "amount": {"minorUnits": "1", "currency": "AZR"}}
