@@ -80,7 +80,7 @@ async def test_a_service_is_given_few_calls_at_once_some_wait_and_the_rest_is_re
         async def settled() -> bool:
             return len(await refused(calls)) == TOO_MANY and len(edge.received("payment")) == MAX_CALLS
 
-        await eventually(settled, within_seconds=2)
+        await eventually(settled)
         for refusal in await refused(calls):
             answer = described(refusal)
             assert (answer.code, answer.reason, answer.retry_after_seconds) == ("RESOURCE_EXHAUSTED", "OVERLOADED", 1)
@@ -102,7 +102,7 @@ async def test_what_a_service_is_given_at_once_follows_its_replicas_while_envoy_
             async def is_full() -> bool:
                 return [len(replica.received) for replica in edge.replicas["payment"]] == [MAX_CALLS, MAX_CALLS]
 
-            await eventually(is_full, within_seconds=2)
+            await eventually(is_full)
 
 
 async def test_while_money_is_refused_reads_watches_and_services_are_served(
@@ -122,7 +122,7 @@ async def test_while_money_is_refused_reads_watches_and_services_are_served(
         async def overloaded() -> bool:
             return bool(await refused(calls))
 
-        await eventually(overloaded, within_seconds=2)
+        await eventually(overloaded)
         await channel.unary_unary(WALLET)(b"", metadata=metadata, timeout=1)  # type: ignore[arg-type]
         await mesh.unary_unary(EARN)(b"", timeout=1)  # type: ignore[arg-type]
         assert (await http.get("/v1/transactions:watch", headers=edge.bearer())).status_code == 200
@@ -134,7 +134,7 @@ async def test_who_signs_out_does_not_wait_for_reads(edge: Edge, channel: aio.Ch
         async def overloaded() -> bool:
             return bool(await refused(calls))
 
-        await eventually(overloaded, within_seconds=2)
+        await eventually(overloaded)
         await channel.unary_unary(LOGOUT)(b"", metadata=tuple(edge.bearer().items()), timeout=1)  # type: ignore[arg-type]
 
 

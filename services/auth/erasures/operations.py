@@ -107,9 +107,9 @@ class ErasureOperations:
             account = await self._account_store.lock_account(connection, user_id)
             if account is None:
                 raise UserNotFound
+            await self._accounts.keep_administrator(connection, user=account.user)
             if user_id == principal.user_id:
                 raise ConfirmationRequired(field="password")
-            await self._accounts.keep_administrator(connection, user=account.user)
             if account.user.state is not UserState.DELETING:
                 await self._begin(connection, account.user, requester_id=principal.user_id)
 

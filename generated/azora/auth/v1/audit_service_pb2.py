@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!azora/auth/v1/audit_service.proto\x12\razora.auth.v1\x1a azora/audit/v1/audit_event.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x02\n\x11ListEventsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x06target\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x06\x61\x63tion\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x37\n\x07outcome\x18\x06 \x01(\x0e\x32\x1c.azora.audit.v1.AuditOutcomeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\x12ListEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.azora.audit.v1.AuditEvent\x12\x13\n\x0bunreachable\x18\x02 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x82\x01\n\x12VerifyChainRequest\x12\x1c\n\npage_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12N\n\x0b\x61\x66ter_seals\x18\x02 \x03(\tB9\xbaH6\x92\x01\x33\x10\x10\"/r-2+^[a-z]{1,32}:[1-9][0-9]{0,17}:[0-9a-f]{64}$\"o\n\x13VerifyChainResponse\x12*\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x1a.azora.audit.v1.AuditChain\x12\x13\n\x0bunreachable\x18\x02 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t2\x99\x02\n\x0c\x41uditService\x12~\n\nListEvents\x12 .azora.auth.v1.ListEventsRequest\x1a!.azora.auth.v1.ListEventsResponse\"+\x90\x02\x01\xea\xe1\x18\r\n\x02\x18+\x10\x03\"\x02\x08\x05\xb0\x01\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auditEvents\x12\x88\x01\n\x0bVerifyChain\x12!.azora.auth.v1.VerifyChainRequest\x1a\".azora.auth.v1.VerifyChainResponse\"2\x90\x02\x01\xea\xe1\x18\r\n\x02\x18+\x10\x03\"\x02\x08\n\xb0\x01\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/auditEvents:verifyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!azora/auth/v1/audit_service.proto\x12\razora.auth.v1\x1a azora/audit/v1/audit_event.proto\x1a\x1c\x61zora/policy/v1/policy.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x02\n\x11ListEventsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1c\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x06target\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x06\x61\x63tion\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x37\n\x07outcome\x18\x06 \x01(\x0e\x32\x1c.azora.audit.v1.AuditOutcomeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"n\n\x12ListEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.azora.audit.v1.AuditEvent\x12\x13\n\x0bunreachable\x18\x02 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x84\x01\n\x12VerifyChainRequest\x12\x1c\n\npage_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12P\n\x0b\x61\x66ter_seals\x18\x02 \x03(\tB;\xbaH8\x92\x01\x35\x10\x08\"1r/\x18t2+^[a-z]{1,32}:[1-9][0-9]{0,17}:[0-9a-f]{64}$\"o\n\x13VerifyChainResponse\x12*\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x1a.azora.audit.v1.AuditChain\x12\x13\n\x0bunreachable\x18\x02 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t2\x99\x02\n\x0c\x41uditService\x12~\n\nListEvents\x12 .azora.auth.v1.ListEventsRequest\x1a!.azora.auth.v1.ListEventsResponse\"+\x90\x02\x01\xea\xe1\x18\r\n\x02\x18+\x10\x03\"\x02\x08\x05\xb0\x01\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/auditEvents\x12\x88\x01\n\x0bVerifyChain\x12!.azora.auth.v1.VerifyChainRequest\x1a\".azora.auth.v1.VerifyChainResponse\"2\x90\x02\x01\xea\xe1\x18\r\n\x02\x18+\x10\x03\"\x02\x08\n\xb0\x01\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/auditEvents:verifyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,7 +51,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYCHAINREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_VERIFYCHAINREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\240\037'
   _globals['_VERIFYCHAINREQUEST'].fields_by_name['after_seals']._loaded_options = None
-  _globals['_VERIFYCHAINREQUEST'].fields_by_name['after_seals']._serialized_options = b'\272H6\222\0013\020\020\"/r-2+^[a-z]{1,32}:[1-9][0-9]{0,17}:[0-9a-f]{64}$'
+  _globals['_VERIFYCHAINREQUEST'].fields_by_name['after_seals']._serialized_options = b'\272H8\222\0015\020\010\"1r/\030t2+^[a-z]{1,32}:[1-9][0-9]{0,17}:[0-9a-f]{64}$'
   _globals['_AUDITSERVICE'].methods_by_name['ListEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\220\002\001\352\341\030\r\n\002\030+\020\003\"\002\010\005\260\001\001\202\323\344\223\002\021\022\017/v1/auditEvents'
   _globals['_AUDITSERVICE'].methods_by_name['VerifyChain']._loaded_options = None
@@ -61,9 +61,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTEVENTSRESPONSE']._serialized_start=520
   _globals['_LISTEVENTSRESPONSE']._serialized_end=630
   _globals['_VERIFYCHAINREQUEST']._serialized_start=633
-  _globals['_VERIFYCHAINREQUEST']._serialized_end=763
-  _globals['_VERIFYCHAINRESPONSE']._serialized_start=765
-  _globals['_VERIFYCHAINRESPONSE']._serialized_end=876
-  _globals['_AUDITSERVICE']._serialized_start=879
-  _globals['_AUDITSERVICE']._serialized_end=1160
+  _globals['_VERIFYCHAINREQUEST']._serialized_end=765
+  _globals['_VERIFYCHAINRESPONSE']._serialized_start=767
+  _globals['_VERIFYCHAINRESPONSE']._serialized_end=878
+  _globals['_AUDITSERVICE']._serialized_start=881
+  _globals['_AUDITSERVICE']._serialized_end=1162
 # @@protoc_insertion_point(module_scope)
