@@ -175,7 +175,7 @@ class Stage:
 def check_part(part: Any, whole: Any, where: str) -> None:
     """Check that everything in a JSON value is in the other one, too. Raises WrongAnswer.
 
-    Numbers may be text (as protobuf's JSON has 64 bits), times may have more digits, and page tokens are each one's own.
+    Numbers may be text (as protobuf's JSON has 64 bits), times may have more digits, page tokens are each one's own.
     """
     if where.endswith(".nextPageToken") and bool(part) is bool(whole):
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ARRAY, BigInteger, ForeignKey, UniqueConstraint, Uuid, func, select
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, Text, UniqueConstraint, Uuid, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, foreign, mapped_column, relationship
 from sqlalchemy.types import DateTime
 
@@ -58,8 +58,21 @@ class User(Base):
     avatar_url: Mapped[str]
     location: Mapped[str]
     timezone: Mapped[str]
+    preferences: Mapped[str] = mapped_column(Text)
+    email_verify_time: Mapped[datetime | None]
+    stored_state: Mapped[str] = mapped_column("state")
     create_time: Mapped[datetime]
     update_time: Mapped[datetime]
+
+    @property
+    def email_verified(self) -> bool:
+        """Whether the address was verified."""
+        return self.email_verify_time is not None
+
+    @property
+    def state(self) -> str:
+        """The state of the account."""
+        return f"USER_STATE_{self.stored_state}"
 
 
 class Person(Base):

@@ -12,13 +12,13 @@ import hashlib
 import os
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import jwt
 from fastapi import Depends, FastAPI, Header, HTTPException, Response, status
 from fastapi.security import OAuth2PasswordBearer
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Json
 from pydantic.alias_generators import to_camel
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -212,6 +212,9 @@ class UserOut(Out):
     avatar_url: str
     location: str
     timezone: str
+    preferences: Json[dict[str, Any]]
+    email_verified: bool
+    state: str
     create_time: datetime
     update_time: datetime
 
