@@ -22,6 +22,7 @@ from services.shared.limits import MAX_CONCURRENT_RPCS
 from services.shared.policy import Priority
 from tests.support.edge import running_edge
 from tests.support.refusals import described
+from tests.support.serving import own_connection
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -50,10 +51,8 @@ async def filled(edge: Edge, path: str, count: int) -> AsyncIterator[list[aio.Un
     for replica in edge.replicas[path.split(".")[1]]:
         replica.answers[path.rpartition("/")[2]] = keep
     async with AsyncExitStack() as stack:
-        channels = []
-        for _ in range(-(-count // STREAMS_PER_CONNECTION)):
-            alone = [("grpc.use_local_subchannel_pool", 1)]
-            channels.append(await stack.enter_async_context(aio.insecure_channel(edge.target, options=alone)))
+        connections = -(-count // STREAMS_PER_CONNECTION)
+        channels = [await stack.enter_async_context(own_connection(edge.target)) for _ in range(connections)]
         metadata = tuple(edge.bearer().items())
         calls: list[Any] = [
             channels[number % len(channels)].unary_unary(path)(b"", metadata=metadata, timeout=10)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ from services.shared.money import Money
 from services.shared.server import connect_to_mesh
 from services.shared.settings import ServiceSettings
 from tests.support.edge import Edge, error_info, failure, running_edge
+from tests.support.serving import own_connection
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -113,10 +114,8 @@ async def test_retries_stay_within_their_budget() -> None:
         raise AssertionError
 
     async with running_edge(replicas={"payment": 4}) as edge, AsyncExitStack() as stack:
-        alone = [("grpc.use_local_subchannel_pool", 1)]
         channels = [
-            await stack.enter_async_context(aio.insecure_channel(edge.target, options=alone))
-            for _ in range(BURST // STREAMS_PER_CONNECTION)
+            await stack.enter_async_context(own_connection(edge.target)) for _ in range(BURST // STREAMS_PER_CONNECTION)
         ]
         metadata = tuple(edge.bearer().items())
 

@@ -124,6 +124,17 @@ class RunningAuth:
         rows = await self.sql("SELECT action FROM audit_events WHERE target = $1 ORDER BY id", target)
         return [row["action"] for row in rows]
 
+    @asynccontextmanager
+    async def locked(self, lock: str) -> AsyncIterator[None]:
+        """Hold what a statement locks until the end of the block."""
+        connection = await asyncpg.connect(self.owner_url.replace("+asyncpg", ""))
+        try:
+            async with connection.transaction():
+                await connection.execute(lock)
+                yield
+        finally:
+            await connection.close()
+
     async def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement as the database's owner: what tests do to time, and what a thief of the database sees."""
         connection = await asyncpg.connect(self.owner_url.replace("+asyncpg", ""))

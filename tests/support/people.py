@@ -36,6 +36,16 @@ class People:
         """Sign in the seeded educator."""
         return await self._login("educator@azora.world", "Educator@2024!")
 
+    async def fund(self, person: dict[str, str], minor_units: int, *, admin: dict[str, str]) -> str:
+        """Have the administrator grant a person AZR; return the person's ID."""
+        profile = await self.http.get("/v1/auth/profile", headers=person)
+        user_id = str(profile.json()["user"]["id"])
+        amount = {"minorUnits": str(minor_units), "currency": "AZR"}
+        body = {"userId": user_id, "amount": amount, "reference": str(uuid4()), "description": "Funds"}
+        granted = await self.http.post("/v1/earn", json=body, headers=admin)
+        assert granted.status_code == 200, granted.text
+        return user_id
+
     async def link_token(self, address: str, kind: str) -> str:
         """Wait for a mail of a kind to an address, and return the token of its link."""
         admin = await self.admin()

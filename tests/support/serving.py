@@ -127,5 +127,10 @@ async def channel_to(target: str) -> AsyncIterator[aio.Channel]:
         yield channel
 
 
+def own_connection(target: str) -> aio.Channel:
+    """Return a plain channel that shares its connection with no other, without retries."""
+    return aio.insecure_channel(target, [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)])
+
+
 async def _always() -> bool:
     return True

@@ -31,6 +31,7 @@ from grpc import aio
 
 from services.shared.ids import new_id
 from tests.support.people import People
+from tests.support.serving import own_connection
 from tests.support.statistics import percentile
 from tests.support.waiting import paced
 
@@ -133,10 +134,7 @@ class SteadyLoad:
         self._course_id = (await self._http.get("/v1/courses")).json()["courses"][0]["id"]
         for _ in range(PAYERS):
             headers = await people.student()
-            user_id = (await self._http.get("/v1/auth/profile", headers=headers)).json()["user"]["id"]
-            amount = {"minorUnits": str(FUNDS_MINOR), "currency": "AZR"}
-            body = {"userId": user_id, "amount": amount, "reference": new_id(), "description": "Funds"}
-            (await self._http.post("/v1/earn", json=body, headers=admin)).raise_for_status()
+            user_id = await people.fund(headers, FUNDS_MINOR, admin=admin)
             token = headers["authorization"].removeprefix("Bearer ")
             self._payers.append(Payer(client.bearer(token), user_id))
 
@@ -274,4 +272,4 @@ def _channel(system: LocalSystem, *, retries: bool) -> aio.Channel:
     """Return a connection of its own to the public port."""
     if retries:
         return client.connect(system.target)
-    return aio.insecure_channel(system.target, [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)])
+    return own_connection(system.target)

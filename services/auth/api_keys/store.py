@@ -78,19 +78,15 @@ FIND_ACTIVE = (
     .where(api_keys.c.key_digest == bindparam("digest"), ACTIVE, users.c.state == UserState.ACTIVE)
 )
 USE_NOTED = func.coalesce(api_keys.c.last_use_time > func.now() - NOTED_ONCE_IN, False)
-FIND_USED = (
-    select(
-        api_keys.c.id,
-        api_keys.c.scopes,
-        api_keys.c.expire_time,
-        api_keys.c.user_id,
-        users.c.role,
-        users.c.epoch,
-        users.c.email_verify_time.is_not(None),
-        USE_NOTED,
-    )
-    .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
-    .where(api_keys.c.key_digest == bindparam("digest"), ACTIVE, users.c.state == UserState.ACTIVE)
+FIND_USED = FIND_ACTIVE.with_only_columns(  # In the order of the model's fields.
+    api_keys.c.id,
+    api_keys.c.scopes,
+    api_keys.c.expire_time,
+    api_keys.c.user_id,
+    users.c.role,
+    users.c.epoch,
+    users.c.email_verify_time.is_not(None),
+    USE_NOTED,
 )
 UPDATE_LAST_USE = (
     update(api_keys)

@@ -25,6 +25,7 @@ from grpc import aio
 from services.shared.ids import new_id
 from tests.support.hurt import say
 from tests.support.people import People
+from tests.support.serving import own_connection
 from tests.support.statistics import percentile
 from tests.support.waiting import paced
 
@@ -39,7 +40,6 @@ LEARNERS, COURSES = 25, 20
 PRICE_MINOR = 100
 CONNECTIONS = 16
 """The edge takes 64 calls at once on each."""
-OPTIONS = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
 MAX_SLOWER = 2
 """Than the same calls one after the other: what waits in a circle waits for ten seconds each time."""
 SERVED_SECONDS = 90.0
@@ -101,13 +101,14 @@ async def published(channel: aio.Channel, educator: client.Metadata, count: int)
 async def test_calls_that_cross_do_not_wait_for_each_other(single: LocalSystem, pytestconfig: pytest.Config) -> None:
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=single.edge, timeout=20, trust_env=False))
-        channels = [
-            await stack.enter_async_context(aio.insecure_channel(single.target, OPTIONS)) for _ in range(CONNECTIONS)
-        ]
+        channels = [await stack.enter_async_context(own_connection(single.target)) for _ in range(CONNECTIONS)]
         people, clients = People(http), Clients(channels)
         educator, admin = metadata(await people.educator()), await people.admin()
         courses = await published(channels[0], educator, 2 * COURSES)
-        learners = [await funded(http, await people.student(), admin) for _ in range(LEARNERS)]
+        students = [await people.student() for _ in range(LEARNERS)]
+        for student in students:
+            await people.fund(student, 2 * COURSES * PRICE_MINOR, admin=admin)
+        learners = [*map(metadata, students)]
         first, second = (
             [(learner, course) for course in half for learner in learners]
             for half in (courses[:COURSES], courses[COURSES:])
@@ -131,15 +132,6 @@ async def test_calls_that_cross_do_not_wait_for_each_other(single: LocalSystem, 
         assert all(answers[: len(second)]), "each has its payment"
         assert answers[len(second) :] == [PRICE_MINOR] * len(first)
         assert (await http.get("/v1/ledger/trialBalance", headers=admin)).json()["balanced"]
-
-
-async def funded(http: httpx.AsyncClient, learner: dict[str, str], admin: dict[str, str]) -> client.Metadata:
-    """Give a learner what all courses cost; return the learner's metadata."""
-    user_id = (await http.get("/v1/auth/profile", headers=learner)).json()["user"]["id"]
-    amount = {"minorUnits": str(2 * COURSES * PRICE_MINOR), "currency": "AZR"}
-    body = {"userId": user_id, "amount": amount, "reference": new_id(), "description": "Funds"}
-    (await http.post("/v1/earn", json=body, headers=admin)).raise_for_status()
-    return metadata(learner)
 
 
 def metadata(headers: dict[str, str]) -> client.Metadata:

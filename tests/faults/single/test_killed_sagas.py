@@ -70,10 +70,7 @@ async def learners(client: Client) -> list[dict[str, str]]:
     admin = await people.admin()
     made = [await people.student() for _ in range(LEARNERS)]
     for learner in made:
-        user_id = (await client.call("GET", "/v1/auth/profile", headers=learner)).json()["user"]["id"]
-        amount = {"minorUnits": str(FUNDS_MINOR), "currency": "AZR"}
-        body = {"userId": user_id, "amount": amount, "reference": new_id(), "description": "Funds"}
-        assert (await client.call("POST", "/v1/earn", json=body, headers=admin)).status_code == 200
+        await people.fund(learner, FUNDS_MINOR, admin=admin)
     return made
 
 
@@ -87,10 +84,23 @@ async def spread(calls: Sequence[Coroutine[Any, Any, httpx.Response]]) -> list[h
     return await asyncio.gather(*begun)
 
 
-async def kill_all(system: LocalSystem, times: int) -> None:
-    """Kill one service after the other, each as soon as the one before is back."""
-    for _, service in itertools.product(range(times), SERVICES):
-        await system.end_process(service, signal.SIGKILL)
+async def amid_kills(
+    system: LocalSystem, calls: Sequence[Coroutine[Any, Any, httpx.Response]], times: int
+) -> list[httpx.Response]:
+    """Make the calls while one service after the other is killed, each as soon as the one before is back."""
+
+    async def kill() -> None:
+        for _, service in itertools.product(range(times), SERVICES):
+            await system.end_process(service, signal.SIGKILL)
+
+    answers, _ = await asyncio.gather(spread(calls), kill())
+    return answers
+
+
+async def is_verified(system: LocalSystem) -> None:
+    """Check the ledger and the audit logs."""
+    done = await asyncio.to_thread(system.azora, "verify")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_who_pays_for_a_course_has_it_once(
@@ -102,8 +112,7 @@ async def test_who_pays_for_a_course_has_it_once(
     enrolling = [
         client.call("POST", path, json={}, headers=learner | {"idempotency-key": new_id()}) for learner in learners
     ]
-    kills = pytestconfig.getoption("--kills")
-    answers, _ = await asyncio.gather(spread(enrolling), kill_all(single, kills))
+    answers = await amid_kills(single, enrolling, pytestconfig.getoption("--kills"))
     assert {answer.status_code for answer in answers} == {200}, {answer.text for answer in answers}
     for learner, answer in zip(learners, answers, strict=True):
         path = f"/v1/enrollments/{answer.json()['enrollment']['id']}"
@@ -115,8 +124,7 @@ async def test_who_pays_for_a_course_has_it_once(
         await eventually(active, within_seconds=SETTLED_SECONDS)
         left = str(FUNDS_MINOR - PRICE_MINOR)
         assert await client.balance(learner) == {"posted": left, "held": "0", "available": left}
-    done = await asyncio.to_thread(single.azora, "verify")
-    assert done.returncode == 0, done.stdout + done.stderr
+    await is_verified(single)
 
 
 async def test_who_asks_for_it_is_erased(
@@ -125,8 +133,7 @@ async def test_who_asks_for_it_is_erased(
     ids = [(await client.call("GET", "/v1/auth/profile", headers=learner)).json()["user"]["id"] for learner in learners]
     body = {"password": PASSWORD, "forfeitBalance": True}
     deleting = [client.call("DELETE", "/v1/auth/profile", json=body, headers=learner) for learner in learners]
-    kills = pytestconfig.getoption("--kills")
-    answers, _ = await asyncio.gather(spread(deleting), kill_all(single, kills))
+    answers = await amid_kills(single, deleting, pytestconfig.getoption("--kills"))
     # 401: the second attempt at a call whose first had its effect, and no answer: it signs out.
     assert {answer.status_code for answer in answers} <= {200, 401}, {answer.text for answer in answers}
     admin = await People(client.http).admin()
@@ -136,5 +143,4 @@ async def test_who_asks_for_it_is_erased(
             return (await client.call("GET", f"/v1/users/{user_id}", headers=admin)).status_code == 404
 
         await eventually(erased, within_seconds=SETTLED_SECONDS)
-    done = await asyncio.to_thread(single.azora, "verify")
-    assert done.returncode == 0, done.stdout + done.stderr
+    await is_verified(single)

@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 from azora.auth.v1 import api_key_service_pb2 as pb
 from azora.auth.v1 import auth_service_pb2, session_service_pb2
@@ -102,11 +101,8 @@ async def test_expiry_and_last_use_are_told(auth: RunningAuth, keys: KeyClient) 
 
 async def test_a_key_that_another_call_has_locked_is_exchanged_at_once(auth: RunningAuth, keys: KeyClient) -> None:
     created = await keys.create((await auth.register(EMAIL)).access_token)
-    connection = await asyncpg.connect(auth.owner_url.replace("+asyncpg", ""))
-    async with connection.transaction():
-        await connection.execute("SELECT FROM api_keys FOR UPDATE")
+    async with auth.locked("SELECT FROM api_keys FOR UPDATE"):
         answers = await asyncio.wait_for(asyncio.gather(*(keys.exchange(created.key) for _ in range(30))), 1.5)
-    await connection.close()
     assert all(answer.access_token for answer in answers)
 
 

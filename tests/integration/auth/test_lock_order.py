@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import asyncpg
 import jwt
 import pytest
 from sqlalchemy import text
@@ -57,23 +55,12 @@ async def container(auth: RunningAuth, monkeypatch: pytest.MonkeyPatch) -> Async
         await container.close()
 
 
-@asynccontextmanager
-async def locked(auth: RunningAuth, lock: str) -> AsyncIterator[None]:
-    connection = await asyncpg.connect(auth.owner_url.replace("+asyncpg", ""))
-    try:
-        async with connection.transaction():
-            await connection.execute(lock)
-            yield
-    finally:
-        await connection.close()
-
-
 async def one_after_another(
     auth: RunningAuth, *calls: Coroutine[None, None, object], lock: str = ACCOUNT
 ) -> list[object]:
     """Run calls at once which begin, in this order, to wait for a lock; return what each returned or raised."""
     tasks = []
-    async with locked(auth, lock):
+    async with auth.locked(lock):
         for number, call in enumerate(calls, start=1):
             tasks.append(asyncio.create_task(call))
 

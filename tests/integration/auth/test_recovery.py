@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import jwt
 import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
@@ -100,12 +99,9 @@ async def test_a_right_password_is_no_failed_confirmation_whatever_ends_the_chan
     async with running_auth(*urls, **limits) as auth:
         token = (await auth.register(THANDI)).access_token
         request = pb.ChangePasswordRequest(current_password=PASSWORD, new_password=NEW_PASSWORD)
-        connection = await asyncpg.connect(auth.owner_url.replace("+asyncpg", ""))
-        async with connection.transaction():
-            await connection.execute("SELECT FROM users FOR UPDATE")
+        async with auth.locked("SELECT FROM users FOR UPDATE"):
             for _ in range(auth.settings.account_max_failures):
                 assert await outcome(auth.auth.ChangePassword(request, metadata=bearer(token))) == "OVERLOADED"
-        await connection.close()
         await change(auth, token)
 
 
