@@ -126,8 +126,12 @@ def _service(profile: Profile, name: str, health: str) -> Json:
                 for priority, max_requests in MAX_REQUESTS.items()
             ]
         },
-        # With every replica unhealthy, fail at once: sending the calls anyway would only make them time out.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            # With every replica unhealthy, fail at once: sending the calls anyway would only make them time out.
+            "healthy_panic_threshold": {"value": 0},
+            # Of several that become healthy one after the other, all are asked at once, not after a second.
+            "update_merge_window": "0s",
+        },
         # A replica that was taken away is not asked any more, whatever its health is; its calls in flight end.
         "ignore_health_on_host_removal": True,
     }
