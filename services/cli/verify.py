@@ -101,7 +101,7 @@ async def _verify_ledger(out: Output, checkpoints: Path | None, target: str, tok
             findings += page.finding_count
             accounts, entries = accounts + page.account_count, entries + page.entry_count
             checkpoint = max(checkpoint, page.checkpoint_number)
-            progress(f"verified {accounts} accounts and {entries} entries")
+            progress(f"verifying the ledger: {accounts} accounts and {entries} entries so far")
     out.say(
         f"verified {accounts} accounts and {entries} entries, checkpoint {checkpoint or 'none'}",
         accounts=accounts,
