@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
@@ -17,10 +16,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
 
+from services.shared.connections import CANCEL_SECONDS, ReadConnection, Transaction
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 from services.shared.gate import Gate
 from services.shared.principal import current_request, note_failed_dependency, note_late
-from services.shared.reading import Queries, ReadConnection
+from services.shared.statements import Queries
 from services.shared.telemetry import trace_statements
 
 if TYPE_CHECKING:
@@ -61,11 +61,8 @@ LOCK_SHARE = 0.75
 """How much of a call's time it may wait for one lock, at most: it is then still in time to say so."""
 END_SECONDS = 0.5
 """Time that a process has to end a transaction whose call is over, before PostgreSQL does."""
-CANCEL_SECONDS = 0.05
-"""How long a call that is over waits for its statement to be cancelled; else PostgreSQL notices within a second."""
 LOCK_NOT_AVAILABLE = "55P03"
-BEGIN = re.compile(r"BEGIN( ISOLATION LEVEL [A-Z ]+)?;")
-"""What asyncpg sends to begin a transaction: with the level on a connection that has read outside of one before."""
+BEGIN = "BEGIN;"
 
 
 Id = Uuid(as_uuid=False)
@@ -85,26 +82,24 @@ class StatementFailed(Exception):
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types.
-    """A connection whose transactions end with the call that they are for, even if this process cannot end them.
-
-    A process that is killed, or stopped and not continued, leaves its statements and locks behind. PostgreSQL ends them
-    when the call's deadline has passed. What bounds a transaction travels with its BEGIN, and costs no round trip.
-    """
-
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
-        """Execute SQL, as asyncpg does; BEGIN begins a bounded transaction."""
-        request = current_request() if BEGIN.fullmatch(query) else None
-        if request is not None and request.deadline is not None:
-            query += bounds(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
-        status: str = await super().execute(query, *args, timeout=timeout)
-        return status
-
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
         """Close, as asyncpg does. A connection that is given up has its statement cancelled, if that can be done soon.
 
         SQLAlchemy would have a call whose deadline has passed wait for it for two seconds more.
         """
         await super().close(timeout=timeout and min(timeout, CANCEL_SECONDS))
+
+
+def _begin() -> str:
+    """Return the SQL that begins a transaction, which ends with the call that it is for if nobody ends it before.
+
+    A process that is killed, or stopped and not continued, leaves its statements and locks behind. PostgreSQL ends them
+    when the call's deadline has passed. What bounds a transaction travels with its BEGIN, and costs no round trip.
+    """
+    request = current_request()
+    if request is None or request.deadline is None:
+        return BEGIN
+    return BEGIN + bounds(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
 
 
 def bounds(remaining_seconds: float) -> str:
@@ -154,7 +149,7 @@ class Database:
         self._probing = asyncio.Lock()
         self._probe: asyncpg.Connection[asyncpg.Record] | None = None
         self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._queries = Queries(self._engine.dialect)
 
     @property
@@ -180,9 +175,10 @@ class Database:
             place, answered = await self._gate.acquire(), False
             try:
                 with self._gate.at_database():
-                    async with self._engine.begin() as connection:
-                        result = await work(connection)
-            except (DBAPIError, OSError, PoolTimeoutError) as error:
+                    async with Transaction(self._autocommit, self._queries, _begin()) as connection:
+                        # Not an AsyncConnection, but all of one that a store needs.
+                        result = await work(cast("AsyncConnection", connection))
+            except (DBAPIError, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:
                 if not _may_run_again(_driver_error(error)):
                     raise self.named(error) from None
             else:
@@ -198,10 +194,9 @@ class Database:
 
         Statements raise DependencyUnavailable when the database does not answer.
         """
-        # Not an AsyncConnection, but all of one that a store's reads need.
         return cast(
             "AbstractAsyncContextManager[AsyncConnection]",
-            ReadConnection(self._reading, self._queries, self._gate, self.named),
+            ReadConnection(self._autocommit, self._queries, self._gate, self.named),
         )
 
     async def connect(self, *, timeout_seconds: float, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:

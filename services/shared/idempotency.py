@@ -85,7 +85,9 @@ class IdempotencyRecords:
         same = [columns[name] == bindparam(f"the_{name}") for name in ("principal_id", "method", "key")]
         self._claim = insert(self._table).on_conflict_do_nothing().returning(columns.key)
         self._find = select(columns.fingerprint, columns.response, columns.rejection).where(*same).with_for_update()
-        self._store = self._table.update().where(*same)
+        self._store_response, self._store_rejection = [
+            self._table.update().where(*same).values({name: bindparam(name)}) for name in ("response", "rejection")
+        ]
 
     async def run(
         self,
@@ -136,12 +138,13 @@ class IdempotencyRecords:
             except DomainError as refused:
                 if not refused.stored:
                     raise
-                await connection.execute(self._store.values(rejection=encode_rejection(refused)), where)
+                await connection.execute(self._store_rejection, {**where, "rejection": encode_rejection(refused)})
                 return refused
             if not decided(done):
                 return done
             answer = call.encode(done)
-            await connection.execute(self._store.values(response=answer.SerializeToString(deterministic=True)), where)
+            encoded = answer.SerializeToString(deterministic=True)
+            await connection.execute(self._store_response, {**where, "response": encoded})
             return answer
 
         outcome = await self._database.transaction(attempt)

@@ -25,9 +25,9 @@ from pgqueuer.errors import FailingListenerError, RetryRequested
 from pgqueuer.queries import Queries
 from prometheus_client import Histogram
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.shared.backoff import backoff_seconds
+from services.shared.connections import Transaction
 from services.shared.verdicts import TRANSIENT, is_verdict, reason_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pgqueuer.models import Job as QueuedJob
     from pgqueuer.models import Schedule, TracebackRecord
     from prometheus_client import CollectorRegistry
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 Payload = TypeVar("Payload")
 
@@ -115,21 +116,16 @@ async def enqueue(
     `once` names the job: while one of that name is queued, another changes nothing. Transactions that enqueue the same
     name wait for one another.
     """
-    if not isinstance(connection, AsyncConnection) or connection.get_transaction() is None or _autocommits(connection):
+    transaction: object = connection
+    if not isinstance(transaction, Transaction) or not transaction.open:
         raise RuntimeError("a job is enqueued inside the transaction of its change")
-    await connection.exec_driver_sql(ENQUEUE, enqueue_values(payload, delay=delay, once=once))
+    await transaction.exec_driver_sql(ENQUEUE, enqueue_values(payload, delay=delay, once=once))
 
 
 def enqueue_values(payload: Any, *, delay: timedelta, once: str | None) -> tuple[list[Any], ...]:
     """Return the parameters of ENQUEUE, for a transaction on the driver's own connection."""
     encoded = _adapter(type(payload)).dump_json(payload)
     return [0], [job_name(type(payload))], [encoded], [delay], [once], ["{}"]
-
-
-def _autocommits(connection: AsyncConnection) -> bool:
-    return connection.sync_connection is not None and (
-        connection.sync_connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    )
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from services.shared import assembly
-from services.shared.reading import ReadConnection
+from services.shared.connections import ReadConnection
 from tests.support.spans import Recording
 from tests.support.waiting import eventually
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from sqlalchemy import literal, select, text
@@ -196,7 +196,8 @@ async def test_connections_that_were_cut_while_nobody_used_them_cost_no_call(
 
     async def driver(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.Record]:
         await all_at_once.wait()
-        return cast("asyncpg.Connection[asyncpg.Record]", (await connection.get_raw_connection()).driver_connection)
+        transaction: Any = connection
+        return cast("asyncpg.Connection[asyncpg.Record]", await transaction._driver())
 
     async def nothing(_connection: AsyncConnection) -> None:
         """Begin and commit."""

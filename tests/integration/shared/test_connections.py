@@ -1,10 +1,12 @@
-"""Reads on the driver's connection answer as SQLAlchemy's own execution does."""
+"""Statements on the driver's connection do and answer what SQLAlchemy's own execution does."""
 
 from __future__ import annotations
 
 import asyncio
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,11 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql.dml import UpdateBase
 
 from services.shared.db import Database, StatementFailed
 from services.shared.errors import ValidationFailed
@@ -50,6 +56,7 @@ notes = Table(
 )
 ID, UNKNOWN = "0197f3c0-0000-7000-8000-000000000001", "0197f3c0-0000-7000-8000-000000000002"
 ROW = {"id": ID, "body": {"a": [1]}, "size": 3, "create_time": datetime(2026, 1, 2, tzinfo=UTC), "label": None}
+LATER = datetime(2026, 2, 3, tzinfo=UTC)
 FIND = select(notes.c.id, notes.c.body, notes.c.size, notes.c.create_time, notes.c.label).where(
     notes.c.id == bindparam("id")
 )
@@ -63,12 +70,28 @@ async def database(payment_database: Clone) -> AsyncIterator[Database]:
     opened = Database(payment_database.owner_url, pool_size=1)
 
     async def work(connection: AsyncConnection) -> None:
-        await connection.run_sync(notes.create)
+        await connection.execute(CreateTable(notes))
         await connection.execute(notes.insert(), ROW)
 
     await opened.transaction(work)
     yield opened
     await opened.close()
+
+
+class NotFoundError(Exception):
+    """Takes a transaction back."""
+
+
+async def by_sqlalchemy(clone: Clone, statement: Any, parameters: dict[str, Any]) -> Any:
+    """Return what SQLAlchemy answers: the rows; for a write, taken back, their count, they, and the table after it."""
+    engine = create_async_engine(clone.owner_url)
+    async with engine.connect() as connection:
+        result = await connection.execute(statement, parameters)
+        written = result.rowcount
+        rows = [dict(row) for row in result.mappings()] if result.returns_rows else []
+        table = [tuple(row) for row in await connection.execute(select(notes))]
+    await engine.dispose()
+    return (written, rows, table) if isinstance(statement, UpdateBase) else rows
 
 
 async def read(database: Database, statement: Select[Any], **parameters: Any) -> list[dict[str, Any]]:
@@ -85,6 +108,7 @@ async def read(database: Database, statement: Select[Any], **parameters: Any) ->
         (select(notes.c.id.is_not(None).label("there"), literal("x").label("x"), notes.c.body["a"]), {}),
         (select(notes.c.size).where(notes.c.size.in_(bindparam("sizes", expanding=True))), {"sizes": [1, 3]}),
         (select(notes.c.weight), {}),
+        (text("SELECT size, id, body FROM notes").columns(body=JSONB, id=notes.c.id.type), {}),
         (select(notes.c.create_time + bindparam("later", timedelta(days=1), Interval)), {}),
         (select(notes.c.create_time + bindparam("later", timedelta(days=1), Interval)), {"later": timedelta(2)}),
         (select(notes.c.size).union_all(select(notes.c.size + 1)), {}),
@@ -92,13 +116,95 @@ async def read(database: Database, statement: Select[Any], **parameters: Any) ->
     ids=str,
 )
 async def test_the_driver_answers_as_sqlalchemy_does(
-    database: Database, statement: Select[Any], parameters: dict[str, Any]
+    database: Database, payment_database: Clone, statement: Select[Any], parameters: dict[str, Any]
 ) -> None:
     async def inside(connection: AsyncConnection) -> list[dict[str, Any]]:
         return [dict(row) for row in (await connection.execute(statement, parameters)).mappings()]
 
-    expected = await database.transaction(inside)
+    expected = await by_sqlalchemy(payment_database, statement, parameters)
     assert [await read(database, statement, **parameters) for _ in range(3)] == [expected] * 3
+    assert [await database.transaction(inside) for _ in range(3)] == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (notes.insert(), {"id": UNKNOWN, "body": {"b": None}}),
+        (notes.insert().returning(notes.c.id, notes.c.body), {"id": UNKNOWN, "body": [1], "create_time": LATER}),
+        (insert(notes).on_conflict_do_nothing(), {"id": ID, "size": 4}),
+        (insert(notes).on_conflict_do_nothing().returning(notes.c.id), {"id": ID, "size": 4}),
+        (
+            insert(notes).on_conflict_do_update(index_elements=["id"], set_={"size": notes.c.size + 1}),
+            {"id": ID, "label": "x"},
+        ),
+        (
+            notes.insert().from_select(
+                ["id", "size"], select(bindparam("new", UNKNOWN, Uuid(as_uuid=False)), literal(7))
+            ),
+            {},
+        ),
+        (notes.update().where(notes.c.id == bindparam("the_id")), {"the_id": ID, "size": 5, "body": {"c": "d"}}),
+        (notes.update().where(notes.c.id == bindparam("the_id")).values(size=notes.c.size + 1), {"the_id": UNKNOWN}),
+        (notes.update().values(weight=bindparam("w")).returning(notes.c.weight), {"w": Decimal("1.50")}),
+        (notes.delete().where(notes.c.size == bindparam("size")), {"size": 3}),
+        (notes.delete().returning(notes), {}),
+    ],
+    ids=str,
+)
+async def test_the_driver_writes_as_sqlalchemy_does(
+    database: Database, payment_database: Clone, statement: Any, parameters: dict[str, Any]
+) -> None:
+    expected = await by_sqlalchemy(payment_database, statement, parameters)
+    results = list[Any]()
+
+    async def inside(connection: AsyncConnection) -> None:
+        result = await connection.execute(statement, parameters)
+        written = result.rowcount
+        rows = [dict(row) for row in result.mappings()] if statement.exported_columns else []
+        results.append((written, rows, [tuple(row) for row in await connection.execute(select(notes))]))
+        raise NotFoundError
+
+    for _ in range(3):
+        with pytest.raises(NotFoundError):
+            await database.transaction(inside)
+    assert results == [expected] * 3
+
+
+async def test_what_failed_within_a_transaction_is_never_said_to_be_committed(database: Database) -> None:
+    async def swallowing(connection: AsyncConnection) -> None:
+        with suppress(Exception):
+            await connection.execute(notes.insert(), ROW)
+
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="nothing was committed"):
+            await database.transaction(swallowing)
+    assert len(await read(database, FIND, id=ID)) == 1
+
+
+async def written_twice(connection: AsyncConnection) -> None:
+    async with connection.begin_nested():
+        await connection.execute(notes.update().values(label="lost"))
+        await connection.execute(notes.insert(), [ROW])
+
+
+async def taken_back(connection: AsyncConnection) -> None:
+    async with connection.begin_nested():
+        await connection.execute(notes.update().values(label="lost"))
+        raise NotFoundError
+
+
+async def test_a_savepoint_takes_back_what_its_block_wrote_and_nothing_else(database: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(notes.update().values(size=8))
+        with pytest.raises(IntegrityError):
+            await written_twice(connection)
+        with pytest.raises(NotFoundError):
+            await taken_back(connection)
+        async with connection.begin_nested():
+            await connection.execute(notes.update().values(body={"kept": True}))
+
+    await database.transaction(work)
+    assert await read(database, FIND, id=ID) == [ROW | {"size": 8, "body": {"kept": True}}]
 
 
 async def test_one_connection_serves_both_ways_in_turn(database: Database) -> None:

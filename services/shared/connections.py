@@ -1,0 +1,199 @@
+"""Connections of the pool, as stores use them: reads, each a transaction of its own, and transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import asyncpg
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from sqlalchemy import Executable, Result
+    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.pool import PoolProxiedConnection
+
+    from services.shared.gate import Gate
+    from services.shared.statements import Queries
+
+CANCEL_SECONDS = 0.05
+"""How long a call that is over waits for its statement to be cancelled; else PostgreSQL notices within a second."""
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
+class _PooledConnection:
+    """Statements that a module built once run on the driver's connection, everything else through SQLAlchemy.
+
+    SQLAlchemy's side never begins a transaction: the engine is one of AUTOCOMMIT.
+    """
+
+    def __init__(self, engine: AsyncEngine, queries: Queries) -> None:
+        self._engine = engine
+        self._queries = queries
+        self._raw: PoolProxiedConnection | None = None
+        self._connection: AsyncConnection | None = None
+
+    async def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Result[*tuple[Any, ...]]:
+        """Execute a statement and return its result, which is in memory as a whole."""
+        if isinstance(parameters, list):
+            return await (await self._sqlalchemy()).execute(statement, parameters)
+        values = cast("Mapping[str, Any]", parameters or {})
+        query = self._queries.find(statement, values)
+        if query is None:
+            return await (await self._sqlalchemy()).execute(statement, values)
+        arguments = query.arguments(values)
+        if query.returns_rows:
+            return query.result(await self._run(lambda driver: driver.fetch(query.sql, *arguments)))
+        return query.written(await self._run(lambda driver: driver.execute(query.sql, *arguments)))
+
+    async def _run(self, work: Callable[[Any], Any]) -> Any:
+        driver = await self._driver()
+        try:
+            return await work(driver)
+        except asyncpg.PostgresError:
+            raise  # The server's answer: the connection is good, or closed, which its next user sees.
+        except BaseException:
+            # Cancelled, timed out or cut: nobody else may be lent a connection that is still busy.
+            await self._give_up()
+            raise
+
+    async def _driver(self) -> Any:
+        """Return asyncpg's connection, which has no types."""
+        raise NotImplementedError
+
+    async def _give_up(self) -> None:
+        """Close the connection, whatever it is doing."""
+        raw, self._raw, self._connection = self._raw, None, None
+        if raw is not None and raw.is_valid:
+            raw.invalidate()
+
+    async def _sqlalchemy(self) -> AsyncConnection:
+        await self._driver()
+        if self._connection is None:
+            self._connection = AsyncConnection(self._engine, Connection(self._engine.sync_engine, self._raw))
+        return self._connection
+
+    def _release(self) -> None:
+        raw, self._raw, self._connection = self._raw, None, None
+        if raw is not None and raw.is_valid:
+            raw.close()
+
+
+class ReadConnection(_PooledConnection):
+    """A connection on which every statement is a transaction of its own."""
+
+    def __init__(
+        self, engine: AsyncEngine, queries: Queries, gate: Gate, named: Callable[[Exception], Exception]
+    ) -> None:
+        """Take connections from `engine` within `gate`; raise the errors that `named` returns."""
+        super().__init__(engine, queries)
+        self._gate = gate
+        self._place = ""
+        self._answered = False
+        self._named = named
+
+    async def __aenter__(self) -> Self:
+        self._place = await self._gate.acquire()
+        return self
+
+    async def __aexit__(self, _kind: object, error: object, _traceback: object) -> None:
+        try:
+            self._release()
+        finally:
+            self._gate.release(self._place, answered=self._answered and error is None)
+
+    async def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> Result[*tuple[Any, ...]]:
+        """Execute a reading statement and return its result, which is in memory as a whole."""
+        try:
+            with self._gate.at_database():
+                result = await super().execute(statement, parameters)
+        except Exception as error:  # noqa: BLE001 - `named` tells them apart
+            raise self._named(error) from None
+        self._answered = True
+        return result
+
+    async def _driver(self) -> Any:
+        raw = self._raw
+        if raw is None or not raw.is_valid:
+            raw, self._connection = await self._engine.raw_connection(), None
+            self._raw = raw
+        driver: Any = raw.driver_connection
+        if driver.is_closed():  # Since the statement before; the pool gives none that is.
+            await self._give_up()
+            return await self._driver()
+        return driver
+
+
+class Transaction(_PooledConnection):
+    """A connection in a transaction, which is committed when the block ends, and rolled back when that raises."""
+
+    def __init__(self, engine: AsyncEngine, queries: Queries, begin: str) -> None:
+        """Take a connection from `engine`; `begin` is the SQL that begins the transaction."""
+        super().__init__(engine, queries)
+        self._begin = begin
+
+    async def __aenter__(self) -> Self:
+        self._raw = await self._engine.raw_connection()
+        try:
+            await self._run(lambda driver: driver.execute(self._begin))
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    async def __aexit__(self, _kind: object, error: object, _traceback: object) -> None:
+        try:
+            if error is None:
+                status = await self._run(lambda driver: driver.execute("COMMIT;"))
+                if status != "COMMIT":
+                    raise RuntimeError("a statement of the transaction had failed, so nothing was committed")
+            elif self.open:
+                with suppress(*LOST):  # PostgreSQL rolls back where the connection is lost.
+                    await self._run(lambda driver: driver.execute("ROLLBACK;"))
+        finally:
+            self._release()
+
+    @property
+    def open(self) -> bool:
+        """Whether the transaction has begun and not ended."""
+        return self._raw is not None and self._raw.is_valid and not self._raw.driver_connection.is_closed()  # type: ignore[union-attr]
+
+    @asynccontextmanager
+    async def begin_nested(self) -> AsyncIterator[None]:
+        """Take back what the block has written if it raises an error, and nothing else."""
+        await self._run(lambda driver: driver.execute("SAVEPOINT nested"))
+        try:
+            yield
+        except Exception:
+            if self.open:
+                await self._run(lambda driver: driver.execute("ROLLBACK TO SAVEPOINT nested"))
+            raise
+        await self._run(lambda driver: driver.execute("RELEASE SAVEPOINT nested"))
+
+    async def exec_driver_sql(self, sql: str, arguments: Sequence[Any] = ()) -> None:
+        """Execute SQL as the driver takes it."""
+        await self._run(lambda driver: driver.execute(sql, *arguments))
+
+    async def _driver(self) -> Any:
+        if self._raw is None or not self._raw.is_valid:
+            raise asyncpg.InterfaceError("the transaction's connection was lost")
+        return self._raw.driver_connection
+
+    async def _give_up(self) -> None:
+        # Its statement is cancelled, if that can be done soon: it may hold locks.
+        raw = self._raw
+        driver: Any = raw.driver_connection if raw is not None and raw.is_valid else None
+        try:
+            if driver is not None and not driver.is_closed():
+                with suppress(*LOST):
+                    await asyncio.shield(driver.close(timeout=CANCEL_SECONDS))
+        finally:
+            await super()._give_up()
