@@ -62,7 +62,8 @@ async def load(request: Request, callers: int, seconds: float) -> Load:
         nonlocal size
         async with sender(request) as send:
             while (sent := time.perf_counter()) < end:
-                size += len(await send()) + FRAME_BYTES * request.grpc
+                answer = await send()
+                size += len(answer) + FRAME_BYTES * request.grpc  # Not in one: others add to it meanwhile.
                 latencies.append(time.perf_counter() - sent)
 
     try:

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import DateTime, Uuid, event
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -41,6 +42,8 @@ TRANSIENT = {"40001", "40P01"}
 UNAVAILABLE_CLASSES = ("08", "53", "57P0", "57014", "25P04")
 # The character NUL: protobuf's strings may hold it, PostgreSQL's text and jsonb may not.
 NOT_IN_TEXT = {"22021", "22P05"}
+ADAPTED_ERROR = AsyncAdapt_asyncpg_dbapi.Error
+"""What SQLAlchemy's pool raises for the driver's errors; its engine wraps it in a DBAPIError."""
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 ATTEMPTS = 5
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -178,7 +181,7 @@ class Database:
                     async with Transaction(self._autocommit, self._queries, _begin()) as connection:
                         # Not an AsyncConnection, but all of one that a store needs.
                         result = await work(cast("AsyncConnection", connection))
-            except (DBAPIError, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:
+            except (DBAPIError, ADAPTED_ERROR, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:
                 if not _may_run_again(_driver_error(error)):
                     raise self.named(error) from None
             else:
@@ -357,7 +360,8 @@ def _refuse_closed(_connection: object, _record: object, lent: PoolProxiedConnec
 
 def _driver_error(error: Exception) -> Exception:
     # Not SQLAlchemy's `driver_exception`, which raises ValueError for an InvalidCachedStatementError.
-    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
+    adapted = error.orig if isinstance(error, DBAPIError) else error if isinstance(error, ADAPTED_ERROR) else None
+    cause = adapted.__cause__ if adapted else None
     return cause if isinstance(cause, Exception) else error
 
 

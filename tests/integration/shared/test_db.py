@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any, cast
 
+import asyncpg
 import pytest
 from sqlalchemy import literal, select, text
 
@@ -16,7 +17,6 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import asyncpg
     from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -187,6 +187,27 @@ async def test_a_database_that_is_not_there_is_unavailable_and_says_so_at_once()
                 await connection.execute(text("SELECT 1"))
         assert not await nowhere.ready()
     await nowhere.close()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [asyncpg.ConnectionDoesNotExistError("cut"), asyncpg.TooManyConnectionsError("full"), ConnectionResetError()],
+)
+async def test_a_database_that_hangs_up_while_a_connection_is_opened_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    async def hang_up(*_: object, **__: object) -> None:
+        raise failure
+
+    async def work(_connection: AsyncConnection) -> None:
+        """Begin and commit."""
+
+    monkeypatch.setattr(Database, "_open", hang_up)
+    for use in (lambda database: database.transaction(work), total):
+        database = Database("postgresql+asyncpg://x@/x?host=/tmp/nowhere")
+        with pytest.raises(DependencyUnavailable):
+            await use(database)
+        await database.close()
 
 
 async def test_connections_that_were_cut_while_nobody_used_them_cost_no_call(
