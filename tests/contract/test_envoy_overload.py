@@ -74,6 +74,10 @@ async def refused(calls: list[aio.UnaryUnaryCall[Any, Any]]) -> list[aio.AioRpcE
 
 async def test_a_service_is_given_few_calls_at_once_some_wait_and_the_rest_is_refused(edge: Edge) -> None:
     waiting = MAX_CALLS + MAX_PENDING["HIGH"]
+    # Calls that come before the connection for money is open wait for it, and no more of them than may wait.
+    async with own_connection(edge.target) as channel:
+        await channel.unary_unary(TRANSFER)(b"", metadata=tuple(edge.bearer().items()), timeout=10)  # type: ignore[arg-type]
+    edge.forget()
     async with filled(edge, TRANSFER, waiting + TOO_MANY) as calls:
 
         async def settled() -> bool:
