@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CANCEL_SECONDS = 0.05
 """How long a call that is over waits for its statement to be cancelled; else PostgreSQL notices within a second."""
-LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class _PooledConnection:
@@ -143,7 +143,7 @@ class Transaction(_PooledConnection):
     async def __aenter__(self) -> Self:
         self._raw = await self._engine.raw_connection()
         try:
-            await self._run(lambda driver: driver.execute(self._begin))
+            await self.exec_driver_sql(self._begin)
         except BaseException:
             self._release()
             raise
@@ -152,12 +152,12 @@ class Transaction(_PooledConnection):
     async def __aexit__(self, _kind: object, error: object, _traceback: object) -> None:
         try:
             if error is None:
-                status = await self._run(lambda driver: driver.execute("COMMIT;"))
+                status = await self.exec_driver_sql("COMMIT;")
                 if status != "COMMIT":
                     raise RuntimeError("a statement of the transaction had failed, so nothing was committed")
             elif self.open:
-                with suppress(*LOST):  # PostgreSQL rolls back where the connection is lost.
-                    await self._run(lambda driver: driver.execute("ROLLBACK;"))
+                with suppress(*DRIVER_ERRORS, OSError):  # PostgreSQL rolls back where the connection is lost.
+                    await self.exec_driver_sql("ROLLBACK;")
         finally:
             self._release()
 
@@ -169,18 +169,19 @@ class Transaction(_PooledConnection):
     @asynccontextmanager
     async def begin_nested(self) -> AsyncIterator[None]:
         """Take back what the block has written if it raises an error, and nothing else."""
-        await self._run(lambda driver: driver.execute("SAVEPOINT nested"))
+        await self.exec_driver_sql("SAVEPOINT nested")
         try:
             yield
         except Exception:
             if self.open:
-                await self._run(lambda driver: driver.execute("ROLLBACK TO SAVEPOINT nested"))
+                await self.exec_driver_sql("ROLLBACK TO SAVEPOINT nested")
             raise
-        await self._run(lambda driver: driver.execute("RELEASE SAVEPOINT nested"))
+        await self.exec_driver_sql("RELEASE SAVEPOINT nested")
 
-    async def exec_driver_sql(self, sql: str, arguments: Sequence[Any] = ()) -> None:
-        """Execute SQL as the driver takes it."""
-        await self._run(lambda driver: driver.execute(sql, *arguments))
+    async def exec_driver_sql(self, sql: str, arguments: Sequence[Any] = ()) -> str:
+        """Execute SQL as the driver takes it, and return its status: "UPDATE 3"."""
+        status: str = await self._run(lambda driver: driver.execute(sql, *arguments))
+        return status
 
     async def _driver(self) -> Any:
         if self._raw is None or not self._raw.is_valid:
@@ -193,7 +194,7 @@ class Transaction(_PooledConnection):
         driver: Any = raw.driver_connection if raw is not None and raw.is_valid else None
         try:
             if driver is not None and not driver.is_closed():
-                with suppress(*LOST):
+                with suppress(*DRIVER_ERRORS, OSError):
                     await asyncio.shield(driver.close(timeout=CANCEL_SECONDS))
         finally:
             await super()._give_up()

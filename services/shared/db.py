@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from services.shared.connections import CANCEL_SECONDS, ReadConnection, Transaction
+from services.shared.connections import CANCEL_SECONDS, DRIVER_ERRORS, ReadConnection, Transaction
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 from services.shared.gate import Gate
 from services.shared.principal import current_request, note_failed_dependency, note_late
@@ -44,7 +44,6 @@ UNAVAILABLE_CLASSES = ("08", "53", "57P0", "57014", "25P04")
 NOT_IN_TEXT = {"22021", "22P05"}
 ADAPTED_ERROR = AsyncAdapt_asyncpg_dbapi.Error
 """What SQLAlchemy's pool raises for the driver's errors; its engine wraps it in a DBAPIError."""
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 ATTEMPTS = 5
 CONNECT_TIMEOUT_SECONDS = 2.0
 STATEMENT_TIMEOUT_SECONDS = 10

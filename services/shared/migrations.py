@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from services.shared.db import DRIVER_ERRORS
+from services.shared.connections import DRIVER_ERRORS
 from services.shared.revisions import newest_revision
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.payment.ledger.model import STRIPES
 from services.payment.ledger.rows import array
-from services.shared.db import DRIVER_ERRORS
+from services.shared.connections import DRIVER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

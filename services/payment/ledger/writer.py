@@ -18,7 +18,7 @@ import asyncpg
 from services.payment.ledger.group import Committer
 from services.payment.ledger.pending import Outcome, Pending
 from services.payment.ledger.session import Session
-from services.shared.db import DRIVER_ERRORS
+from services.shared.connections import DRIVER_ERRORS
 from services.shared.errors import DependencyUnavailable, DomainError, IdempotencyKeyReused, Overloaded
 from services.shared.idempotency import replay
 from services.shared.telemetry import recorded_span, within

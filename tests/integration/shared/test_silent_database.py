@@ -16,7 +16,8 @@ from sqlalchemy import text
 
 from interceptors.base import Call
 from interceptors.deadline import Deadline
-from services.shared.db import DRIVER_ERRORS, PROBE_SECONDS, READY_SECONDS, REDIAL_SECONDS, Database
+from services.shared.connections import DRIVER_ERRORS
+from services.shared.db import PROBE_SECONDS, READY_SECONDS, REDIAL_SECONDS, Database
 from services.shared.errors import DependencyUnavailable, Overloaded
 from services.shared.policy import infrastructure_policies
 from services.shared.principal import Request, serve_request
