@@ -17,7 +17,7 @@ from services.shared.settings import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.shared.dead_letters import Backlog, DeadLetter
+    from services.shared.background_work import Backlog, DeadLetter
 
 COLUMNS = (
     *map(Column, ("SERVICE", "KIND", "ID", "NAME", "SUBSCRIBER", "ATTEMPTS", "REASON")),

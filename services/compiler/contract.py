@@ -31,6 +31,8 @@ GATEWAY = "gateway"
 """The process beside the services, without a database: what it serves of the contract is for development."""
 ENVOY = "envoy"
 """Name of Envoy, as in its identity on the mesh."""
+LISTENER_TAG = "azora.listener"
+"""Attribute of Envoy's spans: the listener's name."""
 OPENAPI = files("azora") / "openapi.json"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from services.compiler import errors
 from services.compiler.contract import GATEWAY
-from services.compiler.envoy import errors
 from services.compiler.envoy.local_replies import REPLIES
 from services.compiler.openapi.reasons import HTTP_STATUSES, SHARED_REASONS, read_reasons, reasons_of, sentence
 

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from interceptors.errors import to_status
 from services.compiler.contract import OPENAPI
-from services.compiler.envoy.errors import RouteNotFound
+from services.compiler.errors import RouteNotFound
 from services.shared.certificates import CertificateFiles
 from services.shared.server import private_socket
 

@@ -18,9 +18,8 @@ from services.shared.audit.denials import Denials
 from services.shared.audit.operations import AuditOperations
 from services.shared.audit.sealing import Sealing
 from services.shared.audit.store import AuditStore
-from services.shared.background_work import BackgroundWorkOperations
 from services.shared.db import Database
-from services.shared.dead_letters import backlog
+from services.shared.dead_letters import BackgroundWorkOperations, backlog
 from services.shared.errors import DomainError
 from services.shared.idempotency import IdempotencyRecords
 from services.shared.jobs import Worker
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from grpc import aio
     from opentelemetry.trace import Tracer
 
-    from services.shared.dead_letters import Backlog
+    from services.shared.background_work import Backlog
     from services.shared.jobs import Job, Periodic
     from services.shared.outbox import Outbox, Send
     from services.shared.revocations import RevocationSource

@@ -1,31 +1,62 @@
-"""A service's background work as its InternalService tells of it, to the gateway's console."""
+"""A service's background work, and conversion between it and its message, which the gateway's console asks for."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from azora.event.v1 import background_work_pb2 as pb
 
 from services.shared.convert import timestamp, to_time
-from services.shared.dead_letters import BackgroundWork, Backlog, DeadLetter, backlog, list_dead_letters
 
 if TYPE_CHECKING:
-    from services.shared.db import Database
+    from collections.abc import Sequence
+    from datetime import datetime
 
-MAX_DEAD_LETTERS = 100
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Counts of a service's undelivered events and unfinished jobs."""
+
+    events: int
+    """Events waiting for a subscriber, counted per subscriber."""
+    dead_events: int
+    jobs: int
+    """Jobs that are due or running."""
+    deferred_jobs: int
+    """Jobs whose time is still to come: a delay or a retry."""
+    failed_jobs: int
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is due."""
+        return not (self.events or self.jobs)
 
 
-class BackgroundWorkOperations:
-    """Queries of a service's outbox and job queue."""
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that a subscriber refused for good, or a job that was given up."""
 
-    def __init__(self, *, database: Database) -> None:
-        self._database = database
+    id: str
+    kind: str
+    """event or job."""
+    name: str
+    """The event's type, or the job's name."""
+    target: str
+    """The subscriber; empty for a job."""
+    attempts: int
+    reason: str
+    failed_time: datetime
 
-    async def get_background_work(self, *, service: str) -> BackgroundWork:
-        """Return what is undelivered, unfinished and given up of this service, and the oldest 100 dead letters."""
-        async with self._database.reading() as connection:
-            letters = await list_dead_letters(connection, limit=MAX_DEAD_LETTERS)
-            return BackgroundWork(service, await backlog(connection), letters)
+
+@dataclass(frozen=True, slots=True)
+class BackgroundWork:
+    """The background work of a service."""
+
+    service: str
+    backlog: Backlog
+    dead_letters: Sequence[DeadLetter]
+    """The oldest of them."""
 
 
 def background_work(model: BackgroundWork) -> pb.BackgroundWork:

@@ -21,8 +21,8 @@ from services.shared.connections import CANCEL_SECONDS, DRIVER_ERRORS, ReadConne
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 from services.shared.gate import Gate
 from services.shared.principal import current_request, note_failed_dependency, note_late
+from services.shared.statement_spans import trace_statements
 from services.shared.statements import Queries
-from services.shared.telemetry import trace_statements
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

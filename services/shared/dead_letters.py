@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from services.shared.background_work import BackgroundWork, Backlog, DeadLetter
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.shared.db import Database
+
 MAX_LISTED = 1000
+MAX_DEAD_LETTERS = 100
 
 BACKLOG = text("""
 SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL) AS events,
@@ -53,51 +56,6 @@ SELECT CAST(id AS text) FROM requeued
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """Counts of a service's undelivered events and unfinished jobs."""
-
-    events: int
-    """Events waiting for a subscriber, counted per subscriber."""
-    dead_events: int
-    jobs: int
-    """Jobs that are due or running."""
-    deferred_jobs: int
-    """Jobs whose time is still to come: a delay or a retry."""
-    failed_jobs: int
-
-    @property
-    def drained(self) -> bool:
-        """Whether nothing is due."""
-        return not (self.events or self.jobs)
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that a subscriber refused for good, or a job that was given up."""
-
-    id: str
-    kind: str
-    """event or job."""
-    name: str
-    """The event's type, or the job's name."""
-    target: str
-    """The subscriber; empty for a job."""
-    attempts: int
-    reason: str
-    failed_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class BackgroundWork:
-    """The background work of a service."""
-
-    service: str
-    backlog: Backlog
-    dead_letters: Sequence[DeadLetter]
-    """The oldest of them."""
-
-
 async def backlog(connection: AsyncConnection) -> Backlog:
     """Count what is undelivered, unfinished and given up."""
     row = (await connection.execute(BACKLOG)).one()
@@ -117,3 +75,16 @@ async def retry_dead_letters(connection: AsyncConnection, ids: Sequence[str] | N
     """Make dead events and failed jobs due again, those of `ids` or all; return the ids that were found."""
     values = {"every": ids is None, "ids": list(ids or ())}
     return [row[0] for statement in (RETRY_EVENTS, RETRY_JOBS) for row in await connection.execute(statement, values)]
+
+
+class BackgroundWorkOperations:
+    """Queries of a service's outbox and job queue."""
+
+    def __init__(self, *, database: Database) -> None:
+        self._database = database
+
+    async def get_background_work(self, *, service: str) -> BackgroundWork:
+        """Return what is undelivered, unfinished and given up of this service, and the oldest 100 dead letters."""
+        async with self._database.reading() as connection:
+            letters = await list_dead_letters(connection, limit=MAX_DEAD_LETTERS)
+            return BackgroundWork(service, await backlog(connection), letters)

@@ -328,6 +328,7 @@ def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]
 
     It serves until SIGTERM, migrates the database, or waits until it is migrated.
     """
+    gc.enable()
     try:
         settings = load(kind)
     except SettingsError as error:

@@ -13,7 +13,7 @@ from services.shared.background_work import background_work
 if TYPE_CHECKING:
     from interceptors.base import Context
     from services.auth.revocations.operations import RevocationOperations
-    from services.shared.background_work import BackgroundWorkOperations
+    from services.shared.dead_letters import BackgroundWorkOperations
 
 
 class InternalServicer(internal_service_pb2_grpc.InternalServiceServicer):

@@ -15,15 +15,15 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import code_pb2
 
 from interceptors.errors import NO_CLIENT_RETRY, to_status
-from services.compiler.envoy.errors import (
+from services.compiler.envoy.flood_guard import REFILL_SECONDS
+from services.compiler.envoy.typed import Json, extension
+from services.compiler.errors import (
     ContentTypeUnsupported,
     EncodingUnsupported,
     HttpRequestInvalid,
     RequestTooLarge,
     RouteNotFound,
 )
-from services.compiler.envoy.flood_guard import REFILL_SECONDS
-from services.compiler.envoy.typed import Json, extension
 from services.shared import errors
 
 if TYPE_CHECKING:

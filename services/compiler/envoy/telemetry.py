@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.compiler.contract import LISTENER_TAG
 from services.compiler.envoy.typed import Json, extension
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 OTLP = "otlp"
 """The cluster of the OpenTelemetry collector."""
 SERVICE_NAME = "envoy"
-LISTENER_TAG = "azora.listener"
 
 
 def tracing(profile: Profile, listener: str) -> Json:

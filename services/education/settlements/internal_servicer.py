@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interceptors.base import Context
     from services.education.settlements.operations import SettlementOperations
     from services.shared.audit.operations import AuditOperations
-    from services.shared.background_work import BackgroundWorkOperations
+    from services.shared.dead_letters import BackgroundWorkOperations
     from services.shared.inbox import Inbox
     from services.shared.personal_data import PersonOperations
 

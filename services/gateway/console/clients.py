@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from grpc import aio
 
-    from services.shared.dead_letters import BackgroundWork
+    from services.shared.background_work import BackgroundWork
 
 ANSWER_SECONDS = 2.0
 

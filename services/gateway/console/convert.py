@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from services.gateway.console.model import Span, Trace
     from services.gateway.console.operations import Mesh
     from services.gateway.console.sampling import MethodRates, ReplicaCounts, Sample
-    from services.shared.dead_letters import BackgroundWork
+    from services.shared.background_work import BackgroundWork
     from services.shared.policy import MethodPolicy, Tier
 
 NANOSECONDS = 10**9

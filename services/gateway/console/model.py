@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.compiler.contract import ENVOY
-from services.compiler.envoy.telemetry import LISTENER_TAG
+from services.compiler.contract import ENVOY, LISTENER_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from services.gateway.console.sampling import ReplicaCounts, Sample, Sampler
     from services.gateway.console.traces import Traces
     from services.gateway.health import MeshHealth
-    from services.shared.dead_letters import BackgroundWork
+    from services.shared.background_work import BackgroundWork
 
 DEFAULT_TRACES, MAX_LISTED_TRACES = 100, 500
 

@@ -18,7 +18,7 @@ from services.payment.app import EVENTS
 from services.payment.payments.model import PaymentRefunded
 from services.shared import outbox as outbox_module
 from services.shared.db import Database
-from services.shared.dead_letters import Backlog, backlog
+from services.shared.dead_letters import backlog
 from services.shared.errors import DependencyUnavailable, FailedPrecondition
 from services.shared.ids import new_id
 from services.shared.inbox import Inbox, Subscription
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from services.shared.background_work import Backlog
     from tests.support.postgres import Clone
 
 TRY_AGAIN = event_pb2.Refusal(reason="EVENT_TYPE_UNKNOWN", retryable=True)
