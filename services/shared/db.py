@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import DateTime, Uuid, event
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi, dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -64,6 +64,8 @@ LOCK_SHARE = 0.75
 END_SECONDS = 0.5
 """Time that a process has to end a transaction whose call is over, before PostgreSQL does."""
 LOCK_NOT_AVAILABLE = "55P03"
+QUERIES = Queries(dialect())  # type: ignore[no-untyped-call] # SQLAlchemy has no types there.
+"""What the modules of this process build once, compiled once for all databases."""
 BEGIN = "BEGIN;"
 
 
@@ -152,7 +154,7 @@ class Database:
         self._probe: asyncpg.Connection[asyncpg.Record] | None = None
         self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._queries = Queries(self._engine.dialect)
+        self._queries = QUERIES
 
     @property
     def connections_in_use(self) -> int:
