@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,6 +14,9 @@ from services.local.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+FEW_COLLECTIONS = 50_000
+"""Objects made between two searches for garbage: what a command imports is none, and is most of what it makes."""
 
 app = typer.Typer(
     name="azora",
@@ -30,6 +34,7 @@ app.add_typer(containers.commands)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `azora` and leave with its exit code: 0 when it did what was asked, 1 when it could not, 2 for bad usage."""
+    gc.set_threshold(FEW_COLLECTIONS)
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         app(given, prog_name="azora")
