@@ -89,19 +89,21 @@ class Infrastructure(Generic[Settings]):
 
         `constraints` names the domain error behind a violated constraint, as in `Database`.
         """
-        traces = tracer()
+        traces, metrics = tracer(), ProcessMetrics()
         database = Database(
             settings.database_url.get_secret_value(),
             pool_size=settings.database_pool_size,
             constraints=constraints,
             tracer=traces,
+            registry=metrics.registry,
         )
+        _show(database, metrics)
         return cls(
             settings=settings,
             database=database,
             records=IdempotencyRecords(database),
             pages=PageTokens(settings.derive_key("page-tokens")),
-            metrics=_metrics(database),
+            metrics=metrics,
             tracer=traces,
         )
 
@@ -236,8 +238,7 @@ async def _ready(works: Callable[[], Awaitable[bool]], feed: RevocationFeed) -> 
     return await works()
 
 
-def _metrics(database: Database) -> ProcessMetrics:
-    metrics = ProcessMetrics()
+def _show(database: Database, metrics: ProcessMetrics) -> None:
     metrics.gauge("azora_database_connections_in_use", "Connections in use.", lambda: database.connections_in_use)
     metrics.gauge(
         "azora_database_waiting", "Transactions and reads waiting for a connection.", lambda: database.work_waiting
@@ -254,4 +255,3 @@ def _metrics(database: Database) -> ProcessMetrics:
     events = {"due": "events", "dead": "dead_events"}
     metrics.gauges("azora_jobs", "Background jobs of the service, counted in its database.", jobs, read_backlog)
     metrics.gauges("azora_events", "Undelivered events of the service, by subscriber.", events, read_backlog)
-    return metrics

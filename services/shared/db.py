@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from opentelemetry.trace import Tracer
+    from prometheus_client import CollectorRegistry
     from sqlalchemy.pool import PoolProxiedConnection
 
 Result = TypeVar("Result")
@@ -121,7 +122,7 @@ class Database:
     """One service's database. Work is a closure that may run again after a deadlock, so it holds nothing but SQL.
 
     `constraints` names the domain error behind a violated constraint: {"users_email_key": EmailTaken}. With a `tracer`
-    statements within a recorded trace are spans.
+    statements within a recorded trace are spans. `registry` offers the metrics of the waits for a connection.
     """
 
     def __init__(
@@ -131,10 +132,11 @@ class Database:
         pool_size: int = 10,
         constraints: Mapping[str, type[DomainError]] | None = None,
         tracer: Tracer | None = None,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         self._constraints = dict(constraints or {})
         # SQLAlchemy's pool wakes its waiters in no order; this gate in front of it is first come, first served.
-        self._gate = Gate(pool_size)
+        self._gate = Gate(pool_size, registry)
         self._engine = create_async_engine(
             url,
             pool_size=pool_size,

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from prometheus_client import Histogram
+
 from services.shared.errors import DependencyUnavailable, Overloaded
 from services.shared.principal import current_request, note_failed_dependency, note_late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from prometheus_client import CollectorRegistry
 
 ACCOUNT_SHARE = 4
 """Share of the connections that one account may hold at once, as a divisor; at least 2 connections."""
@@ -21,6 +25,8 @@ SILENCE_SECONDS = 0.5
 """Time without any answer, of probes every quarter of a second neither, after which a call was not alone in waiting."""
 RECOVERY_SECONDS = 5.0
 """Time in which a database that was silent is expected to be slow."""
+BUCKETS_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10)
+GRANTED, REFUSED, ABANDONED = OUTCOMES = ("granted", "refused", "abandoned")
 
 
 @dataclass(slots=True)
@@ -37,7 +43,8 @@ class Gate:
     it: without a bound of its own, one account with many calls at once would take every connection from the others.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, registry: CollectorRegistry | None = None) -> None:
+        """Give out so many places. `registry` offers the metrics of the waits."""
         self.waiting = 0
         """Work that waits for a place."""
         self.shut = False
@@ -49,26 +56,38 @@ class Gate:
         self._places = asyncio.Semaphore(places)
         self._max_per_account = min(places, max(2, places // ACCOUNT_SHARE))
         self._accounts: dict[str, _Account] = {}
+        seconds = Histogram(
+            "azora_database_wait_seconds",
+            "Time that transactions and reads waited for a connection.",
+            ("outcome",),
+            registry=registry,
+            buckets=BUCKETS_SECONDS,
+        )
+        self._seconds = {outcome: seconds.labels(outcome) for outcome in OUTCOMES}
 
     async def acquire(self) -> str:
         """Wait for a place; return whose it is, for `release`: of the user of the current call, or nobody's.
 
         Raises DependencyUnavailable while the gate is shut.
         """
-        self.check()
         request = current_request()
         user_id = request.principal.user_id if request is not None else ""
+        began, outcome = time.perf_counter(), REFUSED
         self.waiting += 1
         try:
+            self.check()
             await self._acquire(user_id)
             if self.shut:
                 self.release(user_id)
                 self.check()
+            outcome = GRANTED
         except asyncio.CancelledError:
+            outcome = ABANDONED
             note_late(Overloaded(retry_after_seconds=1))
             raise
         finally:
             self.waiting -= 1
+            self._seconds[outcome].observe(time.perf_counter() - began)
         return user_id
 
     def check(self) -> None:

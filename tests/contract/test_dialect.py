@@ -101,3 +101,38 @@ def test_answers_are_made_by_functions_named_for_them(path: Path) -> None:
             if made.endswith("Response"):
                 snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in made).lstrip("_")
                 assert node.name == snake, f"{_name(path)}: {node.name}"
+
+
+@pytest.mark.parametrize("path", _files("operations"), ids=_name)
+def test_lists_are_answered_in_pages(path: Path) -> None:
+    for owner in _classes(path):
+        for method in _public_methods(owner):
+            asked = {argument.arg for argument in method.args.kwonlyargs} & {"page_size", "page_token"}
+            if asked and method.name.startswith("list_"):
+                answered = ast.unparse(method.returns) if method.returns else ""
+                kind = answered.partition("[")[0]
+                # Encoded answers are pages, too; two lists tell more of a page than its items.
+                assert kind in {"Page", "Response", "EventPage", "RevokedPage"}, f"{owner.name}.{method.name}"
+                assert "page_token" in asked, f"{owner.name}.{method.name}"
+
+
+def _statements(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and source of what a store's module builds once."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, ast.unparse(node.value)
+
+
+@pytest.mark.parametrize("path", _files("store"), ids=_name)
+def test_a_reader_that_locks_says_so(path: Path) -> None:
+    for name, source in _statements(path):
+        if ".with_for_update(" in source and "skip_locked=True" not in source:
+            assert name.startswith("LOCK"), f"{_name(path)}: {name}"
+    for owner in _classes(path):
+        for method in _public_methods(owner):
+            names = {node.id for node in ast.walk(method) if isinstance(node, ast.Name)}
+            locks = any(name.startswith("LOCK") for name in names)
+            if method.name.startswith("lock_"):
+                assert locks, f"{owner.name}.{method.name}"
+            elif locks:
+                assert not method.name.startswith(("find_", "is_", "list_", "count_")), f"{owner.name}.{method.name}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import literal, select, text
 
 from services.shared.db import Database, StatementFailed
@@ -116,6 +117,31 @@ async def test_work_is_given_connections_in_the_order_in_which_it_came(payment_d
 
     await asyncio.gather(come_again(), *map(come, range(1, 20)))
     assert served == list(range(21))
+    await database.close()
+
+
+async def test_waits_for_a_connection_are_timed_by_how_they_end(payment_database: Clone) -> None:
+    registry, held, let_go = CollectorRegistry(), asyncio.Event(), asyncio.Event()
+    database = Database(payment_database.owner_url, pool_size=1, registry=registry)
+
+    def waits(outcome: str, value: str = "count") -> float | None:
+        return registry.get_sample_value(f"azora_database_wait_seconds_{value}", {"outcome": outcome})
+
+    async def hold(connection: AsyncConnection) -> None:
+        await connection.execute(select(literal(1)))
+        held.set()
+        await let_go.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(database.transaction(hold))
+        await held.wait()
+        tasks.create_task(database.transaction(hold))
+        given_up = tasks.create_task(database.transaction(hold))
+        await asyncio.sleep(0.05)
+        given_up.cancel()
+        let_go.set()
+    assert [waits(outcome) for outcome in ("granted", "refused", "abandoned")] == [2, 0, 1]
+    assert (waits("granted", "sum") or 0) >= 0.05
     await database.close()
 
 
