@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from services.auth.errors import ConfirmationInvalid, ConfirmationRequired
 from services.auth.failures.model import Subject, SubjectKind
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record_failure
-from services.shared.errors import DomainError, TokenInvalid
+from services.shared.errors import TokenInvalid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,15 +114,12 @@ class ConfirmationOperations:
 
     @asynccontextmanager
     async def _settled(self, confirmation: Confirmation) -> AsyncIterator[None]:
+        attempt, failed_by = confirmation.attempt, (ConfirmationInvalid,)
         try:
-            yield
+            async with self._failures.settled(attempt=attempt, failed_by=failed_by) if attempt else nullcontext():
+                yield
         except ConfirmationInvalid as error:
             await self._record(confirmation.user.id, error)
-            raise
-        except Exception:
-            if confirmation.attempt is not None:
-                with suppress(DomainError):  # What went wrong first is what the caller is told.
-                    await self._failures.withdraw(attempt=confirmation.attempt)
             raise
 
     async def _record(self, user_id: str, error: ConfirmationInvalid) -> None:

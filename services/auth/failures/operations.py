@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from services.auth.errors import TooManyFailedAttempts
 from services.auth.failures.model import Attempt, SubjectKind
+from services.shared.errors import DomainError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -64,6 +66,21 @@ class FailureOperations:
             await self.undo(connection, attempt=attempt)
 
         await self._database.transaction(work)
+
+    @asynccontextmanager
+    async def settled(self, *, attempt: Attempt, failed_by: tuple[type[Exception], ...] = ()) -> AsyncIterator[None]:
+        """Take back an attempt whose block ends by any error but those of `failed_by`: it was not what was wrong.
+
+        An attempt that is cancelled stays counted.
+        """
+        try:
+            yield
+        except failed_by:
+            raise
+        except Exception:
+            with suppress(DomainError):  # What went wrong first is what the caller is told.
+                await self.withdraw(attempt=attempt)
+            raise
 
     async def undo(self, connection: AsyncConnection, *, attempt: Attempt) -> None:
         """Take back an attempt that was no failure; earlier failures stay counted."""

@@ -11,6 +11,7 @@ from services.auth.mfa.model import Enrollment
 from services.auth.revocations.model import Cause
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record
+from services.shared.errors import TokenInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -78,7 +79,7 @@ class MfaOperations:
     async def confirm_totp(self, *, principal: Principal, code: str) -> list[str]:
         """Enable the enrolled secret by its first code, end the caller's other sessions, and return recovery codes.
 
-        Raises TotpNotEnrolled, TotpCodeInvalid, TooManyFailedAttempts.
+        Raises TotpNotEnrolled, TotpCodeInvalid, TooManyFailedAttempts; TokenInvalid for a session that has ended.
         """
         async with self._database.reading() as connection:
             enrollment = await self._factors.find_enrollment(connection, user_id=principal.user_id)
@@ -88,6 +89,11 @@ class MfaOperations:
 
         async def work(connection: AsyncConnection) -> list[str]:
             await self._end_other_sessions(connection, principal)
+            # An access token outlasts its session by a moment: whoever was signed out keeps nobody else out.
+            if not await self._accounts.is_session_open(
+                connection, user_id=principal.user_id, session_id=principal.session_id
+            ):
+                raise TokenInvalid
             await self._failures.undo(connection, attempt=attempt)
             recovery_codes = await self._factors.confirm(connection, enrollment=enrollment, code=code)
             if recovery_codes is None:
@@ -96,7 +102,8 @@ class MfaOperations:
             await record(connection, action=Action.MFA_ENABLE, target=f"users/{principal.user_id}")
             return recovery_codes
 
-        return await self._database.transaction(work)
+        async with self._failures.settled(attempt=attempt, failed_by=(TotpCodeInvalid,)):
+            return await self._database.transaction(work)
 
     async def disable_totp(self, *, principal: Principal, password: str, code: str) -> None:
         """Delete the caller's secret and recovery codes, and end the caller's other sessions.

@@ -149,9 +149,9 @@ class SignInOperations:
             return begun
 
         try:
-            outcome = await self._database.transaction(work)
+            async with self._failures.settled(attempt=attempt):  # The password was right.
+                outcome = await self._database.transaction(work)
         except EpochChanged:
-            await self._failures.withdraw(attempt=attempt)
             return await self.login(
                 principal=principal, email=email, password=password, device_name=device_name, device_token=device_token
             )

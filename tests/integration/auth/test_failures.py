@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
@@ -172,6 +172,17 @@ async def test_an_attempt_that_is_not_looked_at_is_not_counted(auth_database: Cl
         assert busy
         rows = await auth.sql("SELECT FROM failed_attempts WHERE failures = 1")
         assert len(rows) == len(requests) - len(busy)
+
+
+async def test_a_right_password_is_no_failure_whatever_ends_the_sign_in(auth_database: Clone) -> None:
+    limits: dict[str, Any] = {**LIMITED, "account_max_failures": 2}
+    urls = auth_database.owner_url, auth_database.app_url
+    async with running_auth(*urls, **limits) as auth:
+        await auth.register(EMAIL)
+        async with auth.locked("SELECT FROM users FOR UPDATE"):
+            for _ in range(auth.settings.account_max_failures):
+                assert (await refusal(auth.login(EMAIL, timeout=2))).reason == "OVERLOADED"
+        assert (await auth.login(EMAIL)).access_token
 
 
 async def test_nothing_of_an_address_is_kept_in_the_clear(limited: RunningAuth, client: Client) -> None:

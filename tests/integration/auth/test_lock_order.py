@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from tests.support.postgres import Clone
+    from tests.support.second_factors import Client
     from tests.support.smtp import Mailbox
 
 ACCOUNT, MAILS = "SELECT FROM users FOR UPDATE", "LOCK TABLE mails IN SHARE MODE"
@@ -175,3 +176,30 @@ async def test_a_change_confirmed_by_a_session_that_has_ended_meanwhile(
     )
     assert outcomes[0] is None
     assert isinstance(outcomes[1], TokenInvalid)
+
+
+async def test_a_second_factor_confirmed_by_a_session_that_has_ended_meanwhile(
+    auth: RunningAuth, container: Container, client: Client
+) -> None:
+    """Or a thief whom a new password has signed out would keep its owner out, for good."""
+    owner, thief = await auth.register(OLD), await auth.login(OLD)
+    authenticator = await client.enroll(thief.access_token)
+    mine, theirs = (
+        Principal(
+            user_id=owner.user.id,
+            session_id=jwt.decode(session.access_token, options={"verify_signature": False})["sid"],
+        )
+        for session in (owner, thief)
+    )
+    password = "a quite different battery"
+    outcomes = await one_after_another(
+        auth,
+        container.password_changes.change_password(
+            principal=mine, current_password=PASSWORD, new_password=password, code=""
+        ),
+        container.mfa.confirm_totp(principal=theirs, code=authenticator.code()),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], TokenInvalid)
+    assert (await auth.refresh(owner.refresh_token)).access_token
+    assert (await client.login(OLD, password)).access_token, "no code is asked for"

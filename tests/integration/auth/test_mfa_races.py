@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grpc import aio
 
-from tests.support.auth import PASSWORD, RunningAuth
+from tests.support.auth import LIMITED, PASSWORD, RunningAuth, running_auth
 from tests.support.refusals import described, refusal
+from tests.support.second_factors import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
+    from tests.support.postgres import Clone
     from tests.support.second_factors import Client
 
 
@@ -147,6 +149,18 @@ async def test_a_session_does_not_guess_codes_with_the_right_password(
     authenticator, _ = await limited_client.enable(token)
     guesses = [limited_client.disable(token, authenticator.wrong_code()) for _ in range(20)]
     assert await _outcomes(guesses) == {"CONFIRMATION_INVALID": 5, REFUSED: 15}
+
+
+async def test_a_code_that_is_not_looked_at_is_no_failure(auth_database: Clone) -> None:
+    limits: dict[str, Any] = {**LIMITED, "account_max_failures": 2}
+    urls = auth_database.owner_url, auth_database.app_url
+    async with running_auth(*urls, **limits) as auth, client_of(auth) as client:
+        token = (await auth.register(EMAIL)).access_token
+        authenticator = await client.enroll(token)
+        async with auth.locked("SELECT FROM users FOR UPDATE"):
+            for _ in range(auth.settings.account_max_failures):
+                assert (await refusal(client.confirm(token, authenticator.code()))).reason == "OVERLOADED"
+        assert len(await client.confirm(token, authenticator.code())) == 10
 
 
 async def _outcomes(calls: Iterable[Awaitable[object]]) -> Counter[str]:
