@@ -81,7 +81,13 @@ class _PooledConnection:
 
     def _release(self) -> None:
         raw, self._raw, self._connection = self._raw, None, None
-        if raw is not None and raw.is_valid:
+        if raw is None or not raw.is_valid:
+            return
+        driver: Any = raw.driver_connection
+        if driver.is_in_transaction():
+            # It could not be ended, and would take in what the next one does. The pool knows of no transaction.
+            raw.invalidate()
+        else:
             raw.close()
 
 
@@ -174,7 +180,8 @@ class Transaction(_PooledConnection):
             yield
         except Exception:
             if self.open:
-                await self.exec_driver_sql("ROLLBACK TO SAVEPOINT nested")
+                # Without its release an outer block would go back to this one only: savepoints have one name.
+                await self.exec_driver_sql("ROLLBACK TO SAVEPOINT nested; RELEASE SAVEPOINT nested")
             raise
         await self.exec_driver_sql("RELEASE SAVEPOINT nested")
 

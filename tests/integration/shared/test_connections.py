@@ -32,6 +32,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.dml import UpdateBase
 
+from services.shared import db
 from services.shared.db import Database, StatementFailed
 from services.shared.errors import ValidationFailed
 from tests.support.waiting import eventually
@@ -205,6 +206,37 @@ async def test_a_savepoint_takes_back_what_its_block_wrote_and_nothing_else(data
 
     await database.transaction(work)
     assert await read(database, FIND, id=ID) == [ROW | {"size": 8, "body": {"kept": True}}]
+
+
+async def test_a_savepoint_around_another_takes_back_what_both_wrote(database: Database) -> None:
+    async def around(connection: AsyncConnection) -> None:
+        async with connection.begin_nested():
+            await connection.execute(notes.update().values(size=9))
+            with pytest.raises(NotFoundError):
+                await taken_back(connection)
+            raise NotFoundError
+
+    async def work(connection: AsyncConnection) -> None:
+        with pytest.raises(NotFoundError):
+            await around(connection)
+
+    await database.transaction(work)
+    assert await read(database, FIND, id=ID) == [ROW]
+
+
+async def test_a_transaction_that_could_not_be_begun_spoils_no_other(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def size(connection: AsyncConnection) -> int:
+        return int((await connection.execute(text("SELECT size FROM notes"))).scalar_one())
+
+    with monkeypatch.context() as patch:
+        # As one whose second statement an administrator cancels.
+        patch.setattr(db, "_begin", lambda: "BEGIN; SET LOCAL lock_timeout = -1")
+        with pytest.raises(StatementFailed):
+            await database.transaction(size)
+    assert await database.transaction(size) == 3
+    assert database.connections_in_use == 0
 
 
 async def test_one_connection_serves_both_ways_in_turn(database: Database) -> None:
