@@ -39,6 +39,7 @@ class _Renewing(Generic[Dialed]):
         self._dial = dial
         self._lock = threading.Lock()
         self._stamp = self._stamped()
+        self._unusable = self._stamp
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._newest = dial(read_credentials(files))
         self._former: WeakSet[Any] = WeakSet()
@@ -80,9 +81,11 @@ class _Renewing(Generic[Dialed]):
             return
         try:
             credentials = read_credentials(self._files)
-        except OSError as error:  # One of them is not written yet, perhaps: then they change again.
-            logger.warning("renewed certificate cannot be used: %s", error)
-            self._stamp = stamp
+        except OSError as error:
+            # One of them is not written yet, perhaps. Or they could not be read just now, and do not change again.
+            if stamp != self._unusable:
+                logger.warning("renewed certificate cannot be used: %s", error)
+                self._unusable = stamp
             return
         if stamp == self._stamped():
             self._stamp = stamp

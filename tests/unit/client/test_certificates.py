@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import weakref
 from contextlib import asynccontextmanager
@@ -162,6 +163,25 @@ async def test_a_certificate_without_its_key_waits_for_it(
     assert [call.certificate for call in handler.received] == [first, first, second, second]
     warnings = [record for record in caplog.records if record.name == "azora.client"]
     assert len(warnings) == 2, "one for each state of the files"
+
+
+async def test_a_certificate_that_could_not_be_read_once_is_read_again(
+    pki: Path, tmp_path: Path, identity: MeshIdentity, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def out_of_files(_files: object) -> grpc.ChannelCredentials:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    serials = [serial_number(identity.certificate)] * 2
+    async with serving(pki) as (target, handler), client.connect(target, identity=identity) as channel:
+        issue(pki, tmp_path, "education")
+        with monkeypatch.context() as patch:
+            patch.setattr(_renewal, "read_credentials", out_of_files)
+            await get_wallet(channel)
+            await get_wallet(channel)
+        serials.append(serial_number(identity.certificate))
+        await get_wallet(channel)
+    assert [call.certificate for call in handler.received] == serials
+    assert len([record for record in caplog.records if record.name == "azora.client"]) == 1
 
 
 async def test_a_closed_channel_ends_calls_of_former_certificates(
