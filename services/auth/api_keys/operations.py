@@ -85,7 +85,7 @@ class ApiKeyOperations:
         new = self._new(name, scopes, expire_time)
 
         async def work(connection: AsyncConnection) -> IssuedApiKey:
-            await self._confirmations.finish(connection, confirmation=confirmation)
+            user = await self._confirmations.finish(connection, confirmation=confirmation)
             if await self._store.count_active_api_keys(connection, principal.user_id) >= MAX_API_KEYS:
                 raise TooManyApiKeys(limit=MAX_API_KEYS)
             key, prefix = new_key()
@@ -98,7 +98,7 @@ class ApiKeyOperations:
                 new=new,
             )
             await record(connection, action=Action.API_KEY_CREATE, target=f"apiKeys/{api_key.id}")
-            await self._mail.notify(connection, kind=Kind.API_KEY_CREATED, user=confirmation.user)
+            await self._mail.notify(connection, kind=Kind.API_KEY_CREATED, user=user)
             return IssuedApiKey(api_key, key)
 
         async with self._confirmations.confirmed(principal=principal, password=password, code=code) as confirmation:

@@ -72,9 +72,9 @@ class PasswordChangeOperations:
         """
 
         async def work(connection: AsyncConnection) -> None:
-            await self._confirmations.finish(connection, confirmation=confirmation)
+            user = await self._confirmations.finish(connection, confirmation=confirmation)
             await self._set_password(
-                connection, confirmation.user, new_hash, Cause.PASSWORD_CHANGED, except_session_id=principal.session_id
+                connection, user, new_hash, Cause.PASSWORD_CHANGED, except_session_id=principal.session_id
             )
 
         confirmed = self._confirmations.confirmed(principal=principal, password=current_password, code=code)

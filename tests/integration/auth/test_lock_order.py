@@ -160,6 +160,25 @@ async def test_a_change_of_the_address_mailed_while_the_password_is_reset(
         await container.email_addresses.verify_email(token=token)
 
 
+async def test_a_change_of_the_password_confirmed_while_the_address_changes(
+    auth: RunningAuth, container: Container, mailbox: Mailbox
+) -> None:
+    """The notice goes to the address that the account has now."""
+    session = await auth.register(OLD)
+    session_id = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
+    principal = Principal(user_id=session.user.id, session_id=session_id)
+    change = await link_of(container, session.user.id, Purpose.EMAIL_CHANGE, NEW)
+    outcomes = await one_after_another(
+        auth,
+        container.email_addresses.verify_email(token=change),
+        container.password_changes.change_password(
+            principal=principal, current_password=PASSWORD, new_password="a quite different battery", code=""
+        ),
+    )
+    assert outcomes == ["EMAIL_LINK_EFFECT_CHANGED", None]
+    assert [message["Subject"] for message in await mailbox.to(NEW)] == ["Your password was changed"]
+
+
 async def test_a_change_confirmed_by_a_session_that_has_ended_meanwhile(
     auth: RunningAuth, container: Container
 ) -> None:
