@@ -17,22 +17,24 @@ class CertificateFiles:
 
     def __init__(self, certificate: Path, key: Path, authority: Path) -> None:
         self.certificate, self.key, self.authority = certificate, key, authority
-        self._stamp = self._stamped()
+        self._stamp = self._unusable = self._stamped()
 
     def have_changed(self) -> bool:
-        """Whether the files are others than at the last look, and belong together.
+        """Whether the files are others than when this last was true, and belong together.
 
-        False while only some of them are replaced: they change again.
+        False while only some of them are replaced, and while they cannot be read: then they are looked at again.
         """
         stamp = self._stamped()
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
         try:
             self.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         except OSError as error:  # ssl.SSLError is one.
-            logger.warning("renewed certificate cannot be used", extra={"error": str(error)})
+            if stamp != self._unusable:
+                logger.warning("renewed certificate cannot be used", extra={"error": str(error)})
+                self._unusable = stamp
             return False
+        self._stamp = stamp
         return True
 
     def load_into(self, context: ssl.SSLContext) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ class Principal:
         if ":" not in self.address:
             return self.address
         try:
-            return str(IPv6Network((self.address.partition("%")[0], IPV6_PREFIX_BITS), strict=False))
+            address = IPv6Address(self.address.partition("%")[0])
         except ValueError:
             return self.address
+        return str(address.ipv4_mapped or IPv6Network((address, IPV6_PREFIX_BITS), strict=False))
 
     @property
     def id(self) -> str:

@@ -127,6 +127,9 @@ async def test_waits_for_a_connection_are_timed_by_how_they_end(payment_database
     def waits(outcome: str, value: str = "count") -> float | None:
         return registry.get_sample_value(f"azora_database_wait_seconds_{value}", {"outcome": outcome})
 
+    async def both_wait() -> bool:
+        return database.work_waiting == 2
+
     async def hold(connection: AsyncConnection) -> None:
         await connection.execute(select(literal(1)))
         held.set()
@@ -137,11 +140,11 @@ async def test_waits_for_a_connection_are_timed_by_how_they_end(payment_database
         await held.wait()
         tasks.create_task(database.transaction(hold))
         given_up = tasks.create_task(database.transaction(hold))
-        await asyncio.sleep(0.05)
+        await eventually(both_wait)
         given_up.cancel()
         let_go.set()
     assert [waits(outcome) for outcome in ("granted", "refused", "abandoned")] == [2, 0, 1]
-    assert (waits("granted", "sum") or 0) >= 0.05
+    assert (waits("granted", "sum") or 0) > 0
     await database.close()
 
 

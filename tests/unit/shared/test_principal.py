@@ -15,6 +15,7 @@ from services.shared.principal import Principal
         ("2001:db8:0:1:ffff:ffff:ffff:ffff", "2001:db8:0:1::/64"),
         ("2001:DB8:0:2::1", "2001:db8:0:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
         ("", ""),
         ("a:b", "a:b"),
     ],
