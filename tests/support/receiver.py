@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tests.support.waiting import eventually
+from tests.support.waiting import all_closed
 
 if TYPE_CHECKING:
     import ssl
@@ -168,9 +168,4 @@ async def receiving(*, tls: ssl.SSLContext | None = None) -> AsyncIterator[Recei
     finally:
         receiver.gate.set()
         server.close()
-
-        async def alone() -> bool:
-            """Whether all connections are closed: Python 3.11's `wait_closed` waits for none."""
-            return not getattr(server, "_active_count", 0)
-
-        await eventually(alone)
+        await all_closed(server)

@@ -8,12 +8,11 @@ import email.policy
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import SMTP
 
-from tests.support.waiting import eventually
+from tests.support.waiting import all_closed, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -87,12 +86,22 @@ async def smtp_server() -> AsyncIterator[Mailbox]:
     """Run a server on loopback."""
     mailbox = Mailbox()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(partial(SMTP, mailbox, hostname="localhost", loop=loop), "127.0.0.1")
+    sessions: list[SMTP] = []
+
+    def session() -> SMTP:
+        sessions.append(SMTP(mailbox, hostname="localhost", loop=loop))
+        return sessions[-1]
+
+    server = await loop.create_server(session, "127.0.0.1")
     mailbox.port = server.sockets[0].getsockname()[1]
     try:
         yield mailbox
     finally:
         server.close()
+        for opened in sessions:
+            if opened.transport is not None:
+                opened.transport.close()
+        await all_closed(server)
 
 
 @asynccontextmanager
