@@ -71,7 +71,8 @@ FIND_UNDO = (
 )
 CLAIM = delete(email_links).where(VALID).returning(*LINK)
 INSERT = insert(email_links).values(
-    create_time=func.clock_timestamp(), expire_time=func.clock_timestamp() + bindparam("lifetime", type_=Interval)
+    create_time=func.statement_timestamp(),
+    expire_time=func.statement_timestamp() + bindparam("lifetime", type_=Interval),
 )
 DELETE = delete(email_links).where(
     email_links.c.user_id == bindparam("of_user"), email_links.c.purpose != Purpose.EMAIL_UNDO

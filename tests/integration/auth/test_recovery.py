@@ -161,7 +161,7 @@ async def test_a_link_is_valid_for_ten_minutes(auth: RunningAuth, mailbox: Mailb
     await auth.request_reset(THANDI)
     token = await mailbox.token(THANDI, RESET)
     [row] = await auth.sql("SELECT expire_time - create_time AS lifetime FROM email_links")
-    assert round(row["lifetime"].total_seconds()) == 600  # Each is the clock's when it was evaluated.
+    assert 599 < row["lifetime"].total_seconds() <= 600
     await auth.sql("UPDATE email_links SET expire_time = expire_time - interval '10 minutes'")
     assert await outcome(reset(auth, token)) == "LINK_INVALID"
 
