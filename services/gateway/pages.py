@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
+from azora.client.certificates import CertificateFiles, load_pem, read_pem
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,14 +21,13 @@ from starlette.staticfiles import StaticFiles
 from interceptors.errors import to_status
 from services.compiler.contract import OPENAPI
 from services.compiler.errors import RouteNotFound
-from services.shared.certificates import CertificateFiles
 from services.shared.server import private_socket
 
 TICKS_PER_SECOND = 10
 """Of uvicorn's main loop."""
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -121,7 +121,9 @@ class _Uvicorn(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, mutual_tls: tuple[Path, Path, Path] | None) -> None:
         super().__init__(config)
-        self._files = CertificateFiles(*mutual_tls) if mutual_tls else None
+        self._files = CertificateFiles(mutual_tls[::-1], self._load) if mutual_tls else None
+        if self._files:
+            self._files.load()
 
     def stop_listening(self) -> None:
         """Have the event loop forget the sockets: a later one of the same number would never be accepted on."""
@@ -130,9 +132,16 @@ class _Uvicorn(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the certificate once a second; connections that begin then have the new one."""
-        if self._files and counter % TICKS_PER_SECOND == 0 and self._files.have_changed() and self.config.ssl:
-            self._files.load_into(self.config.ssl)
+        if self._files and counter % TICKS_PER_SECOND == 0:
+            self._files.renewed()
         return await super().on_tick(counter)
+
+    def _load(self, files: Sequence[Path]) -> None:
+        if self.config.ssl is None:
+            self.config.load()
+        else:
+            read_pem(files)  # Those that cannot be used would break what is in use.
+            load_pem(files, self.config.ssl)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

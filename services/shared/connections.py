@@ -84,8 +84,9 @@ class _PooledConnection:
         if raw is None or not raw.is_valid:
             return
         driver: Any = raw.driver_connection
-        if driver.is_in_transaction():
-            # It could not be ended, and would take in what the next one does. The pool knows of no transaction.
+        # asyncpg's connection that was terminated does not tell of transactions. One that could not be ended would
+        # take in what the next one does: the pool knows of no transaction.
+        if driver.is_closed() or driver.is_in_transaction():
             raw.invalidate()
         else:
             raw.close()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import uvloop
 from azora import client
+from azora.client.certificates import CertificateFiles, read_pem
 from google.protobuf import descriptor_pool
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -29,7 +30,6 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 
 from services.shared import logs, telemetry
 from services.shared.background import Background
-from services.shared.certificates import CertificateFiles
 from services.shared.errors import ServiceUnknown
 from services.shared.limits import FIRST_BYTES_SECONDS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import METRICS, compile_policies, infrastructure_policies
@@ -311,16 +311,14 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
         raise ValueError(
             "a TCP listen address requires a certificate, its private key and the mesh certificate authority"
         )
-    files = CertificateFiles(*settings.mutual_tls)
+    certificate, key, authority = settings.mutual_tls
+    files = CertificateFiles((authority, key, certificate), _server_configuration)
+    return grpc.dynamic_ssl_server_credentials(files.load(), files.renewed, require_client_authentication=True)  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know.
 
-    def read() -> grpc.ServerCertificateConfiguration:
-        pair = files.key.read_bytes(), files.certificate.read_bytes()
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=files.authority.read_bytes())
 
-    def renewed() -> grpc.ServerCertificateConfiguration | None:
-        return read() if files.have_changed() else None
-
-    return grpc.dynamic_ssl_server_credentials(read(), renewed, require_client_authentication=True)  # type: ignore[arg-type]  # None means unchanged, which the stubs do not know.
+def _server_configuration(files: Sequence[Path]) -> grpc.ServerCertificateConfiguration:
+    authority, key, certificate = read_pem(files)
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
 
 
 def main(service: str, kind: type[Settings], build: Callable[[Settings], Server]) -> None:

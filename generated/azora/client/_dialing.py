@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 from azora.client._keys import keyed_methods
+from azora.client.certificates import read_pem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,17 +82,9 @@ def credential_files(authority: Path | None, identity: MeshIdentity | None) -> t
 def read_credentials(paths: Sequence[Path]) -> grpc.ChannelCredentials:
     """Return the credentials of these files; without any, those that trust grpc's own list of public authorities.
 
-    Raises OSError (ssl.SSLError is one) for files that are missing, broken, or do not belong together: grpc would find
-    out with the first call.
+    Raises OSError as `read_pem`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if paths:
-        authority, *pair = paths
-        context.load_verify_locations(authority)
-        if pair:
-            key, certificate = pair
-            context.load_cert_chain(certificate, key, password="")  # An encrypted key is an error, not a question.
-    return grpc.ssl_channel_credentials(*(path.read_bytes() for path in paths))
+    return grpc.ssl_channel_credentials(*(read_pem(paths) if paths else ()))
 
 
 def _split(target: str) -> tuple[str, str]:

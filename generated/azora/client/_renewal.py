@@ -7,7 +7,6 @@ the former channel is closed by nobody: it goes when the last call holds it no m
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -15,15 +14,13 @@ from weakref import WeakSet
 
 import grpc
 from azora.client._dialing import read_credentials
+from azora.client.certificates import CertificateFiles
 from grpc import aio
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Self
-
-logger = logging.getLogger("azora.client")
 
 LOOK_SECONDS = 1.0
 """Minimum time between two looks at the files: certificates are to be renewed earlier than this before they expire."""
@@ -35,13 +32,11 @@ class _Renewing(Generic[Dialed]):
     """The channel of the newest certificate, and methods that are called through it."""
 
     def __init__(self, files: Sequence[Path], dial: Callable[[grpc.ChannelCredentials], Dialed]) -> None:
-        self._files = files
+        self._files = CertificateFiles(files, read_credentials)
         self._dial = dial
         self._lock = threading.Lock()
-        self._stamp = self._stamped()
-        self._unusable = self._stamp
         self._look_at = time.monotonic() + LOOK_SECONDS
-        self._newest = dial(read_credentials(files))
+        self._newest = dial(self._files.load())
         self._former: WeakSet[Any] = WeakSet()
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,31 +71,10 @@ class _Renewing(Generic[Dialed]):
 
     def _look(self) -> None:
         self._look_at = time.monotonic() + LOOK_SECONDS
-        stamp = self._stamped()
-        if stamp == self._stamp:
-            return
-        try:
-            credentials = read_credentials(self._files)
-        except OSError as error:
-            # One of them is not written yet, perhaps. Or they could not be read just now, and do not change again.
-            if stamp != self._unusable:
-                logger.warning("renewed certificate cannot be used: %s", error)
-                self._unusable = stamp
-            return
-        if stamp == self._stamped():
-            self._stamp = stamp
+        credentials = self._files.renewed()
+        if credentials is not None:
             self._former.add(self._newest)
             self._newest = self._dial(credentials)
-
-    def _stamped(self) -> list[tuple[int, int]]:
-        return [(found.st_mtime_ns, found.st_ino) for found in map(_stat, self._files) if found]
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
 
 
 class _Method:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
-from sqlalchemy import text
+from sqlalchemy import literal, select, text
 
 from interceptors.base import Call
 from interceptors.deadline import Deadline
@@ -28,11 +28,14 @@ from tests.support.waiting import eventually, paced
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
+    from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from tests.support.postgres import Clone
 
-SELECT = text("SELECT 1")
+SELECT = select(literal(1))
+"""Runs on the driver's connection once it was executed."""
+BY_SQLALCHEMY = text("SELECT 1")
 POOL_SIZE = 4
 NOTICED_SECONDS = READY_SECONDS + PROBE_SECONDS
 POLICY = replace(infrastructure_policies()["/grpc.health.v1.Health/Check"], timeout_seconds=0.8)
@@ -58,14 +61,14 @@ async def database(payment_database: Clone) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def read(database: Database) -> None:
+async def read(database: Database, statement: Executable = SELECT) -> None:
     async with database.reading() as connection:
-        await connection.execute(SELECT)
+        await connection.execute(statement)
 
 
-async def write(database: Database) -> None:
+async def write(database: Database, statement: Executable = SELECT) -> None:
     async def work(connection: AsyncConnection) -> None:
-        await connection.execute(SELECT)
+        await connection.execute(statement)
 
     await database.transaction(work)
 
@@ -93,14 +96,16 @@ async def served(work: Callable[[], Awaitable[None]]) -> None:
     await Deadline().around(call, work)
 
 
+@pytest.mark.parametrize("statement", [SELECT, BY_SQLALCHEMY], ids=["driver", "SQLAlchemy"])
 async def test_work_on_a_silent_database_is_given_up_at_once_and_goes_on_with_it(
-    database: Database, payment_database: Clone
+    database: Database, payment_database: Clone, statement: Executable
 ) -> None:
     """Calls waited until their deadlines: up to ten seconds, in which more and more of them came."""
+    await read(database, statement)
     session = asyncio.create_task(keep_a_session(database))
     with frozen(payment_database):
         began = time.monotonic()
-        work = [asyncio.create_task(each(database)) for each in (read, write) for _ in range(2 * POOL_SIZE)]
+        work = [asyncio.create_task(each(database, statement)) for each in (read, write) for _ in range(2 * POOL_SIZE)]
         outcomes = await asyncio.gather(*work, session, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {DependencyUnavailable}
         assert time.monotonic() - began < 2 * NOTICED_SECONDS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from azora import client
-from azora.client import _renewal, blocking
+from azora.client import _dialing, _renewal, blocking
 from azora.payment.v1 import wallet_service_pb2 as pb
 from azora.payment.v1 import wallet_service_pb2_grpc
 
@@ -175,7 +175,7 @@ async def test_a_certificate_that_could_not_be_read_once_is_read_again(
     async with serving(pki) as (target, handler), client.connect(target, identity=identity) as channel:
         issue(pki, tmp_path, "education")
         with monkeypatch.context() as patch:
-            patch.setattr(_renewal, "read_credentials", out_of_files)
+            patch.setattr(_dialing, "read_pem", out_of_files)
             await get_wallet(channel)
             await get_wallet(channel)
         serials.append(serial_number(identity.certificate))
