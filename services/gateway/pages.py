@@ -137,9 +137,9 @@ class _Uvicorn(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _load(self, files: Sequence[Path]) -> None:
-        if self.config.ssl is None:
+        if not self.config.loaded:
             self.config.load()
-        else:
+        elif self.config.ssl:
             read_pem(files)  # Those that cannot be used would break what is in use.
             load_pem(files, self.config.ssl)
 
