@@ -249,6 +249,7 @@ class Container:
         return ConfirmationOperations(
             database=self.database,
             accounts=AccountStore(),
+            sessions=self.sessions,
             passwords=self.passwords,
             failures=self.failures,
             factors=self.factors,
@@ -278,6 +279,7 @@ class Container:
             store=AccountStore(),
             accounts=self.accounts,
             registrations=self.registrations,
+            sessions=self.sessions,
             confirmations=self.confirmations,
             revocations=self.revocations,
             links=self.links,
@@ -291,6 +293,7 @@ class Container:
         return MfaOperations(
             database=self.database,
             accounts=AccountStore(),
+            sessions=self.sessions,
             factors=self.factors,
             confirmations=self.confirmations,
             failures=self.failures,

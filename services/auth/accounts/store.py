@@ -221,11 +221,6 @@ class AccountStore:
         ).one_or_none()
         return SessionStatus(user_of(row), row.session_open) if row else None
 
-    async def is_session_open(self, connection: AsyncConnection, *, user_id: str, session_id: str) -> bool:
-        """Whether the session is this user's and open."""
-        status = await self.find_session_status(connection, user_id=user_id, session_id=session_id)
-        return status is not None and status.session_open
-
     async def insert_user(self, connection: AsyncConnection, user: NewUser) -> User | None:
         """Insert the account and return its user; None if its address is taken."""
         values = {

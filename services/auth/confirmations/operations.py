@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from services.auth.factors.operations import FactorOperations
     from services.auth.failures.operations import FailureOperations
     from services.auth.passwords.operations import PasswordOperations
+    from services.auth.sessions.operations import SessionOperations
     from services.shared.db import Database
     from services.shared.principal import Principal
 
@@ -42,12 +43,14 @@ class ConfirmationOperations:
         *,
         database: Database,
         accounts: AccountStore,
+        sessions: SessionOperations,
         passwords: PasswordOperations,
         failures: FailureOperations,
         factors: FactorOperations,
     ) -> None:
         self._database = database
         self._accounts = accounts
+        self._sessions = sessions
         self._passwords = passwords
         self._failures = failures
         self._factors = factors
@@ -81,8 +84,7 @@ class ConfirmationOperations:
         credentials = await self._accounts.lock_account(connection, user_id)
         if credentials is None or credentials.password_hash != confirmation.password_hash:
             raise ConfirmationInvalid
-        if not await self._accounts.is_session_open(connection, user_id=user_id, session_id=confirmation.session_id):
-            raise TokenInvalid
+        await self._sessions.require_open(connection, user_id=user_id, session_id=confirmation.session_id)
         if confirmation.code and not await self._factors.claim(connection, user_id=user_id, code=confirmation.code):
             raise ConfirmationInvalid
         if confirmation.attempt is not None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from services.auth.mail.operations import MailOperations
     from services.auth.registrations.operations import RegistrationOperations
     from services.auth.revocations.operations import RevocationOperations
+    from services.auth.sessions.operations import SessionOperations
     from services.shared.db import Database
     from services.shared.principal import Principal
 
@@ -50,6 +51,7 @@ class EmailAddressOperations:
         store: AccountStore,
         accounts: AccountOperations,
         registrations: RegistrationOperations,
+        sessions: SessionOperations,
         confirmations: ConfirmationOperations,
         revocations: RevocationOperations,
         links: LinkOperations,
@@ -60,6 +62,7 @@ class EmailAddressOperations:
         self._store = store
         self._accounts = accounts
         self._registrations = registrations
+        self._sessions = sessions
         self._confirmations = confirmations
         self._revocations = revocations
         self._links = links
@@ -106,7 +109,7 @@ class EmailAddressOperations:
         async def work(connection: AsyncConnection) -> None:
             # Whoever ends the session revokes its links: before the session is looked at, or after the commit.
             await self._store.lock_user(connection, job.user_id)
-            if not await self._store.is_session_open(connection, user_id=job.user_id, session_id=job.session_id):
+            if not await self._sessions.is_open(connection, user_id=job.user_id, session_id=job.session_id):
                 return  # Ended meanwhile, and with it what it began.
             owner = await self._accounts.find_recipient(connection, email=email)
             if owner is not None:
@@ -142,7 +145,7 @@ class EmailAddressOperations:
         if account is None or claimed is None or account.user.state is UserState.DELETING:
             raise LinkInvalid
         # A change ends with the session that asked for it: so does what a thief began in it.
-        if link.purpose is Purpose.EMAIL_CHANGE and not await self._store.is_session_open(
+        if link.purpose is Purpose.EMAIL_CHANGE and not await self._sessions.is_open(
             connection, user_id=link.user_id, session_id=link.session_id or ""
         ):
             raise LinkInvalid

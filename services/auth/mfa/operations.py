@@ -11,7 +11,6 @@ from services.auth.mfa.model import Enrollment
 from services.auth.revocations.model import Cause
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record
-from services.shared.errors import TokenInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from services.auth.failures.operations import FailureOperations
     from services.auth.mail.operations import MailOperations
     from services.auth.revocations.operations import RevocationOperations
+    from services.auth.sessions.operations import SessionOperations
     from services.shared.db import Database
     from services.shared.principal import Principal
 
@@ -38,6 +38,7 @@ class MfaOperations:
         *,
         database: Database,
         accounts: AccountStore,
+        sessions: SessionOperations,
         factors: FactorOperations,
         confirmations: ConfirmationOperations,
         failures: FailureOperations,
@@ -46,6 +47,7 @@ class MfaOperations:
     ) -> None:
         self._database = database
         self._accounts = accounts
+        self._sessions = sessions
         self._factors = factors
         self._confirmations = confirmations
         self._failures = failures
@@ -89,11 +91,7 @@ class MfaOperations:
 
         async def work(connection: AsyncConnection) -> list[str]:
             await self._end_other_sessions(connection, principal)
-            # An access token outlasts its session by a moment: whoever was signed out keeps nobody else out.
-            if not await self._accounts.is_session_open(
-                connection, user_id=principal.user_id, session_id=principal.session_id
-            ):
-                raise TokenInvalid
+            await self._sessions.require_open(connection, user_id=principal.user_id, session_id=principal.session_id)
             await self._failures.undo(connection, attempt=attempt)
             recovery_codes = await self._factors.confirm(connection, enrollment=enrollment, code=code)
             if recovery_codes is None:

@@ -14,6 +14,7 @@ from services.auth.sessions.model import EpochChanged, IssuedSession, OpenSessio
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record
 from services.shared.db import ID_MAX
+from services.shared.errors import TokenInvalid
 from services.shared.ids import new_id
 from services.shared.opaque_tokens import new_token, token_digest
 from services.shared.principal import current_request
@@ -83,12 +84,25 @@ class SessionOperations:
         await self._database.transaction(work)
 
     async def revoke_other_sessions(self, *, principal: Principal) -> None:
-        """End all sessions of the caller's but that of the access token."""
+        """End all sessions of the caller's but that of the access token. Raises TokenInvalid if that one has ended."""
         await self._end_sessions(principal, except_session_id=principal.session_id)
 
     async def revoke_all_sessions(self, *, principal: Principal) -> None:
         """End all sessions of the caller's."""
         await self._end_sessions(principal, except_session_id=None)
+
+    async def is_open(self, connection: AsyncConnection, *, user_id: str, session_id: str) -> bool:
+        """Whether the session is this user's and has not ended."""
+        return await self._store.is_open(connection, session_id, user_id=user_id)
+
+    async def require_open(self, connection: AsyncConnection, *, user_id: str, session_id: str) -> None:
+        """Raise TokenInvalid if the session has ended: its access tokens outlast it by a moment.
+
+        For changes that keep others out; whoever was signed out makes none. The caller has locked the user's row, as
+        whoever ends all sessions of the user has.
+        """
+        if not await self.is_open(connection, user_id=user_id, session_id=session_id):
+            raise TokenInvalid
 
     async def create(self, connection: AsyncConnection, *, user_id: str, epoch: int, device: str) -> IssuedSession:
         """Return a new session of the user, whose expired sessions are deleted.
@@ -155,6 +169,8 @@ class SessionOperations:
                 cause=Cause.SESSIONS_REVOKED,
                 except_session_id=except_session_id,
             )
+            if except_session_id is not None:
+                await self.require_open(connection, user_id=principal.user_id, session_id=except_session_id)
             await record(connection, action=Action.SESSION_REVOKE, target=f"users/{principal.user_id}")
 
         await self._database.transaction(work)

@@ -129,6 +129,7 @@ LIST_OPEN = (
 FIND_OF_USER = select(sessions.c.id).where(
     sessions.c.id == bindparam("of_session"), sessions.c.user_id == bindparam("of_user")
 )
+FIND_OPEN = FIND_OF_USER.where(OPEN)
 UPDATE_LAST_USE = (
     update(sessions)
     .values(last_use_time=func.now(), address=bindparam("new_address"))
@@ -211,6 +212,11 @@ class SessionStore:
         """Whether the session, ended or not, is the user's."""
         values = {"of_session": session_id, "of_user": user_id}
         return (await connection.execute(FIND_OF_USER, values)).one_or_none() is not None
+
+    async def is_open(self, connection: AsyncConnection, session_id: str, *, user_id: str) -> bool:
+        """Whether the session is the user's and has not ended."""
+        values = {"of_session": session_id, "of_user": user_id}
+        return (await connection.execute(FIND_OPEN, values)).one_or_none() is not None
 
     async def update_last_use(self, connection: AsyncConnection, session_id: str, *, address: str) -> None:
         """Note that the session is used now, from this address."""

@@ -6,7 +6,6 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import jwt
 import pytest
 from sqlalchemy import text
 
@@ -19,12 +18,15 @@ from services.auth.password_changes.model import SendPasswordReset
 from services.shared.errors import TokenInvalid
 from services.shared.opaque_tokens import new_token
 from services.shared.principal import Principal
+from tests.support.api_keys import claims_of
 from tests.support.auth import PASSWORD, RunningAuth, running_auth
+from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
+    from azora.auth.v1 import auth_service_pb2 as pb
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from tests.support.postgres import Clone
@@ -70,6 +72,10 @@ async def one_after_another(
 
             await eventually(waits)
     return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def principal_of(session: pb.RegisterResponse | pb.LoginResponse) -> Principal:
+    return Principal(user_id=session.user.id, session_id=claims_of(session.access_token)["sid"])
 
 
 async def link_of(container: Container, user_id: str, purpose: Purpose, email: str = OLD) -> str:
@@ -145,7 +151,7 @@ async def test_a_change_of_the_address_mailed_while_the_password_is_reset(
 ) -> None:
     """Whoever knew the former password keeps no link."""
     thief = await auth.register(OLD)
-    session_id = jwt.decode(thief.access_token, options={"verify_signature": False})["sid"]
+    session_id = principal_of(thief).session_id
     reset = await link_of(container, thief.user.id, Purpose.PASSWORD_RESET)
     job = SendEmailChange(thief.user.id, session_id, container.mail.seal_address(address=NEW))
     outcomes = await one_after_another(
@@ -165,8 +171,7 @@ async def test_a_change_of_the_password_confirmed_while_the_address_changes(
 ) -> None:
     """The notice goes to the address that the account has now."""
     session = await auth.register(OLD)
-    session_id = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
-    principal = Principal(user_id=session.user.id, session_id=session_id)
+    principal = principal_of(session)
     change = await link_of(container, session.user.id, Purpose.EMAIL_CHANGE, NEW)
     outcomes = await one_after_another(
         auth,
@@ -184,8 +189,7 @@ async def test_a_change_confirmed_by_a_session_that_has_ended_meanwhile(
 ) -> None:
     """The check of the password may have waited for its turn for longer than tokens go on."""
     session = await auth.register(OLD)
-    session_id = jwt.decode(session.access_token, options={"verify_signature": False})["sid"]
-    principal = Principal(user_id=session.user.id, session_id=session_id)
+    principal = principal_of(session)
     outcomes = await one_after_another(
         auth,
         container.sessions.revoke_all_sessions(principal=principal),
@@ -203,13 +207,7 @@ async def test_a_second_factor_confirmed_by_a_session_that_has_ended_meanwhile(
     """Or a thief whom a new password has signed out would keep its owner out, for good."""
     owner, thief = await auth.register(OLD), await auth.login(OLD)
     authenticator = await client.enroll(thief.access_token)
-    mine, theirs = (
-        Principal(
-            user_id=owner.user.id,
-            session_id=jwt.decode(session.access_token, options={"verify_signature": False})["sid"],
-        )
-        for session in (owner, thief)
-    )
+    mine, theirs = principal_of(owner), principal_of(thief)
     password = "a quite different battery"
     outcomes = await one_after_another(
         auth,
@@ -222,3 +220,23 @@ async def test_a_second_factor_confirmed_by_a_session_that_has_ended_meanwhile(
     assert isinstance(outcomes[1], TokenInvalid)
     assert (await auth.refresh(owner.refresh_token)).access_token
     assert (await client.login(OLD, password)).access_token, "no code is asked for"
+
+
+async def test_all_other_sessions_ended_by_a_session_that_has_ended_meanwhile(
+    auth: RunningAuth, container: Container
+) -> None:
+    """Or a thief whom a new password has signed out would sign its owner out, too."""
+    owner, thief = await auth.register(OLD), await auth.login(OLD)
+    mine, theirs = principal_of(owner), principal_of(thief)
+    outcomes = await one_after_another(
+        auth,
+        container.password_changes.change_password(
+            principal=mine, current_password=PASSWORD, new_password="a quite different battery", code=""
+        ),
+        container.sessions.revoke_other_sessions(principal=theirs),
+    )
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], TokenInvalid)
+    assert (await auth.refresh(owner.refresh_token)).user == owner.user
+    await container.sessions.revoke_all_sessions(principal=theirs)
+    assert (await refusal(auth.refresh(owner.refresh_token))).reason == "REFRESH_TOKEN_INVALID"
