@@ -66,19 +66,19 @@ class Gate:
         self._seconds = {outcome: seconds.labels(outcome) for outcome in OUTCOMES}
 
     async def acquire(self) -> str:
-        """Wait for a place; return whose it is, for `release`: of the user of the current call, or nobody's.
+        """Wait for a place; return whose it is, for `release`: of the account of the current call, or nobody's.
 
         Raises DependencyUnavailable while the gate is shut.
         """
         request = current_request()
-        user_id = request.principal.user_id if request is not None else ""
+        account = (request.account or request.principal.user_id) if request is not None else ""
         began, outcome = time.perf_counter(), REFUSED
         self.waiting += 1
         try:
             self.check()
-            await self._acquire(user_id)
+            await self._acquire(account)
             if self.shut:
-                self.release(user_id)
+                self.release(account)
                 self.check()
             outcome = GRANTED
         except asyncio.CancelledError:
@@ -88,7 +88,7 @@ class Gate:
         finally:
             self.waiting -= 1
             self._seconds[outcome].observe(time.perf_counter() - began)
-        return user_id
+        return account
 
     def check(self) -> None:
         """Raise DependencyUnavailable while the gate is shut; the mesh shall not try again: all have one database."""

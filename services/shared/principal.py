@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Protocol
 
+from services.shared.opaque_tokens import token_digest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -118,6 +120,8 @@ class Request:
     idempotency_key: str = ""
     """The header Idempotency-Key, or empty."""
     principal: Principal = ANYONE
+    account: str = ""
+    """Whose share of the database's connections bounds the call, if not that of the principal: see `count_for`."""
     deadline: float | None = None
     """When the call must have ended, on the event loop's clock, in seconds."""
     dependency_failed: bool = False
@@ -153,6 +157,17 @@ def serve_request(request: Request) -> None:
 def current_request() -> Request | None:
     """Return the call being served, or None in a background job."""
     return _current.get(None)
+
+
+def count_for(*, user_id: str = "", token: str = "") -> None:
+    """Bound what the current call does at the database from now on by the share of this account, whoever calls.
+
+    For calls before sign-in, which wait for an account's locks as those of its user do. Where the user is not known,
+    `token` stands for the account. A caller has proven either: nobody takes the share of someone else.
+    """
+    request = current_request()
+    if request is not None and (user_id or token):
+        request.account = user_id or token_digest(token).hex()
 
 
 def note_failed_dependency() -> None:

@@ -14,6 +14,7 @@ from services.auth.revocations.model import Cause
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record
 from services.shared.jobs import enqueue
+from services.shared.principal import count_for
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -136,6 +137,7 @@ class EmailAddressOperations:
                 raise LinkInvalid
             return Effect.REGISTERED
 
+        count_for(token=token)
         return await self._database.transaction(work)
 
     async def _use(self, connection: AsyncConnection, link: Link, token: str) -> Effect:

@@ -10,6 +10,7 @@ from services.auth.revocations.model import Cause
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record
 from services.shared.errors import TokenExpired, TokenInvalid
+from services.shared.principal import count_for
 from services.shared.tokens import TOKEN
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class IntrospectionOperations:
             elif found := await self._sessions.find_session(connection, refresh_token=token):
                 await self._end_session(connection, *found)
 
+        count_for(token=token)
         await self._database.transaction(work)
 
     async def _end(self, connection: AsyncConnection, claims: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from services.auth.revocations.model import Cause
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record
 from services.shared.jobs import enqueue
+from services.shared.principal import count_for
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -119,6 +120,7 @@ class PasswordChangeOperations:
         if credentials is None:
             raise LinkInvalid
         user_id = credentials.user.id
+        count_for(user_id=user_id)
         new_hash = await self._hashed(credentials.user, new_password)
 
         async def work(connection: AsyncConnection) -> None:

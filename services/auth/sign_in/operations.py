@@ -23,7 +23,7 @@ from services.auth.sign_in.model import SignedIn
 from services.shared.audit.model import Action, Outcome
 from services.shared.audit.recording import record, record_failure
 from services.shared.errors import TokenMissing
-from services.shared.principal import current_request
+from services.shared.principal import count_for, current_request
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -127,6 +127,7 @@ class SignInOperations:
             disabled = AccountDisabled()
             await record_failure(self._database, action=Action.USER_SIGN_IN, error=disabled, target=f"users/{user.id}")
             raise disabled
+        count_for(user_id=user.id)
         new_hash = await self._rehashed(password, old_hash)
 
         async def work(connection: AsyncConnection) -> tuple[IssuedSession, str] | IssuedChallenge:
@@ -192,6 +193,7 @@ class SignInOperations:
                 connection, user.id, epoch=challenge.epoch, known_id=known_id, device_name=challenge.device_name
             )
 
+        count_for(token=challenge_id)
         # A wrong code stays counted: it is raised after the commit.
         try:
             outcome = await self._database.transaction(work)
@@ -209,6 +211,7 @@ class SignInOperations:
             user = await self._store.find_user(connection, session.user_id) if session else None
             return (user, session) if user and session and user.state is UserState.ACTIVE else None
 
+        count_for(token=refresh_token)
         # A refusal may have ended the session: it is raised after the commit, so that this stays.
         outcome = await self._database.transaction(work)
         if outcome is None:
@@ -234,6 +237,7 @@ class SignInOperations:
                     target = f"sessions/{session_id}"
                     await record(connection, action=Action.SESSION_END, target=target, token_user_id=user_id)
 
+        count_for(token=refresh_token)
         await self._database.transaction(work)
 
     async def _find_credentials(self, connection: AsyncConnection, address: EmailAddress | None) -> Credentials | None:
