@@ -95,27 +95,29 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
         await super().close(timeout=timeout and min(timeout, CANCEL_SECONDS))
 
 
-def _begin() -> str:
+def _begin(max_seconds: float | None) -> str:
     """Return the SQL that begins a transaction, which ends with the call that it is for if nobody ends it before.
+
+    One that is for no call ends after `max_seconds`; with None, its statements alone are bounded.
 
     A process that is killed, or stopped and not continued, leaves its statements and locks behind. PostgreSQL ends them
     when the call's deadline has passed. What bounds a transaction travels with its BEGIN, and costs no round trip.
     """
     request = current_request()
     if request is None or request.deadline is None:
-        return BEGIN
+        return BEGIN if max_seconds is None else BEGIN + _limit(max_seconds)
     return BEGIN + bounds(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
 
 
 def bounds(remaining_seconds: float) -> str:
     """Return the statements that have a transaction end in time, and wait for locks for less than that."""
     lock_seconds = min(LOCK_TIMEOUT_SECONDS, max(remaining_seconds * LOCK_SHARE, 0.001))
+    return f" SET LOCAL lock_timeout = {int(lock_seconds * 1000)};{_limit(remaining_seconds)}"
+
+
+def _limit(seconds: float) -> str:
     # All of the transaction, statements and the time between them; on top, for this process to end it by itself first.
-    limit_seconds = remaining_seconds + END_SECONDS
-    return (
-        f" SET LOCAL lock_timeout = {int(lock_seconds * 1000)};"
-        f" SET LOCAL transaction_timeout = {int(limit_seconds * 1000)}"
-    )
+    return f" SET LOCAL transaction_timeout = {int((seconds + END_SECONDS) * 1000)}"
 
 
 class Database:
@@ -169,8 +171,13 @@ class Database:
         """Transactions and reads that wait for a connection."""
         return self._gate.waiting
 
-    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    async def transaction(
+        self, work: Callable[[AsyncConnection], Awaitable[Result]], *, max_seconds: float | None = None
+    ) -> Result:
         """Run `work` in one transaction and commit it; a DomainError rolls it back.
+
+        It ends with its call. A command or job has no deadline: give it `max_seconds` where its commit must not come
+        late. Others may last as a whole, a checkpoint of a large ledger does, and are bounded statement by statement.
 
         Runs again, at most five times, when PostgreSQL chose it as the victim of a deadlock, or a migration changed
         what a prepared statement returns.
@@ -181,7 +188,7 @@ class Database:
             place, answered = await self._gate.acquire(), False
             try:
                 with self._gate.at_database():
-                    async with Transaction(self._autocommit, self._queries, _begin()) as connection:
+                    async with Transaction(self._autocommit, self._queries, _begin(max_seconds)) as connection:
                         # Not an AsyncConnection, but all of one that a store needs.
                         result = await work(cast("AsyncConnection", connection))
             except (DBAPIError, ADAPTED_ERROR, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:

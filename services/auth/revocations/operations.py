@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 COMMIT_WINDOW = timedelta(seconds=12)
 """Rows become visible when they commit, after their create_time: a poll goes back behind the one before by this much.
-No transaction that revokes lasts as long: PostgreSQL ends it half a second after its RPC's timeout, of 10 s at most."""
+No transaction that revokes lasts as long: PostgreSQL ends it half a second after its RPC's timeout, of 10 s at most, or
+after `COMMAND_SECONDS`."""
+COMMAND_SECONDS = 10.0
+"""Time that a command has to revoke something: it has no deadline, as an RPC has, and may be stopped and continued."""
 LIST_PAGE_SIZE = 250
 """A page takes some milliseconds of the event loop, in which no other call goes on."""
 NO_ID = "00000000-0000-0000-0000-000000000000"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from services.auth.revocations.operations import COMMAND_SECONDS
 from services.auth.signing_keys.model import KeyState, NewKey, PublicKey, Rotation, Signer
 from services.shared.audit.model import Action
 from services.shared.audit.recording import record
@@ -165,7 +166,7 @@ class SigningKeyOperations:
                 await record(connection, action=Action.SIGNING_KEY_REVOKE, target=f"signingKeys/{key_id}")
             return Rotation(active_id, next_id, wait_seconds)
 
-        rotation = await self._database.transaction(work)
+        rotation = await self._database.transaction(work, max_seconds=COMMAND_SECONDS)
         await self._observe()
         return rotation
 

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
+from sqlalchemy import text
 
 from services.auth.container import Container
 from services.auth.signing_keys.model import KeyState
 from services.auth.signing_keys.store import SigningKeyStore
+from services.shared.errors import DependencyUnavailable
 from tests.support.auth import SECRET_KEY, RunningAuth, auth_settings
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from services.auth.signing_keys.operations import SigningKeyOperations
 
@@ -245,6 +249,25 @@ async def test_a_next_key_that_leaked_never_signs(auth: RunningAuth) -> None:
         rotation = await keys.revoke_signing_key(key_id=second)
         assert rotation is not None
         assert await states(auth) == {first: "ACTIVE", second: "RETIRED", rotation.next_key_id: "NEXT"}
+
+
+async def test_a_key_is_not_revoked_by_a_command_that_takes_too_long(
+    auth: RunningAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped and continued again and again: services would not look for revocations of its time any more."""
+
+    async def dawdle(connection: AsyncConnection, **_values: object) -> None:
+        for _ in range(50):
+            await connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    before = await states(auth)
+    monkeypatch.setattr("services.auth.signing_keys.operations.COMMAND_SECONDS", 0.3)
+    monkeypatch.setattr("services.auth.signing_keys.operations.record", dawdle)
+    async with opened(auth) as keys:
+        with pytest.raises(DependencyUnavailable):
+            await keys.revoke_signing_key(key_id=max(before))
+    assert await states(auth) == before
+    assert not await auth.sql("SELECT FROM revocations")
 
 
 async def test_only_a_key_that_exists_is_revoked(auth: RunningAuth) -> None:

@@ -102,6 +102,19 @@ async def test_a_transaction_of_a_process_that_stopped_ends_with_its_deadline(da
     await database.transaction(updated)
 
 
+async def test_a_transaction_of_a_command_ends_within_its_own_bound(database: Database) -> None:
+    """However often its process is stopped and continued: none of its statements takes long."""
+
+    async def work(connection: AsyncConnection) -> None:
+        for _ in range(100):
+            await connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    began = time.perf_counter()
+    with pytest.raises(DependencyUnavailable):
+        await database.transaction(work, max_seconds=0.3)
+    assert time.perf_counter() - began < 5
+
+
 async def test_a_statement_of_a_process_that_stopped_ends_with_its_deadline(database: Database) -> None:
     async def work(connection: AsyncConnection) -> None:
         await connection.execute(text("SELECT pg_sleep(8)"))
