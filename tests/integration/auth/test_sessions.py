@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.client import bearer
+from grpc import aio
 
-from tests.support.refusals import refusal
+from tests.support.auth import RunningAuth, running_auth
+from tests.support.refusals import described, refusal
 
 if TYPE_CHECKING:
-    from tests.support.auth import RunningAuth
+    from collections.abc import AsyncIterator
 
 
 @pytest.fixture
 async def session(auth: RunningAuth) -> pb.RegisterResponse:
     return await auth.register("thandi@example.com")
+
+
+@pytest.fixture
+async def replica(auth: RunningAuth) -> AsyncIterator[RunningAuth]:
+    """Give another Auth on the same database."""
+    async with running_auth(auth.owner_url, auth.settings.database_url.get_secret_value()) as replica:
+        yield replica
+
+
+async def at_once(refresh_token: str, *replicas: RunningAuth) -> list[pb.RefreshResponse | BaseException]:
+    """Use a token 20 times at once, at all replicas in turn."""
+    served = itertools.islice(itertools.cycle(replicas), 20)
+    return await asyncio.gather(*(auth.refresh(refresh_token) for auth in served), return_exceptions=True)
 
 
 async def _log_out(auth: RunningAuth, access_token: str) -> None:
@@ -48,6 +64,34 @@ async def test_twenty_callers_at_once_get_the_same_successor(auth: RunningAuth, 
     assert len({answer.refresh_token for answer in answers}) == 1
     assert len(await auth.sql("SELECT 1 FROM refresh_tokens")) == 2
     assert (await auth.refresh(answers[0].refresh_token)).user == session.user
+
+
+async def test_twenty_callers_at_once_at_two_replicas_get_the_same_successor(
+    auth: RunningAuth, replica: RunningAuth, session: pb.RegisterResponse
+) -> None:
+    answers = await at_once(session.refresh_token, auth, replica)
+    [newest] = {answer.refresh_token for answer in answers if isinstance(answer, pb.RefreshResponse)}
+    assert len(answers) == 20
+    assert all(isinstance(answer, pb.RefreshResponse) for answer in answers)
+    assert len(await auth.sql("SELECT 1 FROM refresh_tokens")) == 2
+    assert not await auth.sql("SELECT 1 FROM revocations")
+    for answer in (answers[0], answers[-1]):
+        assert isinstance(answer, pb.RefreshResponse)
+        for served in (auth, replica):
+            assert (await served.profile(answer.access_token)).user == session.user
+    assert (await replica.refresh(newest)).user == session.user
+
+
+async def test_reuse_of_an_older_token_at_two_replicas_at_once_ends_the_session(
+    auth: RunningAuth, replica: RunningAuth, session: pb.RegisterResponse
+) -> None:
+    newest = await replica.refresh((await auth.refresh(session.refresh_token)).refresh_token)
+    for answer in await at_once(session.refresh_token, auth, replica):
+        assert isinstance(answer, aio.AioRpcError)
+        assert described(answer).reason == "REFRESH_TOKEN_INVALID"
+    assert [row["cause"] for row in await auth.sql("SELECT cause FROM revocations")] == ["REFRESH_TOKEN_REUSED"]
+    for served in (auth, replica):
+        assert (await refusal(served.refresh(newest.refresh_token))).reason == "REFRESH_TOKEN_INVALID"
 
 
 async def test_reuse_of_an_older_token_ends_the_session_for_good(
