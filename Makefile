@@ -66,10 +66,8 @@ reset: .venv/.run ## Delete the local system's data
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; with COVERAGE=1 coverage must reach 90 %
 	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,$(LONG_FAULTS)) $(ARGS))
 	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m "$${tests[@]}"
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --skip-covered --show-missing
+	$(BIN)/python -m slipcover --json --out .coverage -m "$${tests[@]}"
+	$(BIN)/python -m slipcover --merge .coverage --out .coverage --fail-under 90
 
 # The faults that `make test` leaves out, and two that stand for them there.
 LONG_FAULTS := test_ledger_locks.py test_revocation.py $(addprefix replicated/,test_replicas.py test_database.py test_counters.py) $(addprefix single/,test_crossing_calls.py test_killed_sagas.py)

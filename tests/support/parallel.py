@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import coverage
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -27,8 +26,6 @@ FIRST = (SYSTEM, *(f"tests/{file}" for file in STARTS))
 LAST = "alone"
 """Files with tests that run alone: in one worker, when the others have the least to do."""
 MAX_WORKERS = 4
-MEASURED = ("tests/unit/", "tests/integration/")
-"""Tests that coverage is measured of: it takes as much time again, and others run the code in other processes."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,12 +47,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         order = {unit: number for number, unit in enumerate(FIRST)} | {LAST: len(FIRST) + 1}
         items.sort(key=lambda item: order.get(_unit(item.nodeid), len(FIRST)))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop() -> None:
-    """Measure the coverage of processes that run tests, and not of what these start: it would take twice its time."""
-    _without_subprocesses()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -89,8 +80,6 @@ class Turns:
     def __init__(self) -> None:
         here = Path(__file__).parent
         self._queue, self._turn = (os.open(folder, os.O_RDONLY) for folder in (here, here.parent))
-        self._coverage = coverage.Coverage.current()
-        self._measuring = self._coverage is not None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -98,7 +87,6 @@ class Turns:
         alone = item.get_closest_marker("alone") is not None
         with _locked(self._queue, fcntl.LOCK_EX):  # First come, first served: whoever waits to be alone is next.
             fcntl.flock(self._turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        self._measure_coverage(item.nodeid.startswith(MEASURED) and not alone)
         try:
             return (yield)
         finally:
@@ -106,29 +94,9 @@ class Turns:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Stop the session's system after the last test that uses it: it takes a third of a core while it runs.
-
-        And stop measuring coverage before the session is torn down: the tracer follows greenlets, and where threads end
-        that it has seen, the last teardown never comes back.
-        """
-        if nextitem is None:
-            self._measure_coverage(False)
-        elif _unit(item.nodeid) == SYSTEM != _unit(nextitem.nodeid):
+        """Stop the session's system after the last test that uses it: it takes a third of a core while it runs."""
+        if nextitem is not None and _unit(item.nodeid) == SYSTEM != _unit(nextitem.nodeid):
             stop_system(item.config)
-
-    def _measure_coverage(self, wanted: bool) -> None:
-        if self._coverage is None or wanted == self._measuring:
-            return
-        self._measuring = wanted
-        if wanted:
-            self._coverage.start()
-            _without_subprocesses()
-        else:
-            self._coverage.stop()
-
-
-def _without_subprocesses() -> None:
-    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @contextmanager
