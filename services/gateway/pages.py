@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
-from azora.client.certificates import CertificateFiles, load_pem, read_pem
+from azora.client.certificates import CertificateFiles, load_pem
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -96,17 +96,12 @@ async def serve_pages(settings: GatewaySettings, mesh: MeshHealth) -> None:
 
 async def serve(app: Starlette, address: str, mutual_tls: tuple[Path, Path, Path] | None = None) -> None:
     """Serve an HTTP app until cancelled, on a unix socket for this user alone or on a TCP address."""
-    certificate, key, authority = mutual_tls or (None, None, None)
     config = uvicorn.Config(
         app,
         lifespan="off",
         log_config=None,
         access_log=False,  # Envoy's covers it.
         server_header=False,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-        ssl_ca_certs=str(authority) if authority else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED,  # Over TCP, only members of the mesh may ask.
     )
     server = _Uvicorn(config, mutual_tls)
     with _listening(address) as listener:
@@ -121,9 +116,11 @@ class _Uvicorn(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, mutual_tls: tuple[Path, Path, Path] | None) -> None:
         super().__init__(config)
-        self._files = CertificateFiles(mutual_tls[::-1], self._load) if mutual_tls else None
+        self._files = CertificateFiles(mutual_tls[::-1], _mutual_tls) if mutual_tls else None
         if self._files:
-            self._files.load()
+            self._context = context = self._files.load()
+            context.sni_callback = self._use_newest
+            config.ssl_context_factory = lambda _config, _default: context
 
     def stop_listening(self) -> None:
         """Have the event loop forget the sockets: a later one of the same number would never be accepted on."""
@@ -133,19 +130,24 @@ class _Uvicorn(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look at the certificate once a second; connections that begin then have the new one."""
         if self._files and counter % TICKS_PER_SECOND == 0:
-            self._files.renewed()
+            self._context = self._files.renewed() or self._context
         return await super().on_tick(counter)
 
-    def _load(self, files: Sequence[Path]) -> None:
-        if not self.config.loaded:
-            self.config.load()
-        elif self.config.ssl:
-            read_pem(files)  # Those that cannot be used would break what is in use.
-            load_pem(files, self.config.ssl)
+    def _use_newest(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Go on with what was loaded last, of which an authority that was replaced is no part."""
+        connection.context = self._context
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _mutual_tls(files: Sequence[Path]) -> ssl.SSLContext:
+    """Return what only members of the mesh are served with. Raises OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    load_pem(files, context)
+    return context
 
 
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:

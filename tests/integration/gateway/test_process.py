@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -227,6 +228,7 @@ async def test_over_tcp_all_is_mutual_tls() -> None:
             async with httpx.AsyncClient(verify=context, base_url=f"https://localhost:{port}") as envoy:
                 await eventually(lambda: _answers(envoy, HEALTHY))
             await _renewed_while_it_runs(folder / "pki", port, context)
+            await _members_of_a_replaced_authority_are_refused(folder / "pki", port, context)
         await auth.server.stop(None)
 
 
@@ -239,6 +241,26 @@ async def _renewed_while_it_runs(pki: Path, port: int, context: ssl.SSLContext) 
         return await _certificate(port, context) != before
 
     await eventually(is_new)
+
+
+async def _members_of_a_replaced_authority_are_refused(pki: Path, port: int, former: ssl.SSLContext) -> None:
+    """They were served until the process ended: a context trusts all authorities that were ever loaded into it."""
+    ensure_pki(pki / "other")
+    for name in ("ca.crt", "gateway.key", "gateway.crt"):
+        (pki / "other" / name).replace(pki / name)
+    newest = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    newest.load_cert_chain(pki / "other/envoy.crt", pki / "other/envoy.key")
+    former.load_verify_locations(pki / "ca.crt")
+
+    async def answers(context: ssl.SSLContext) -> bool:
+        async with httpx.AsyncClient(verify=context, base_url=f"https://localhost:{port}") as http:
+            try:
+                return (await http.get("/openapi.json")).status_code == HTTPStatus.OK
+            except httpx.TransportError:
+                return False
+
+    await eventually(lambda: answers(newest))
+    assert not await answers(former)
 
 
 async def _certificate(port: int, context: ssl.SSLContext) -> bytes | None:
