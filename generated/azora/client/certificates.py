@@ -56,8 +56,9 @@ class CertificateFiles(Generic[Loaded]):
                 self._unusable = stamps
             return None
 
-    def _stamps(self) -> list[tuple[int, int]]:
-        return [(found.st_mtime_ns, found.st_ino) for found in map(_stat, self._files) if found]
+    def _stamps(self) -> list[tuple[int, int, int]]:
+        # Not the time of modification, which those who copy files in place may set to what it was.
+        return [(found.st_ctime_ns, found.st_ino, found.st_size) for found in map(_stat, self._files) if found]
 
 
 def read_pem(files: Sequence[Path]) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import ssl
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,25 @@ def test_files_that_are_replaced_while_they_are_read_are_read_again(renew: Calla
 
     assert CertificateFiles([authority, key, certificate], load).load() == read_pem([authority, key, certificate])
     assert reads == 2
+
+
+def test_files_that_are_renewed_in_place_are_read_again_whatever_their_times_say(
+    renew: Callable[[], list[Path]], tmp_path: Path
+) -> None:
+    """As `cp --preserve` and `rsync --inplace --times` copy them: the former certificate was used until it expired."""
+    copies = [tmp_path / f"copy-{name}" for name in ("authority", "key", "certificate")]
+
+    def copy() -> None:
+        for original, copied in zip(renew(), copies, strict=True):
+            copied.write_bytes(original.read_bytes())
+            os.utime(copied, (0, 0))
+
+    copy()
+    files = CertificateFiles(copies, read_pem)
+    first = files.load()
+    copy()
+    assert files.renewed() not in (None, first)
+    assert files.renewed() is None
 
 
 def test_files_that_do_not_belong_together_are_refused(renew: Callable[[], list[Path]]) -> None:
