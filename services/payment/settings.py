@@ -12,6 +12,9 @@ from services.shared.settings import ServiceSettings
 NEW_WALLET_MAX_AMOUNT = 100
 """Limit of a new wallet in production, in whole units of a currency."""
 
+OWN_NETWORKS = tuple(map(ip_network, ("127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10", "0.0.0.0/8", "::/128")))
+"""A machine's own addresses, loopback and link-local; connections to the unspecified ones are to loopback."""
+
 
 class PaymentSettings(ServiceSettings):
     """Settings of Payment, as environment variables with the prefix AZORA_."""
@@ -57,7 +60,7 @@ class PaymentSettings(ServiceSettings):
     def insecure(self) -> Iterator[str]:
         """Yield what production refuses."""
         yield from super().insecure()
-        if any(network.is_loopback or network.is_link_local for network in self.webhook_networks):
+        if any(_overlap(network, own) for network in self.webhook_networks for own in OWN_NETWORKS):
             yield "AZORA_WEBHOOK_ALLOWED_NETWORKS must not contain loopback or link-local networks in production"
 
     @field_validator("webhook_allowed_networks")
@@ -86,6 +89,10 @@ class PaymentSettings(ServiceSettings):
         """Whether transfers require a verified e-mail address."""
         required = self.transfers_require_verified_email
         return self.production if required is None else required
+
+
+def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:

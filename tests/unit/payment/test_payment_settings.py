@@ -42,7 +42,19 @@ def test_what_is_no_network_is_refused(read: Callable[..., PaymentSettings], val
     assert value not in str(refused.value)
 
 
-@pytest.mark.parametrize("value", ["127.0.0.0/8", "10.0.0.0/8,::1/128", "169.254.169.254/32", "fe80::/10"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "127.0.0.0/8",
+        "10.0.0.0/8,::1/128",
+        "169.254.169.254/32",
+        "fe80::/10",
+        "0.0.0.0/0",
+        "::/0",
+        "169.0.0.0/8",
+        "0.0.0.0/32",
+    ],
+)
 def test_webhooks_of_production_do_not_reach_its_own_machines(read: Callable[..., PaymentSettings], value: str) -> None:
     assert read("10.0.0.0/8,fd00::/8", env="production").webhook_networks
     with pytest.raises(SettingsError, match="AZORA_WEBHOOK_ALLOWED_NETWORKS must not contain loopback or link-local"):
