@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from interceptors.windows import decide
@@ -53,12 +52,13 @@ class SharedWindows:
 
     async def hit(self, key: Sequence[str], limit: int, *, cost: int = 1) -> Hit | None:
         """Count a hit as `Windows.hit` does; None where the server does not answer."""
-        script = partial(self._script, keys=[f"azora:rate:{':'.join(key)}"], args=[limit, cost])
-        counted = await self._server.ask(script)
-        if counted is None:
-            return None
-        current, previous, into_milliseconds = counted
-        return decide(current, previous, into_milliseconds / 1000, limit, cost)
+
+        async def count() -> Hit:
+            counted = await self._script(keys=[f"azora:rate:{':'.join(key)}"], args=[limit, cost])
+            current, previous, into_milliseconds = map(int, counted)  # Or it is no answer.
+            return decide(current, previous, into_milliseconds / 1000, limit, cost)
+
+        return await self._server.ask(count)
 
     async def close(self) -> None:
         """Close all connections."""

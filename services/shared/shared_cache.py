@@ -30,8 +30,8 @@ class SharedCache:
 
     async def find(self, key: str) -> bytes | None:
         """Return what is kept under `key`; None, too, where the server does not answer."""
-        stored: bytes | None = await self._ask("GETEX", self._name(key), "EX", _seconds())
-        if not stored:
+        stored = await self._ask("GETEX", self._name(key), "EX", _seconds())
+        if not isinstance(stored, bytes):
             return None
         digest, data = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
         return data if hmac.compare_digest(digest, self._sign(key, data)) else None
@@ -44,7 +44,7 @@ class SharedCache:
         """Close all connections."""
         await self._server.close()
 
-    async def _ask(self, *command: str | bytes | int) -> bytes | None:
+    async def _ask(self, *command: str | bytes | int) -> object:
         return await self._server.ask(partial(self._server.client.execute_command, *command))
 
     def _name(self, key: str) -> str:

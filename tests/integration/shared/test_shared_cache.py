@@ -47,6 +47,17 @@ async def test_what_is_kept_is_found_by_another_process(redis: Redis, cache: Sha
     await other.close()
 
 
+@pytest.mark.parametrize("answer", [5, "OK", [b"lessons"]])
+async def test_what_are_no_bytes_is_not_there(
+    server: RedisServer, cache: SharedCache, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    async def execute_command(*_command: object) -> object:
+        return answer
+
+    monkeypatch.setattr(server.client, "execute_command", execute_command)
+    assert await cache.find("a") is None
+
+
 async def test_what_another_wrote_is_not_there(redis: Redis, cache: SharedCache) -> None:
     """Another installation with the same server, bytes that were changed, or moved to another key."""
     await cache.keep("a", b"lessons")

@@ -226,6 +226,23 @@ async def test_a_crowd_does_not_wait_for_lost_counters(
     assert [record.levelno for record in lost] == [logging.WARNING], "once, not for every call"
 
 
+@pytest.mark.parametrize("answer", [b"+OK", b":5", b"*2\r\n:1\r\n:2", b"*3\r\n+a\r\n+b\r\n+c"])
+async def test_an_answer_that_is_no_count_is_none(answer: bytes) -> None:
+    """All calls failed as INTERNAL, at a proxy that knows no scripts and says OK to what it does not know."""
+
+    async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while asked := await reader.read(4096):
+            writer.write(answer + b"\r\n" if b"EVAL" in asked else b"+OK\r\n" * asked.count(b"*"))
+        writer.close()
+
+    server = await asyncio.start_server(answer_all, "127.0.0.1", 0)
+    async with replica(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}") as stub:
+        answers = [await login(stub, "10.0.6.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 2)]
+    assert answers[:PER_ADDRESS] == [""] * PER_ADDRESS
+    assert answers[-1] == "RATE_LIMITED"
+    server.close()
+
+
 async def test_counters_that_come_back_are_used_again(
     redis: Redis,
     caplog: pytest.LogCaptureFixture,
