@@ -25,6 +25,17 @@ CANCEL_SECONDS = 0.05
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
+def driver_error(error: Exception, driver: Any) -> Exception:
+    """Return what an error on the driver's connection is.
+
+    asyncpg looks for the protocol of a connection, and has none, if that was terminated between two messages of a
+    statement.
+    """
+    if isinstance(error, AttributeError) and driver.is_closed():
+        return asyncpg.InterfaceError("the connection was terminated")
+    return error
+
+
 class _PooledConnection:
     """Statements that a module built once run on the driver's connection, everything else through SQLAlchemy.
 
@@ -58,9 +69,11 @@ class _PooledConnection:
             return await work(driver)
         except asyncpg.PostgresError:
             raise  # The server's answer: the connection is good, or closed, which its next user sees.
-        except BaseException:
+        except BaseException as error:
             # Cancelled, timed out or cut: nobody else may be lent a connection that is still busy.
             await self._give_up()
+            if isinstance(error, AttributeError):
+                raise driver_error(error, driver) from None
             raise
 
     async def _driver(self) -> Any:

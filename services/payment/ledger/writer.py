@@ -18,7 +18,7 @@ import asyncpg
 from services.payment.ledger.group import Committer
 from services.payment.ledger.pending import Outcome, Pending
 from services.payment.ledger.session import Session
-from services.shared.connections import DRIVER_ERRORS
+from services.shared.connections import DRIVER_ERRORS, driver_error
 from services.shared.errors import DependencyUnavailable, DomainError, IdempotencyKeyReused, Overloaded
 from services.shared.idempotency import replay
 from services.shared.telemetry import recorded_span, within
@@ -231,7 +231,8 @@ class Writer:
                     group = self._divert(group) if lane is None else group
                     wait_for = lane.wait_for(group) if lane else ()
                     result = await self._committer.commit(session, group, owners, wait_for=wait_for)
-            except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
+            except Exception as raised:  # noqa: BLE001 - whatever it was, its callers are told
+                error = driver_error(raised, session.connection)
                 await self._end(session, error)
                 if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
                     return [(pending, "") for pending in group]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -23,11 +24,10 @@ from azora.type.v1 import money_pb2
 from grpc import aio
 
 from services.shared.ids import new_id
-from tests.support.hurt import say
+from tests.support.hurt import go_on, say
 from tests.support.people import People
 from tests.support.serving import own_connection
 from tests.support.statistics import percentile
-from tests.support.waiting import paced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -43,7 +43,8 @@ CONNECTIONS = 16
 MAX_SLOWER = 2
 """Than the same calls one after the other: what waits in a circle waits for ten seconds each time."""
 SERVED_SECONDS = 90.0
-AGAIN_PER_SECOND = 1
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 8.0
+"""Pause after a refusal, doubled with each: as the services ask for at first, and then as gRPC's clients do."""
 
 
 class Clients:
@@ -70,8 +71,8 @@ class Clients:
 
     async def _persist(self, call: Callable[[], Any]) -> Any:
         """Make a call, again with its key when it was refused or not served in time: more is asked than is served."""
-        began = time.monotonic()
-        async for _ in paced(AGAIN_PER_SECOND, SERVED_SECONDS):
+        began, pause = time.monotonic(), FIRST_PAUSE_SECONDS
+        while time.monotonic() - began < SERVED_SECONDS:
             try:
                 answer = await call()
             except aio.AioRpcError as refused:
@@ -79,6 +80,8 @@ class Clients:
                 self.refusals[code] += 1
                 if code not in {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}:
                     raise
+                await go_on(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
             else:
                 self.seconds.append(time.monotonic() - began)
                 return answer

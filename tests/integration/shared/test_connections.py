@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from sqlalchemy import (
     Column,
@@ -34,7 +35,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from services.shared import db
 from services.shared.db import Database, StatementFailed
-from services.shared.errors import ValidationFailed
+from services.shared.errors import DependencyUnavailable, ValidationFailed
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ async def test_a_transaction_that_could_not_be_begun_spoils_no_other(
 
     with monkeypatch.context() as patch:
         # As one whose second statement an administrator cancels.
-        patch.setattr(db, "_begin", lambda: "BEGIN; SET LOCAL lock_timeout = -1")
+        patch.setattr(db, "_begin", lambda _max_seconds: "BEGIN; SET LOCAL lock_timeout = -1")
         with pytest.raises(StatementFailed):
             await database.transaction(size)
     assert await database.transaction(size) == 3
@@ -292,3 +293,26 @@ async def test_connections_that_were_cut_while_idle_cost_no_read(database: Datab
     async with payment_database.server.connection("postgres") as connection:
         await connection.execute(cut, payment_database.name)
     assert len(await read(database, FIND, id=ID)) == 1
+
+
+async def test_a_connection_that_is_terminated_within_a_statement_says_nothing_of_defects(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its two messages, that is: asyncpg then looks for what a terminated connection has no more."""
+    get_statement = asyncpg.Connection._get_statement
+
+    async def get_and_terminate(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        statement = await get_statement(connection, *args, **kwargs)
+        connection.terminate()
+        return statement
+
+    async def inside(connection: AsyncConnection) -> None:
+        await connection.execute(FIND, {"id": ID})
+
+    assert await read(database, FIND, id=ID) == await read(database, FIND, id=ID)
+    for work in (lambda: read(database, FIND, id=ID), lambda: database.transaction(inside)):
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncpg.Connection, "_get_statement", get_and_terminate)
+            with pytest.raises(DependencyUnavailable):
+                await work()
+        assert len(await read(database, FIND, id=ID)) == 1
