@@ -32,7 +32,8 @@ def driver_error(error: Exception, driver: Any) -> Exception:
     statement.
     """
     if isinstance(error, AttributeError) and driver.is_closed():
-        return asyncpg.InterfaceError("the connection was terminated")
+        lost: Exception = asyncpg.InterfaceError("the connection was terminated")
+        return lost
     return error
 
 

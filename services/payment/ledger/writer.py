@@ -231,13 +231,12 @@ class Writer:
                     group = self._divert(group) if lane is None else group
                     wait_for = lane.wait_for(group) if lane else ()
                     result = await self._committer.commit(session, group, owners, wait_for=wait_for)
-            except Exception as raised:  # noqa: BLE001 - whatever it was, its callers are told
-                error = driver_error(raised, session.connection)
-                await self._end(session, error)
-                if isinstance(error, STILL_LOCKED) and lane is not None and not session.wrote:
+            except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
+                failure = driver_error(error, session.connection)
+                await self._end(session, failure)
+                if isinstance(failure, STILL_LOCKED) and lane is not None and not session.wrote:
                     return [(pending, "") for pending in group]
-                failure = error
-                if not (isinstance(error, RUNS_AGAIN) or _was_closed(session, error)):
+                if not (isinstance(failure, RUNS_AGAIN) or _was_closed(session, failure)):
                     break
             else:
                 self._sessions.append(session)
