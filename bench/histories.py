@@ -52,7 +52,7 @@ async def results(
     bench: Ledger, measured: dict[str, Rounds], *, rounds: int, seconds: float, entries: int
 ) -> list[Result]:
     """Measure a wallet read, the first page of the history, and a payment."""
-    short, long = list(bench.tokens)[-2:]
+    short, long = list(bench.tokens)[-ledger.HISTORIES :]
     async with bench.system.connection("payment") as connection:
         await connection.execute("SET session_replication_role = replica")
         for user, count in ((short, SHORT), (long, entries)):

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from bench.system import System
 
 WALLETS, FUNDS_MINOR, FUNDED_AT_ONCE = 2000, 1_000_000_000, 50
+HISTORIES = 2
+"""Wallets beside those, whose histories are made up."""
 WINDOW = timedelta(days=14)
 METHOD = "azora.payment.v1.CreatePaymentRequest"
 PAY = "/azora.payment.v1.PaymentService/CreatePayment"
@@ -84,15 +86,15 @@ class Ledger:
     @classmethod
     async def set(cls, stack: AsyncExitStack, folder: Path, system: System) -> Ledger:
         """Open and fund wallets, and start the peers, which end with the stack."""
-        users = [new_id() for _ in range(WALLETS)]
+        users = [new_id() for _ in range(WALLETS + HISTORIES)]
         url = _as(system.database_url("payment"), "payment_app")
         database = Database(url)
         writer = Writer(database, KINDS, Outbox("payment", EVENTS))
-        for start in range(0, WALLETS, FUNDED_AT_ONCE):
+        for start in range(0, len(users), FUNDED_AT_ONCE):
             await asyncio.gather(*(_fund(writer, user) for user in users[start : start + FUNDED_AT_ONCE]))
         await database.close()
         async with system.connection("payment") as connection:
-            await _install(connection, users)
+            await _install(connection, users[:WALLETS])
         orm = await stack.enter_async_context(peers.fastapi_payments(folder, system, url))
         return cls(system, Pgbench(system), url, orm, await access_tokens(system, users))
 
@@ -134,7 +136,7 @@ class Ledger:
 
     async def results(self, measured: dict[str, Rounds], *, rounds: int, seconds: float, entries: int) -> list[Result]:
         """Measure all rows."""
-        users = list(self.tokens)
+        users = list(self.tokens)[:WALLETS]
         one = users[:1]
         rows: dict[str, tuple[int, dict[str, Run]]] = {
             "payment, random wallets": (
