@@ -36,6 +36,12 @@ def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
 
+def is_plain(url: str) -> bool:
+    """Whether a URL is neither https nor on localhost."""
+    parts = urlsplit(url)
+    return parts.scheme != "https" and parts.hostname != "localhost"
+
+
 PublicUrl = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$"), AfterValidator(_without_slash)]
 
 
@@ -166,8 +172,7 @@ class MeshSettings(ServerSettings):
     def insecure(self) -> Iterator[str]:
         """Yield what production refuses."""
         yield from super().insecure()
-        url = urlsplit(self.public_url)
-        if url.scheme != "https" and url.hostname != "localhost":
+        if is_plain(self.public_url):
             yield "AZORA_PUBLIC_URL must be an https URL in production"
 
 

@@ -134,6 +134,7 @@ def test_containers_take_their_public_port_from_settings(tmp_path: Path, monkeyp
         ("AZORA_CORS_ORIGINS", "https://*.example.com"),
         ("AZORA_CORS_ORIGINS", "null"),
         ("AZORA_CORS_ORIGINS", "https://app.example.com/"),
+        ("AZORA_PUBLIC_URL", "http://api.example.com"),
         ("AZORA_CORS_ORIGINS", "app.example.com"),
         ("AZORA_CORS_ORIGINS", "http://app.example.com"),
         ("AZORA_CORS_ORIGINS", "https://app.example.com,http://localhost:5173"),
