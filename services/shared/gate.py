@@ -71,14 +71,14 @@ class Gate:
         Raises DependencyUnavailable while the gate is shut.
         """
         request = current_request()
-        account = (request.account or request.principal.user_id) if request is not None else ""
+        account_id = (request.account or request.principal.user_id) if request is not None else ""
         began, outcome = time.perf_counter(), REFUSED
         self.waiting += 1
         try:
             self.check()
-            await self._acquire(account)
+            await self._acquire(account_id)
             if self.shut:
-                self.release(account)
+                self.release(account_id)
                 self.check()
             outcome = GRANTED
         except asyncio.CancelledError:
@@ -88,7 +88,7 @@ class Gate:
         finally:
             self.waiting -= 1
             self._seconds[outcome].observe(time.perf_counter() - began)
-        return account
+        return account_id
 
     def check(self) -> None:
         """Raise DependencyUnavailable while the gate is shut; the mesh shall not try again: all have one database."""
@@ -111,40 +111,40 @@ class Gate:
                 note_late(DependencyUnavailable(retry_after_seconds=1))
             raise
 
-    def release(self, user_id: str, *, answered: bool = False) -> None:
+    def release(self, account_id: str, *, answered: bool = False) -> None:
         """Give a place back, and note whether the database answered."""
         if answered:
             self.answer_time = time.monotonic()
         self._places.release()
-        self._release_of(user_id)
+        self._release_of(account_id)
 
-    async def _acquire(self, user_id: str) -> None:
-        if user_id:
-            await self._acquire_of(user_id)
+    async def _acquire(self, account_id: str) -> None:
+        if account_id:
+            await self._acquire_of(account_id)
         try:
             await self._places.acquire()
         except BaseException:
-            self._release_of(user_id)
+            self._release_of(account_id)
             raise
 
-    async def _acquire_of(self, user_id: str) -> None:
-        account = self._accounts.get(user_id)
+    async def _acquire_of(self, account_id: str) -> None:
+        account = self._accounts.get(account_id)
         if account is None:
-            account = self._accounts[user_id] = _Account(asyncio.Semaphore(self._max_per_account))
+            account = self._accounts[account_id] = _Account(asyncio.Semaphore(self._max_per_account))
         account.users += 1
         try:
             await account.places.acquire()
         except BaseException:
-            self._leave(user_id, account)
+            self._leave(account_id, account)
             raise
 
-    def _release_of(self, user_id: str) -> None:
-        if user_id:
-            account = self._accounts[user_id]
+    def _release_of(self, account_id: str) -> None:
+        if account_id:
+            account = self._accounts[account_id]
             account.places.release()
-            self._leave(user_id, account)
+            self._leave(account_id, account)
 
-    def _leave(self, user_id: str, account: _Account) -> None:
+    def _leave(self, account_id: str, account: _Account) -> None:
         account.users -= 1
         if not account.users:
-            del self._accounts[user_id]
+            del self._accounts[account_id]
