@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import os
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("azora.client")
 
 Loaded = TypeVar("Loaded")
+Stamps: TypeAlias = list[tuple[int, int, int]]
 
 
 class CertificateFiles(Generic[Loaded]):
@@ -23,7 +24,8 @@ class CertificateFiles(Generic[Loaded]):
         """Load with `load`, which raises OSError for files that are missing, broken, or do not belong together."""
         self._files = files
         self._load = load
-        self._loaded = self._unusable = self._stamps()
+        self._loaded: Stamps | None = None
+        self._unusable: Stamps | None = None
 
     def load(self) -> Loaded:
         """Load the files, again if they are replaced meanwhile. Raises OSError."""
@@ -56,7 +58,7 @@ class CertificateFiles(Generic[Loaded]):
                 self._unusable = stamps
             return None
 
-    def _stamps(self) -> list[tuple[int, int, int]]:
+    def _stamps(self) -> Stamps:
         # Not the time of modification, which those who copy files in place may set to what it was.
         return [(found.st_ctime_ns, found.st_ino, found.st_size) for found in map(_stat, self._files) if found]
 
