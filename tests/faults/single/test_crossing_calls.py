@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -23,6 +22,7 @@ from azora.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 from azora.type.v1 import money_pb2
 from grpc import aio
 
+from services.shared.backoff import backoff_seconds
 from services.shared.ids import new_id
 from tests.support.hurt import go_on, say
 from tests.support.people import People
@@ -43,8 +43,8 @@ CONNECTIONS = 16
 MAX_SLOWER = 2
 """Than the same calls one after the other: what waits in a circle waits for ten seconds each time."""
 SERVED_SECONDS = 90.0
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 8.0
-"""Pause after a refusal, doubled with each: as the services ask for at first, and then as gRPC's clients do."""
+MAX_PAUSE_SECONDS = 8.0
+"""Maximum pause after a refusal."""
 
 
 class Clients:
@@ -71,7 +71,7 @@ class Clients:
 
     async def _persist(self, call: Callable[[], Any]) -> Any:
         """Make a call, again with its key when it was refused or not served in time: more is asked than is served."""
-        began, pause = time.monotonic(), FIRST_PAUSE_SECONDS
+        began, failures = time.monotonic(), 0
         while time.monotonic() - began < SERVED_SECONDS:
             try:
                 answer = await call()
@@ -80,8 +80,8 @@ class Clients:
                 self.refusals[code] += 1
                 if code not in {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}:
                     raise
-                await go_on(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+                failures += 1
+                await go_on(backoff_seconds(failures, max_seconds=MAX_PAUSE_SECONDS))
             else:
                 self.seconds.append(time.monotonic() - began)
                 return answer
