@@ -49,7 +49,7 @@ MAX_DEFECT_ATTEMPTS = 5
 MAX_REQUEUES = 5
 RECONNECT_SECONDS = 1.0
 POLL_SECONDS = 1.0
-STALE_SECONDS = 30.0
+STALE_SECONDS = 15.0
 """A job of a process that has not been heard of for so long is run by another."""
 BATCH = 32
 CONCURRENCY = 64
