@@ -71,7 +71,7 @@ test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance
 	$(BIN)/python -m slipcover --merge .coverage --out .coverage --fail-under 90
 
 # The faults that `make test` leaves out, and two that stand for them there.
-LONG_FAULTS := test_ledger_locks.py test_revocation.py $(addprefix replicated/,test_replicas.py test_database.py test_counters.py) $(addprefix single/,test_crossing_calls.py test_killed_sagas.py)
+LONG_FAULTS := test_ledger_locks.py $(addprefix replicated/,test_replicas.py test_database.py test_counters.py test_revocation.py) $(addprefix single/,test_crossing_calls.py test_killed_sagas.py)
 SHORT_FAULTS := test_no_call_fails_while_replicas_end_and_certificates_are_renewed test_the_services_resume_by_themselves_when_postgres_was_killed
 
 .PHONY: test-faults

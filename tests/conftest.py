@@ -26,6 +26,7 @@ pytest_plugins = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the tests."""
+    parser.addoption("--saga-kills", type=int, default=1, help="times that each service is killed amid sagas")
     parser.addoption("--kills", type=int, default=1, help="times that processes are killed in mid-load, one by one")
     parser.addoption("--seconds", type=float, default=2, help="duration of the load of opposite transfers")
 

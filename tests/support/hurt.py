@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CERTIFICATE_SECONDS = 18.0
 """Lifetime of certificates; they are renewed after two thirds of it."""
+FRESH_SECONDS = 5.0
+"""How old what is known of revocations may be for what needs fresh sessions."""
 RESUMED_SECONDS = 5.0
 
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.checked_load import CheckedLoad
-from tests.support.hurt import CERTIFICATE_SECONDS, say
+from tests.support.hurt import CERTIFICATE_SECONDS, FRESH_SECONDS, say
 from tests.support.ports import free_port
 from tests.support.redis import running_redis
 from tests.support.services import SERVICES
@@ -43,6 +43,7 @@ def hurt_system(counters: Redis) -> Iterator[tuple[LocalSystem, SmallDisk]]:
     """Run the system for all of them; check at the end that Ctrl-C leaves nothing of it."""
     settings = {
         "AZORA_CERTIFICATE_HOURS": str(CERTIFICATE_SECONDS / 3600),
+        "AZORA_FRESH_SESSIONS_SECONDS": str(FRESH_SECONDS),
         "AZORA_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
         "AZORA_RATE_LIMIT_SCALE": str(RATE_LIMIT_SCALE),
         "AZORA_REDIS_URL": counters.url,

@@ -112,7 +112,7 @@ async def test_who_pays_for_a_course_has_it_once(
     enrolling = [
         client.call("POST", path, json={}, headers=learner | {"idempotency-key": new_id()}) for learner in learners
     ]
-    answers = await amid_kills(single, enrolling, pytestconfig.getoption("--kills"))
+    answers = await amid_kills(single, enrolling, pytestconfig.getoption("--saga-kills"))
     assert {answer.status_code for answer in answers} == {200}, {answer.text for answer in answers}
     for learner, answer in zip(learners, answers, strict=True):
         path = f"/v1/enrollments/{answer.json()['enrollment']['id']}"
@@ -133,7 +133,7 @@ async def test_who_asks_for_it_is_erased(
     ids = [(await client.call("GET", "/v1/auth/profile", headers=learner)).json()["user"]["id"] for learner in learners]
     body = {"password": PASSWORD, "forfeitBalance": True}
     deleting = [client.call("DELETE", "/v1/auth/profile", json=body, headers=learner) for learner in learners]
-    answers = await amid_kills(single, deleting, pytestconfig.getoption("--kills"))
+    answers = await amid_kills(single, deleting, pytestconfig.getoption("--saga-kills"))
     # 401: the second attempt at a call whose first had its effect, and no answer: it signs out.
     assert {answer.status_code for answer in answers} <= {200, 401}, {answer.text for answer in answers}
     admin = await People(client.http).admin()

@@ -19,13 +19,13 @@ from azora.payment.v1 import wallet_service_pb2, wallet_service_pb2_grpc
 from services.auth.revocations.model import Cause
 from services.shared.ids import new_id
 from tests.support.endings import ENDS, Victim, victim
+from tests.support.hurt import FRESH_SECONDS
 from tests.support.people import People
 from tests.support.services import SERVICES
-from tests.support.system import local_system
 from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from services.local.processes import Identity
     from tests.support.endings import End
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 SEEN_SECONDS = 5.0
-FRESH_SECONDS = 5.0
 AWAY_SECONDS = {"frozen": 20.0, "killed": 8.0}
 BACK_SECONDS = {"frozen": 10.0, "killed": 30.0}
 """One that was killed has to start."""
@@ -55,14 +54,6 @@ ENDS_ONE = {Cause.SIGNED_OUT, Cause.REFRESH_TOKEN_REUSED, Cause.SESSION_REVOKED,
 GIFT = {"type": "PAYMENT_TYPE_DONATION", "amount": {"minorUnits": "1", "currency": "AZR"}}
 
 
-@pytest.fixture(scope="module")
-def replicated() -> Iterator[LocalSystem]:
-    with local_system(AZORA_FRESH_SESSIONS_SECONDS=str(FRESH_SECONDS)) as running:
-        running.start(*(part for name in SERVICES for part in ("--replicas", f"{name}=2")))
-        yield running
-        running.stop()
-
-
 @pytest.fixture
 async def http(replicated: LocalSystem) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=replicated.edge, timeout=10, trust_env=False) as connection:
@@ -78,9 +69,12 @@ async def sign_in(http: httpx.AsyncClient) -> dict[str, Any]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def replicas(replicated: LocalSystem) -> AsyncIterator[dict[str, grpc.aio.Channel]]:
     """Give a channel to every replica by itself."""
+    envoy = replicated.identity("envoy")
     async with AsyncExitStack() as stack:
         yield {
-            name: await stack.enter_async_context(grpc.aio.insecure_channel(replicated.address(name)))
+            name: await stack.enter_async_context(
+                client.connect(replicated.address(name), identity=envoy, server_name="localhost", retries=False)
+            )
             for name in REPLICAS
         }
 
