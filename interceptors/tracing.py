@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import uuid
+from random import getrandbits
 from typing import TYPE_CHECKING
 
 import grpc
@@ -91,7 +91,7 @@ def _pass_on(call: Call) -> None:
         if isinstance(state, str) and len(state) <= MAX_TRACESTATE_CHARACTERS:
             served.tracestate = state
     else:
-        served.traceparent = f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
+        served.traceparent = f"00-{getrandbits(128):032x}-{getrandbits(64):016x}-00"
 
 
 async def _record(tracer: Tracer, call: Call, proceed: Proceed) -> None:
