@@ -44,6 +44,7 @@ def http_listener(
         "name": name,
         "address": at,
         "enable_reuse_port": False,  # Or a second Envoy shares the port in silence, and takes half of the calls.
+        "connection_balance_config": {"exact_balance": {}},  # Or nearly all of a client's connections are one worker's.
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "ignore_global_conn_limit": True,
         "bypass_overload_manager": True,
