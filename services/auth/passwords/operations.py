@@ -32,6 +32,8 @@ COST_12_SECONDS = 0.3
 """Estimated duration of a hash of cost 12, until measured."""
 MAX_WAIT_SECONDS = 10.0
 MEASURE_WEIGHT = 0.2
+NICENESS = 5
+"""Of the threads: with all cores hashing, other calls still get a core at once, and an idle one loses nothing."""
 
 _has_place: ContextVar[bool] = ContextVar("azora_place_in_password_queue", default=False)
 
@@ -132,13 +134,10 @@ class PasswordOperations:
 
 
 def _yield_cpu() -> None:
-    """Let everything else on the machine go first: on Linux a thread has a scheduling policy of its own.
-
-    With all cores hashing, the event loop takes one as soon as it has work; an idle core loses nothing. A niceness
-    takes effect only when a slice of time, some milliseconds, is over (sched(7)).
-    """
+    """Let everything else on the machine go first: a thread has a priority of its own on Linux."""
     if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 def _nobodys(cost: int) -> str:
