@@ -76,7 +76,7 @@ def scheduled_first() -> Iterator[None]:
     """
     try:
         _schedule(os.SCHED_RR, priority=1)
-    except PermissionError:
+    except (AttributeError, PermissionError):  # Linux alone has it.
         print("callers share the CPUs with what they call: to run before it takes CAP_SYS_NICE", file=sys.stderr)
         yield
         return

@@ -199,6 +199,7 @@ async def test_without_counters_guessing_stays_slow_and_the_rest_goes_on(redis: 
             await stub.Refresh(refreshed, metadata=(("x-forwarded-for", "10.0.1.1"),), timeout=ANSWER_SECONDS)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("trouble", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_crowd_does_not_wait_for_lost_counters(
     redis: Redis, trouble: signal.Signals, caplog: pytest.LogCaptureFixture
