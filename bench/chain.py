@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from azora.payment.v1 import wallet_service_pb2
 
 from bench import peers
-from bench.client import Request
+from bench.client import FROM_ENVOY, Request
 from bench.compare import Comparison, Subject, Target, interleaved
 from bench.report import print_report
 from bench.statistics import added_microseconds
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from bench.peers import Peer
 
 GET_WALLET = "/azora.payment.v1.WalletService/GetWallet"
-FROM_ENVOY = {"x-request-id": "5d8f6c1e-3b6a-4c55-9e0f-0c6e6a0a9a11", "x-forwarded-for": "192.0.2.1"}
-"""What Envoy adds to every call."""
 BARE, CHAINED = "bare handler", "behind the chain"
 
 

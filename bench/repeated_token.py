@@ -6,6 +6,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
+from bench.client import FROM_ENVOY
 from interceptors.auth import Authentication
 from interceptors.base import Call
 from services.compiler.contract import load_contract
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 CALLS, ROUNDS = 20_000, 7
 GET_WALLET = "/azora.payment.v1.WalletService/GetWallet"
-HEADERS = (("x-forwarded-for", "192.0.2.1"), ("x-request-id", "r"), ("user-agent", "bench"))
 
 
 async def repeated_token_microseconds() -> float:
@@ -40,7 +40,7 @@ class _Context:
 
 def _call(headers: Sequence[tuple[str, str]]) -> Call:
     context: Any = _Context()
-    return Call(load_contract().policies[GET_WALLET], context, (*HEADERS, *headers), b"", bytes)
+    return Call(load_contract().policies[GET_WALLET], context, (*FROM_ENVOY.items(), *headers), b"", bytes)
 
 
 async def _proceed() -> None:

@@ -29,6 +29,7 @@ from bench.repeated_token import repeated_token_microseconds
 from bench.report import print_report
 from bench.statistics import Round, cpu_ratio, median_of, throughput_ratio
 from bench.system import STUDENT, People, running_system
+from tests.support.waiting import paced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,10 +97,10 @@ async def measure(system: System, people: People, *, rounds: int, seconds: float
     for _ in range(rounds):
         for call, (request, processes) in others.items():
             used = cpu_seconds(processes)
-            latencies = await paced(request, CALLS_PER_SECOND, seconds)
+            latencies = await call_steadily(request, seconds)
             measured.add(call, ALONE, Round(len(latencies), seconds, cpu_seconds(processes) - used, latencies))
         for call, (request, _) in others.items():
-            _, latencies = await asyncio.gather(_logins(socket, seconds), paced(request, CALLS_PER_SECOND, seconds))
+            _, latencies = await asyncio.gather(_logins(socket, seconds), call_steadily(request, seconds))
             measured.add(call, MEANWHILE, Round(len(latencies), seconds, 0.0, latencies))
         used = cpu_seconds(behind)
         signed_in = await _logins(socket, seconds)
@@ -110,7 +111,7 @@ async def measure(system: System, people: People, *, rounds: int, seconds: float
     return measured
 
 
-async def paced(request: Request, per_second: int, seconds: float) -> list[float]:
+async def call_steadily(request: Request, seconds: float) -> list[float]:
     """Send the request at a constant rate, as if from another machine; return the latencies. Raises WrongAnswer."""
     latencies: list[float] = []
 
@@ -122,9 +123,7 @@ async def paced(request: Request, per_second: int, seconds: float) -> list[float
     async with client.sender(request) as send, asyncio.TaskGroup() as calls:
         await send()
         with scheduled_first():
-            begun = time.perf_counter()
-            for number in range(int(per_second * seconds)):
-                await asyncio.sleep(begun + number / per_second - time.perf_counter())
+            async for _ in paced(CALLS_PER_SECOND, seconds):
                 if request.grpc:
                     calls.create_task(one(send))
                 else:
@@ -178,9 +177,8 @@ async def _refused(socket: str, seconds: float) -> tuple[list[float], list[float
         await channel.channel_ready()
         for _ in range(BURST):
             people.create_task(sign_in(channel.unary_unary(LOGIN), at_once))
-        begun = time.perf_counter() + QUEUE_SECONDS
-        for number in range(int(REFUSED_PER_SECOND * seconds)):
-            await asyncio.sleep(begun + number / REFUSED_PER_SECOND - time.perf_counter())
+        await asyncio.sleep(QUEUE_SECONDS)
+        async for _ in paced(REFUSED_PER_SECOND, seconds):
             people.create_task(sign_in(channel.unary_unary(LOGIN), later))
     if not at_once or not later:
         raise WrongAnswer(f"none of {BURST} logins at once, or of those after them, was refused")

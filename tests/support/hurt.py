@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
     from tests.support.checked_load import CheckedLoad
+    from tests.support.steady import Outcomes
     from tests.support.system import LocalSystem
 
 CERTIFICATE_SECONDS = 18.0
@@ -60,6 +61,12 @@ async def renewals(system: LocalSystem, count: int) -> None:
         return renewed() >= wanted
 
     await eventually(enough, within_seconds=(count + 1) * CERTIFICATE_SECONDS)
+
+
+async def outlast_certificates(outcomes: Outcomes) -> None:
+    """Wait until the certificates of a load's beginning have expired."""
+    await go_on(CERTIFICATE_SECONDS - outcomes.elapsed + 2)
+    assert outcomes.elapsed > CERTIFICATE_SECONDS, "the certificates of its beginning have expired"
 
 
 @asynccontextmanager
