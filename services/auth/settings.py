@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from services.auth.failures.model import FailureLimit, SubjectKind
-from services.shared.settings import ServiceSettings, is_plain
+from services.shared.settings import ServiceSettings, require_https
 from services.shared.tokens import MAX_TOKEN_SECONDS
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class AuthSettings(ServiceSettings):
         smtp_url = self.smtp_url.get_secret_value() if self.smtp_url else ""
         if smtp_url.startswith("smtp+plain:") and not _is_loopback(urlsplit(smtp_url).hostname or ""):
             yield "AZORA_SMTP_URL must use TLS in production, or a server on this host"
-        if self.web_url and is_plain(self.web_url):
-            yield "AZORA_WEB_URL must be an https URL in production"
+        if self.web_url:
+            yield from require_https("AZORA_WEB_URL", self.web_url)
         if self.bcrypt_cost < MIN_BCRYPT_COST:
             yield f"AZORA_BCRYPT_COST must be at least {MIN_BCRYPT_COST} in production"
 

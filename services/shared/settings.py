@@ -36,10 +36,11 @@ def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
 
-def is_plain(url: str) -> bool:
-    """Whether a URL is neither https nor on localhost."""
+def require_https(variable: str, url: str) -> Iterator[str]:
+    """Yield what production refuses of a variable's URL: anything but https, unless on localhost."""
     parts = urlsplit(url)
-    return parts.scheme != "https" and parts.hostname != "localhost"
+    if parts.scheme != "https" and parts.hostname != "localhost":
+        yield f"{variable} must be an https URL in production"
 
 
 PublicUrl = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?$"), AfterValidator(_without_slash)]
@@ -172,8 +173,7 @@ class MeshSettings(ServerSettings):
     def insecure(self) -> Iterator[str]:
         """Yield what production refuses."""
         yield from super().insecure()
-        if is_plain(self.public_url):
-            yield "AZORA_PUBLIC_URL must be an https URL in production"
+        yield from require_https("AZORA_PUBLIC_URL", self.public_url)
 
 
 class ServiceSettings(MeshSettings):

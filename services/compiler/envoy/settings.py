@@ -16,7 +16,7 @@ from services.shared.settings import (
     OtlpEndpoint,
     PublicUrl,
     Ratio,
-    is_plain,
+    require_https,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class EnvoySettings(DeploymentSettings):
         yield from super().insecure()
         if any(not origin.startswith("https://") for origin in self.origins):
             yield "AZORA_CORS_ORIGINS must be https origins in production"
-        if is_plain(self.public_url):
-            yield "AZORA_PUBLIC_URL must be an https URL in production"
+        yield from require_https("AZORA_PUBLIC_URL", self.public_url)
 
     @field_validator("cors_origins")
     @classmethod
