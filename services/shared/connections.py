@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import asyncpg
 from sqlalchemy.engine import Connection
@@ -24,16 +24,16 @@ CANCEL_SECONDS = 0.05
 """How long a call that is over waits for its statement to be cancelled; else PostgreSQL notices within a second."""
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
+Raised = TypeVar("Raised", bound=BaseException)
 
-def driver_error(error: Exception, driver: Any) -> Exception:
-    """Return what an error on the driver's connection is.
 
-    asyncpg looks for the protocol of a connection, and has none, if that was terminated between two messages of a
-    statement.
+def driver_error(error: Raised, driver: Any) -> Raised | asyncpg.InterfaceError:
+    """Return what an error on the driver's connection means: a lost connection, or itself.
+
+    asyncpg raises AttributeError where a connection is terminated between two messages of a statement.
     """
     if isinstance(error, AttributeError) and driver.is_closed():
-        lost: Exception = asyncpg.InterfaceError("the connection was terminated")
-        return lost
+        return asyncpg.InterfaceError("the connection was terminated")
     return error
 
 
@@ -71,10 +71,11 @@ class _PooledConnection:
         except asyncpg.PostgresError:
             raise  # The server's answer: the connection is good, or closed, which its next user sees.
         except BaseException as error:
+            failure = driver_error(error, driver)  # Not below: what is given up is closed.
             # Cancelled, timed out or cut: nobody else may be lent a connection that is still busy.
             await self._give_up()
-            if isinstance(error, AttributeError):
-                raise driver_error(error, driver) from None
+            if failure is not error:
+                raise failure from None
             raise
 
     async def _driver(self) -> Any:

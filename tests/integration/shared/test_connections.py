@@ -316,3 +316,23 @@ async def test_a_connection_that_is_terminated_within_a_statement_says_nothing_o
             with pytest.raises(DependencyUnavailable):
                 await work()
         assert len(await read(database, FIND, id=ID)) == 1
+
+
+async def test_a_defect_on_a_good_connection_is_told_as_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not as a database that does not answer, which callers would ask again and again."""
+
+    async def misspelt(connection: Any, *_args: Any, **_kwargs: Any) -> Any:
+        return connection.no_such_attribute
+
+    async def inside(connection: AsyncConnection) -> None:
+        await connection.execute(FIND, {"id": ID})
+
+    assert await read(database, FIND, id=ID) == await read(database, FIND, id=ID)
+    for work in (lambda: read(database, FIND, id=ID), lambda: database.transaction(inside)):
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncpg.Connection, "_get_statement", misspelt)
+            with pytest.raises(AttributeError):
+                await work()
+        assert len(await read(database, FIND, id=ID)) == 1
