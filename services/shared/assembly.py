@@ -97,7 +97,7 @@ class Infrastructure(Generic[Settings]):
             tracer=traces,
             registry=metrics.registry,
         )
-        _show(database, metrics)
+        _measure(database, metrics)
         return cls(
             settings=settings,
             database=database,
@@ -238,7 +238,7 @@ async def _ready(works: Callable[[], Awaitable[bool]], feed: RevocationFeed) -> 
     return await works()
 
 
-def _show(database: Database, metrics: ProcessMetrics) -> None:
+def _measure(database: Database, metrics: ProcessMetrics) -> None:
     metrics.gauge("azora_database_connections_in_use", "Connections in use.", lambda: database.connections_in_use)
     metrics.gauge(
         "azora_database_waiting", "Transactions and reads waiting for a connection.", lambda: database.work_waiting

@@ -66,7 +66,7 @@ END_SECONDS = 0.5
 """Time that a process has to end a transaction whose call is over, before PostgreSQL does."""
 LOCK_NOT_AVAILABLE = "55P03"
 QUERIES = Queries(dialect())  # type: ignore[no-untyped-call] # SQLAlchemy has no types there.
-"""What the modules of this process build once, compiled once for all databases."""
+"""The statements that modules build once, each compiled once for all databases of the process."""
 BEGIN = "BEGIN;"
 
 
@@ -96,9 +96,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
 
 
 def _begin(max_seconds: float | None) -> str:
-    """Return the SQL that begins a transaction, which ends with the call that it is for if nobody ends it before.
-
-    One that is for no call ends after `max_seconds`; with None, its statements alone are bounded.
+    """Return the SQL that begins a transaction, bounded by the call's deadline, or without one by `max_seconds`.
 
     A process that is killed, or stopped and not continued, leaves its statements and locks behind. PostgreSQL ends them
     when the call's deadline has passed. What bounds a transaction travels with its BEGIN, and costs no round trip.
@@ -124,7 +122,7 @@ class Database:
     """One service's database. Work is a closure that may run again after a deadlock, so it holds nothing but SQL.
 
     `constraints` names the domain error behind a violated constraint: {"users_email_key": EmailTaken}. With a `tracer`
-    statements within a recorded trace are spans. `registry` offers the metrics of the waits for a connection.
+    statements within a recorded trace are spans. `registry` is given the metrics of the waits for a connection.
     """
 
     def __init__(
@@ -158,7 +156,6 @@ class Database:
         self._probe: asyncpg.Connection[asyncpg.Record] | None = None
         self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._queries = QUERIES
 
     @property
     def connections_in_use(self) -> int:
@@ -176,8 +173,8 @@ class Database:
     ) -> Result:
         """Run `work` in one transaction and commit it; a DomainError rolls it back.
 
-        It ends with its call. A command or job has no deadline: give it `max_seconds` where its commit must not come
-        late. Others may last as a whole, a checkpoint of a large ledger does, and are bounded statement by statement.
+        PostgreSQL ends it when the deadline of its call has passed. Commands and jobs have no deadline: each of their
+        statements is bounded, and the whole, which may be long, only by `max_seconds`.
 
         Runs again, at most five times, when PostgreSQL chose it as the victim of a deadlock, or a migration changed
         what a prepared statement returns.
@@ -188,11 +185,11 @@ class Database:
             place, answered = await self._gate.acquire(), False
             try:
                 with self._gate.at_database():
-                    async with Transaction(self._autocommit, self._queries, _begin(max_seconds)) as connection:
+                    async with Transaction(self._autocommit, QUERIES, _begin(max_seconds)) as connection:
                         # Not an AsyncConnection, but all of one that a store needs.
                         result = await work(cast("AsyncConnection", connection))
             except (DBAPIError, ADAPTED_ERROR, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:
-                if not _may_run_again(_driver_error(error)):
+                if not _may_run_again(_unwrapped(error)):
                     raise self.named(error) from None
             else:
                 answered = True
@@ -209,7 +206,7 @@ class Database:
         """
         return cast(
             "AbstractAsyncContextManager[AsyncConnection]",
-            ReadConnection(self._autocommit, self._queries, self._gate, self.named),
+            ReadConnection(self._autocommit, QUERIES, self._gate, self.named),
         )
 
     async def connect(self, *, timeout_seconds: float, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
@@ -346,7 +343,7 @@ class Database:
 
     def named(self, error: Exception) -> Exception:
         """Return what a driver's error is raised as: DependencyUnavailable if the database did not answer."""
-        driver = _driver_error(error)
+        driver = _unwrapped(error)
         constraint = getattr(driver, "constraint_name", None)
         if constraint in self._constraints:
             return self._constraints[constraint]()
@@ -368,7 +365,8 @@ def _refuse_closed(_connection: object, _record: object, lent: PoolProxiedConnec
         raise DisconnectionError
 
 
-def _driver_error(error: Exception) -> Exception:
+def _unwrapped(error: Exception) -> Exception:
+    """Return the driver's error behind SQLAlchemy's."""
     # Not SQLAlchemy's `driver_exception`, which raises ValueError for an InvalidCachedStatementError.
     adapted = error.orig if isinstance(error, DBAPIError) else error if isinstance(error, ADAPTED_ERROR) else None
     cause = adapted.__cause__ if adapted else None

@@ -44,7 +44,7 @@ class Gate:
     """
 
     def __init__(self, places: int, registry: CollectorRegistry | None = None) -> None:
-        """Give out so many places. `registry` offers the metrics of the waits."""
+        """Create a pool of `places`. `registry` is given the metrics of the waits."""
         self.waiting = 0
         """Work that waits for a place."""
         self.shut = False
