@@ -69,15 +69,15 @@ async def run(*arguments: str, seconds: float) -> str:
 
 
 @contextmanager
-def scheduled_first() -> Iterator[None]:
-    """Run this process before all others meanwhile: they cost a caller on a machine of its own no time.
+def real_time_priority() -> Iterator[None]:
+    """Run this process before all others within the block: it waits for no CPU, like a caller on another machine.
 
-    It needs a right that root has (CAP_SYS_NICE); without it, it says so and changes nothing.
+    Requires CAP_SYS_NICE, which root has; without it, prints a warning and changes nothing.
     """
     try:
         _schedule(os.SCHED_RR, priority=1)
-    except (AttributeError, PermissionError):  # Linux alone has it.
-        print("callers share the CPUs with what they call: to run before it takes CAP_SYS_NICE", file=sys.stderr)
+    except (AttributeError, PermissionError):  # Python has these calls on Linux only.
+        print("no CAP_SYS_NICE: latencies include the time that callers wait for a CPU", file=sys.stderr)
         yield
         return
     try:

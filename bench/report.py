@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.compare import Result, Rounds
+    from bench.statistics import Round
 
 WIDTH = 130
 """Of the tables, also where nobody looks at a terminal."""
@@ -63,7 +64,12 @@ def _subjects(measured: Mapping[str, Rounds]) -> Table:
                 f"{median_of(rounds, lambda each: each.calls_per_second):,.0f}",
                 f"{median_of(rounds, lambda each: each.percentile_ms(50)):.2f}",
                 f"{median_of(rounds, lambda each: each.percentile_ms(99)):.2f}",
-                f"{median_of(rounds, lambda each: each.cpu_microseconds):,.0f}",
+                _cpu(rounds),
             )
         table.add_section()
     return table
+
+
+def _cpu(rounds: Sequence[Round]) -> str:
+    used = median_of(rounds, lambda each: each.cpu_microseconds)
+    return f"{used:,.0f}" if used else "-"

@@ -24,7 +24,7 @@ from bench import client
 from bench.client import Request
 from bench.compare import Result
 from bench.errors import WrongAnswer
-from bench.processes import cpu_seconds, run, scheduled_first
+from bench.processes import cpu_seconds, real_time_priority, run
 from bench.repeated_token import repeated_token_microseconds
 from bench.report import print_report
 from bench.statistics import Round, cpu_ratio, median_of, throughput_ratio
@@ -106,8 +106,8 @@ async def measure(system: System, people: People, *, rounds: int, seconds: float
         signed_in = await _logins(socket, seconds)
         measured.add("login", OURS, replace(signed_in, cpu_seconds=cpu_seconds(behind) - used))
         measured.add("login", BCRYPT, await _bare_bcrypt(seconds))
-        for subject, refused in zip((AT_ONCE, LATER), await _refused(socket, seconds), strict=True):
-            measured.add("login, refused", subject, Round(len(refused), max(refused), 0.0, refused))
+        for subject, refused in (await _refused(socket, seconds)).items():
+            measured.add("login, refused", subject, refused)
     return measured
 
 
@@ -122,7 +122,7 @@ async def call_steadily(request: Request, seconds: float) -> list[float]:
 
     async with client.sender(request) as send, asyncio.TaskGroup() as calls:
         await send()
-        with scheduled_first():
+        with real_time_priority():
             async for _ in paced(CALLS_PER_SECOND, seconds):
                 if request.grpc:
                     calls.create_task(one(send))
@@ -132,7 +132,7 @@ async def call_steadily(request: Request, seconds: float) -> list[float]:
 
 
 async def _logins(socket: str, seconds: float) -> Round:
-    """Keep 16 logins in flight; whoever is refused comes again a little later. CPU time is that of nobody."""
+    """Keep 16 logins in flight; whoever is refused comes again a little later. CPU time is not measured."""
     taken: list[float] = []
     begun = time.perf_counter()
 
@@ -160,11 +160,8 @@ async def _outcome(login: Any) -> StatusCode:
     return StatusCode.OK
 
 
-async def _refused(socket: str, seconds: float) -> tuple[list[float], list[float]]:
-    """Send more logins at once than can be done in time, and then some at a constant rate.
-
-    Return how long each that was refused waited for its refusal, of those at once and of the later ones.
-    """
+async def _refused(socket: str, seconds: float) -> dict[str, Round]:
+    """Send more logins at once than can be done in time, and then some at a constant rate; return the refusals."""
     at_once: list[float] = []
     later: list[float] = []
 
@@ -182,7 +179,10 @@ async def _refused(socket: str, seconds: float) -> tuple[list[float], list[float
             people.create_task(sign_in(channel.unary_unary(LOGIN), later))
     if not at_once or not later:
         raise WrongAnswer(f"none of {BURST} logins at once, or of those after them, was refused")
-    return at_once, later
+    return {
+        AT_ONCE: Round(len(at_once), max(at_once), 0.0, at_once),  # Until the last of them.
+        LATER: Round(len(later), seconds, 0.0, later),
+    }
 
 
 async def _bare_bcrypt(seconds: float) -> Round:

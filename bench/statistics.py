@@ -22,7 +22,7 @@ class Round:
     calls: int
     elapsed_seconds: float
     cpu_seconds: float
-    """Of all processes that answered; the client's is not among it."""
+    """Of all processes that answered; the client's is not among it. 0 if it was not measured."""
     latencies_seconds: Sequence[float]
 
     @property
