@@ -66,7 +66,7 @@ reset: .venv/.run ## Delete the local system's data
 test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; with COVERAGE=1 coverage must reach 90 %
 	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,$(LONG_FAULTS)) $(ARGS))
 	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
-	$(BIN)/pytest tests/performance $(ARGS) # Measures time, and is not measured.
+	$(BIN)/pytest tests/performance $(ARGS) # Without slipcover, which stops a process for up to a tenth of a second.
 	$(BIN)/python -m slipcover --json --out .coverage -m "$${tests[@]}" --ignore=tests/performance
 	$(BIN)/python -m slipcover --merge .coverage --out .coverage --fail-under 90
 

@@ -15,8 +15,8 @@ from services.local.errors import LocalError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FEW_COLLECTIONS = 50_000
-"""Objects made between two searches for garbage: what a command imports is none, and is most of what it makes."""
+GC_THRESHOLD = 50_000
+"""Allocations between two garbage collections: most of what a command allocates is what it imports, no garbage."""
 
 app = typer.Typer(
     name="azora",
@@ -34,7 +34,7 @@ app.add_typer(containers.commands)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `azora` and leave with its exit code: 0 when it did what was asked, 1 when it could not, 2 for bad usage."""
-    gc.set_threshold(FEW_COLLECTIONS)
+    gc.set_threshold(GC_THRESHOLD)
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         app(given, prog_name="azora")
