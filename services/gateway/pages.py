@@ -116,8 +116,10 @@ class _Uvicorn(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, mutual_tls: tuple[Path, Path, Path] | None) -> None:
         super().__init__(config)
-        self._files = CertificateFiles(mutual_tls[::-1], _mutual_tls) if mutual_tls else None
-        if self._files:
+        self._files: CertificateFiles[ssl.SSLContext] | None = None
+        if mutual_tls:
+            certificate, key, authority = mutual_tls
+            self._files = CertificateFiles((authority, key, certificate), _server_context)
             self._context = context = self._files.load()
             context.sni_callback = self._use_newest
             config.ssl_context_factory = lambda _config, _default: context
@@ -134,7 +136,7 @@ class _Uvicorn(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _use_newest(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Go on with what was loaded last, of which an authority that was replaced is no part."""
+        """Go on with the context that was loaded last: the first one still trusts a replaced authority."""
         connection.context = self._context
 
     @contextlib.contextmanager
@@ -142,8 +144,8 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _mutual_tls(files: Sequence[Path]) -> ssl.SSLContext:
-    """Return what only members of the mesh are served with. Raises OSError."""
+def _server_context(files: Sequence[Path]) -> ssl.SSLContext:
+    """Return a TLS context that serves members of the mesh only. Raises OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     load_pem(files, context)
