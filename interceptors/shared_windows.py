@@ -55,7 +55,8 @@ class SharedWindows:
 
         async def count() -> Hit:
             counted = await self._script(keys=[f"azora:rate:{':'.join(key)}"], args=[limit, cost])
-            current, previous, into_milliseconds = map(int, counted)  # Or it is no answer.
+            # Raises for anything but three numbers: a server that answers so does not count.
+            current, previous, into_milliseconds = map(int, counted)
             return decide(current, previous, into_milliseconds / 1000, limit, cost)
 
         return await self._server.ask(count)

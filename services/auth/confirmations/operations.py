@@ -116,9 +116,10 @@ class ConfirmationOperations:
 
     @asynccontextmanager
     async def _settled(self, confirmation: Confirmation) -> AsyncIterator[None]:
-        attempt, failed_by = confirmation.attempt, (ConfirmationInvalid,)
+        attempt, wrong = confirmation.attempt, (ConfirmationInvalid,)
+        settled = self._failures.settled(attempt=attempt, failed_by=wrong) if attempt else nullcontext()
         try:
-            async with self._failures.settled(attempt=attempt, failed_by=failed_by) if attempt else nullcontext():
+            async with settled:
                 yield
         except ConfirmationInvalid as error:
             await self._record(confirmation.user.id, error)

@@ -69,7 +69,7 @@ class FailureOperations:
 
     @asynccontextmanager
     async def settled(self, *, attempt: Attempt, failed_by: tuple[type[Exception], ...] = ()) -> AsyncIterator[None]:
-        """Take back an attempt whose block ends by any error but those of `failed_by`: it was not what was wrong.
+        """Withdraw the attempt if the block raises an error other than `failed_by`, which are failures of the attempt.
 
         An attempt that is cancelled stays counted.
         """

@@ -22,7 +22,7 @@ COMMIT_WINDOW = timedelta(seconds=12)
 No transaction that revokes lasts as long: PostgreSQL ends it half a second after its RPC's timeout, of 10 s at most, or
 after `COMMAND_SECONDS`."""
 COMMAND_SECONDS = 10.0
-"""Time that a command has to revoke something: it has no deadline, as an RPC has, and may be stopped and continued."""
+"""Maximum duration of a command's transaction that revokes: a command has no deadline, and may be stopped for long."""
 LIST_PAGE_SIZE = 250
 """A page takes some milliseconds of the event loop, in which no other call goes on."""
 NO_ID = "00000000-0000-0000-0000-000000000000"

@@ -96,10 +96,10 @@ class SessionOperations:
         return await self._store.is_open(connection, session_id, user_id=user_id)
 
     async def require_open(self, connection: AsyncConnection, *, user_id: str, session_id: str) -> None:
-        """Raise TokenInvalid if the session has ended: its access tokens outlast it by a moment.
+        """Raise TokenInvalid if the session has ended: its access tokens are accepted for a few seconds longer.
 
-        For changes that keep others out; whoever was signed out makes none. The caller has locked the user's row, as
-        whoever ends all sessions of the user has.
+        For changes that lock others out, which nobody makes who was signed out. The caller holds the lock of the user's
+        row, as does whatever ends all sessions of the user.
         """
         if not await self.is_open(connection, user_id=user_id, session_id=session_id):
             raise TokenInvalid
