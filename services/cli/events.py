@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
 from services.cli.databases import database_urls
 from services.cli.output import Column, Output
+from services.shared.background_work import BackgroundWork
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
 from services.shared.errors import DomainError
@@ -17,20 +18,10 @@ from services.shared.settings import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.shared.background_work import Backlog, DeadLetter
-
 COLUMNS = (
     *map(Column, ("SERVICE", "KIND", "ID", "NAME", "SUBSCRIBER", "ATTEMPTS", "REASON")),
     Column("FAILED", lambda time: time.isoformat(timespec="seconds"), "failTime"),
 )
-
-
-class Work(NamedTuple):
-    """The background work of one service."""
-
-    service: str
-    backlog: Backlog
-    dead_letters: Sequence[DeadLetter]
 
 
 def list_events(out: Output) -> int:
@@ -41,24 +32,25 @@ def list_events(out: Output) -> int:
         return out.failed("events list", error)
     rows = [
         (
-            service,
+            work.service,
             dead.kind,
             dead.id,
             dead.name,
-            dead.target,
+            dead.subscriber,
             dead.attempts,
             dead.reason,
-            dead.failed_time,
+            dead.fail_time,
         )
-        for service, _backlog, letters in found
-        for dead in letters
+        for work in found
+        for dead in work.dead_letters
     ]
     out.table(COLUMNS, rows)
-    for service, counts, _letters in found:
+    for work in found:
+        counts = work.backlog
         dead, waiting = counts.dead_events + counts.failed_jobs, counts.jobs + counts.deferred_jobs
         out.say(
-            f"{service}: {dead} dead letters; {counts.events} events and {waiting} jobs waiting",
-            service=service,
+            f"{work.service}: {dead} dead letters; {counts.events} events and {waiting} jobs waiting",
+            service=work.service,
             deadLetters=dead,
             waitingEvents=counts.events,
             waitingJobs=waiting,
@@ -82,14 +74,15 @@ def retry_events(ids: Sequence[str] | None, out: Output) -> int:
     return 0
 
 
-async def _list() -> list[Work]:
+async def _list() -> list[BackgroundWork]:
     found = []
     for url in database_urls():
         database = Database(url, pool_size=1)
         try:
             async with database.reading() as connection:
                 name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
-                found.append(Work(name, await backlog(connection), await list_dead_letters(connection)))
+                letters = await list_dead_letters(connection)
+                found.append(BackgroundWork(name, await backlog(connection), letters))
         finally:
             await database.close()
     return found

@@ -42,11 +42,11 @@ class DeadLetter:
     """event or job."""
     name: str
     """The event's type, or the job's name."""
-    target: str
-    """The subscriber; empty for a job."""
+    subscriber: str
+    """The service that the event is for; empty for a job."""
     attempts: int
     reason: str
-    failed_time: datetime
+    fail_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ def background_work(model: BackgroundWork) -> pb.BackgroundWork:
                 id=letter.id,
                 kind=letter.kind,
                 name=letter.name,
-                subscriber=letter.target,
+                subscriber=letter.subscriber,
                 attempts=letter.attempts,
                 reason=letter.reason,
-                fail_time=timestamp(letter.failed_time),
+                fail_time=timestamp(letter.fail_time),
             )
             for letter in model.dead_letters
         ],
@@ -99,10 +99,10 @@ def to_background_work(message: pb.BackgroundWork) -> BackgroundWork:
                 id=letter.id,
                 kind=letter.kind,
                 name=letter.name,
-                target=letter.subscriber,
+                subscriber=letter.subscriber,
                 attempts=letter.attempts,
                 reason=letter.reason,
-                failed_time=to_time(letter.fail_time, field="failTime"),
+                fail_time=to_time(letter.fail_time, field="failTime"),
             )
             for letter in message.dead_letters
         ],

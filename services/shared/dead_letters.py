@@ -26,8 +26,8 @@ SELECT (SELECT count(*) FROM outbox WHERE dead_time IS NULL) AS events,
     (SELECT count(*) FROM pgqueuer WHERE status = 'failed') AS failed_jobs
 """)
 LIST = text("""
-SELECT CAST(event_id AS text) AS id, 'event' AS kind, type AS name, subscriber AS target, attempts, reason,
-    dead_time AS failed_time
+SELECT CAST(event_id AS text) AS id, 'event' AS kind, type AS name, subscriber, attempts, reason,
+    dead_time AS fail_time
 FROM outbox WHERE dead_time IS NOT NULL
 UNION ALL
 SELECT CAST(id AS text), 'job', entrypoint, '', attempts + 1, (
@@ -35,7 +35,7 @@ SELECT CAST(id AS text), 'job', entrypoint, '', attempts + 1, (
         WHERE log.job_id = job.id AND log.status = 'failed' ORDER BY log.created DESC LIMIT 1
     ), updated
 FROM pgqueuer job WHERE status = 'failed'
-ORDER BY failed_time, id LIMIT :count
+ORDER BY fail_time, id LIMIT :count
 """)
 RETRY_EVENTS = text("""
 UPDATE outbox SET dead_time = NULL, attempts = 0, attempt_time = now(), reason = NULL
@@ -66,7 +66,7 @@ async def list_dead_letters(connection: AsyncConnection, *, limit: int = MAX_LIS
     """Return dead events and failed jobs, oldest first."""
     rows = await connection.execute(LIST, {"count": limit})
     return [
-        DeadLetter(row.id, row.kind, row.name, row.target, row.attempts, row.reason or "", row.failed_time)
+        DeadLetter(row.id, row.kind, row.name, row.subscriber, row.attempts, row.reason or "", row.fail_time)
         for row in rows
     ]
 

@@ -66,7 +66,6 @@ async def renewals(system: LocalSystem, count: int) -> None:
 async def outlast_certificates(outcomes: Outcomes) -> None:
     """Wait until the certificates of a load's beginning have expired."""
     await go_on(CERTIFICATE_SECONDS - outcomes.elapsed + 2)
-    assert outcomes.elapsed > CERTIFICATE_SECONDS, "the certificates of its beginning have expired"
 
 
 @asynccontextmanager

@@ -53,7 +53,7 @@ ATTEMPTS_PER_SECOND = 4
 RATES = (300, 200, 150, 100, 50)
 """Calls a second, of which the highest is taken that the machine carries."""
 HEADROOM = 2.5
-"""So many times the rate is what the machine serves at most: processes that end and start take their share of it."""
+"""How many times the rate the machine must be able to serve: processes that end and start take their share of it."""
 CALIBRATED_SECONDS = 4.0
 CALIBRATING_CALLERS = 16
 

@@ -50,8 +50,8 @@ async def test_every_count_and_dead_letter_arrives_and_who_is_silent_is_named(au
     assert (work.backlog.events, work.backlog.dead_events) == (3 * SUBSCRIBERS - 1, 1)
     assert (work.backlog.jobs, work.backlog.deferred_jobs, work.backlog.failed_jobs) == (1, 2, 1)
     event, job = sorted(work.dead_letters, key=lambda letter: letter.kind)
-    assert (event.kind, event.target, event.attempts, event.reason) == ("event", "payment", 4, "EVENT_REFUSED")
-    assert (job.kind, job.name, job.target, job.attempts) == ("job", "unknown_job", "", 7)
+    assert (event.kind, event.subscriber, event.attempts, event.reason) == ("event", "payment", 4, "EVENT_REFUSED")
+    assert (job.kind, job.name, job.subscriber, job.attempts) == ("job", "unknown_job", "", 7)
 
 
 @pytest.mark.parametrize("caller", ["payment", "envoy"])

@@ -241,7 +241,7 @@ async def test_a_failed_job_is_listed_and_can_be_retried(database: Database, pay
         assert await eventually(failed) == 1
         async with database.reading() as connection:
             (dead,) = await list_dead_letters(connection)
-        assert (dead.kind, dead.name, dead.target, dead.attempts, dead.reason) == (
+        assert (dead.kind, dead.name, dead.subscriber, dead.attempts, dead.reason) == (
             "job",
             "work",
             "",
