@@ -23,9 +23,6 @@ from services.compiler.contract import OPENAPI
 from services.compiler.errors import RouteNotFound
 from services.shared.server import private_socket
 
-TICKS_PER_SECOND = 10
-"""Of uvicorn's main loop."""
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
@@ -36,7 +33,8 @@ if TYPE_CHECKING:
     from services.gateway.health import MeshHealth
     from services.gateway.settings import GatewaySettings
 
-
+TICKS_PER_SECOND = 10
+"""Of uvicorn's main loop."""
 STATIC = Path(__file__).with_name("static")
 """The API explorer: Swagger UI as its npm package has it, and a page of our own around it."""
 CONSOLE = Path(__file__).with_name("console") / "static"

@@ -61,6 +61,7 @@ def test_resource_folders_form_no_circle(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_starts_by_calling_main_alone(service: str) -> None:
     tree = ast.parse((ROOT / "services" / service / "__main__.py").read_text())
+    assert ast.unparse(tree.body[1]) == "import services.shared.start", "before anything is imported"
     statements = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)]
     assert [type(node) for node in statements] == [ast.If]
     assert not (ROOT / "services" / service / "tables.py").exists()
