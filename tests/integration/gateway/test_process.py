@@ -244,7 +244,7 @@ async def _renewed_while_it_runs(pki: Path, port: int, context: ssl.SSLContext) 
 
 
 async def _members_of_a_replaced_authority_are_refused(pki: Path, port: int, former: ssl.SSLContext) -> None:
-    """They were served until the process ended: a context trusts all authorities that were ever loaded into it."""
+    """Have them refused at once: a TLS context trusts every authority that was ever loaded into it."""
     ensure_pki(pki / "other")
     for name in ("ca.crt", "gateway.key", "gateway.crt"):
         (pki / "other" / name).replace(pki / name)

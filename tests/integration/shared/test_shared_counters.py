@@ -229,7 +229,7 @@ async def test_a_crowd_does_not_wait_for_lost_counters(
 
 @pytest.mark.parametrize("answer", [b"+OK", b":5", b"*2\r\n:1\r\n:2", b"*3\r\n+a\r\n+b\r\n+c"])
 async def test_an_answer_that_is_no_count_is_none(answer: bytes) -> None:
-    """All calls failed as INTERNAL, at a proxy that knows no scripts and says OK to what it does not know."""
+    """A proxy that knows no scripts says OK to them: calls are limited as without shared counters, and none fails."""
 
     async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := await reader.read(4096):

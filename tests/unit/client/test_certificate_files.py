@@ -53,7 +53,7 @@ def test_a_renewed_certificate_that_could_not_be_read_once_is_read_again(
 
 
 def test_files_that_are_replaced_while_they_are_read_are_read_again(renew: Callable[[], list[Path]]) -> None:
-    """A process that started while its certificate was renewed read that one and the former key, and ended."""
+    """Or a process that starts meanwhile ends, as it reads the new certificate and the former key."""
     authority, key, certificate = renew()
     reads = 0
 
@@ -78,7 +78,7 @@ def test_files_that_are_replaced_while_they_are_read_are_read_again(renew: Calla
 def test_files_that_are_renewed_in_place_are_read_again_whatever_their_times_say(
     renew: Callable[[], list[Path]], tmp_path: Path
 ) -> None:
-    """As `cp --preserve` and `rsync --inplace --times` copy them: the former certificate was used until it expired."""
+    """As `cp --preserve` and `rsync --inplace --times` copy them."""
     copies = [tmp_path / f"copy-{name}" for name in ("authority", "key", "certificate")]
 
     def copy() -> None:
