@@ -63,7 +63,7 @@ reset: .venv/.run ## Delete the local system's data
 
 
 .PHONY: test
-test: .venv/.dev ## Run all tests: unit, contract, integration, e2e, performance; with COVERAGE=1 coverage must reach 90 %
+test: .venv/.dev ## Run the tests: unit, contract, integration, e2e, short faults, performance; with COVERAGE=1 coverage must reach 90 %
 	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,$(LONG_FAULTS)) $(ARGS))
 	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
 	$(BIN)/pytest tests/performance $(ARGS) # Without slipcover, which stops a process for up to a tenth of a second.
