@@ -1,4 +1,4 @@
-"""Creation, rotation and revocation of sessions. Every operation is part of its caller's transaction."""
+"""Creation, rotation and revocation of sessions. What takes a connection is part of its caller's transaction."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ class SessionOperations:
     async def require_open(self, connection: AsyncConnection, *, user_id: str, session_id: str) -> None:
         """Raise TokenInvalid if the session has ended: its access tokens are accepted for a few seconds longer.
 
-        For changes that lock others out, which nobody makes who was signed out. The caller holds the lock of the user's
-        row, as does whatever ends all sessions of the user.
+        For changes that lock others out: nobody who was signed out may make one. The caller holds the lock of the
+        user's row, as does whatever ends all sessions of the user.
         """
         if not await self.is_open(connection, user_id=user_id, session_id=session_id):
             raise TokenInvalid
