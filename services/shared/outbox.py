@@ -13,7 +13,7 @@ from azora.event.v1 import event_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from sqlalchemy import text
 
-from services.shared.backoff import backoff_seconds
+from services.shared.backoff import MAX_SECONDS, backoff_seconds
 from services.shared.errors import DomainError
 from services.shared.events import declared_events
 from services.shared.ids import new_id
@@ -263,11 +263,15 @@ class Delivery:
             await connection.execute(DELIVERED, {"subscriber": self._subscriber, "ids": delivered})
         if refused:
             events = [event for event in claimed if event.id in refused]
+            # One failed call may be an event's fault, which is to be in the way of others seldom.
+            most = MAX_UNREACHABLE_SECONDS if self._failures > 1 else MAX_SECONDS
             values = {
                 "subscriber": self._subscriber,
                 "ids": [event.id for event in events],
                 "reasons": [refused[event.id].reason for event in events],
-                "delays": [timedelta(seconds=backoff_seconds(event.attempts + 1)) for event in events],
+                "delays": [
+                    timedelta(seconds=backoff_seconds(event.attempts + 1, max_seconds=most)) for event in events
+                ],
                 "deads": [_dead(event, refused[event.id]) for event in events],
             }
             await connection.execute(REFUSED, values)

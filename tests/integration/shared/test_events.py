@@ -218,6 +218,23 @@ async def test_an_event_at_which_the_call_fails_does_not_keep_the_others(
     assert (await publisher.backlog()).events == 1
 
 
+async def test_events_are_due_soon_however_long_their_subscriber_is_away(publisher: Publisher) -> None:
+    """Each was due a minute after its last attempt, though the subscriber may be back in a second."""
+    publisher.education.errors = [DependencyUnavailable(), DependencyUnavailable()]
+    await publisher.publish("waiting")
+
+    async def make_due(connection: AsyncConnection) -> None:
+        await connection.execute(text("UPDATE outbox SET attempts = 12, attempt_time = now()"))
+
+    delivery = publisher.delivery()
+    for _ in range(2):
+        await publisher.database.transaction(make_due)
+        await delivery.deliver_once()
+    async with publisher.database.reading() as connection:
+        due = await connection.execute(text("SELECT attempt_time - now() FROM outbox"))
+    assert due.scalar_one().total_seconds() <= outbox_module.MAX_UNREACHABLE_SECONDS
+
+
 async def test_a_database_that_is_away_ends_no_delivery(publisher: Publisher, payment_database: Clone) -> None:
     async with draining(publisher):
         async with payment_database.server.connection("postgres") as connection:
