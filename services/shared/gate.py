@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Histogram
 
 from services.shared.errors import DependencyUnavailable, Overloaded
-from services.shared.principal import current_request, note_failed_dependency, note_late
+from services.shared.principal import current_account, note_failed_dependency, note_late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ class Gate:
 
     Work keeps its place while it waits for a lock, and what waits for a lock are mostly calls of the account that holds
     it: without a bound of its own, one account with many calls at once would take every connection from the others.
+    So would many jobs of one kind, which count as one account.
     """
 
     def __init__(self, places: int, registry: CollectorRegistry | None = None) -> None:
@@ -66,12 +67,11 @@ class Gate:
         self._seconds = {outcome: seconds.labels(outcome) for outcome in OUTCOMES}
 
     async def acquire(self) -> str:
-        """Wait for a place; return whose it is, for `release`: of the account of the current call, or nobody's.
+        """Wait for a place; return whose it is, for `release`: of the account of the current call or job, or nobody's.
 
         Raises DependencyUnavailable while the gate is shut.
         """
-        request = current_request()
-        account_id = (request.account or request.principal.user_id) if request is not None else ""
+        account_id = current_account()
         began, outcome = time.perf_counter(), REFUSED
         self.waiting += 1
         try:

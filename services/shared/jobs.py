@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.shared.backoff import backoff_seconds
 from services.shared.connections import Transaction
+from services.shared.principal import count_job
 from services.shared.verdicts import TRANSIENT, is_verdict, reason_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ POLL_SECONDS = 1.0
 STALE_SECONDS = 15.0
 """A job of a process that has not been heard of for so long is run by another."""
 BATCH = 32
-CONCURRENCY = 64
+CONCURRENCY = 128
+"""Jobs that a process runs at once."""
+KIND_CONCURRENCY = 32
+"""Jobs of one kind that all processes run at once: while a mail server or another service hangs, those that wait for it
+leave room for the others. A process that is killed keeps what it had of them until its jobs are stale."""
 BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 CONNECTION_LOST = (
@@ -228,7 +233,10 @@ class Worker:
     def _queue(self, driver: AsyncpgDriver) -> PgQueuer:
         queue = PgQueuer(driver, queries=_JobQueries(driver))
         for job in self._jobs:
-            queue.entrypoint(job.name, accepts_context=False, on_failure="hold")(_entrypoint(job, self._runs))
+            register = queue.entrypoint(
+                job.name, concurrency_limit=KIND_CONCURRENCY, accepts_context=False, on_failure="hold"
+            )
+            register(_entrypoint(job, self._runs))
         for periodic in self._periodic:
             queue.schedule(periodic.name, periodic.schedule, accepts_context=False)(_tick(periodic, self._runs))
         return queue
@@ -269,6 +277,7 @@ class _JobQueries(Queries):
 
 def _entrypoint(job: Job[Any], runs: JobRuns) -> Callable[[QueuedJob], Awaitable[None]]:
     async def run(queued: QueuedJob) -> None:
+        count_job(job.name)  # Each runs in a task of its own.
         with runs.run(job.name):
             await attempt(queued)
 

@@ -147,6 +147,7 @@ class Request:
 
 
 _current: ContextVar[Request] = ContextVar("azora_request")
+_job: ContextVar[str] = ContextVar("azora_job", default="")
 
 
 def serve_request(request: Request) -> None:
@@ -168,6 +169,17 @@ def count_for(*, user_id: str = "", token: str = "") -> None:
     request = current_request()
     if request is not None and (user_id or token):
         request.account = user_id or token_digest(token).hex()
+
+
+def count_job(name: str) -> None:
+    """Bound what the rest of this task does at the database by the share of the jobs of this name."""
+    _job.set(name)
+
+
+def current_account() -> str:
+    """Return whose share of the database's connections bounds the current work; empty if nobody's does."""
+    request = current_request()
+    return _job.get() if request is None else request.account or request.principal.user_id
 
 
 def note_failed_dependency() -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import text
 
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
 from services.shared.errors import DependencyUnavailable, FailedPrecondition, Refused
-from services.shared.jobs import Job, Periodic, Worker, enqueue
+from services.shared.jobs import KIND_CONCURRENCY, Job, Periodic, Worker, enqueue
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class Changed(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class Work:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hanging:
     number: int
 
 
@@ -158,6 +164,66 @@ async def test_many_jobs_are_drained_within_seconds(database: Database, payment_
     handler = Handler()
     async with working(payment_database.app_url, handler):
         await handler.took(*numbers, within_seconds=5)
+
+
+async def test_jobs_that_hang_leave_room_for_those_of_other_kinds(database: Database, payment_database: Clone) -> None:
+    """They took every place of the process: what was queued after 300 of them waited for a minute."""
+    handler, running, let_go = Handler(), 0, asyncio.Event()
+
+    async def hang(_: Hanging) -> None:
+        nonlocal running
+        running += 1
+        await let_go.wait()
+
+    async def work(connection: AsyncConnection) -> None:
+        for number in range(300):
+            await enqueue(connection, Hanging(number))
+
+    async def as_many_as_may() -> bool:
+        return running == KIND_CONCURRENCY
+
+    await database.transaction(work)
+    jobs: list[Job[Any]] = [Job(Hanging, hang), Job(Work, handler)]
+    task = asyncio.create_task(Worker(payment_database.app_url, jobs).run())
+    await eventually(as_many_as_may)
+    await ask(database, 1)
+    await handler.took(1, within_seconds=5)
+    assert running == KIND_CONCURRENCY
+    let_go.set()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_jobs_that_wait_for_a_lock_leave_connections_to_calls(
+    database: Database, payment_database: Clone
+) -> None:
+    """Jobs have no deadline: forty that waited for one locked row kept every connection from all calls for 39 s."""
+    waiting = 0
+
+    async def change(_: Work) -> None:
+        nonlocal waiting
+        waiting += 1
+        await database.transaction(lambda connection: connection.execute(text("UPDATE hot SET number = 1")))
+
+    async def all_wait() -> bool:
+        return waiting >= 20
+
+    await as_owner(
+        payment_database, "CREATE TABLE hot (number int); GRANT ALL ON hot TO PUBLIC; INSERT INTO hot VALUES (0)"
+    )
+    async with payment_database.server.connection(payment_database.name) as owner:
+        async with owner.transaction():
+            await owner.execute("UPDATE hot SET number = 2")
+            task = asyncio.create_task(Worker(payment_database.app_url, [Job(Work, change)]).run())
+            for number in range(20):
+                await ask(database, number)
+            await eventually(all_wait)
+            async with asyncio.timeout(2), database.reading() as connection:
+                await connection.execute(text("SELECT 1"))
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_the_worker_comes_back_after_its_connection_was_cut(database: Database, payment_database: Clone) -> None:
