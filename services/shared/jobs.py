@@ -49,6 +49,9 @@ MAX_DEFECT_ATTEMPTS = 5
 """Attempts at a job that raises an error nobody foresaw: about ten seconds."""
 MAX_REQUEUES = 5
 RECONNECT_SECONDS = 1.0
+ANSWER_SECONDS = 30.0
+"""Maximum time to wait for the answer to a statement of the queue: where the database's host is gone, TCP waits for a
+quarter of an hour. One that is frozen for a while keeps its connection, and with it what the jobs in flight report."""
 POLL_SECONDS = 1.0
 STALE_SECONDS = 15.0
 """A job of a process that has not been heard of for so long is run by another."""
@@ -201,11 +204,11 @@ class Worker:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _work(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=5)
+        connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=ANSWER_SECONDS)
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         try:
-            queue = self._queue(AsyncpgDriver(connection))
+            queue = self._queue(_Driver(connection))
             work = asyncio.create_task(
                 queue.run(
                     dequeue_timeout=timedelta(seconds=POLL_SECONDS),
@@ -240,6 +243,30 @@ class Worker:
         for periodic in self._periodic:
             queue.schedule(periodic.name, periodic.schedule, accepts_context=False)(_tick(periodic, self._runs))
         return queue
+
+
+class _Driver(AsyncpgDriver):
+    """Closes a connection on which a statement was not answered in time: all others wait behind it."""
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        with self._in_time():
+            return await super().fetch(query, *args)
+
+    async def execute(self, query: str, *args: object) -> str:
+        with self._in_time():
+            return await super().execute(query, *args)
+
+    async def notify(self, channel: str, payload: str) -> None:
+        with self._in_time():
+            await super().notify(channel, payload)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            self._connection.terminate()
+            raise
 
 
 class _JobQueries(Queries):

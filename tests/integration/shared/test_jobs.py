@@ -12,10 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
+from services.shared import jobs as jobs_module
 from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
 from services.shared.errors import DependencyUnavailable, FailedPrecondition, Refused
 from services.shared.jobs import KIND_CONCURRENCY, Job, Periodic, Worker, enqueue
+from tests.support.silencing import silencing
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -237,6 +239,20 @@ async def test_the_worker_comes_back_after_its_connection_was_cut(database: Data
             )
             await connection.execute(cut, payment_database.name)
         await database.close()
+        await ask(database, 2)
+        await handler.took(1, 2)
+
+
+async def test_the_worker_comes_back_from_a_database_that_is_gone_without_a_word(
+    database: Database, payment_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no packet comes back TCP gives up after a quarter of an hour, and until then no job ran."""
+    monkeypatch.setattr(jobs_module, "ANSWER_SECONDS", 1.0)
+    handler = Handler()
+    async with silencing(payment_database.app_url) as (url, relay), working(url, handler):
+        await ask(database, 1)
+        await handler.took(1)
+        relay.silence()
         await ask(database, 2)
         await handler.took(1, 2)
 
