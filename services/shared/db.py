@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 # Serialization failure and deadlock: the loser's transaction did nothing and may simply run again.
 TRANSIENT = {"40001", "40P01"}
 # Connection failures, shutdown, crash, too many connections, out of disk or memory, a statement that timed out, and a
-# transaction that outlived its call: the database, not the request.
-UNAVAILABLE_CLASSES = ("08", "53", "57P0", "57014", "25P04")
+# transaction that stood still or outlived its call: the database, not the request.
+UNAVAILABLE_CLASSES = ("08", "53", "57P0", "57014", "25P03", "25P04")
 # The character NUL: protobuf's strings may hold it, PostgreSQL's text and jsonb may not.
 NOT_IN_TEXT = {"22021", "22P05"}
 ADAPTED_ERROR = AsyncAdapt_asyncpg_dbapi.Error
@@ -64,11 +64,13 @@ LOCK_SHARE = 0.75
 """How much of a call's time it may wait for one lock, at most: it is then still in time to say so."""
 END_SECONDS = 0.5
 """Time that a process has to end a transaction whose call is over, before PostgreSQL does."""
+IDLE_SECONDS = 1.5
+"""Time between two statements of a transaction: others outlast a process that is stopped with what it has locked."""
+COMPUTES = f"; SET LOCAL idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_SECONDS * 1000}"
 LOCK_NOT_AVAILABLE = "55P03"
 QUERIES = Queries(dialect())  # type: ignore[no-untyped-call] # SQLAlchemy has no types there.
 """The statements that modules build once, each compiled once for all databases of the process."""
 BEGIN = "BEGIN;"
-
 
 Id = Uuid(as_uuid=False)
 """UUIDs, as text in lower case."""
@@ -169,23 +171,28 @@ class Database:
         return self._gate.waiting
 
     async def transaction(
-        self, work: Callable[[AsyncConnection], Awaitable[Result]], *, max_seconds: float | None = None
+        self,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        *,
+        max_seconds: float | None = None,
+        computes: bool = False,
     ) -> Result:
         """Run `work` in one transaction and commit it; a DomainError rolls it back.
 
         PostgreSQL ends it when the deadline of its call has passed. Commands and jobs have no deadline: each of their
-        statements is bounded, and the whole, which may be long, only by `max_seconds`.
+        statements is bounded, and the whole, which may be long, only by `max_seconds`. Between two statements it has
+        IDLE_SECONDS, or where it `computes`, which it does without locks, as long as a statement has.
 
         Runs again, at most five times, when PostgreSQL chose it as the victim of a deadlock, or a migration changed
-        what a prepared statement returns.
-        Raises DependencyUnavailable when the database does not answer, Overloaded when it kept losing or a row stays
-        locked by someone else.
+        what a prepared statement returns. Raises DependencyUnavailable when the database does not answer, Overloaded
+        when it kept losing or a row stays locked by someone else.
         """
+        pause = COMPUTES if computes else ""
         for attempt in range(ATTEMPTS):
             place, answered = await self._gate.acquire(), False
             try:
                 with self._gate.at_database():
-                    async with Transaction(self._autocommit, QUERIES, _begin(max_seconds)) as connection:
+                    async with Transaction(self._autocommit, QUERIES, _begin(max_seconds) + pause) as connection:
                         # Not an AsyncConnection, but all of one that a store needs.
                         result = await work(cast("AsyncConnection", connection))
             except (DBAPIError, ADAPTED_ERROR, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:
@@ -287,10 +294,9 @@ class Database:
                 connection.terminate()
 
     async def _dial_pooled(self) -> asyncpg.Connection[asyncpg.Record]:
-        milliseconds = str(STATEMENT_TIMEOUT_SECONDS * 1000)
         settings = {
-            "statement_timeout": milliseconds,
-            "idle_in_transaction_session_timeout": milliseconds,
+            "statement_timeout": str(STATEMENT_TIMEOUT_SECONDS * 1000),
+            "idle_in_transaction_session_timeout": str(int(IDLE_SECONDS * 1000)),
             # A statement of a process that was killed ends, whatever it does or waits for.
             "client_connection_check_interval": "1s",
         }

@@ -104,7 +104,7 @@ class VerificationOperations:
             return report, at
 
         async with self._one_at_a_time:
-            report, rest = await self._database.transaction(work)
+            report, rest = await self._database.transaction(work, computes=True)
         return _verified(report), rest
 
     async def list_entries(
@@ -231,7 +231,7 @@ class CheckpointOperations:
         Raises LedgerInconsistent if what the last checkpoint covers has changed.
         """
         async with self._one_at_a_time:
-            checkpoint, created = await self._database.transaction(self._create)
+            checkpoint, created = await self._database.transaction(self._create, computes=True)
         if created:
             body = note.read(checkpoint.note)
             logger.info(

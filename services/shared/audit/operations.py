@@ -81,7 +81,7 @@ class AuditOperations:
             return report, await step(connection, progress, report)
 
         async with self._one_at_a_time:
-            report, rest = await self._database.transaction(work)
+            report, rest = await self._database.transaction(work, computes=True)
         findings = report.findings
         verified = Verified(
             findings=findings[:MAX_FINDINGS],

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from services.shared.db import Database
+from services.shared.db import IDLE_SECONDS, Database
 from services.shared.errors import DependencyUnavailable, Overloaded
 from services.shared.principal import Principal, Request, serve_request
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,6 +100,36 @@ async def test_a_transaction_of_a_process_that_stopped_ends_with_its_deadline(da
     with pytest.raises(DependencyUnavailable):
         await frozen
     await database.transaction(updated)
+
+
+async def test_others_outlast_a_process_that_stopped_with_what_they_wait_for(database: Database) -> None:
+    """It kept its locks until its call's deadline, longer than anyone waits for one: calls of others were refused."""
+    entered, thawed = asyncio.Event(), asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(UPDATE)
+        entered.set()
+        await thawed.wait()
+        await connection.execute(UPDATE)
+
+    frozen = asyncio.create_task(served(lambda: database.transaction(work), seconds=5))
+    await entered.wait()
+    await asyncio.create_task(served(lambda: database.transaction(updated), user_id="other", seconds=5))
+    thawed.set()
+    with pytest.raises(DependencyUnavailable):
+        await frozen
+
+
+async def test_a_transaction_that_computes_is_given_the_time(database: Database) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT 1"))
+        async for _ in paced(1, IDLE_SECONDS + 0.5):
+            pass
+        await connection.execute(UPDATE)
+
+    await database.transaction(work, computes=True)
+    with pytest.raises(DependencyUnavailable):
+        await database.transaction(work)
 
 
 async def test_a_transaction_of_a_command_ends_within_its_own_bound(database: Database) -> None:
