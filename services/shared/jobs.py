@@ -53,6 +53,9 @@ ANSWER_SECONDS = 30.0
 """Maximum time to wait for the answer to a statement of the queue: where the database's host is gone, TCP waits for a
 quarter of an hour. One that is frozen for a while keeps its connection, and with it what the jobs in flight report."""
 POLL_SECONDS = 1.0
+STOP_SECONDS = 2.0
+"""Time that jobs have to end when the process is to stop. Whatever runs on is cancelled, and run by another process as
+soon as it is stale."""
 STALE_SECONDS = 15.0
 """A job of a process that has not been heard of for so long is run by another."""
 BATCH = 32
@@ -224,7 +227,10 @@ class Worker:
             finally:
                 queue.shutdown.set()
                 ended.cancel()
-                if lost.is_set():
+                if not lost.is_set():
+                    await asyncio.wait((work,), timeout=STOP_SECONDS)
+                if not work.done():
+                    connection.terminate()  # Or the package would delete the jobs that it cancels.
                     work.cancel()
                 (outcome,) = await asyncio.gather(work, return_exceptions=True)
             if isinstance(outcome, Exception) and not lost.is_set():

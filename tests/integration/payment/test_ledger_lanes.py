@@ -51,7 +51,9 @@ async def test_accounts_that_are_locked_hold_up_nobody_else(ledgers: Ledgers) ->
     await ledgers.sound()
 
 
-async def test_a_large_command_has_a_group_of_its_own(ledgers: Ledgers) -> None:
+async def test_a_large_command_has_a_group_of_its_own(ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound in ("STATEMENT_TIMEOUT_SECONDS", "COMMAND_TIMEOUT_SECONDS"):  # Until it was seen to wait.
+        monkeypatch.setattr(session, bound, 30)
     user, other = await ledgers.rich(), await ledgers.rich()
 
     def hold(book: Book) -> None:

@@ -257,6 +257,28 @@ async def test_the_worker_comes_back_from_a_database_that_is_gone_without_a_word
         await handler.took(1, 2)
 
 
+async def test_a_job_that_goes_on_holds_up_no_stop_and_is_run_again(
+    database: Database, payment_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail server that hung kept its process from ending until it was killed."""
+    monkeypatch.setattr(jobs_module, "STOP_SECONDS", 0.3)
+    started, handler = asyncio.Event(), Handler()
+
+    async def hang(_: Work) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(Worker(payment_database.app_url, [Job(Work, hang)]).run())
+    await ask(database, 1)
+    await started.wait()
+    task.cancel()
+    async with asyncio.timeout(5):
+        with suppress(asyncio.CancelledError):
+            await task
+    async with working(payment_database.app_url, handler, stale_seconds=1):
+        await handler.took(1)
+
+
 async def test_a_defect_of_the_worker_is_raised_and_not_hidden(database: Database, payment_database: Clone) -> None:
     """Whatever ended the work was dropped, and the worker began again in silence."""
     await as_owner(payment_database, "ALTER TABLE pgqueuer RENAME TO elsewhere")
