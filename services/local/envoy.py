@@ -27,6 +27,8 @@ DRAIN_SECONDS = 10
 """Maximum time to answer all calls."""
 QUIET_SECONDS = 0.2
 """Time without a new call after which no client is taken to use its connection any more."""
+NICENESS = -5
+"""It must get to refuse what is too much for the services while they take every CPU."""
 ACTIVE, BEGUN = "http.edge.downstream_rq_active", "http.edge.downstream_rq_total"
 
 
@@ -48,6 +50,7 @@ def envoy_process(layout: Layout, mesh: str) -> ProcessSpec:
             ),
             environment=inherited_environment(),
             log=layout.log("envoy"),
+            niceness=NICENESS,
         ),
         ready=lambda: _is_live(admin),
         pre_stop=lambda: _drain(admin),

@@ -39,12 +39,14 @@ class Command:
     folder: Path = Path("/")
     death_signal: signal.Signals = signal.SIGKILL
     """What the child receives, where the system can, when its parent is gone."""
+    niceness: int = 0
+    """Below zero it is given more CPU time than others, where the caller may do that (CAP_SYS_NICE, which root has)."""
 
 
 async def spawn(command: Command) -> asyncio.subprocess.Process:
     """Start the command in a session of its own, so that the terminal's Ctrl-C reaches the parent alone."""
     with command.log.open("ab") as log:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *command.arguments,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -56,6 +58,9 @@ async def spawn(command: Command) -> asyncio.subprocess.Process:
             preexec_fn=_tie_to_parent(command.death_signal),
             **(command.account.spawning() if command.account else {}),
         )
+    if command.niceness:
+        _prefer(process.pid, command.niceness)
+    return process
 
 
 async def run_step(step: str, command: Command) -> None:
@@ -125,6 +130,14 @@ def _identify_by_ps(pid: int) -> Identity | None:
 def _ask_ps(pid: int, columns: str) -> str:
     command = ["/bin/ps", "-o", columns, "-p", str(pid)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - a number
+
+
+def _prefer(pid: int, niceness: int) -> None:
+    """Let a process that has just begun run before others, if that is allowed."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        # Of its session: where Linux shares CPU time among sessions, as on desktops, the line above says nothing.
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def _tie_to_parent(number: signal.Signals) -> Callable[[], None] | None:

@@ -29,6 +29,23 @@ async def test_a_child_has_a_session_of_its_own_and_logs_to_its_file(tmp_path: P
     assert sorted((tmp_path / "log").read_text().split("\n")) == ["", f"True {tmp_path}", "bad"]
 
 
+async def test_a_child_has_the_niceness_that_it_is_given_or_else_its_parents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    own, processes = os.getpriority(os.PRIO_PROCESS, 0), []
+    for allowed in (True, False):
+        if not allowed:
+            monkeypatch.setattr(os, "setpriority", refuse)
+        processes.append(await spawn(_python(FOREVER, tmp_path / "log", niceness=own + 1)))
+    assert [os.getpriority(os.PRIO_PROCESS, process.pid) for process in processes] == [own + 1, own]
+    for process in processes:
+        process.kill()
+        await process.wait()
+
+
 async def test_a_failed_step_shows_its_last_lines(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match=r"Migrating auth failed \(exit code 3\)") as failure:
         await run_step("Migrating auth", _python("import sys; print('no such table'); sys.exit(3)", tmp_path / "log"))
