@@ -63,7 +63,8 @@ PAY = "/azora.payment.v1.PaymentService/CreatePayment"
 WARM_UP_SECONDS = 1.0
 CALLERS = 64
 FUNCTION_NAME, LEDGER, GRPC, JSON, ORM = "PL/pgSQL", "ledger", "azora, gRPC", "azora, JSON", "FastAPI + ORM"
-BARE = "one bare commit"
+BARE, NOTHING = "one bare commit", "a call that does nothing"
+HEALTH = "/grpc.health.v1.Health/Check"
 GROUPS = 50
 """Groups whose round trips are counted."""
 
@@ -122,6 +123,11 @@ class Ledger:
         requests = [Request(target, PAY, self._bearer(user), body, grpc=True) for user in users]
         return sending(requests, self.system.behind_socket("payment"))
 
+    def over_nothing(self) -> Run:
+        """Return what asks the service for its health at its socket."""
+        request = Request(self.system.socket("payment"), HEALTH, body=b"", grpc=True)
+        return sending([request], self.system.behind_socket("payment"))
+
     def over_json(self, users: Sequence[str]) -> Run:
         """Return what pays over JSON through Envoy."""
         body = orjson.dumps({"type": "PAYMENT_TYPE_SUBSCRIPTION", "amount": {"minorUnits": "1", "currency": "AZR"}})
@@ -157,6 +163,7 @@ class Ledger:
                 1,
                 {
                     BARE: self._script(COMMIT),
+                    NOTHING: self.over_nothing(),
                     FUNCTION_NAME: self._script(RANDOM.format(payers=WALLETS)),
                     LEDGER: self._ledger(users),
                     GRPC: self.over_grpc(users),
@@ -173,6 +180,7 @@ class Ledger:
             ratio("payments of one wallet through gRPC: over PL/pgSQL", hot[GRPC], hot[FUNCTION_NAME], 2, 3),
             Result("one caller through gRPC, p50 above two bare commits", _above_commits(alone, GRPC), "ms", 1.5, 1),
             Result("one caller at the ledger, p50 above two bare commits", _above_commits(alone, LEDGER), "ms"),
+            Result(f"one caller, p50 of {NOTHING}", _p50(alone, NOTHING), "ms"),
             Result("round trips of a group, look-up included", await self.round_trips(), "trips", 7, 6),
             *await histories.results(self, measured, rounds=rounds, seconds=seconds, entries=entries),
         ]
@@ -314,8 +322,11 @@ def ratio(what: str, ours: Sequence[Round], theirs: Sequence[Round], at_least: f
 
 
 def _above_commits(rounds: Rounds, name: str) -> float:
-    p50, commit = (median_of(rounds[each], lambda one: one.percentile_ms(50)) for each in (name, BARE))
-    return p50 - 2 * commit
+    return _p50(rounds, name) - 2 * _p50(rounds, BARE)
+
+
+def _p50(rounds: Rounds, name: str) -> float:
+    return median_of(rounds[name], lambda one: one.percentile_ms(50))
 
 
 def passable(name: str) -> Path:

@@ -105,10 +105,10 @@ def _path(spans: dict[str, KeptSpan], span: KeptSpan) -> Sequence[KeptSpan]:
 
 
 def _whole(spans: Sequence[KeptSpan], client_span: str) -> bool:
-    """Whether the client's call is above all spans, and Payment's are among them."""
+    """Whether the client's call is above all spans, and both of Payment's are among them: each is exported alone."""
     known = {span.span_id for span in spans} | {client_span}
-    services = {span.service for span in spans}
-    return {"envoy", "education", "payment"} <= services and all(span.parent_id in known for span in spans)
+    paid = {span.name for span in spans if span.service == "payment"}
+    return {HOLD, CAPTURE} <= paid and all(span.parent_id in known for span in spans)
 
 
 async def test_one_page_has_the_metrics_of_all_processes_and_the_edge_has_not(
