@@ -157,15 +157,15 @@ class ReadConnection(_PooledConnection):
 class Transaction(_PooledConnection):
     """A connection in a transaction, which is committed when the block ends, and rolled back when that raises."""
 
-    def __init__(self, engine: AsyncEngine, queries: Queries, begin: str) -> None:
-        """Take a connection from `engine`; `begin` is the SQL that begins the transaction."""
+    def __init__(self, engine: AsyncEngine, queries: Queries, begin: Callable[[], str]) -> None:
+        """Take a connection from `engine`; `begin` returns the SQL that begins the transaction, when there is one."""
         super().__init__(engine, queries)
         self._begin = begin
 
     async def __aenter__(self) -> Self:
         self._raw = await self._engine.raw_connection()
         try:
-            await self.exec_driver_sql(self._begin)
+            await self.exec_driver_sql(self._begin())
         except BaseException:
             self._release()
             raise

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -66,7 +67,7 @@ END_SECONDS = 0.5
 """Time that a process has to end a transaction whose call is over, before PostgreSQL does."""
 IDLE_SECONDS = 1.5
 """Time between two statements of a transaction: others outlast a process that is stopped with what it has locked."""
-COMPUTES = f"; SET LOCAL idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_SECONDS * 1000}"
+COMPUTES = f" SET LOCAL idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_SECONDS * 1000};"
 LOCK_NOT_AVAILABLE = "55P03"
 QUERIES = Queries(dialect())  # type: ignore[no-untyped-call] # SQLAlchemy has no types there.
 """The statements that modules build once, each compiled once for all databases of the process."""
@@ -97,16 +98,17 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
         await super().close(timeout=timeout and min(timeout, CANCEL_SECONDS))
 
 
-def _begin(max_seconds: float | None) -> str:
+def _begin(max_seconds: float | None, *, computes: bool) -> str:
     """Return the SQL that begins a transaction, bounded by the call's deadline, or without one by `max_seconds`.
 
     A process that is killed, or stopped and not continued, leaves its statements and locks behind. PostgreSQL ends them
     when the call's deadline has passed. What bounds a transaction travels with its BEGIN, and costs no round trip.
     """
     request = current_request()
+    pause = COMPUTES if computes else ""
     if request is None or request.deadline is None:
-        return BEGIN if max_seconds is None else BEGIN + _limit(max_seconds)
-    return BEGIN + bounds(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
+        return BEGIN + pause + ("" if max_seconds is None else _limit(max_seconds))
+    return BEGIN + pause + bounds(request.remaining_seconds(STATEMENT_TIMEOUT_SECONDS))
 
 
 def bounds(remaining_seconds: float) -> str:
@@ -187,12 +189,12 @@ class Database:
         what a prepared statement returns. Raises DependencyUnavailable when the database does not answer, Overloaded
         when it kept losing or a row stays locked by someone else.
         """
-        pause = COMPUTES if computes else ""
+        begin = partial(_begin, max_seconds, computes=computes)
         for attempt in range(ATTEMPTS):
             place, answered = await self._gate.acquire(), False
             try:
                 with self._gate.at_database():
-                    async with Transaction(self._autocommit, QUERIES, _begin(max_seconds) + pause) as connection:
+                    async with Transaction(self._autocommit, QUERIES, begin) as connection:
                         # Not an AsyncConnection, but all of one that a store needs.
                         result = await work(cast("AsyncConnection", connection))
             except (DBAPIError, ADAPTED_ERROR, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:

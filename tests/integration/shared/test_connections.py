@@ -233,7 +233,7 @@ async def test_a_transaction_that_could_not_be_begun_spoils_no_other(
 
     with monkeypatch.context() as patch:
         # As one whose second statement an administrator cancels.
-        patch.setattr(db, "_begin", lambda _max_seconds: "BEGIN; SET LOCAL lock_timeout = -1")
+        patch.setattr(db, "_begin", lambda *_, **__: "BEGIN; SET LOCAL lock_timeout = -1")
         with pytest.raises(StatementFailed):
             await database.transaction(size)
     assert await database.transaction(size) == 3

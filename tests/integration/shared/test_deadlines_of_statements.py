@@ -6,8 +6,9 @@ import asyncio
 import sys
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -76,8 +77,8 @@ async def test_a_call_waits_for_a_lock_for_less_than_its_time(database: Database
     async with locked(database):
         began = time.perf_counter()
         with pytest.raises(Overloaded):
-            await served(lambda: database.transaction(updated), seconds=0.6)
-        assert time.perf_counter() - began < 0.6
+            await served(lambda: database.transaction(updated), seconds=2)
+        assert time.perf_counter() - began < 2
     await database.transaction(updated)
 
 
@@ -100,6 +101,26 @@ async def test_a_transaction_of_a_process_that_stopped_ends_with_its_deadline(da
     with pytest.raises(DependencyUnavailable):
         await frozen
     await database.transaction(updated)
+
+
+async def test_a_call_that_dials_waits_for_a_lock_for_less_than_what_is_left_of_its_time(
+    database: Database, payment_database: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dial = asyncpg.connect
+
+    async def dial_slowly(*arguments: Any, **options: Any) -> Any:
+        connection = await dial(*arguments, **options)
+        await connection.execute("SELECT pg_sleep(0.8)")
+        return connection
+
+    dialling = Database(payment_database.owner_url)
+    async with locked(database):
+        monkeypatch.setattr(asyncpg, "connect", dial_slowly)
+        began = time.perf_counter()
+        with pytest.raises(Overloaded):
+            await served(lambda: dialling.transaction(updated), seconds=2)
+        assert time.perf_counter() - began < 2
+    await dialling.close()
 
 
 async def test_others_outlast_a_process_that_stopped_with_what_they_wait_for(database: Database) -> None:
