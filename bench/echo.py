@@ -24,6 +24,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2
 from jwt.algorithms import ECAlgorithm
 
+from bench.client import HEALTH
 from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.compiler.contract import load_contract
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 ECHO = "/azora.bench.v1.EchoService/Echo"
 GET_JWKS = "/azora.auth.v1.TokenService/GetJwks"
-HEALTH = "/grpc.health.v1.Health/Check"
 SCALE = 100_000.0
 GENERATED = {"grpc.health.v1.health": "grpc_health.v1.health_pb2"}
 """Modules that are not named after their .proto file."""

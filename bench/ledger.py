@@ -27,7 +27,7 @@ from azora.payment.v1 import payment_pb2
 from azora.payment.v1 import payment_service_pb2 as pb
 
 from bench import histories, many, peers
-from bench.client import Request
+from bench.client import HEALTH, Request
 from bench.compare import Result, Rounds
 from bench.ledger_peer import COMMIT, FILL, FUNCTION, HOT, RANDOM, Pgbench
 from bench.processes import cpu_seconds
@@ -66,7 +66,6 @@ WARM_UP_SECONDS = 1.0
 CALLERS = 64
 FUNCTION_NAME, LEDGER, GRPC, JSON, ORM = "PL/pgSQL", "ledger", "azora, gRPC", "azora, JSON", "FastAPI + ORM"
 BARE, NOTHING = "one bare commit", "a call that does nothing"
-HEALTH = "/grpc.health.v1.Health/Check"
 GROUPS = 50
 """Groups whose round trips are counted."""
 

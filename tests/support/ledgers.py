@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from google.protobuf.wrappers_pb2 import StringValue
@@ -29,12 +28,13 @@ from services.shared.ids import new_id
 from services.shared.money import Money
 from services.shared.outbox import Outbox
 from tests.support.chains import broken_chains
-from tests.support.serving import short_folder
+from tests.support.database_proxy import database_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from services.payment.ledger.book import Book
+    from tests.support.database_proxy import DatabaseProxy
     from tests.support.postgres import Clone
 
 WINDOW = timedelta(days=14)
@@ -213,53 +213,12 @@ async def running_ledgers(clone: Clone) -> AsyncIterator[Ledgers]:
         await two.database.close()
 
 
-@dataclass(slots=True)
-class DatabaseProxy:
-    """Passes a database's protocol on, and cuts the connection instead of the answer to the next `cuts` COMMITs."""
-
-    target: str
-    cuts: int = 0
-    cut: int = 0
-
-    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until either side ends it."""
-        from_server, to_server = await asyncio.open_unix_connection(self.target)
-        committing = asyncio.Event()
-
-        async def requests() -> None:
-            while data := await reader.read(65536):
-                if b"COMMIT\0" in data:
-                    committing.set()
-                to_server.write(data)
-            to_server.close()
-
-        forwarding = asyncio.create_task(requests())
-        try:
-            while data := await from_server.read(65536):
-                if committing.is_set() and self.cut < self.cuts:
-                    self.cut += 1
-                    return
-                committing.clear()
-                writer.write(data)
-        except ConnectionError:
-            return
-        finally:
-            forwarding.cancel()
-            writer.close()
-            to_server.close()
-
-
 @asynccontextmanager
 async def proxied(clone: Clone) -> AsyncIterator[tuple[LedgerReplica, DatabaseProxy]]:
     """Give a replica behind a proxy of its database."""
-    parts = urlsplit(clone.app_url)
-    query = parse_qs(parts.query)
-    async with short_folder() as folder:
-        proxy = DatabaseProxy(f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}")
-        server = await asyncio.start_unix_server(proxy.relay, f"{folder}/.s.PGSQL.{query['port'][0]}")
-        through = replica(clone.app_url.replace(parts.query, f"host={folder}&port={query['port'][0]}"))
+    async with database_proxy(clone.app_url) as (url, proxy):
+        through = replica(url)
         try:
             yield through, proxy
         finally:
             await through.database.close()
-            server.close()

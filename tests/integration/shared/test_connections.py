@@ -295,44 +295,38 @@ async def test_connections_that_were_cut_while_idle_cost_no_read(database: Datab
     assert len(await read(database, FIND, id=ID)) == 1
 
 
-async def test_a_connection_that_is_terminated_within_a_statement_says_nothing_of_defects(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+get_statement = asyncpg.Connection._get_statement
+
+
+async def get_and_terminate(connection: Any, *args: Any, **kwargs: Any) -> Any:
+    statement = await get_statement(connection, *args, **kwargs)
+    connection.terminate()
+    return statement
+
+
+async def get_misspelt(connection: Any, *_args: Any, **_kwargs: Any) -> Any:
+    return connection.no_such_attribute
+
+
+@pytest.mark.parametrize(
+    ("get", "error"),
+    [
+        # Between its two messages, that is: asyncpg then looks for what a terminated connection has no more.
+        pytest.param(get_and_terminate, DependencyUnavailable, id="terminated within a statement"),
+        # And not as a database that does not answer, which callers would ask again and again.
+        pytest.param(get_misspelt, AttributeError, id="defect on a good connection"),
+    ],
+)
+async def test_a_lost_connection_is_told_from_a_defect(
+    database: Database, monkeypatch: pytest.MonkeyPatch, get: Any, error: type[Exception]
 ) -> None:
-    """Between its two messages, that is: asyncpg then looks for what a terminated connection has no more."""
-    get_statement = asyncpg.Connection._get_statement
-
-    async def get_and_terminate(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        statement = await get_statement(connection, *args, **kwargs)
-        connection.terminate()
-        return statement
-
     async def inside(connection: AsyncConnection) -> None:
         await connection.execute(FIND, {"id": ID})
 
     assert await read(database, FIND, id=ID) == await read(database, FIND, id=ID)
     for work in (lambda: read(database, FIND, id=ID), lambda: database.transaction(inside)):
         with monkeypatch.context() as patch:
-            patch.setattr(asyncpg.Connection, "_get_statement", get_and_terminate)
-            with pytest.raises(DependencyUnavailable):
-                await work()
-        assert len(await read(database, FIND, id=ID)) == 1
-
-
-async def test_a_defect_on_a_good_connection_is_told_as_one(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And not as a database that does not answer, which callers would ask again and again."""
-
-    async def misspelt(connection: Any, *_args: Any, **_kwargs: Any) -> Any:
-        return connection.no_such_attribute
-
-    async def inside(connection: AsyncConnection) -> None:
-        await connection.execute(FIND, {"id": ID})
-
-    assert await read(database, FIND, id=ID) == await read(database, FIND, id=ID)
-    for work in (lambda: read(database, FIND, id=ID), lambda: database.transaction(inside)):
-        with monkeypatch.context() as patch:
-            patch.setattr(asyncpg.Connection, "_get_statement", misspelt)
-            with pytest.raises(AttributeError):
+            patch.setattr(asyncpg.Connection, "_get_statement", get)
+            with pytest.raises(error):
                 await work()
         assert len(await read(database, FIND, id=ID)) == 1

@@ -54,6 +54,25 @@ async def locked(database: Database) -> AsyncIterator[None]:
         await connection.close()
 
 
+@asynccontextmanager
+async def stopped(database: Database, *, seconds: float) -> AsyncIterator[None]:
+    """Have a call with so much time lock the row and go on after the block only, as one of a frozen process does."""
+    entered, thawed = asyncio.Event(), asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(UPDATE)
+        entered.set()
+        await thawed.wait()
+        await connection.execute(UPDATE)
+
+    call = asyncio.create_task(served(lambda: database.transaction(work), seconds=seconds))
+    await entered.wait()
+    yield
+    thawed.set()
+    with pytest.raises(DependencyUnavailable):
+        await call
+
+
 async def served(work: Callable[[], Awaitable[None]], *, user_id: str = "", seconds: float = 60) -> None:
     """Do something as a call of this account does it."""
     deadline = asyncio.get_running_loop().time() + seconds
@@ -83,23 +102,11 @@ async def test_a_call_waits_for_a_lock_for_less_than_its_time(database: Database
 
 
 async def test_a_transaction_of_a_process_that_stopped_ends_with_its_deadline(database: Database) -> None:
-    """It held its locks for ten seconds. Nothing here ends the transaction in time, as if the process was frozen."""
-    entered, thawed = asyncio.Event(), asyncio.Event()
-
-    async def work(connection: AsyncConnection) -> None:
-        await connection.execute(UPDATE)
-        entered.set()
-        await thawed.wait()
-        await connection.execute(UPDATE)
-
-    frozen = asyncio.create_task(served(lambda: database.transaction(work), seconds=0.3))
-    await entered.wait()
-    began = time.perf_counter()
-    await asyncio.create_task(served(lambda: database.transaction(updated), user_id="other"))
-    assert time.perf_counter() - began < 2
-    thawed.set()
-    with pytest.raises(DependencyUnavailable):
-        await frozen
+    """It held its locks for ten seconds."""
+    async with stopped(database, seconds=0.3):
+        began = time.perf_counter()
+        await asyncio.create_task(served(lambda: database.transaction(updated), user_id="other"))
+        assert time.perf_counter() - began < 2
     await database.transaction(updated)
 
 
@@ -125,20 +132,8 @@ async def test_a_call_that_dials_waits_for_a_lock_for_less_than_what_is_left_of_
 
 async def test_others_outlast_a_process_that_stopped_with_what_they_wait_for(database: Database) -> None:
     """It kept its locks until its call's deadline, longer than anyone waits for one: calls of others were refused."""
-    entered, thawed = asyncio.Event(), asyncio.Event()
-
-    async def work(connection: AsyncConnection) -> None:
-        await connection.execute(UPDATE)
-        entered.set()
-        await thawed.wait()
-        await connection.execute(UPDATE)
-
-    frozen = asyncio.create_task(served(lambda: database.transaction(work), seconds=5))
-    await entered.wait()
-    await asyncio.create_task(served(lambda: database.transaction(updated), user_id="other", seconds=5))
-    thawed.set()
-    with pytest.raises(DependencyUnavailable):
-        await frozen
+    async with stopped(database, seconds=5):
+        await asyncio.create_task(served(lambda: database.transaction(updated), user_id="other", seconds=5))
 
 
 async def test_a_transaction_that_computes_is_given_the_time(database: Database) -> None:

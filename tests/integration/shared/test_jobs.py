@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,11 @@ from services.shared.db import Database
 from services.shared.dead_letters import backlog, list_dead_letters, retry_dead_letters
 from services.shared.errors import DependencyUnavailable, FailedPrecondition, Refused
 from services.shared.jobs import KIND_CONCURRENCY, Job, Periodic, Worker, enqueue
-from tests.support.silencing import silencing
+from tests.support.database_proxy import database_proxy
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -69,8 +70,11 @@ async def database(payment_database: Clone) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def working(url: str, handler: Handler, **options: Any) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(Worker(url, [Job(Work, handler)], **options).run())
+async def working(
+    url: str, work: Callable[[Work], Awaitable[None]], *others: Job[Any], **options: Any
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run `Work`, and other jobs, until the end of the block."""
+    task = asyncio.create_task(Worker(url, [Job(Work, work), *others], **options).run())
     try:
         yield task
     finally:
@@ -185,16 +189,12 @@ async def test_jobs_that_hang_leave_room_for_those_of_other_kinds(database: Data
         return running == KIND_CONCURRENCY
 
     await database.transaction(work)
-    jobs: list[Job[Any]] = [Job(Hanging, hang), Job(Work, handler)]
-    task = asyncio.create_task(Worker(payment_database.app_url, jobs).run())
-    await eventually(as_many_as_may)
-    await ask(database, 1)
-    await handler.took(1, within_seconds=5)
-    assert running == KIND_CONCURRENCY
-    let_go.set()
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    async with working(payment_database.app_url, handler, Job(Hanging, hang)):
+        await eventually(as_many_as_may)
+        await ask(database, 1)
+        await handler.took(1, within_seconds=5)
+        assert running == KIND_CONCURRENCY
+        let_go.set()
 
 
 async def test_jobs_that_wait_for_a_lock_leave_connections_to_calls(
@@ -214,18 +214,17 @@ async def test_jobs_that_wait_for_a_lock_leave_connections_to_calls(
     await as_owner(
         payment_database, "CREATE TABLE hot (number int); GRANT ALL ON hot TO PUBLIC; INSERT INTO hot VALUES (0)"
     )
-    async with payment_database.server.connection(payment_database.name) as owner:
-        async with owner.transaction():
-            await owner.execute("UPDATE hot SET number = 2")
-            task = asyncio.create_task(Worker(payment_database.app_url, [Job(Work, change)]).run())
-            for number in range(20):
-                await ask(database, number)
-            await eventually(all_wait)
-            async with asyncio.timeout(2), database.reading() as connection:
-                await connection.execute(text("SELECT 1"))
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    async with (
+        payment_database.server.connection(payment_database.name) as owner,
+        working(payment_database.app_url, change),
+        owner.transaction(),
+    ):
+        await owner.execute("UPDATE hot SET number = 2")
+        for number in range(20):
+            await ask(database, number)
+        await eventually(all_wait)
+        async with asyncio.timeout(2), database.reading() as connection:
+            await connection.execute(text("SELECT 1"))
 
 
 async def test_the_worker_comes_back_after_its_connection_was_cut(database: Database, payment_database: Clone) -> None:
@@ -249,10 +248,10 @@ async def test_the_worker_comes_back_from_a_database_that_is_gone_without_a_word
     """Where no packet comes back TCP gives up after a quarter of an hour, and until then no job ran."""
     monkeypatch.setattr(jobs_module, "ANSWER_SECONDS", 1.0)
     handler = Handler()
-    async with silencing(payment_database.app_url) as (url, relay), working(url, handler):
+    async with database_proxy(payment_database.app_url) as (url, proxy), working(url, handler):
         await ask(database, 1)
         await handler.took(1)
-        relay.silence()
+        proxy.silence()
         await ask(database, 2)
         await handler.took(1, 2)
 
@@ -268,13 +267,11 @@ async def test_a_job_that_goes_on_holds_up_no_stop_and_is_run_again(
         started.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(Worker(payment_database.app_url, [Job(Work, hang)]).run())
-    await ask(database, 1)
-    await started.wait()
-    task.cancel()
-    async with asyncio.timeout(5):
-        with suppress(asyncio.CancelledError):
-            await task
+    async with asyncio.timeout(20), working(payment_database.app_url, hang):
+        await ask(database, 1)
+        await started.wait()
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < 5
     async with working(payment_database.app_url, handler, stale_seconds=1):
         await handler.took(1)
 
