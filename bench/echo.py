@@ -24,6 +24,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2
 from jwt.algorithms import ECAlgorithm
 
+import services.shared.poller  # noqa: F401 - as the services do
 from bench.client import HEALTH
 from interceptors import chain
 from interceptors.rate_limit import Limiter

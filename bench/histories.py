@@ -8,7 +8,7 @@ from azora.payment.v1 import payment_pb2, wallet_service_pb2
 from azora.payment.v1 import payment_service_pb2 as pb
 
 from bench import ledger
-from bench.client import Request
+from bench.client import PAY, Request
 from bench.compare import Result
 from bench.statistics import throughput_ratio
 
@@ -23,7 +23,6 @@ CALLERS = 16
 SHORT_NAME, LONG_NAME = "a short history", "a long history"
 AT_LEAST, GOAL = 1 / 1.5, 1 / 1.2
 WALLETS = "/azora.payment.v1.WalletService"
-PAY = "/azora.payment.v1.PaymentService/CreatePayment"
 FILL = """
 INSERT INTO transactions (id, type, reference_owner, reference, legs)
 SELECT uuidv7(), 'EARN', 'bench', $1 || ':' || n, 2

@@ -27,7 +27,7 @@ from azora.payment.v1 import payment_pb2
 from azora.payment.v1 import payment_service_pb2 as pb
 
 from bench import histories, many, peers
-from bench.client import HEALTH, Request
+from bench.client import HEALTH, PAY, Request
 from bench.compare import Result, Rounds
 from bench.ledger_peer import COMMIT, FILL, FUNCTION, HOT, RANDOM, Pgbench
 from bench.processes import cpu_seconds
@@ -59,7 +59,6 @@ HISTORIES = 2
 """Wallets beside those, whose histories are made up."""
 WINDOW = timedelta(days=14)
 METHOD = "azora.payment.v1.CreatePaymentRequest"
-PAY = "/azora.payment.v1.PaymentService/CreatePayment"
 FIRST_SECONDS = 60.0
 """Maximum time in which all pay once."""
 WARM_UP_SECONDS = 1.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 from azora.payment.v1 import payment_pb2, payment_service_pb2
 
-from bench.client import Request
+from bench.client import PAY, Request
 from bench.compare import Comparison, Result, Subject
 from services.compiler.contract import load_contract
 from services.shared import dead_letters
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bench.system import People, System
 
 GRANTS, GRANT_MINOR = 20, 1000_00
-PAY = "/azora.payment.v1.PaymentService/CreatePayment"
 DRAIN_SECONDS = 5
 
 

@@ -64,22 +64,19 @@ class Admission(Interceptor):
         policy = call.policy
         if CLIENT_CERTIFICATE in call.headers:
             await self._serve_service(call, proceed)
-        elif policy.tier is not None and policy.tier.name in self._tiers:
-            tier = self._tiers[policy.tier.name]
+            return
+        tier = self._tiers.get(policy.tier.name) if policy.tier is not None else None
+        if tier is not None:
             _enter(tier, tier.total)
-            try:
-                await self._serve_client(policy, proceed)
-            finally:
-                tier.leave()
-        else:
-            await self._serve_client(policy, proceed)
-
-    async def _serve_client(self, policy: MethodPolicy, proceed: Proceed) -> None:
-        _enter(self._clients, self._limit(policy))
         try:
-            await proceed()
+            _enter(self._clients, self._limit(policy))
+            try:
+                await proceed()
+            finally:
+                self._clients.leave()
         finally:
-            self._clients.leave()
+            if tier is not None:
+                tier.leave()
 
     async def _serve_service(self, call: Call, proceed: Proceed) -> None:
         places = self._services

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,6 +26,10 @@ Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Proceed: TypeAlias = "Callable[[], Awaitable[None]]"
 """Runs the rest of the chain and the handler; returns when a unary call has its response, a stream its last message."""
 Step: TypeAlias = "Callable[[Call], Coroutine[Any, Any, None]]"
+Metadata: TypeAlias = "Sequence[tuple[str, str | bytes]]"
+
+_metadata: ContextVar[Metadata] = ContextVar("azora_metadata")
+"""The metadata of the call that this task serves. The context would decode it once more."""
 
 
 @dataclass(slots=True)
@@ -33,12 +38,13 @@ class Call:
 
     policy: MethodPolicy
     context: Context
-    metadata: Sequence[tuple[str, str | bytes]]
+    metadata: Metadata
     raw: bytes | None
     """The request's bytes; None where requests are a stream."""
     deserialize: Callable[[bytes], Any]
-    headers: Mapping[str, str | bytes] = field(init=False)
-    """The metadata by name: of a repeated header the last value, which is the one nearest to us."""
+    headers: Mapping[str, Any] = field(init=False)
+    """The metadata by name: of a repeated header the last value, which is the one nearest to us. Binary where the name
+    ends with `-bin`, or else text."""
     request: Any = None
     """The request's message once it is parsed; of a stream of requests their iterator."""
     response: Any = None
@@ -60,9 +66,9 @@ class Call:
         return [value for name, value in self.metadata if name == key and isinstance(value, str)]
 
     def value(self, key: str) -> str:
-        """Return the last value of a header, or an empty string."""
-        value = self.headers.get(key)
-        return value if isinstance(value, str) else ""
+        """Return the last value of a text header, or an empty string; not for names that end with `-bin`."""
+        value: str = self.headers.get(key, "")
+        return value
 
     def parse(self, data: bytes) -> Any:
         """Return the message that the bytes hold. Raises MalformedRequest."""
@@ -108,6 +114,7 @@ class Chain(aio.ServerInterceptor):
     ) -> Handler | None:
         """Return the method's handler with the chain around it."""
         path = handler_call_details.method
+        _metadata.set(handler_call_details.invocation_metadata or ())
         wrapped = self._wrapped.get(path)
         if wrapped is None:
             handler = await continuation(handler_call_details)
@@ -128,8 +135,7 @@ class Chain(aio.ServerInterceptor):
 
         async def handle(request: Any, context: Context) -> Any:
             raw = None if handler.request_streaming else request
-            metadata: Any = context.invocation_metadata() or ()
-            call = Call(policy, context, metadata, raw, deserialize)
+            call = Call(policy, context, _metadata.get(), raw, deserialize)
             if raw is None:
                 call.request = _parsed(call, request)
             await run(call)

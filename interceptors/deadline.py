@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from interceptors.base import Interceptor
 from services.shared.errors import DeadlinePassed
@@ -31,12 +31,21 @@ class Deadline(Interceptor):
                 raise DeadlinePassed
         # A little before the client, or Envoy, stops listening, so that it hears why.
         seconds = max(seconds - MARGIN_SECONDS, seconds / 2)
-        call.served.deadline = asyncio.get_running_loop().time() + seconds
-        limit = asyncio.timeout_at(call.served.deadline)
+        loop, task, passed = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task()), False
+
+        def pass_now() -> None:
+            nonlocal passed
+            passed = True
+            task.cancel()
+
+        # As asyncio.timeout_at does, which costs a call three times as much.
+        cancelling, call.served.deadline = task.cancelling(), loop.time() + seconds
+        timer = loop.call_at(call.served.deadline, pass_now)
         try:
-            async with limit:
-                await proceed()
-        except TimeoutError:
-            if not limit.expired():
+            await proceed()
+        except asyncio.CancelledError:
+            if not passed or task.uncancel() > cancelling:
                 raise
             raise call.served.late or DeadlinePassed() from None
+        finally:
+            timer.cancel()

@@ -85,23 +85,21 @@ class Limiter:
         tier, principal = self._tier(call.policy), call.served.principal
         if tier is None or principal.service:
             return
-        if tier.per_address:
-            await self._count(call, tier, "address", principal.network, tier.per_address, cost=cost)
-        if tier.per_user:
-            await self._count(call, tier, "user", principal.id, tier.per_user, cost=cost)
+        for dimension, identity, limit in (
+            ("address", principal.network, tier.per_address),
+            ("user", principal.id, tier.per_user),
+        ):
+            hits = 1 if cost is None else min(cost, limit - 1)
+            if limit and hits:
+                key = (tier.name, dimension, identity)
+                if self._shared is None:
+                    used: Hit | None = self._local.hit(key, limit, cost=hits)
+                else:
+                    used = await self._hit_shared(self._shared, tier, key, limit, hits)
+                self._enforce(call, tier, limit, used)
 
-    async def _count(
-        self, call: Call, tier: Tier, dimension: str, identity: str, limit: int, *, cost: int | None = None
-    ) -> None:
-        """Count the call; note the limit in the answer's headers. Raises RateLimited above it."""
-        hits = 1 if cost is None else min(cost, limit - 1)
-        if not hits:
-            return
-        key = (tier.name, dimension, identity)
-        if self._shared is None:
-            used: Hit | None = self._local.hit(key, limit, cost=hits)
-        else:
-            used = await self._hit_shared(self._shared, tier, key, limit, hits)
+    def _enforce(self, call: Call, tier: Tier, limit: int, used: Hit | None) -> None:
+        """Count the decision and write the RateLimit headers. Raises RateLimited for a hit above the limit."""
         if used is None:
             self._decided(tier, "unchecked")
             return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+import services.shared.poller  # noqa: F401 - as the services do
 from tests.support.people import People
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--saga-kills", type=int, default=1, help="times that each service is killed amid sagas")
     parser.addoption("--kills", type=int, default=1, help="times that processes are killed in mid-load, one by one")
     parser.addoption("--seconds", type=float, default=2, help="duration of the load of opposite transfers")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and the tests out of garbage collections: they stand as long as the process does."""
+    gc.freeze()
 
 
 @pytest.fixture

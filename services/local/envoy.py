@@ -27,8 +27,8 @@ DRAIN_SECONDS = 10
 """Maximum time to answer all calls."""
 QUIET_SECONDS = 0.2
 """Time without a new call after which no client is taken to use its connection any more."""
-NICENESS = -5
-"""It must get to refuse what is too much for the services while they take every CPU."""
+NICENESS = -3
+"""Twice a service's share of CPU: it must get to refuse what is too much for them, and leave them enough to serve."""
 ACTIVE, BEGUN = "http.edge.downstream_rq_active", "http.edge.downstream_rq_total"
 
 

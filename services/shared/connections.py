@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from sqlalchemy import Executable, Result
-    from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import PoolProxiedConnection
 
+    from services.shared.connection_cache import ConnectionCache
     from services.shared.gate import Gate
     from services.shared.statements import Queries
 
@@ -43,8 +43,8 @@ class _PooledConnection:
     SQLAlchemy's side never begins a transaction: the engine is one of AUTOCOMMIT.
     """
 
-    def __init__(self, engine: AsyncEngine, queries: Queries) -> None:
-        self._engine = engine
+    def __init__(self, cache: ConnectionCache, queries: Queries) -> None:
+        self._cache = cache
         self._queries = queries
         self._raw: PoolProxiedConnection | None = None
         self._connection: AsyncConnection | None = None
@@ -53,16 +53,14 @@ class _PooledConnection:
         self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> Result[*tuple[Any, ...]]:
         """Execute a statement and return its result, which is in memory as a whole."""
-        if isinstance(parameters, list):
+        if isinstance(parameters, list) and len(parameters) != 1:
             return await (await self._sqlalchemy()).execute(statement, parameters)
-        values = cast("Mapping[str, Any]", parameters or {})
+        values = cast("Mapping[str, Any]", parameters[0] if isinstance(parameters, list) else parameters or {})
         query = self._queries.find(statement, values)
         if query is None:
             return await (await self._sqlalchemy()).execute(statement, values)
         arguments = query.arguments(values)
-        if query.returns_rows:
-            return query.result(await self._run(lambda driver: driver.fetch(query.sql, *arguments)))
-        return query.written(await self._run(lambda driver: driver.execute(query.sql, *arguments)))
+        return query.result(*await self._run(lambda driver: driver.run(query.sql, arguments)))
 
     async def _run(self, work: Callable[[Any], Any]) -> Any:
         driver = await self._driver()
@@ -72,7 +70,7 @@ class _PooledConnection:
             raise  # The server's answer: the connection is good, or closed, which its next user sees.
         except BaseException as error:
             failure = driver_error(error, driver)  # Not below: what is given up is closed.
-            # Cancelled, timed out or cut: nobody else may be lent a connection that is still busy.
+            # Cancelled, timed out or cut: nobody else may be given a connection that is still busy.
             await self._give_up()
             if failure is not error:
                 raise failure from None
@@ -85,36 +83,30 @@ class _PooledConnection:
     async def _give_up(self) -> None:
         """Close the connection, whatever it is doing."""
         raw, self._raw, self._connection = self._raw, None, None
-        if raw is not None and raw.is_valid:
-            raw.invalidate()
+        if raw is not None:
+            self._cache.discard(raw)
 
     async def _sqlalchemy(self) -> AsyncConnection:
         await self._driver()
         if self._connection is None:
-            self._connection = AsyncConnection(self._engine, Connection(self._engine.sync_engine, self._raw))
+            engine = self._cache.engine
+            self._connection = AsyncConnection(engine, Connection(engine.sync_engine, self._raw))
         return self._connection
 
     def _release(self) -> None:
         raw, self._raw, self._connection = self._raw, None, None
-        if raw is None or not raw.is_valid:
-            return
-        driver: Any = raw.driver_connection
-        # asyncpg's connection that was terminated does not tell of transactions. One that could not be ended would
-        # take in what the next one does: the pool knows of no transaction.
-        if driver.is_closed() or driver.is_in_transaction():
-            raw.invalidate()
-        else:
-            raw.close()
+        if raw is not None:
+            self._cache.release(raw)
 
 
 class ReadConnection(_PooledConnection):
     """A connection on which every statement is a transaction of its own."""
 
     def __init__(
-        self, engine: AsyncEngine, queries: Queries, gate: Gate, named: Callable[[Exception], Exception]
+        self, cache: ConnectionCache, queries: Queries, gate: Gate, named: Callable[[Exception], Exception]
     ) -> None:
-        """Take connections from `engine` within `gate`; raise the errors that `named` returns."""
-        super().__init__(engine, queries)
+        """Take connections from `cache` within `gate`; raise the errors that `named` returns."""
+        super().__init__(cache, queries)
         self._gate = gate
         self._place = ""
         self._answered = False
@@ -143,27 +135,22 @@ class ReadConnection(_PooledConnection):
         return result
 
     async def _driver(self) -> Any:
-        raw = self._raw
-        if raw is None or not raw.is_valid:
-            raw, self._connection = await self._engine.raw_connection(), None
-            self._raw = raw
-        driver: Any = raw.driver_connection
-        if driver.is_closed():  # Since the statement before; the pool gives none that is.
-            await self._give_up()
-            return await self._driver()
-        return driver
+        if self._raw is not None and (not self._raw.is_valid or self._raw.driver_connection.is_closed()):  # type: ignore[union-attr]
+            await self._give_up()  # It was lost since the statement before.
+        self._raw = self._raw or await self._cache.acquire()
+        return self._raw.driver_connection
 
 
 class Transaction(_PooledConnection):
     """A connection in a transaction, which is committed when the block ends, and rolled back when that raises."""
 
-    def __init__(self, engine: AsyncEngine, queries: Queries, begin: Callable[[], str]) -> None:
-        """Take a connection from `engine`; `begin` returns the SQL that begins the transaction, when there is one."""
-        super().__init__(engine, queries)
+    def __init__(self, cache: ConnectionCache, queries: Queries, begin: Callable[[], str]) -> None:
+        """Take a connection from `cache`; `begin` returns the SQL that begins the transaction, when there is one."""
+        super().__init__(cache, queries)
         self._begin = begin
 
     async def __aenter__(self) -> Self:
-        self._raw = await self._engine.raw_connection()
+        self._raw = await self._cache.acquire()
         try:
             await self.exec_driver_sql(self._begin())
         except BaseException:
@@ -217,7 +204,12 @@ class Transaction(_PooledConnection):
         driver: Any = raw.driver_connection if raw is not None and raw.is_valid else None
         try:
             if driver is not None and not driver.is_closed():
-                with suppress(*DRIVER_ERRORS, OSError):
-                    await asyncio.shield(driver.close(timeout=CANCEL_SECONDS))
+                await asyncio.shield(_close(driver))
         finally:
             await super()._give_up()
+
+
+async def _close(driver: Any) -> None:
+    # What it raises is of no use to anyone, nor to the log where nobody waits for it any more.
+    with suppress(*DRIVER_ERRORS, OSError):
+        await driver.close(timeout=CANCEL_SECONDS)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
 import asyncpg
-from sqlalchemy import DateTime, Uuid, event
+from sqlalchemy import DateTime, Uuid
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi, dialect
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import QueuePool
 
+from services.shared.connection_cache import ConnectionCache
 from services.shared.connections import CANCEL_SECONDS, DRIVER_ERRORS, ReadConnection, Transaction
 from services.shared.errors import DependencyUnavailable, DomainError, Overloaded, ValidationFailed
 from services.shared.gate import Gate
@@ -26,12 +26,11 @@ from services.shared.statement_spans import trace_statements
 from services.shared.statements import Queries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from opentelemetry.trace import Tracer
     from prometheus_client import CollectorRegistry
-    from sqlalchemy.pool import PoolProxiedConnection
 
 Result = TypeVar("Result")
 
@@ -97,6 +96,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no t
         """
         await super().close(timeout=timeout and min(timeout, CANCEL_SECONDS))
 
+    async def run(self, sql: str, arguments: Sequence[Any]) -> tuple[list[asyncpg.Record], str]:
+        """Execute a statement; return its rows and its status: "UPDATE 3". asyncpg has methods for one or the other."""
+        rows, status, _ = await self._execute(sql, arguments, 0, None, return_status=True)
+        return rows, status.decode()
+
 
 def _begin(max_seconds: float | None, *, computes: bool) -> str:
     """Return the SQL that begins a transaction, bounded by the call's deadline, or without one by `max_seconds`.
@@ -141,15 +145,15 @@ class Database:
         self._constraints = dict(constraints or {})
         # SQLAlchemy's pool wakes its waiters in no order; this gate in front of it is first come, first served.
         self._gate = Gate(pool_size, registry)
-        self._engine = create_async_engine(
+        engine = create_async_engine(
             url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_recycle=600,
+            # Of the engine: as an option, each use would leave a finalizer with a connection that is kept.
+            isolation_level="AUTOCOMMIT",
             hide_parameters=True,
             async_creator=self._dial_pooled,
         )
-        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._dsn = url.replace("postgresql+asyncpg://", "postgresql://")
         self._dedicated: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
         self._pooled: WeakSet[asyncpg.Connection[asyncpg.Record]] = WeakSet()
@@ -158,14 +162,13 @@ class Database:
         self._dialling: set[asyncio.Timeout] = set()
         self._probing = asyncio.Lock()
         self._probe: asyncpg.Connection[asyncpg.Record] | None = None
-        self._watch = trace_statements(self._engine, tracer) if tracer is not None else None
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._watch = trace_statements(engine, tracer) if tracer is not None else None
+        self._cache = ConnectionCache(engine)
 
     @property
     def connections_in_use(self) -> int:
         """Connections that work has taken from the pool."""
-        pool = self._engine.pool
-        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+        return self._cache.in_use
 
     @property
     def work_waiting(self) -> int:
@@ -194,7 +197,7 @@ class Database:
             place, answered = await self._gate.acquire(), False
             try:
                 with self._gate.at_database():
-                    async with Transaction(self._autocommit, QUERIES, begin) as connection:
+                    async with Transaction(self._cache, QUERIES, begin) as connection:
                         # Not an AsyncConnection, but all of one that a store needs.
                         result = await work(cast("AsyncConnection", connection))
             except (DBAPIError, ADAPTED_ERROR, *DRIVER_ERRORS, OSError, PoolTimeoutError) as error:
@@ -215,7 +218,7 @@ class Database:
         """
         return cast(
             "AbstractAsyncContextManager[AsyncConnection]",
-            ReadConnection(self._autocommit, QUERIES, self._gate, self.named),
+            ReadConnection(self._cache, QUERIES, self._gate, self.named),
         )
 
     async def connect(self, *, timeout_seconds: float, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
@@ -338,7 +341,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._engine.dispose()
+        await self._cache.close()
         dedicated = [*self._dedicated, self._probe] if self._probe else self._dedicated
         await asyncio.gather(*(connection.close(timeout=1) for connection in dedicated), return_exceptions=True)
 
@@ -364,13 +367,6 @@ class Database:
                 note_failed_dependency()  # It was cut because the database is silent, for the other replicas, too.
             return DependencyUnavailable(retry_after_seconds=1)
         return StatementFailed(driver) if isinstance(driver, DRIVER_ERRORS) else error
-
-
-def _refuse_closed(_connection: object, _record: object, lent: PoolProxiedConnection) -> None:
-    """Have the pool open another connection in place of one that PostgreSQL closed while nobody used it."""
-    driver: Any = lent.driver_connection
-    if driver.is_closed():
-        raise DisconnectionError
 
 
 def _unwrapped(error: Exception) -> Exception:

@@ -66,30 +66,30 @@ class PageTokens:
         `bound_to` names everything that the token must belong to: method, filter, order, and the caller where the list
         depends on the caller. Raises PageTokenInvalid for a token that was changed or belongs to something else.
         """
-        bound = json.dumps(bound_to, sort_keys=True, separators=(",", ":")).encode()
         return PageRequest(
             size=min(page_size or DEFAULT_PAGE_SIZE, max_page_size),
-            cursor=self._read(page_token, bound) if page_token else None,
-            token=lambda cursor: self._write(cursor, bound),
+            cursor=self._read(page_token, bound_to) if page_token else None,
+            token=lambda cursor: self._write(cursor, bound_to),
         )
 
-    def _read(self, page_token: str, bound: bytes) -> Sequence[Any]:
+    def _read(self, page_token: str, bound_to: Mapping[str, Any]) -> Sequence[Any]:
         try:
             raw = base64.b64decode(page_token.encode(), altchars=b"-_", validate=True)
         except ValueError:
             raw = b""
         digest, cursor = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
         # The second comparison refuses what decodes alike and was not written by us: bits after the last byte.
-        if not hmac.compare_digest(digest, self._sign(cursor, bound)) or _text(raw) != page_token:
+        if not hmac.compare_digest(digest, self._sign(cursor, bound_to)) or _text(raw) != page_token:
             raise PageTokenInvalid.field("pageToken", "must be nextPageToken of the previous page, unchanged")
         read: Sequence[Any] = json.loads(cursor)
         return read
 
-    def _write(self, cursor: Sequence[Any], bound: bytes) -> str:
+    def _write(self, cursor: Sequence[Any], bound_to: Mapping[str, Any]) -> str:
         raw = json.dumps(cursor, separators=(",", ":")).encode()
-        return _text(self._sign(raw, bound) + raw)
+        return _text(self._sign(raw, bound_to) + raw)
 
-    def _sign(self, cursor: bytes, bound: bytes) -> bytes:
+    def _sign(self, cursor: bytes, bound_to: Mapping[str, Any]) -> bytes:
+        bound = json.dumps(bound_to, sort_keys=True, separators=(",", ":")).encode()
         return hmac.digest(self._key, bound + b"\0" + cursor, hashlib.sha256)[:DIGEST_BYTES]
 
 

@@ -137,7 +137,7 @@ class Request:
     @property
     def trace_id(self) -> str:
         """The trace id, 32 hexadecimal digits."""
-        return self.traceparent.split("-")[1]
+        return self.traceparent[3:35]  # version-traceid-parentid-flags (W3C Trace Context)
 
     def remaining_seconds(self, max_seconds: float) -> float:
         """How long a call made on behalf of this one may take: at most `max_seconds`."""

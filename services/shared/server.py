@@ -9,11 +9,11 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 import uvloop
@@ -31,6 +31,7 @@ from grpc_reflection.v1alpha.reflection import ReflectionServicer
 from services.shared import logs, telemetry
 from services.shared.background import Background
 from services.shared.errors import ServiceUnknown
+from services.shared.handlers import GenericHandlers
 from services.shared.limits import FIRST_BYTES_SECONDS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.shared.policy import METRICS, compile_policies, infrastructure_policies
 from services.shared.reflection import SymbolPool
@@ -60,6 +61,10 @@ REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1al
 
 class CannotListenError(OSError):
     """The server's address is taken, or not of this machine."""
+
+
+class EndedError(RuntimeError):
+    """The server has ended by itself: gRPC answers nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +168,10 @@ class Server:
                 ("grpc.server_handshake_timeout_ms", FIRST_BYTES_SECONDS * 1000),  # Two minutes otherwise.
             ],
         )
+        handlers = cast("aio.Server", GenericHandlers(self._server.add_generic_rpc_handlers))
         for registration in self.services:
-            registration.add(registration.servicer, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+            registration.add(registration.servicer, handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, handlers)
         if self.metrics is not None:
             self._serve_metrics(self.metrics)
         if self.settings.serves_reflection:
@@ -196,13 +202,26 @@ class Server:
         logger.info("stopped")
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT.
+
+        Raises EndedError when gRPC has ended the server, as it does for a path that is no UTF-8: a process that goes on
+        without it looks healthy and answers nobody.
+        """
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await self.start()
-        await stop.wait()
+        while not stop.is_set():
+            if not self._running():
+                raise EndedError("gRPC has ended the server")  # At once: `stop` would wait for connections.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), READINESS_SECONDS)
         await self.stop()
+
+    def _running(self) -> bool:
+        """Whether gRPC serves. `wait_for_termination` would wait for open connections, too."""
+        started: list[Any] = [self._server] if self._probed is None else [self._server, self._probed]
+        return all(server._server.is_running() for server in started)  # noqa: SLF001 - the package tells it nowhere else
 
     def _listen(self) -> None:
         with _named(self.settings.listen):
@@ -356,6 +375,8 @@ def _run(service: str, settings: Settings, build: Callable[[Settings], Server]) 
             uvloop.run(_serve(build, settings))
         except CannotListenError as error:
             sys.exit(f"{service} failed to start: {error}")
+        except EndedError as error:
+            sys.exit(f"{service} failed: {error}")
 
 
 async def _serve(build: Callable[[Settings], Server], settings: Settings) -> None:

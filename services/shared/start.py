@@ -1,9 +1,11 @@
-"""Disables garbage collection while a server's process imports its modules; `server.main` enables it.
+"""What has to stand before a server's process imports its modules. Imported first by each server's `__main__`.
 
-Imported first by each server's `__main__`. What is imported is no garbage, and collecting takes a fifth of a start's
-time.
+Garbage collection is off until `server.main` enables it: what is imported is no garbage, and collecting takes a fifth
+of a start's time.
 """
 
 import gc
+
+import services.shared.poller  # noqa: F401 - for what it does
 
 gc.disable()

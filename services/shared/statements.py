@@ -9,6 +9,7 @@ from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.selectable import SelectBase, TextualSelect
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_TYPE = 0
 """Of an oid: what a column is read as is told by the statement alone."""
+ANONYMOUS = "?column?"
+"""What PostgreSQL calls a column without a name."""
 
 
 class Rows(IteratorResult[*tuple[Any, ...]]):
@@ -32,14 +35,14 @@ class Rows(IteratorResult[*tuple[Any, ...]]):
 class Query:
     """A statement, compiled: its SQL, and what turns parameters into the driver's values and records into rows."""
 
-    def __init__(self, statement: SelectBase | UpdateBase, compiled: SQLCompiler) -> None:
+    def __init__(self, statement: SelectBase | UpdateBase | TextClause, compiled: SQLCompiler) -> None:
         dialect = compiled.dialect
-        columns = statement.exported_columns
         self.sql = str(compiled)
-        self.returns_rows = len(columns) > 0
+        columns: Any = {} if isinstance(statement, TextClause) else statement.exported_columns
         self._parameters = [_Parameter(name, compiled, dialect) for name in compiled.positiontup or ()]
         names = [str(name) for name in columns.keys()]  # noqa: SIM118 - a collection of columns is iterated by column
-        self._metadata = SimpleResultMetaData(names)
+        # A text's columns are known with its first row. Without any, `scalars` asks for the first column all the same.
+        self._metadata = SimpleResultMetaData(names or [ANONYMOUS])
         self._labelled = False
         processors: list[Process | None] = [
             column.type.dialect_impl(dialect).result_processor(dialect, UNKNOWN_TYPE) for column in columns
@@ -54,8 +57,8 @@ class Query:
         """Return the driver's positional arguments. Raises KeyError for a parameter without a value."""
         return [parameter.argument(values) for parameter in self._parameters]
 
-    def result(self, records: Sequence[Any]) -> Rows:
-        """Return the driver's records as SQLAlchemy's result."""
+    def result(self, records: Sequence[Any], status: str) -> Rows:
+        """Return as SQLAlchemy's result the driver's records, and its status, which says how many: "UPDATE 3"."""
         if records and not self._labelled:
             # PostgreSQL has the last word on what anonymous columns are called.
             names = tuple(records[0].keys())
@@ -64,13 +67,9 @@ class Query:
                 found = [(index, self._by_name.get(name)) for index, name in enumerate(names)]
                 self._processors = [(index, process) for index, process in found if process]
         rows = Rows(self._metadata, iter([self._row(record) for record in records]))
-        rows.rowcount = len(records)
-        return rows
-
-    def written(self, status: str) -> Rows:
-        """Return the result of a statement that returns no rows: how many it wrote, as "UPDATE 3" says."""
-        rows = Rows(self._metadata, iter(()))
-        rows.rowcount = int(status.rpartition(" ")[2])
+        count = status.rpartition(" ")[2]
+        if count.isdecimal():  # Not of LOCK, for one.
+            rows.rowcount = int(count)
         return rows
 
     def _row(self, record: Iterable[Any]) -> tuple[Any, ...]:
@@ -118,7 +117,7 @@ class Queries:
         return query
 
     def _compile(self, statement: Executable, names: tuple[str, ...]) -> Query | None:
-        if not isinstance(statement, SelectBase | UpdateBase):
+        if not isinstance(statement, SelectBase | UpdateBase | TextClause):
             return None
         compiled = statement.compile(dialect=self._dialect, column_keys=list(names) or None)
         # The text of an expanding IN depends on the values.

@@ -37,7 +37,7 @@ def validate(message: Any) -> None:
         raise ValidationFailed from None
     if violations:
         raise ValidationFailed(violations=[_violation(found.proto) for found in violations])
-    _lower_ids(message)
+    lower_ids(message)
 
 
 def count_elements(message: Any, within: str = "") -> int:
@@ -111,17 +111,18 @@ class _Field(NamedTuple):
     message: bool
 
 
-def _lower_ids(message: Any) -> None:
+def lower_ids(message: Any) -> None:
+    """Write the UUIDs of a message in lower case."""
     for name, repeated, is_message in _fields_with_ids(message.DESCRIPTOR):
         value = getattr(message, name)
         if repeated and is_message:
             for element in value:
-                _lower_ids(element)
+                lower_ids(element)
         elif repeated:
             value[:] = [element.lower() for element in value]
         elif is_message:
             if message.HasField(name):
-                _lower_ids(value)
+                lower_ids(value)
         elif value != (lowered := value.lower()):
             setattr(message, name, lowered)
 

@@ -65,6 +65,7 @@ def shown(mesh: TcpMesh, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", BAD)
 async def test_the_internal_listener_refuses_it(mesh: TcpMesh, shown: Path, kind: str) -> None:
+    await eventually(mesh.awake)  # The services' event loop stood still while keys were made.
     async with mesh.channel(mesh.mesh, f"{kind}-education", pki=shown) as channel:
         known = kind == "no service's"  # To the authority; so it is the policy's verdict that is waited for.
         code = await code_of(channel, HOLD, wait_for_ready=known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -26,10 +26,8 @@ from services.compiler.envoy.settings import EnvoySettings
 from services.deployment.pki import ensure_pki
 from services.shared.descriptors import DESCRIPTORS
 from services.shared.policy import INFRASTRUCTURE
+from tests.support.bootstrap import routes_of, values_of
 from tests.support.edge import check_envoy_takes, write_discovery
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 POLICIES = load_contract().policies
@@ -183,16 +181,5 @@ def filters(profile: Profile, name: str) -> dict[str, dict[str, Any]]:
 
 
 def rpc_routes(profile: Profile, name: str) -> dict[str, dict[str, Any]]:
-    (host,) = manager(profile, name)["route_config"]["virtual_hosts"]
-    return {route["match"]["path"]: route for route in host["routes"] if route["match"].get("path") in POLICIES}
-
-
-def values_of(tree: Any, key: str) -> Iterator[Any]:
-    """Yield every value of `key`, however deep."""
-    if isinstance(tree, dict):
-        yield from ([tree[key]] if key in tree else [])
-        for value in tree.values():
-            yield from values_of(value, key)
-    elif isinstance(tree, list):
-        for item in tree:
-            yield from values_of(item, key)
+    routes = routes_of(listener_of(profile, name))
+    return {route["match"]["path"]: route for route in routes if route["match"].get("path") in POLICIES}

@@ -20,6 +20,7 @@ from services.compiler.envoy import compile_bootstrap
 from services.compiler.envoy.clusters import MAX_CALLS, MAX_CREDENTIALS, MAX_PENDING, MAX_REQUESTS
 from services.shared.limits import MAX_CONCURRENT_RPCS
 from services.shared.policy import Priority
+from tests.support.bootstrap import routes_of
 from tests.support.edge import running_edge
 from tests.support.refusals import described
 from tests.support.serving import own_connection
@@ -148,9 +149,7 @@ async def test_sign_out_and_money_have_high_priority_with_thresholds_below_what_
     high = {
         route["match"]["path"]
         for listener in bootstrap["listeners"]
-        for route in listener["filter_chains"][0]["filters"][-1]["typed_config"]["route_config"]["virtual_hosts"][0][
-            "routes"
-        ]
+        for route in routes_of(listener)
         if route.get("route", {}).get("priority") == "HIGH"
     }
     assert high >= money | {LOGOUT}

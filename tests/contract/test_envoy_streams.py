@@ -19,6 +19,7 @@ from services.compiler.contract import load_contract
 from services.compiler.service_config import service_config
 from services.payment.transactions.convert import CHUNK_BYTES
 from services.shared.limits import HEARTBEAT_SECONDS
+from tests.support.bootstrap import routes_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -173,7 +174,7 @@ async def test_what_a_stream_is_stands_in_the_contract_alone(edge: Edge) -> None
     routes = {
         route["match"]["path"]: route["route"]
         for listener in bootstrap["static_resources"]["listeners"]
-        for route in _routes(listener)
+        for route in routes_of(listener)
         if "path" in route["match"]
     }
     configs = {
@@ -190,12 +191,6 @@ async def test_what_a_stream_is_stands_in_the_contract_alone(edge: Edge) -> None
             assert "reset" not in routes[path]["retry_policy"]["retry_on"]
             assert "hedge_policy" not in routes[path]
             assert "retryPolicy" not in configs[path]
-
-
-def _routes(listener: dict[str, Any]) -> list[dict[str, Any]]:
-    (chain,) = listener["filter_chains"]
-    manager = chain["filters"][-1]["typed_config"]
-    return [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
 
 
 async def test_a_document_comes_as_it_is_however_long(http: httpx.AsyncClient, edge: Edge) -> None:

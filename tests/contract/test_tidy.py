@@ -72,11 +72,14 @@ ENROLLMENT_FILES = {"progress"}
 """What is read of enrolments: by learners, watches and the catalogue."""
 CREDENTIAL_FILES = {"documents"}
 """What is signed: JSON documents of other standards."""
+PASSWORD_FILES = {"worker", "workers"}
+"""Where bcrypt runs, a program of its own, and how it is called."""
 OWN_FILES = {
     "courses": COURSE_FILES,
     "credentials": CREDENTIAL_FILES,
     "enrollments": ENROLLMENT_FILES,
     "ledger": LEDGER_FILES,
+    "passwords": PASSWORD_FILES,
     "proofs": PROOF_FILES,
 }
 SERVICE_FILES = {"__init__", "__main__", "app", "settings", "errors", "ports", "clients", "admin"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -27,6 +28,10 @@ class People:
         response = await self.http.post("/v1/auth/register", json=body)
         assert response.status_code == 200, response.text
         return {"authorization": f"Bearer {response.json()['accessToken']}"}
+
+    async def students(self, count: int) -> list[dict[str, str]]:
+        """Register new students, all at once."""
+        return await asyncio.gather(*(self.student() for _ in range(count)))
 
     async def admin(self) -> dict[str, str]:
         """Sign in the seeded administrator."""

@@ -44,6 +44,7 @@ LIST = (
     .limit(bindparam("count"))
 )
 LIST_IDS = select(devices.c.id).where(_of_user)
+INSERT = insert(devices)
 UPDATE_LAST_USE = (
     update(devices)
     .values(last_use_time=func.now(), name=bindparam("new_name"))
@@ -99,7 +100,7 @@ class DeviceStore:
         """
         values = {"id": device_id, "user_id": user_id, "token_digest": token_digest, "name": name}
         await connection.execute(LOCK_USER, {"of_user": user_id})
-        await connection.execute(insert(devices), values)
+        await connection.execute(INSERT, values)
         await connection.execute(DELETE_SURPLUS, {"of_user": user_id})
 
     async def update_last_use(self, connection: AsyncConnection, device_id: str, *, name: str) -> bool:

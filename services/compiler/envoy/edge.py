@@ -27,7 +27,7 @@ from services.compiler.envoy.request_headers import (
     no_trailers,
     unknown_encoding,
 )
-from services.compiler.envoy.routes import rpc_route, seconds
+from services.compiler.envoy.routes import by_path, rpc_route, seconds
 from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.transcoding import (
     SMALL_REQUEST_BYTES,
@@ -173,14 +173,16 @@ def _routes(profile: Profile, contract: Contract) -> Json:
                 "name": "edge",
                 "domains": ["*"],
                 "typed_per_filter_config": cors_policy(profile.cors_origins, localhost=profile.cors_localhost),
-                "routes": [
-                    *map(_page, (*PAGES, *(DEVELOPMENT_PAGES if profile.reflection else ()))),
-                    *_rpcs(profile, contract),
-                    _no_such_rpc(),
-                    *_large_json_requests(profile, contract),
-                    *_server_sent_events(profile, contract),
-                    _not_yet_transcoded(),
-                ],
+                **by_path(
+                    _rpcs(profile, contract),
+                    [
+                        *map(_page, (*PAGES, *(DEVELOPMENT_PAGES if profile.reflection else ()))),
+                        _no_such_rpc(),
+                        *_large_json_requests(profile, contract),
+                        *_server_sent_events(profile, contract),
+                        _not_yet_transcoded(),
+                    ],
+                ),
             }
         ],
     }

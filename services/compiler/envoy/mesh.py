@@ -10,7 +10,7 @@ from services.compiler.envoy import tls
 from services.compiler.envoy.clusters import listening
 from services.compiler.envoy.connections import http_listener
 from services.compiler.envoy.local_replies import local_replies
-from services.compiler.envoy.routes import between_services, rpc_route
+from services.compiler.envoy.routes import between_services, by_path, rpc_route
 from services.compiler.envoy.telemetry import access_log, tracing
 from services.compiler.envoy.typed import Json, extension
 from services.shared.limits import MAX_HEADERS_KIB
@@ -51,7 +51,7 @@ def mesh_listener(profile: Profile, contract: Contract) -> Json:
         "access_log": access_log() if profile.log else [],
         "route_config": {
             "name": "mesh",
-            "virtual_hosts": [{"name": "mesh", "domains": ["*"], "routes": routes}],
+            "virtual_hosts": [{"name": "mesh", "domains": ["*"], **by_path(routes)}],
         },
     }
     return http_listener(
@@ -67,7 +67,7 @@ def _health_of(profile: Profile, service: str, check: MethodPolicy) -> Json:
     """Return the route on which the gateway asks for a service's health: as others reach it, or UNAVAILABLE."""
     header = {"name": CHECKED_SERVICE, "string_match": {"exact": service}}
     route = rpc_route(profile, check)
-    route["match"]["headers"].append(header)
+    route["match"]["headers"] = [header]
     route["route"]["cluster"] = service if service == GATEWAY else between_services(service)
     return route
 

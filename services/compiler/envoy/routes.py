@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from services.compiler.contract import GATEWAY
@@ -11,6 +12,8 @@ from services.shared.limits import HEARTBEAT_SECONDS
 from services.shared.policy import INFRASTRUCTURE, Priority
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from services.compiler.envoy.profiles import Profile
     from services.shared.policy import MethodPolicy
 
@@ -39,10 +42,30 @@ def rpc_route(profile: Profile, policy: MethodPolicy, *, mesh: bool = False) -> 
         action["priority"] = "HIGH"  # A circuit breaker of its own: what fills the other takes nothing from it.
     if policy.no_side_effects and "per_try_timeout" in action["retry_policy"]:
         action["hedge_policy"] = {"hedge_on_per_try_timeout": True}  # The first answer counts, whoever gives it.
-    # All of what gRPC's core accepts, which answers anything else by itself: without ErrorInfo, limits or a log.
-    exact = {":method": "POST", ":path": policy.path}
-    headers = [{"name": name, "string_match": {"exact": value}} for name, value in exact.items()]
-    return {"match": {"path": policy.path, "headers": headers}, "route": action}
+    return {"match": {"path": policy.path}, "route": action}
+
+
+def by_path(rpcs: Iterable[Json], others: Sequence[Json] = ()) -> Json:
+    """Return a virtual host's matcher: finds RPCs in a map, by method and path, and tries all other routes in order.
+
+    A list would be gone through for every call, twice where it is transcoded. No other method leads to an RPC, and no
+    path with a query: gRPC's core would answer these by itself, without ErrorInfo, limits or a log.
+    """
+    paths: dict[str, list[Json]] = defaultdict(list)
+    for rpc in rpcs:
+        paths[rpc["match"]["path"]].append(rpc)
+    otherwise = {"on_no_match": _routed(others)} if others else {}
+    rpc_paths = _mapped(":path", {path: _routed(routes) for path, routes in paths.items()}) | otherwise
+    return {"matcher": _mapped(":method", {"POST": {"matcher": rpc_paths}}) | otherwise}
+
+
+def _mapped(header: str, results: Json) -> Json:
+    value = extension(header, "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=header)
+    return {"matcher_tree": {"input": value, "exact_match_map": {"map": results}}}
+
+
+def _routed(routes: Sequence[Json]) -> Json:
+    return {"action": extension("routes", "envoy.config.route.v3.RouteList", routes=routes)}
 
 
 def cluster_of(policy: MethodPolicy, *, mesh: bool = False) -> str:

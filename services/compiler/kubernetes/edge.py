@@ -53,8 +53,8 @@ def resources() -> list[Json]:
             "readinessProbe": {**port_open, "periodSeconds": 5},
             "livenessProbe": {**port_open, "periodSeconds": 10, "timeoutSeconds": 5},
             "lifecycle": {"preStop": {"exec": {"command": ["bash", "-c", DRAIN]}}},
-            # Three times a service's CPU: it must get to refuse what is too much for them.
-            "resources": compute_resources("256Mi", "512Mi", "750m", str(WORKERS)),
+            # Twice a service's CPU: it must get to refuse what is too much for them.
+            "resources": compute_resources("256Mi", "512Mi", "500m", str(WORKERS)),
             "volumeMounts": [configuration | {"readOnly": True}, mount, TMP],
         },
         init_containers=[

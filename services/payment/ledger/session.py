@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from services.payment.ledger.model import STRIPES
 from services.payment.ledger.rows import array
 from services.shared.connections import DRIVER_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import asyncpg
 
     from services.shared.db import Database
 
@@ -25,6 +25,8 @@ LOCK_TIMEOUT_SECONDS = 0.5
 """How long a lane waits at once. It counts twice, behind another one that waits and then for whoever holds the lock."""
 IDLE_TIMEOUT_SECONDS = 1
 """When the database ends the session of a writer that stopped within a transaction: it holds the locks of others."""
+TRANSACTION_TIMEOUT_SECONDS = 4
+"""When the database ends it wherever it stands: a writer that stopped while it prepared a statement is not idle."""
 PLANS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -57,7 +59,9 @@ class Session:
     plan_time: float = 0
     """When plans were made anew, on the system's monotonic clock."""
     wrote: bool = False
-    """Whether the transaction has written anything: without an answer its outcome is then unknown."""
+    """Whether the transaction has written anything."""
+    committing: bool = False
+    """Whether COMMIT was sent."""
 
     @classmethod
     async def open(cls, database: Database) -> Session:
@@ -67,6 +71,7 @@ class Session:
             application_name="azora-ledger",
             statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
             idle_in_transaction_session_timeout=f"{IDLE_TIMEOUT_SECONDS}s",
+            transaction_timeout=f"{TRANSACTION_TIMEOUT_SECONDS}s",
             **PLANS,
         )
         stripes = random.sample(range(STRIPES), STRIPES)
@@ -79,7 +84,6 @@ class Session:
 
     async def begin(self, wait_for: Sequence[str] = ()) -> None:
         """Begin a transaction, and wait for a while for the locks of accounts. Raises LockNotAvailableError."""
-        self.wrote = False
         await self._plan()
         await self.connection.execute("BEGIN")
         if wait_for:
@@ -104,8 +108,16 @@ class Session:
         await self.connection.execute(statement, *parameters)
 
     async def commit(self) -> None:
-        """Commit."""
-        await self.connection.execute("COMMIT")
+        """Commit. Raises the driver's errors; the outcome is then `unknown`, or nothing has happened."""
+        if self.closed:
+            raise asyncpg.InterfaceError("the connection was lost before COMMIT was sent")
+        self.committing = True
+        try:
+            await self.connection.execute("COMMIT")
+        except asyncpg.InternalClientError as error:
+            # PostgreSQL had ended the session, and asyncpg has yet to read that: it raises this before it sends.
+            self.committing = not str(error).startswith("cannot switch to state")
+            raise
 
     async def rollback(self) -> None:
         """End the transaction without a trace, if the connection is still there."""
@@ -116,6 +128,11 @@ class Session:
     def closed(self) -> bool:
         """Whether the connection was lost."""
         return bool(self.connection.is_closed())
+
+    @property
+    def unknown(self) -> bool:
+        """Whether COMMIT was sent, and the connection lost before its answer."""
+        return self.committing and self.closed
 
     def close(self) -> None:
         """Give the connection up, whatever it is doing."""

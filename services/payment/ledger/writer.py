@@ -57,6 +57,9 @@ RETRY_SECONDS = 0.005
 ATTEMPTS = 5
 """Runs of a group that meets keys which other writers took meanwhile, or deadlocks."""
 
+MAX_LOSSES = 1
+"""Lost connections after which a group runs again: it may have been too slow, and its callers wait."""
+
 RUNS_AGAIN = (
     asyncpg.UniqueViolationError,
     asyncpg.SerializationError,
@@ -64,7 +67,7 @@ RUNS_AGAIN = (
     asyncpg.InvalidCachedStatementError,
 )
 STILL_LOCKED = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
-OUT_OF_TIME = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError)
+OUT_OF_TIME = (TimeoutError, asyncpg.QueryCanceledError)
 
 
 @dataclass(slots=True)
@@ -216,6 +219,7 @@ class Writer:
     async def _execute(self, group: Sequence[Pending], lane: Lane | None = None) -> list[tuple[Pending, str]]:
         """Commit a group, in parts if the database refuses it. Return what could not be locked, and what it needs."""
         failure: Exception = Overloaded(retry_after_seconds=1)
+        losses = 0
         for _ in range(ATTEMPTS):
             if not group:
                 return []
@@ -233,10 +237,11 @@ class Writer:
                     result = await self._committer.commit(session, group, owners, wait_for=wait_for)
             except Exception as error:  # noqa: BLE001 - whatever it was, its callers are told
                 failure = driver_error(error, session.connection)
-                await self._end(session, failure)
+                lost = await self._end(session, failure)
                 if isinstance(failure, STILL_LOCKED) and lane is not None and not session.wrote:
                     return [(pending, "") for pending in group]
-                if not (isinstance(failure, RUNS_AGAIN) or _was_closed(session, failure)):
+                losses += lost
+                if losses > MAX_LOSSES or not (lost or isinstance(failure, RUNS_AGAIN)):
                     break
             else:
                 self._sessions.append(session)
@@ -248,16 +253,17 @@ class Writer:
                     self._queue.extendleft(reversed(result.outdated))
                     self._wake()
                 return result.skipped
-        return await self._refused(group, failure, lane)
+        return await self._refused(group, failure, lane, unknown=session.unknown)
 
     async def _refused(
-        self, group: Sequence[Pending], failure: Exception, lane: Lane | None
+        self, group: Sequence[Pending], failure: Exception, lane: Lane | None, *, unknown: bool
     ) -> list[tuple[Pending, str]]:
+        """Answer a group that failed, in halves where one command may be at fault: not if it may be committed."""
         named = self._database.named(failure) if isinstance(failure, (*DRIVER_ERRORS, OSError)) else failure
         if isinstance(failure, OUT_OF_TIME):
+            self._shrink()
+        if unknown or isinstance(failure, OUT_OF_TIME):
             named = DependencyUnavailable(retry_after_seconds=1)
-            # Or callers that come again would make the same large group, and time out again.
-            self._max_group = max(MIN_GROUP, self._max_group // 2)
         logger.warning(
             "ledger group failed",
             extra={
@@ -272,6 +278,10 @@ class Writer:
         # One command is at fault, and the others shall not know.
         middle = len(group) // 2
         return [*await self._execute(group[:middle], lane), *await self._execute(group[middle:], lane)]
+
+    def _shrink(self) -> None:
+        """Make smaller groups: or callers that come again would make the same large one, and be too slow again."""
+        self._max_group = max(MIN_GROUP, self._max_group // 2)
 
     def _divert(self, group: Sequence[Pending]) -> list[Pending]:
         """Send commands to the lanes of their accounts, and large ones to theirs; return the others."""
@@ -319,13 +329,16 @@ class Writer:
     async def _acquire(self) -> Session:
         while self._sessions:
             session = self._sessions.pop()
-            session.wrote = False
+            session.wrote = session.committing = False
             if not session.closed:
                 return session
         return await Session.open(self._database)
 
-    async def _end(self, session: Session, error: Exception) -> None:
-        """Leave nothing open: roll back, or give the connection up, at once if the database did not answer on it."""
+    async def _end(self, session: Session, error: Exception) -> bool:
+        """Leave nothing open: roll back, or give the connection up, at once if the database did not answer on it.
+
+        Return whether the connection was lost before COMMIT was sent: nothing has happened.
+        """
         try:
             if isinstance(error, TimeoutError):
                 session.close()
@@ -335,6 +348,11 @@ class Writer:
             session.close()
         if not session.closed:
             self._sessions.append(session)
+            return False
+        if session.unknown or isinstance(error, OUT_OF_TIME):
+            return False
+        self._shrink()  # PostgreSQL ends the session of a group that takes too long between two statements.
+        return True
 
     def _drop(self, group: Iterable[Pending]) -> None:
         for pending in group:
@@ -353,8 +371,3 @@ class Writer:
         self.waiting -= 1
         if pending.identity:
             self._keys.pop(pending.identity, None)
-
-
-def _was_closed(session: Session, error: Exception) -> bool:
-    """Whether the connection was lost before anything was written: so nothing has happened."""
-    return session.closed and not session.wrote and not isinstance(error, OUT_OF_TIME)

@@ -110,7 +110,7 @@ async def test_calls_that_cross_do_not_wait_for_each_other(single: LocalSystem, 
         people, clients = People(http), Clients(channels)
         educator, admin = metadata(await people.educator()), await people.admin()
         courses = await published(channels[0], educator, 2 * COURSES)
-        students = [await people.student() for _ in range(LEARNERS)]
+        students = await people.students(LEARNERS)
         for student in students:
             await people.fund(student, 2 * COURSES * PRICE_MINOR, admin=admin)
         learners = [*map(metadata, students)]

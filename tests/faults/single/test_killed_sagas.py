@@ -68,7 +68,7 @@ async def learners(client: Client) -> list[dict[str, str]]:
     """Give learners who have what the course costs, and a little more."""
     people = People(client.http)
     admin = await people.admin()
-    made = [await people.student() for _ in range(LEARNERS)]
+    made = await people.students(LEARNERS)
     for learner in made:
         await people.fund(learner, FUNDS_MINOR, admin=admin)
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from services.payment.ledger import session
 from services.shared.errors import DependencyUnavailable, IdempotencyKeyReused, Overloaded
 from services.shared.ids import new_id
 from tests.support.ledgers import (
+    SESSIONS,
     Ledgers,
     Scripted,
     keyed,
@@ -208,21 +210,21 @@ async def test_an_answer_lost_at_the_commit_is_unknown_and_the_key_tells(ledgers
     assert await ledgers.posted(user) == 979
 
 
-async def test_a_connection_lost_before_the_commit_is_unknown_and_the_key_tells(ledgers: Ledgers) -> None:
+async def test_a_group_whose_connection_was_lost_before_the_commit_runs_again(ledgers: Ledgers) -> None:
     user = await ledgers.rich()
     async with ledgers.stalled():
         call = asyncio.create_task(ledgers.one.pay(user, 10, key="k"))
         await eventually(ledgers.waiting)
         await ledgers.terminate()
-        with pytest.raises(DependencyUnavailable):
-            await call
-    await ledgers.one.pay(user, 10, key="k")
+    paid = await call
+    assert await ledgers.one.pay(user, 10, key="k") == paid
     assert await ledgers.posted(user) == 990
 
 
 async def test_a_frozen_writer_loses_its_session_and_others_go_on(ledgers: Ledgers) -> None:
     user = await ledgers.rich()
     unlocked = threading.Event()
+    available: list[int] = []
 
     async def lock() -> None:
         connection = await asyncpg.connect(ledgers.clone.owner_url.replace("+asyncpg", ""))
@@ -232,16 +234,76 @@ async def test_a_frozen_writer_loses_its_session_and_others_go_on(ledgers: Ledge
 
     def freeze(book: Book) -> None:
         """Stop the process with its locks held, until somebody else has got them."""
+        available.append(book.account(purse(book, user)).available_minor)
         book.hold(purse(book, user), 5)
+        if unlocked.is_set():
+            return
         thread = threading.Thread(target=lambda: asyncio.run(lock()))
         thread.start()
         assert unlocked.wait(timeout=10)
         thread.join()
 
-    with pytest.raises(DependencyUnavailable):
-        await ledgers.one.writer.run(Scripted(user, freeze))
-    await ledgers.one.pay(user, 1000)
-    assert await ledgers.posted(user) == 0
+    await ledgers.one.writer.run(Scripted(user, freeze))
+    assert available == [1000, 1000], "the first run was rolled back, and ran again"
+    await ledgers.one.pay(user, 995)
+    assert await ledgers.posted(user) == 5
+
+
+@pytest.mark.parametrize(
+    ("payments_before", "expected"),
+    [(3, {"OK": 5}), (0, {"DEPENDENCY_UNAVAILABLE": 5})],
+    ids=["while it executes the statement", "while it prepares it"],
+)
+async def test_a_process_that_stands_still_while_it_writes_loses_its_session(
+    ledgers: Ledgers, payments_before: int, expected: dict[str, int]
+) -> None:
+    """It then reads at once what PostgreSQL answered and that it ended the session."""
+    user = await ledgers.rich()
+    for _ in range(payments_before):
+        await ledgers.one.pay(user, 10)
+    locked, unlock = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        async with ledgers.connection(app=True) as connection:
+            async with ledgers.stalled():
+                locked.set()
+                unlock.wait(timeout=10)
+
+            async def ended() -> bool:
+                return not await connection.fetch(f"SELECT {SESSIONS} AND state <> 'idle'")
+
+            await eventually(ended)
+
+    thread = threading.Thread(target=lambda: asyncio.run(hold()))
+    thread.start()
+    assert await asyncio.to_thread(locked.wait, 10)
+    calls = asyncio.create_task(verdicts(*(ledgers.one.pay(user, 10, key=f"k{n}") for n in range(5))))
+    await eventually(ledgers.waiting)
+    unlock.set()
+    thread.join()
+    assert await calls == expected
+    await asyncio.gather(*(ledgers.one.pay(user, 10, key=f"k{n}") for n in range(5)))
+    assert await ledgers.posted(user) == 950 - 10 * payments_before
+    await ledgers.sound()
+
+
+async def test_groups_that_are_too_slow_become_smaller(ledgers: Ledgers) -> None:
+    """A group that takes longer than a transaction may stand still runs twice; the next are a quarter as large."""
+    user = await ledgers.rich()
+    runs: list[int] = []
+
+    def slow(_: Book) -> None:
+        runs.append(1)
+        end = time.monotonic() + 0.004
+        while time.monotonic() < end:
+            pass
+
+    async def round_of_300() -> dict[str, int]:
+        return await verdicts(*(ledgers.one.writer.run(Scripted(user, slow)) for _ in range(300)))
+
+    assert await round_of_300() == {"DEPENDENCY_UNAVAILABLE": 300}
+    assert len(runs) == 600
+    assert await round_of_300() == {"OK": 300}
 
 
 async def test_more_than_may_wait_is_refused_at_once(ledgers: Ledgers) -> None:

@@ -136,7 +136,7 @@ async def test_what_can_still_change_is_not_told(payment: RunningPayment, second
 async def test_a_transaction_that_takes_longer_than_that_is_waited_for(
     ledgers: Ledgers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("STATEMENT_TIMEOUT_SECONDS", "COMMAND_TIMEOUT_SECONDS"):
+    for name in ("STATEMENT_TIMEOUT_SECONDS", "COMMAND_TIMEOUT_SECONDS", "TRANSACTION_TIMEOUT_SECONDS"):
         monkeypatch.setattr(session, name, 60)  # As for a COMMIT on a disk that stalls, which no timeout ends.
     user, store = await ledgers.rich(1000), WalletStore()
 

@@ -63,6 +63,7 @@ FIND = select(notes.c.id, notes.c.body, notes.c.size, notes.c.create_time, notes
     notes.c.id == bindparam("id")
 )
 BY_LABEL = select(notes.c.id).where(notes.c.label == bindparam("label"))
+BY_LABEL_AS_TEXT = text("SELECT id FROM notes WHERE label = :label")
 TWIN = notes.alias("twin")
 SLOW = select(notes.c.id, func.pg_sleep(bindparam("seconds")).label("slept"))
 
@@ -172,6 +173,63 @@ async def test_the_driver_writes_as_sqlalchemy_does(
     assert results == [expected] * 3
 
 
+@pytest.mark.parametrize(
+    ("returns_rows", "sql", "parameters"),
+    [
+        (True, "SELECT size, id, body, weight, create_time FROM notes WHERE size = :size", {"size": 3}),
+        (True, "WITH found AS (SELECT size FROM notes) SELECT count(*) AS of_all FROM found", {}),
+        (True, "SELECT pg_advisory_xact_lock(hashtextextended('notes:' || :note, 0))", {"note": ID}),
+        (False, "INSERT INTO notes (id, size) VALUES (CAST(:id AS uuid), 1)", {"id": UNKNOWN}),
+        (False, "INSERT INTO notes (id, size) SELECT CAST(:id AS uuid), count(*) FROM notes", {"id": UNKNOWN}),
+        (
+            True,
+            "INSERT INTO notes (id, size) SELECT CAST(:id AS uuid), count(*) FROM notes RETURNING size",
+            {"id": UNKNOWN},
+        ),
+        (
+            False,
+            "WITH made AS (INSERT INTO notes (id, size) VALUES (CAST(:id AS uuid), 1) RETURNING id)"
+            " UPDATE notes SET size = 9",
+            {"id": UNKNOWN},
+        ),
+        (
+            True,
+            "WITH gone AS (DELETE FROM notes RETURNING (size + 1) AS larger) SELECT larger FROM gone",
+            {},
+        ),
+        (False, "DELETE FROM notes WHERE id IN (SELECT id FROM notes WHERE size = :size)", {"size": 3}),
+        (False, "UPDATE notes SET create_time = create_time + CAST(:later AS interval)", {"later": timedelta(days=1)}),
+        (False, "SET LOCAL lock_timeout = 100", {}),
+        (False, "LOCK TABLE notes IN SHARE UPDATE EXCLUSIVE MODE", {}),
+        (True, "EXPLAIN (COSTS off) DELETE FROM notes", {}),
+    ],
+)
+async def test_texts_do_as_sqlalchemy_has_them(
+    database: Database, payment_database: Clone, sql: str, parameters: dict[str, Any], *, returns_rows: bool
+) -> None:
+    async def outcome(connection: AsyncConnection, statement: Any) -> tuple[int, list[Any], list[Any]]:
+        result = await connection.execute(statement, parameters)
+        written = result.rowcount
+        rows = [tuple(row) for row in result] if returns_rows else []
+        return written, rows, [tuple(row) for row in await connection.execute(select(notes))]
+
+    engine = create_async_engine(payment_database.owner_url)
+    async with engine.connect() as connection:
+        expected = await outcome(connection, text(sql))
+    await engine.dispose()
+    statement, outcomes = text(sql), list[Any]()
+
+    async def inside(connection: AsyncConnection) -> None:
+        outcomes.append(await outcome(connection, statement))
+        raise NotFoundError
+
+    for _ in range(3):
+        with pytest.raises(NotFoundError):
+            await database.transaction(inside)
+    assert outcomes == [expected] * 3
+    assert db.QUERIES.find(statement, parameters), "it was compiled once"
+
+
 async def test_what_failed_within_a_transaction_is_never_said_to_be_committed(database: Database) -> None:
     async def swallowing(connection: AsyncConnection) -> None:
         with suppress(Exception):
@@ -248,10 +306,12 @@ async def test_one_connection_serves_both_ways_in_turn(database: Database) -> No
             assert (await connection.execute(select(notes.c.label))).scalars().all() == [None]
 
 
-async def test_no_row_has_no_value(database: Database) -> None:
+@pytest.mark.parametrize("statement", [BY_LABEL, BY_LABEL_AS_TEXT], ids=["select", "text"])
+async def test_no_row_has_no_value(database: Database, statement: Any) -> None:
     for _ in range(3):
         async with database.reading() as connection:
-            assert (await connection.execute(BY_LABEL, {"label": "x"})).scalar_one_or_none() is None
+            assert (await connection.execute(statement, {"label": "x"})).scalar_one_or_none() is None
+            assert (await connection.execute(statement, {"label": "x"})).scalars().all() == []
 
 
 async def test_a_parameter_without_a_value_is_our_mistake_and_nul_the_callers(database: Database) -> None:

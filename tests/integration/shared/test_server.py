@@ -18,10 +18,11 @@ from interceptors import chain
 from interceptors.rate_limit import Limiter
 from services.shared import background, server
 from services.shared.policy import METRICS
-from services.shared.server import CannotListenError, Health, Registration, Server
+from services.shared.server import CannotListenError, EndedError, Health, Registration, Server
 from services.shared.settings import Environment, ServerSettings
+from tests.support import http2
 from tests.support.ports import free_port
-from tests.support.serving import Signer, channel_to, short_folder
+from tests.support.serving import Signer, channel_to, serving, short_folder
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+TASKS_OF_A_SERVER = 5
+"""gRPC's own and the server's background work, whatever the number of methods."""
 
 
 async def _crash() -> None:
@@ -232,6 +235,39 @@ async def test_a_taken_address_of_probes_is_named() -> None:
                 ).start()
 
 
+@pytest.mark.parametrize("struck", ["service", "probes"])
+async def test_a_process_whose_server_has_ended_ends(struck: str) -> None:
+    """A path that is no UTF-8 has gRPC end the server."""
+    async with short_folder() as folder:
+        port = free_port()
+        settings = ServerSettings(
+            listen=f"unix:{folder}/s",
+            health_listen=f"127.0.0.1:{port}",
+            env=Environment.DEVELOPMENT,
+            drain_seconds=0,
+            grace_seconds=0.2,
+        )
+        served = Server(settings, partial(chain, verifier=Signer().verifier(), limiter=Limiter()), [], _yes)
+        running = asyncio.create_task(served.run())
+        async with channel_to(settings.listen) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        if struck == "service":
+            _, writer = await asyncio.open_unix_connection(f"{folder}/s")
+        else:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        headers = {":method": "POST", ":scheme": "http", ":path": "/p", "te": "trailers"}
+        headers |= {":authority": "a", "content-type": "application/grpc"}
+        flags = http2.END_HEADERS | http2.END_STREAM
+        request = http2.frame(http2.HEADERS, flags, 1, http2.block(headers).replace(b"/p", b"/\xff"))
+        writer.write(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0, b"") + request)
+        with pytest.raises(EndedError):
+            await asyncio.wait_for(running, 5)
+        writer.close()
+        await writer.wait_closed()
+        await served.stop()
+
+
 async def _no_metrics() -> bytes:
     return b""
 
@@ -257,3 +293,11 @@ async def test_what_is_there_from_the_start_is_not_searched_for_garbage() -> Non
     finally:
         gc.unfreeze()
     assert frozen
+
+
+@pytest.mark.parametrize("services", [[], [course_service_pb2_grpc.CourseServiceServicer()]], ids=["none", "many"])
+async def test_no_task_waits_for_each_method(services: list[Any]) -> None:
+    """Each call would wake all of them, and take twice as long."""
+    before = len(asyncio.all_tasks())
+    async with serving([Registration.of(servicer) for servicer in services], Signer()):
+        assert len(asyncio.all_tasks()) - before <= TASKS_OF_A_SERVER

@@ -51,7 +51,7 @@ def test_a_new_method_needs_nothing_but_its_proto() -> None:
     added.name = "GetWalletAgain"
     compiled = json.dumps(compile_bootstrap(compose(), contract_of(extended)))
     assert compiled.count('"/azora.payment.v1.WalletService/GetWalletAgain"') == 5, (
-        "two routes, which match it twice, and who may call"
+        "a key of the path map and a match for edge and mesh each, and one RBAC rule"
     )
     assert "| GetWalletAgain |" in policy_table(contract_of(extended))
 
