@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.listening import listening
 from tests.support.serving import short_folder
 
 if TYPE_CHECKING:
@@ -25,20 +26,20 @@ class DatabaseProxy:
     """How many there were."""
     silenced: int = 0
     """How many of them, from the first, are silent."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def silence(self) -> None:
         """Let nothing pass any more on the connections that there are: they stay open. Those to come are served."""
         self.silenced = self.connections
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until either side ends it, or if it is silent until the proxy has ended."""
+        """Serve one connection until either side ends it, or if it is silent until the proxy ends."""
         number, self.connections = self.connections, self.connections + 1
         from_server, to_server = await asyncio.open_unix_connection(self.target)
         committing = asyncio.Event()
 
         async def requests() -> None:
-            while (data := await reader.read(65536)) and await self._passes(number):
+            while data := await reader.read(65536):
+                await self._wait_if_silent(number)
                 if b"COMMIT\0" in data:
                     committing.set()
                 to_server.write(data)
@@ -46,7 +47,8 @@ class DatabaseProxy:
 
         forwarding = asyncio.create_task(requests())
         try:
-            while (data := await from_server.read(65536)) and await self._passes(number):
+            while data := await from_server.read(65536):
+                await self._wait_if_silent(number)
                 if committing.is_set() and self.cut < self.cuts:
                     self.cut += 1
                     return
@@ -56,13 +58,11 @@ class DatabaseProxy:
             return
         finally:
             forwarding.cancel()
-            writer.close()
             to_server.close()
 
-    async def _passes(self, number: int) -> bool:
+    async def _wait_if_silent(self, number: int) -> None:
         if number < self.silenced:
-            await self.ended.wait()
-        return not self.ended.is_set()
+            await asyncio.Event().wait()
 
 
 @asynccontextmanager
@@ -72,9 +72,5 @@ async def database_proxy(url: str) -> AsyncIterator[tuple[str, DatabaseProxy]]:
     host, port = (parse_qs(query)[name][0] for name in ("host", "port"))
     async with short_folder() as folder:
         proxy = DatabaseProxy(f"{host}/.s.PGSQL.{port}")
-        server = await asyncio.start_unix_server(proxy.relay, f"{folder}/.s.PGSQL.{port}")
-        try:
+        async with listening(proxy.relay, path=folder / f".s.PGSQL.{port}"):
             yield url.replace(query, f"host={folder}&port={port}"), proxy
-        finally:
-            proxy.ended.set()
-            server.close()

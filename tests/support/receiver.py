@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tests.support.waiting import all_closed
+from tests.support.listening import listening
 
 if TYPE_CHECKING:
     import ssl
@@ -80,7 +80,6 @@ class Receiver:
                 await answer(self, writer)
         finally:
             self.in_flight -= 1
-            writer.close()
 
 
 Answer: TypeAlias = "Callable[[Receiver, asyncio.StreamWriter], Awaitable[None]]"
@@ -161,11 +160,5 @@ async def break_tls(_: Receiver, writer: asyncio.StreamWriter) -> None:
 async def receiving(*, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     """Run a receiver on a port of 127.0.0.1."""
     receiver = Receiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=tls)
-    receiver.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(receiver.serve, tls=tls) as receiver.port:
         yield receiver
-    finally:
-        receiver.gate.set()
-        server.close()
-        await all_closed(server)

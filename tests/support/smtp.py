@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import SMTP
 
-from tests.support.waiting import all_closed, eventually
+from tests.support.listening import listening
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,18 +102,19 @@ async def smtp_server() -> AsyncIterator[Mailbox]:
         for opened in sessions:
             if opened.transport is not None:
                 opened.transport.close()
-        await all_closed(server)
+
+        async def closed() -> bool:
+            return not getattr(server, "_active_count", 0)  # Python 3.11's `wait_closed` waits for no connection.
+
+        await eventually(closed)
 
 
 @asynccontextmanager
 async def frozen_server() -> AsyncIterator[str]:
     """Listen on loopback and never answer; give the URL."""
-    writers: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1")
-    try:
-        yield f"smtp+plain://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for writer in writers:
-            writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+    async def say_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with listening(say_nothing) as port:
+        yield f"smtp+plain://127.0.0.1:{port}"

@@ -46,12 +46,3 @@ async def paced(per_second: float, seconds: float) -> AsyncIterator[int]:
             yield number
             number += 1
         await asyncio.sleep(min(number / per_second, seconds) - elapsed)
-
-
-async def all_closed(server: asyncio.Server) -> None:
-    """Wait until all connections of a server are closed: Python 3.11's `wait_closed` waits for none."""
-
-    async def alone() -> bool:
-        return not getattr(server, "_active_count", 0)
-
-    await eventually(alone)

@@ -25,6 +25,7 @@ from services.shared.ids import new_id
 from services.shared.metrics import ProcessMetrics
 from services.shared.rate_limits import effective_tiers
 from services.shared.server import Registration
+from tests.support.listening import listening
 from tests.support.serving import Signer, channel_to, serving
 from tests.support.waiting import eventually
 
@@ -234,14 +235,11 @@ async def test_an_answer_that_is_no_count_is_none(answer: bytes) -> None:
     async def answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := await reader.read(4096):
             writer.write(answer + b"\r\n" if b"EVAL" in asked else b"+OK\r\n" * asked.count(b"*"))
-        writer.close()
 
-    server = await asyncio.start_server(answer_all, "127.0.0.1", 0)
-    async with replica(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}") as stub:
+    async with listening(answer_all) as port, replica(f"redis://127.0.0.1:{port}") as stub:
         answers = [await login(stub, "10.0.6.1", f"{number}@azora.world") for number in range(PER_ADDRESS + 2)]
     assert answers[:PER_ADDRESS] == [""] * PER_ADDRESS
     assert answers[-1] == "RATE_LIMITED"
-    server.close()
 
 
 async def test_counters_that_come_back_are_used_again(

@@ -22,6 +22,7 @@ from services.shared.db import PROBE_SECONDS, READY_SECONDS, REDIAL_SECONDS, Dat
 from services.shared.errors import DependencyUnavailable, Overloaded
 from services.shared.policy import infrastructure_policies
 from services.shared.principal import Request, serve_request
+from tests.support.listening import listening
 from tests.support.postgres_faults import frozen_postgres
 from tests.support.serving import short_folder
 from tests.support.waiting import eventually, paced
@@ -231,13 +232,11 @@ async def test_a_database_that_refuses_connections_is_not_asked_for_one_by_every
     """A PostgreSQL that recovered from a crash was slowed down by hundreds of connections a second."""
     dialled = 0
 
-    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def refuse(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         nonlocal dialled
         dialled += 1
-        writer.close()
 
-    async with short_folder() as folder:
-        server = await asyncio.start_unix_server(refuse, f"{folder}/.s.PGSQL.5432")
+    async with short_folder() as folder, listening(refuse, path=folder / ".s.PGSQL.5432"):
         database = Database(f"postgresql+asyncpg://app@/payment?host={folder}&port=5432", pool_size=POOL_SIZE)
         began = time.monotonic()
         async for _ in paced(20, 12 * REDIAL_SECONDS):
@@ -248,5 +247,3 @@ async def test_a_database_that_refuses_connections_is_not_asked_for_one_by_every
         # At once, and after 1, 2, 4 pauses and so on.
         assert 2 <= dialled <= 1 + math.log2(1 + (time.monotonic() - began) / REDIAL_SECONDS)
         await database.close()
-        server.close()
-        await server.wait_closed()

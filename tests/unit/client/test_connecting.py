@@ -19,6 +19,7 @@ from grpc import aio
 
 from services.shared.errors import DependencyUnavailable
 from tests.support.answering import Answering, answering, serve
+from tests.support.listening import listening
 from tests.support.ports import free_port
 from tests.support.serving import short_folder
 from tests.support.waiting import eventually
@@ -155,7 +156,6 @@ class SilentProxy:
                 group.create_task(self._pass_on(reader, to_server))
                 group.create_task(self._pass_on(from_server, writer))
         finally:
-            writer.close()
             to_server.close()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -168,7 +168,7 @@ class SilentProxy:
 async def test_a_server_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_dialing, "KEEPALIVE_MILLISECONDS", 200)
     monkeypatch.setattr(_dialing, "KEEPALIVE_TIMEOUT_MILLISECONDS", 200)
-    port, through = free_port(), free_port()
+    port = free_port()
     proxy, begun = SilentProxy(port), asyncio.Event()
 
     async def wait() -> None:
@@ -177,7 +177,7 @@ async def test_a_server_that_falls_silent_is_given_up(monkeypatch: pytest.Monkey
 
     async with (
         serve(Answering(answer=wait), f"127.0.0.1:{port}"),
-        await asyncio.start_server(proxy.relay, "127.0.0.1", through),
+        listening(proxy.relay) as through,
         client.connect(f"127.0.0.1:{through}") as channel,
     ):
         call = wallet_service_pb2_grpc.WalletServiceStub(channel).WatchTransactions(pb.WatchTransactionsRequest())
