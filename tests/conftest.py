@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 import services.shared.poller  # noqa: F401 - as the services do
+from tests.support.http import plain_http
 from tests.support.people import People
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import httpx
 
     from tests.support.system import LocalSystem
 
@@ -47,7 +49,7 @@ def edge(system: LocalSystem) -> str:
 @pytest.fixture
 async def http(edge: str) -> AsyncIterator[httpx.AsyncClient]:
     """Give an HTTP client of the running system."""
-    async with httpx.AsyncClient(base_url=edge, timeout=20, trust_env=False) as opened:
+    async with plain_http(edge, timeout=20) as opened:
         yield opened
 
 

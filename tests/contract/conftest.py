@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest_asyncio
 from grpc import aio
 
 from tests.support.edge import ORIGIN, Edge, running_edge
+from tests.support.http import plain_http
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import httpx
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -23,7 +25,7 @@ async def edge() -> AsyncIterator[Edge]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(edge: Edge) -> AsyncIterator[httpx.AsyncClient]:
     edge.forget()
-    async with httpx.AsyncClient(base_url=edge.url, timeout=10) as client:
+    async with plain_http(edge.url, timeout=10) as client:
         yield client
 
 

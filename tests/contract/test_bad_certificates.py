@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 import pytest_asyncio
 from grpc import aio
@@ -21,6 +20,7 @@ from services.shared.limits import FIRST_BYTES_SECONDS
 from services.shared.principal import TRUST_DOMAIN
 from tests.support.certificates import issue
 from tests.support.edge import Replica
+from tests.support.http import plain_http
 from tests.support.ports import free_port
 from tests.support.tcp_mesh import LOOPBACK, running_tcp_mesh, serving
 from tests.support.waiting import eventually
@@ -95,7 +95,7 @@ async def test_envoy_asks_no_service_that_shows_it(mesh: TcpMesh, shown: Path, k
     before = await refused(mesh, why)
     async with (
         serving(mesh, "payment", impostor, at, certificate),
-        httpx.AsyncClient(base_url=f"http://{mesh.edge}") as http,
+        plain_http(f"http://{mesh.edge}") as http,
     ):
         tell(mesh, at)
 

@@ -13,6 +13,7 @@ from azora.client import MeshIdentity, connect
 
 from services.compiler.envoy.connections import MAX_CONNECTIONS
 from tests.support.edge import memory_mib, running_edge
+from tests.support.http import plain_http
 from tests.support.http2 import PREFACE, connection
 from tests.support.waiting import eventually
 
@@ -45,7 +46,7 @@ async def test_idle_connections_keep_nobody_out_and_end_soon() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft > IDLE + KIB, "this test holds many sockets: ulimit -n 8192"
     async with running_edge() as edge, held(edge.profile.public.port, IDLE) as readers:
-        async with httpx.AsyncClient(base_url=edge.url) as http:
+        async with plain_http(edge.url) as http:
             assert (await http.get("/v1/courses")).status_code == 200
             assert (await http.get("/v1/wallet", headers=edge.bearer())).status_code == 200
         folder = edge.folder / "pki"
@@ -59,7 +60,7 @@ async def test_idle_connections_keep_nobody_out_and_end_soon() -> None:
 async def test_connections_that_only_greet_keep_nobody_out_for_long() -> None:
     """Two thousand that had sent the preface of HTTP/2 and nothing else kept all others out for a minute."""
     async with running_edge() as edge, held(edge.profile.public.port, IDLE, PREFACE) as readers:
-        async with httpx.AsyncClient(base_url=edge.url) as http:
+        async with plain_http(edge.url) as http:
 
             async def answered() -> bool:
                 try:
@@ -86,7 +87,7 @@ async def test_memory_of_signed_in_clients_is_bounded_too() -> None:
             for _ in range(60):
                 for stream in streams:
                     await raw.data(stream, bytes(15 * KIB))
-        async with httpx.AsyncClient(base_url=edge.url) as http:
+        async with plain_http(edge.url) as http:
 
             async def answered() -> bool:
                 return (await http.get("/v1/courses")).status_code == 200

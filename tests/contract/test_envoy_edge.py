@@ -6,10 +6,9 @@ import asyncio
 import gzip
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import httpx
 import pytest
 from azora.auth.v1 import auth_service_pb2
 from azora.client import error_reason
@@ -18,7 +17,11 @@ from azora.payment.v1 import payment_service_pb2
 from grpc import aio
 
 from tests.support.edge import ORIGIN, Edge, error_info, failure, running_edge
+from tests.support.http import plain_http
 from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    import httpx
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -88,7 +91,7 @@ async def test_a_browser_on_a_listed_origin_may_call_and_no_other(http: httpx.As
 async def test_a_development_server_on_this_machine_may_call_in_development() -> None:
     here = "http://localhost:5173 http://localhost https://localhost:3000 http://127.0.0.1:8081 http://[::1]:4200"
     elsewhere = "http://localhost.example.com http://localhost:5173.example.com http://127.0.0.10 http://192.168.0.1"
-    async with running_edge(cors_localhost=True) as edge, httpx.AsyncClient(base_url=edge.url) as http:
+    async with running_edge(cors_localhost=True) as edge, plain_http(edge.url) as http:
         for origin in (*here.split(), *elsewhere.split()):
             answer = await http.get("/v1/courses", headers={"origin": origin})
             assert answer.headers.get("access-control-allow-origin") == (origin if origin in here.split() else None)
@@ -178,7 +181,7 @@ async def test_a_replica_that_goes_away_is_not_missed(http: httpx.AsyncClient, e
 
 
 async def test_floods_from_one_address_end_at_the_edge() -> None:
-    async with running_edge(rate_limit_scale=0.2) as scaled, httpx.AsyncClient(base_url=scaled.url) as http:
+    async with running_edge(rate_limit_scale=0.2) as scaled, plain_http(scaled.url) as http:
         answers = [await http.post("/v1/auth/login", json={}) for _ in range(15)]
         refused = [answer for answer in answers if answer.status_code == 429]
         assert len(refused) == 5, "ten a minute and address, times five, times the scale, went through"
@@ -201,7 +204,7 @@ async def test_streams_of_reflection_from_one_address_end_at_the_edge() -> None:
         answers = [await ask(service) for service in ("v1", "v1alpha") * 5]
         assert answers.count("RATE_LIMITED") == 4, "sixty a minute and address, times the scale, went through"
         assert answers[-4:] == ["RATE_LIMITED"] * 4
-        async with httpx.AsyncClient(base_url=scaled.url) as http:
+        async with plain_http(scaled.url) as http:
             assert (await http.get("/v1/courses")).status_code == 200, "another tier has a bucket of its own"
 
 

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import httpx
 import pytest
 from azora.client import error_reason
 
@@ -14,9 +13,11 @@ from services.compiler.contract import load_contract
 from services.compiler.envoy import compile_bootstrap
 from services.compiler.request_size import max_request_bytes
 from tests.support.edge import Edge, error_info, failure, memory_mib, running_edge
+from tests.support.http import plain_http
 from tests.support.http2 import connection
 
 if TYPE_CHECKING:
+    import httpx
     from grpc import aio
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -60,7 +61,7 @@ async def test_half_sent_bodies_do_not_choose_envoys_memory(
             for _ in range(8):
                 for stream in streams:
                     await raw.data(stream, bytes(7 * KIB))
-        async with httpx.AsyncClient(base_url=edge.url) as http:
+        async with plain_http(edge.url) as http:
             assert (await http.get("/v1/courses")).status_code == 200
         assert not any(raw.reading.done() for raw in opened), "the connections still hold what they have sent"
         assert memory_mib(edge) - before < 120
@@ -99,7 +100,7 @@ async def test_requests_are_as_large_as_the_contract_allows(
 
 
 async def test_an_ipv6_client_is_a_network_of_64_bits() -> None:
-    async with running_edge(rate_limit_scale=0.2, trusted_proxies=1) as edge, httpx.AsyncClient() as http:
+    async with running_edge(rate_limit_scale=0.2, trusted_proxies=1) as edge, plain_http() as http:
 
         async def login(address: str) -> int:
             answer = await http.post(f"{edge.url}/v1/auth/login", json={}, headers={"x-forwarded-for": address})

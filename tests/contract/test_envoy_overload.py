@@ -22,6 +22,7 @@ from services.shared.limits import MAX_CONCURRENT_RPCS
 from services.shared.policy import Priority
 from tests.support.bootstrap import routes_of
 from tests.support.edge import running_edge
+from tests.support.http import plain_http
 from tests.support.refusals import described
 from tests.support.serving import own_connection
 from tests.support.waiting import eventually
@@ -92,7 +93,7 @@ async def test_a_service_is_given_few_calls_at_once_some_wait_and_the_rest_is_re
 
 async def test_what_a_service_is_given_at_once_follows_its_replicas_while_envoy_runs() -> None:
     """Whatever number the circuit breakers are compiled for."""
-    async with running_edge() as edge, httpx.AsyncClient(base_url=edge.url, headers=edge.bearer()) as http:
+    async with running_edge() as edge, plain_http(edge.url, headers=edge.bearer()) as http:
         second = await edge.add("payment")
         edge.publish("payment", 0, 1)
 

@@ -6,17 +6,19 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2
 
 from services.local.envoy import admin_client
 from tests.support.edge import running_edge
+from tests.support.http import plain_http
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import httpx
 
     from tests.support.edge import Edge, Received
 
@@ -33,7 +35,7 @@ def edge(two_payments: Edge) -> Edge:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def http(edge: Edge) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=edge.url, headers=edge.bearer(), timeout=20) as client:
+    async with plain_http(edge.url, headers=edge.bearer(), timeout=20) as client:
         yield client
 
 
@@ -86,7 +88,7 @@ async def test_a_keyed_call_that_hangs_is_made_to_another_replica(edge: Edge, ht
 async def test_a_replica_whose_connections_fail_is_out_before_its_health_is_known(edge: Edge) -> None:
     async with running_edge(replicas={"payment": 2}) as other:
         await other.stop(other.replicas["payment"][0])
-        async with httpx.AsyncClient(base_url=other.url, headers=other.bearer()) as http:
+        async with plain_http(other.url, headers=other.bearer()) as http:
             answers = await asyncio.gather(*(http.get("/v1/wallet") for _ in range(40)))
         assert {answer.status_code for answer in answers} == {200}
         async with admin_client(Path(other.profile.admin.path)) as admin:

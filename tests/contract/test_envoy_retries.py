@@ -14,7 +14,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import httpx
 import pytest
 from azora import client
 from azora.education.v1 import enrollment_service_pb2, enrollment_service_pb2_grpc
@@ -30,6 +29,7 @@ from services.shared.money import Money
 from services.shared.server import connect_to_mesh
 from services.shared.settings import ServiceSettings
 from tests.support.edge import Edge, error_info, failure, running_edge
+from tests.support.http import plain_http
 from tests.support.serving import own_connection
 from tests.support.waiting import eventually
 
@@ -59,7 +59,7 @@ async def unavailable(_call: Received, _context: Any) -> bytes:
 async def test_what_a_replica_answers_unavailable_is_asked_of_another(edge: Edge) -> None:
     sick, well = edge.replicas["payment"]
     sick.answers["GetWallet"] = unavailable
-    async with httpx.AsyncClient(base_url=edge.url, headers=edge.bearer()) as http:
+    async with plain_http(edge.url, headers=edge.bearer()) as http:
         answers = [await http.get("/v1/wallet") for _ in range(20)]
     assert {answer.status_code for answer in answers} == {200}
     assert sick.received
@@ -72,7 +72,7 @@ async def test_a_call_that_a_replica_drops_is_made_to_another(edge: Edge) -> Non
         dying.answers["CreatePayment"] = dies_with(dying)
         headers = other.bearer()
         body = {"amount": {"minorUnits": "1", "currency": "AZR"}, "type": "PAYMENT_TYPE_DONATION"}
-        async with httpx.AsyncClient(base_url=other.url, headers=headers) as http:
+        async with plain_http(other.url, headers=headers) as http:
             answers = [await http.post("/v1/payments", json=body) for _ in range(10)]
     assert {answer.status_code for answer in answers} == {200}, answers[0].text
     assert len(dying.received) == 1, "it was asked once, and is no more"
@@ -84,7 +84,7 @@ async def test_nothing_is_tried_again_that_may_not_be(edge: Edge) -> None:
     (auth,) = edge.replicas["auth"]
     auth.answers["Login"] = unavailable
     request = {"email": "a@example.com", "password": "the password"}
-    async with httpx.AsyncClient(base_url=edge.url) as http:
+    async with plain_http(edge.url) as http:
         assert (await http.post("/v1/auth/login", json=request)).status_code == 503
     assert len(auth.received) == 1
 
@@ -149,7 +149,7 @@ async def test_a_client_does_not_try_again_what_envoy_has(edge: Edge) -> None:
     assert refused.code() is grpc.StatusCode.UNAVAILABLE
     assert len(edge.received("payment")) == 4
     assert NO_CLIENT_RETRY in tuple(refused.trailing_metadata() or ())
-    async with httpx.AsyncClient(base_url=edge.url, headers=edge.bearer()) as http:
+    async with plain_http(edge.url, headers=edge.bearer()) as http:
         answer = await http.get("/v1/wallet")
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
@@ -181,7 +181,7 @@ async def test_an_enrolment_without_payment_makes_four_calls_at_most(away: str) 
         assert client.error_reason(refused.value) == "DEPENDENCY_UNAVAILABLE"
         assert len(edge.received("education")) == 1
         assert len(holds) == (4 if away == "answers unavailable" else 0)
-        async with httpx.AsyncClient(base_url=edge.url, headers=edge.bearer()) as http:
+        async with plain_http(edge.url, headers=edge.bearer()) as http:
             answer = await http.post(f"/v1/courses/{new_id()}/enroll", json={})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert error_info(answer.json())["reason"] == "DEPENDENCY_UNAVAILABLE"

@@ -19,6 +19,7 @@ from services.deployment.pki import ensure_pki
 from tests.support import http2
 from tests.support.compose import containers
 from tests.support.edge import Edge, running_edge, running_envoy
+from tests.support.http import plain_http
 from tests.support.ports import accepts, free_port
 from tests.support.serving import short_folder
 from tests.support.waiting import eventually
@@ -128,7 +129,7 @@ async def test_the_health_check_of_its_container_needs_no_tls_and_gets_nothing_e
         settings = LocalSettings(runtime=folder, pki=folder / "pki", port=free_port(), public_certificate=certificate)
         profile = replace(local(settings), plain_health=True)
         pages = await asyncio.start_unix_server(healthy, folder / "gateway-http.sock")
-        async with pages, running_envoy(profile, folder), httpx.AsyncClient() as http:
+        async with pages, running_envoy(profile, folder), plain_http() as http:
             await eventually(partial(accepts, profile.public.port))
             url = f"http://127.0.0.1:{profile.public.port}"
             assert (await http.get(f"{url}/v1/courses")).status_code == 404

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from tests.support.edge import Edge, error_info
+from tests.support.http import plain_http
 from tests.support.serving import Signer
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ PUBLIC = [
 
 async def outcome(edge: Edge, method: str, url: str, headers: Mapping[str, str]) -> tuple[int, str]:
     """Return the status of a call with an empty message, and the reason of its refusal."""
-    async with httpx.AsyncClient(base_url=edge.url, trust_env=False) as http:
+    async with plain_http(edge.url) as http:
         answer = await http.request(method, url, headers=headers, json={} if method == "POST" else None)
     return answer.status_code, "" if answer.status_code == 200 else error_info(answer.json())["reason"]
 

@@ -13,6 +13,7 @@ from services.shared.errors import TokenInvalid
 from services.shared.ids import new_id
 from tests.support.edge import Edge, error_info, running_edge
 from tests.support.forgeries import Forger
+from tests.support.http import plain_http
 from tests.support.serving import AUDIENCE, KEY_ID
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ async def guarded() -> AsyncIterator[Edge]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(guarded: Edge) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=guarded.url, timeout=10) as opened:
+    async with plain_http(guarded.url, timeout=10) as opened:
         yield opened
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
-import httpx
 import pytest
 import pytest_asyncio
 from azora import client
@@ -30,6 +29,7 @@ from services.compiler.policy_table import policy_table
 from services.shared.ids import new_id
 from services.shared.scopes import declared_scopes
 from tests.support.edge import CONTRACT
+from tests.support.http import plain_http
 from tests.support.serving import Signer
 from tests.support.tcp_mesh import running_tcp_mesh
 from tests.support.waiting import eventually
@@ -298,7 +298,7 @@ async def test_a_token_with_a_scope_that_is_no_text_is_refused(running: TcpMesh)
 
 
 async def test_through_the_edge_json_is_no_other_way(running: TcpMesh) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{running.edge}") as http:
+    async with plain_http(f"http://{running.edge}") as http:
         for row in ROWS:
             if row.internal:
                 answer = await http.post(row.path, json={})

@@ -26,6 +26,7 @@ from services.local.postgres import running
 from services.local.processes import run_step
 from tests.support.certificates import serial_number
 from tests.support.compose import ROOT, Processes
+from tests.support.http import plain_http
 from tests.support.services import SERVED, SERVICES
 from tests.support.smtp import Mailbox, smtp_server
 from tests.support.waiting import eventually
@@ -232,7 +233,7 @@ async def served_serial_number(composed: Processes, name: str, port: int) -> int
 
 
 def edge(composed: Processes) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{composed.port('envoy', 8080)}", trust_env=False)
+    return plain_http(f"http://127.0.0.1:{composed.port('envoy', 8080)}")
 
 
 def identity(composed: Processes, name: str) -> grpc.ChannelCredentials:

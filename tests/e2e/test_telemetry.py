@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.http import plain_http
 from tests.support.services import SERVED
 from tests.support.waiting import eventually
 
@@ -116,7 +117,7 @@ async def test_one_page_has_the_metrics_of_all_processes_and_the_edge_has_not(
 ) -> None:
     await http.get("/v1/wallet", headers=await people.student())
     assert (await http.get("/metrics")).status_code == 404
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as prometheus:
+    async with plain_http(timeout=20) as prometheus:
         page = (await prometheus.get(f"http://{system.environment['AZORA_METRICS_LISTEN']}/metrics")).text
     for service in SERVED:
         assert f'azora_up{{replica="0",service="{service}"}} 1.0' in page

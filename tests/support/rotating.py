@@ -19,6 +19,7 @@ from services.shared.policy import role_permissions
 from services.shared.tokens import AccessTokens, RemoteKeys
 from tests.support.auth import PASSWORD, FakeSubscribers, auth_settings
 from tests.support.edge import CONTRACT, UNLIMITED, Replica, running_envoy
+from tests.support.http import plain_http
 from tests.support.ports import free_port
 from tests.support.serving import AUDIENCE, ISSUER, Signer, short_folder
 from tests.support.waiting import eventually
@@ -106,7 +107,7 @@ async def rotating_system(database: Clone, *, token_seconds: int) -> AsyncIterat
             auth_settings(database.app_url, **short).model_copy(update={"access_token_seconds": token_seconds})
         )
         stack.push_async_callback(operator.close)
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10))
+        http = await stack.enter_async_context(plain_http(f"http://127.0.0.1:{port}", timeout=10))
         system = RotatingSystem(http, operator.keys)
         await eventually(lambda: _registered(http))
         token = await system.login()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from playwright.async_api import expect
 
 from tests.support.browser import browsing
+from tests.support.http import plain_http
 from tests.support.people import People
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def sign_in(page: Page, edge: str) -> None:
 
 async def used(system: LocalSystem) -> None:
     """Enrol somebody, and have a mail sent."""
-    async with httpx.AsyncClient(base_url=system.edge, timeout=60, trust_env=False) as http:
+    async with plain_http(system.edge, timeout=60) as http:
         student = await People(http).student()
         courses = (await http.get("/v1/courses")).json()["courses"]
         (free,) = (course for course in courses if course["price"]["minorUnits"] == "0")

@@ -23,14 +23,16 @@ def extension(name: str, message: str, /, **fields: Any) -> Json:
 
 def readable(value: Any, depth: int = 0) -> str:
     """Return JSON for people: indented, with whatever fits on a line on one."""
-    line = json.dumps(value)
-    if len(line) + 2 * depth <= WIDTH or not isinstance(value, dict | list):
-        return line
     if isinstance(value, dict):
         opening, closing = "{", "}"
         items = [f"{json.dumps(key)}: {readable(item, depth + 1)}" for key, item in value.items()]
-    else:
+    elif isinstance(value, list):
         opening, closing = "[", "]"
         items = [readable(item, depth + 1) for item in value]
+    else:
+        return json.dumps(value)
+    line = f"{opening}{', '.join(items)}{closing}"
+    if len(line) + 2 * depth <= WIDTH and "\n" not in line:  # A newline within a text is escaped.
+        return line
     margin = "  " * depth
     return f"{opening}\n" + ",\n".join(f"{margin}  {item}" for item in items) + f"\n{margin}{closing}"

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 import pytest_asyncio
 
 from tests.support.checked_load import CheckedLoad
+from tests.support.http import plain_http
 from tests.support.hurt import CERTIFICATE_SECONDS, FRESH_SECONDS, say
 from tests.support.ports import free_port
 from tests.support.redis import running_redis
@@ -76,7 +76,7 @@ def disk(hurt_system: tuple[LocalSystem, SmallDisk]) -> SmallDisk:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def load(replicated: LocalSystem) -> AsyncIterator[SteadyLoad]:
     """Give the load, which nothing but Envoy retries; check at the end that each payment was made once."""
-    async with httpx.AsyncClient(base_url=replicated.edge, timeout=20, trust_env=False) as http:
+    async with plain_http(replicated.edge, timeout=20) as http:
         steady = SteadyLoad(replicated, http, retries=False)
         await steady.prepare()
         yield steady
@@ -87,7 +87,7 @@ async def load(replicated: LocalSystem) -> AsyncIterator[SteadyLoad]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def checked(replicated: LocalSystem) -> AsyncIterator[CheckedLoad]:
     """Give load of new people, whose ledger can be checked after the test."""
-    async with httpx.AsyncClient(base_url=replicated.edge, timeout=20, trust_env=False) as http:
+    async with plain_http(replicated.edge, timeout=20) as http:
         load = CheckedLoad(replicated, http)
         await load.prepare()
         yield load

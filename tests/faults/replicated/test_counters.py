@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from services.shared.ids import new_id
+from tests.support.http import plain_http
 from tests.support.hurt import go_on, say
 from tests.support.waiting import eventually
 
@@ -39,7 +40,7 @@ async def test_counters_away(
     number: signal.Signals,
     pytestconfig: pytest.Config,
 ) -> None:
-    async with httpx.AsyncClient(base_url=replicated.edge, timeout=5, trust_env=False) as http:
+    async with plain_http(replicated.edge, timeout=5) as http:
         said, unchecked = _said(replicated), await _unchecked(replicated)
         async with load.running(rate) as outcomes:
             await go_on(2)
@@ -80,7 +81,7 @@ async def _counting(system: LocalSystem) -> bool:
 
 async def _unchecked(system: LocalSystem) -> float:
     """Return how many calls were let through uncounted, by the metrics of all processes."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+    async with plain_http(timeout=5) as http:
         page = (await http.get(f"http://{system.environment['AZORA_METRICS_LISTEN']}/metrics")).text
     return sum(
         float(line.rpartition(" ")[2])

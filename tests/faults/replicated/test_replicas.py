@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.http import plain_http
 from tests.support.hurt import freeze, go_on, outlast_certificates, renewals, say
 from tests.support.services import SERVICES
 from tests.support.waiting import eventually
@@ -59,7 +60,7 @@ async def test_renewed_certificates_cost_no_call(
 async def test_a_killed_envoy_is_back_within_three_seconds_and_retries_succeed(
     replicated: LocalSystem, load: SteadyLoad, rate: int, pytestconfig: pytest.Config
 ) -> None:
-    async with httpx.AsyncClient(base_url=replicated.edge, timeout=1, trust_env=False) as http:
+    async with plain_http(replicated.edge, timeout=1) as http:
         patient = load.with_retries(replicated)
         async with patient.running(rate) as outcomes:
             await go_on(2)

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import httpx
 import jwt
 import pytest
 import pytest_asyncio
@@ -19,6 +18,7 @@ from azora.payment.v1 import wallet_service_pb2, wallet_service_pb2_grpc
 from services.auth.revocations.model import Cause
 from services.shared.ids import new_id
 from tests.support.endings import ENDS, Victim, victim
+from tests.support.http import plain_http
 from tests.support.hurt import FRESH_SECONDS
 from tests.support.people import People
 from tests.support.services import SERVICES
@@ -26,6 +26,8 @@ from tests.support.waiting import eventually, paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    import httpx
 
     from services.local.processes import Identity
     from tests.support.endings import End
@@ -56,7 +58,7 @@ GIFT = {"type": "PAYMENT_TYPE_DONATION", "amount": {"minorUnits": "1", "currency
 
 @pytest.fixture
 async def http(replicated: LocalSystem) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=replicated.edge, timeout=10, trust_env=False) as connection:
+    async with plain_http(replicated.edge, timeout=10) as connection:
         yield connection
 
 

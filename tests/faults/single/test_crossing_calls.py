@@ -9,7 +9,6 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from azora import client
 from azora.education.v1 import (
@@ -24,6 +23,7 @@ from grpc import aio
 
 from services.shared.backoff import backoff_seconds
 from services.shared.ids import new_id
+from tests.support.http import plain_http
 from tests.support.hurt import go_on, say
 from tests.support.people import People
 from tests.support.serving import own_connection
@@ -105,7 +105,7 @@ async def published(channel: aio.Channel, educator: client.Metadata, count: int)
 
 async def test_calls_that_cross_do_not_wait_for_each_other(single: LocalSystem, pytestconfig: pytest.Config) -> None:
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=single.edge, timeout=20, trust_env=False))
+        http = await stack.enter_async_context(plain_http(single.edge, timeout=20))
         channels = [await stack.enter_async_context(own_connection(single.target)) for _ in range(CONNECTIONS)]
         people, clients = People(http), Clients(channels)
         educator, admin = metadata(await people.educator()), await people.admin()

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from services.shared.ids import new_id
+from tests.support.http import plain_http
 from tests.support.people import PASSWORD, People
 from tests.support.services import SERVICES
 from tests.support.waiting import eventually, paced
@@ -59,7 +60,7 @@ class Client:
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(single: LocalSystem) -> AsyncIterator[Client]:
     """Give a client of its edge."""
-    async with httpx.AsyncClient(base_url=single.edge, timeout=20, trust_env=False) as http:
+    async with plain_http(single.edge, timeout=20) as http:
         yield Client(http)
 
 

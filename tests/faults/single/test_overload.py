@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.http import plain_http
 from tests.support.hurt import say
 from tests.support.lean import LeanClient, encoded
 from tests.support.people import People
@@ -133,7 +134,7 @@ async def overloaded(
 
     Each overload is held to the peaks before and after it: others may use the machine, too.
     """
-    async with httpx.AsyncClient(base_url=system.edge, timeout=5, trust_env=False) as http:
+    async with plain_http(system.edge, timeout=5) as http:
         people, seen, goodputs = People(http), Seen(), []
         probes = int(load.overload_seconds * PROBES_PER_SECOND)
         sessions = await people.students(rounds * probes)
@@ -178,7 +179,7 @@ async def overloaded(
 
 async def refusals(system: LocalSystem, method: str) -> tuple[float, float]:
     """Return how many refusals took the services too long, and how many there were, by their histograms."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+    async with plain_http(timeout=5) as http:
         page = (await http.get(f"http://{system.environment['AZORA_METRICS_LISTEN']}/metrics")).text
     lines = [line for line in page.splitlines() if method in line and 'code="RESOURCE_EXHAUSTED"' in line]
 
@@ -204,7 +205,7 @@ async def test_overload_by_sign_ins(single: LocalSystem, pytestconfig: pytest.Co
 
 
 async def test_overload_by_transfers(single: LocalSystem, pytestconfig: pytest.Config) -> None:
-    async with httpx.AsyncClient(base_url=single.edge, timeout=10, trust_env=False) as http:
+    async with plain_http(single.edge, timeout=10) as http:
         people = People(http)
         admin, payers = await people.admin(), await people.students(PAYERS)
         targets = [await people.fund(payer, FUNDS_MINOR, admin=admin) for payer in payers]

@@ -22,6 +22,7 @@ from services.deployment.pki import ensure_pki, renew_certificates
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from tests.support.edge import Replica, running_envoy
+from tests.support.http import plain_http
 from tests.support.ports import free_port
 from tests.support.services import ALL_HEALTHY, SERVICES
 from tests.support.serving import Signer, short_folder
@@ -128,7 +129,7 @@ async def test_healthy_means_that_calls_arrive_through_envoy() -> None:
             (folder / "gateway-http.sock").symlink_to(folder / "http.sock")
             async with running_envoy(local(runtime), folder):
                 edge = f"http://127.0.0.1:{runtime.port}"
-                async with httpx.AsyncClient(base_url=edge) as public:
+                async with plain_http(edge) as public:
                     await eventually(lambda: _answers(public, HEALTHY))
                     assert (await public.get("/v1/courses")).status_code == 200
                 async with aio.insecure_channel(f"127.0.0.1:{runtime.port}") as channel:

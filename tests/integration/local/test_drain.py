@@ -18,6 +18,7 @@ from services.local.layout import Layout
 from services.local.orphans import Register
 from services.local.supervised import SupervisedProcess
 from tests.support.edge import Replica, write_discovery
+from tests.support.http import plain_http
 from tests.support.ports import free_port
 from tests.support.serving import Signer, short_folder
 from tests.support.waiting import eventually, paced
@@ -70,7 +71,7 @@ async def _over_grpc(port: int, ended: Counter[str]) -> None:
 
 
 async def _over_json(port: int, ended: Counter[str]) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    async with plain_http(f"http://127.0.0.1:{port}") as client:
         while True:
             try:
                 answer = await client.get("/v1/courses")

@@ -213,6 +213,11 @@ async def test_an_account_takes_its_share_of_the_connections_and_no_more(databas
         ]
         other = asyncio.create_task(served(lambda: _read(database), user_id="other"))
         await asyncio.wait_for(other, 2)
+
+        async def at_the_lock() -> bool:
+            return database.connections_in_use >= PER_ACCOUNT
+
+        await eventually(at_the_lock)
         assert database.connections_in_use == PER_ACCOUNT
         assert database.work_waiting == POOL_SIZE - PER_ACCOUNT
         calls[-1].cancel()  # While it waits for its account.
