@@ -92,6 +92,6 @@ async def test_memory_of_signed_in_clients_is_bounded_too() -> None:
             async def answered() -> bool:
                 return (await http.get("/v1/courses")).status_code == 200
 
-            # Envoy looks at its heap four times a second, and refuses everyone until it has reset who holds most.
-            await eventually(answered, within_seconds=5)
+            # Envoy looks at its heap ten times a second, and refuses everyone until it has reset who holds most.
+            await eventually(answered, within_seconds=2)
         assert memory_mib(edge) < 400

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 HEAP = "envoy.resource_monitors.fixed_heap"
 MIN_IDLE = "5s"
 """How long a connection may be idle when many are. Each takes some 30 KB, so that memory tells of their number."""
-TRACKED_POWER_OF_TWO = 17
-"""Streams that hold 128 KiB or more are known by their size: those of small requests never do."""
+TRACKED_POWER_OF_TWO = 12
+"""Streams that hold 4 KiB or more are known by their size, in eight classes up to 512 KiB and more."""
+RANGE = 2
+"""How many times the memory that Envoy may take is told apart. Streams are reset, 50 by each thread, when pressure has
+changed: did it end at what is allowed, whoever goes beyond would be let be, and all others be refused."""
 
 
 def overload_manager(profile: Profile) -> Json:
     """Return what is monitored, and what is given up first when memory runs short: the streams that hold most of it."""
     return {
-        "refresh_interval": "0.25s",
+        "refresh_interval": "0.1s",
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": TRACKED_POWER_OF_TWO},
         "resource_monitors": [
             extension(
@@ -31,18 +34,29 @@ def overload_manager(profile: Profile) -> Json:
             extension(
                 HEAP,
                 "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
-                max_heap_size_bytes=profile.max_heap_bytes,
+                max_heap_size_bytes=RANGE * profile.max_heap_bytes,
             ),
         ],
         "actions": [
-            _action("reduce_timeouts", {"scaled": {"scaling_threshold": 0.35, "saturation_threshold": 0.5}})
-            | {"typed_config": _idle_timeouts()},
-            _action("shrink_heap", {"threshold": {"value": 0.7}}),
-            _action("reset_high_memory_stream", {"scaled": {"scaling_threshold": 0.8, "saturation_threshold": 0.95}}),
-            _action("disable_http_keepalive", {"threshold": {"value": 0.9}}),
-            _action("stop_accepting_requests", {"threshold": {"value": 0.95}}),
+            _scaled("reduce_timeouts", 0.35, 0.5) | {"typed_config": _idle_timeouts()},
+            _at("shrink_heap", 0.7),
+            # The larger a stream, the sooner: from 512 KiB at 0.6, from 128 KiB at 0.95, before everyone is refused.
+            _scaled("reset_high_memory_stream", 0.6, RANGE),
+            _at("disable_http_keepalive", 0.9),
+            _at("stop_accepting_requests", 0.95),
         ],
     }
+
+
+def _at(name: str, share: float) -> Json:
+    """Return an action that begins at a share of the memory that Envoy may take."""
+    return _action(name, {"threshold": {"value": share / RANGE}})
+
+
+def _scaled(name: str, begins: float, whole: float) -> Json:
+    """Return an action that begins at a share of the memory that Envoy may take, and grows until another."""
+    scaled = {"scaling_threshold": begins / RANGE, "saturation_threshold": whole / RANGE}
+    return _action(name, {"scaled": scaled})
 
 
 def _action(name: str, trigger: Json) -> Json:
