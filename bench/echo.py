@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import signal
 from importlib import import_module
@@ -67,6 +68,7 @@ async def _serve(socket: Path, answers: Mapping[str, bytes], *, chained: bool) -
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
     _write_whole(socket.with_suffix(".token"), signer.token())
+    gc.freeze()  # As the services do.
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
