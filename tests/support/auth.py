@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from azora.auth.v1 import auth_service_pb2 as pb
 from azora.auth.v1 import (
     auth_service_pb2_grpc,
@@ -23,10 +22,13 @@ from services.auth.app import build
 from services.auth.settings import AuthSettings
 from services.shared.errors import DependencyUnavailable
 from tests.support.serving import channel_to, short_folder
+from tests.support.sql import connected, run_sql
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+
+    import asyncpg
 
     from services.auth.personal_data import OtherServices
     from services.auth.ports import AuditSource
@@ -127,22 +129,13 @@ class RunningAuth:
     @asynccontextmanager
     async def locked(self, lock: str) -> AsyncIterator[None]:
         """Hold what a statement locks until the end of the block."""
-        connection = await asyncpg.connect(self.owner_url.replace("+asyncpg", ""))
-        try:
-            async with connection.transaction():
-                await connection.execute(lock)
-                yield
-        finally:
-            await connection.close()
+        async with connected(self.owner_url) as connection, connection.transaction():
+            await connection.execute(lock)
+            yield
 
     async def sql(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement as the database's owner: what tests do to time, and what a thief of the database sees."""
-        connection = await asyncpg.connect(self.owner_url.replace("+asyncpg", ""))
-        try:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-            return rows
-        finally:
-            await connection.close()
+        return await run_sql(self.owner_url, statement, *arguments)
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from azora.client import Metadata, bearer
 from azora.education.v1 import (
     certificate_service_pb2_grpc,
@@ -35,11 +34,13 @@ from services.education.settings import EducationSettings
 from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.ids import new_id
 from tests.support.serving import Signer, channel_to, short_folder
+from tests.support.sql import run_sql
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import timedelta
 
+    import asyncpg
     from google.protobuf.message import Message
     from grpc import aio
 
@@ -324,12 +325,7 @@ class RunningEducation:
 
     async def sql(self, statement: str, *arguments: object, app: bool = False) -> list[asyncpg.Record]:
         """Run a statement as the database's owner, or as the running service does."""
-        url = self.app_url if app else self.owner_url
-        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-        try:
-            return list(await connection.fetch(statement, *arguments))
-        finally:
-            await connection.close()
+        return await run_sql(self.app_url if app else self.owner_url, statement, *arguments)
 
 
 MODULES = [

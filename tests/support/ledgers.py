@@ -29,6 +29,7 @@ from services.shared.money import Money
 from services.shared.outbox import Outbox
 from tests.support.chains import broken_chains
 from tests.support.database_proxy import database_proxy
+from tests.support.sql import run_sql
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -127,9 +128,7 @@ class Ledgers:
 
     async def sql(self, statement: str, *arguments: object, app: bool = False) -> list[asyncpg.Record]:
         """Run a statement as the database's owner, or as the writers do."""
-        async with self.connection(app=app) as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-            return rows
+        return await run_sql(self.clone.app_url if app else self.clone.owner_url, statement, *arguments)
 
     @asynccontextmanager
     async def connection(self, *, app: bool = False) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:

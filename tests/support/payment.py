@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import asyncpg
 from azora.client import Metadata, bearer
 from azora.event.v1 import event_pb2
 from azora.payment.v1 import (
@@ -33,10 +32,12 @@ from services.shared.errors import DependencyUnavailable, Refused
 from services.shared.ids import new_id
 from services.shared.settings import Environment
 from tests.support.serving import Signer, channel_to, short_folder
+from tests.support.sql import run_sql
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    import asyncpg
     from google.protobuf.duration_pb2 import Duration
     from grpc import aio
 
@@ -284,13 +285,7 @@ class RunningPayment:
 
     async def sql(self, statement: str, *arguments: object, app: bool = False) -> list[asyncpg.Record]:
         """Run a statement as the database's owner, or as the running service does."""
-        url = self.app_url if app else self.owner_url
-        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-        try:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-            return rows
-        finally:
-            await connection.close()
+        return await run_sql(self.app_url if app else self.owner_url, statement, *arguments)
 
 
 @asynccontextmanager

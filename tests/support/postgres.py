@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 from tests.support.services import SERVICES
 from tests.support.sharing import shared_or_own
+from tests.support.sql import disconnect
 
 ROOM_BYTES = 2 * 1024**3
 """Ten times what a session's server holds."""
@@ -74,15 +75,17 @@ class Databases:
             await connection.execute(
                 f"CREATE DATABASE {name} TEMPLATE {template} OWNER {service}_owner STRATEGY FILE_COPY"
             )
+            urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
             try:
                 if template == service:  # What is granted inside of it was copied.
                     await connection.execute(";".join(database_grants(service, name)))
                 else:
                     async with self.server.connection(name) as inside:
                         await inside.execute(";".join(grants(service, name)))
-                urls = [self.server.url(name, f"{service}_{role}") for role in ("app", "owner")]
                 yield Clone(name, self.server, *urls)
             finally:
+                for url in urls:
+                    disconnect(url)
                 await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

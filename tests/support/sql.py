@@ -1,0 +1,47 @@
+"""Statements on a test's database: its connections stay open, as to open one costs more than most statements."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+_idle: dict[str, list[Connection]] = {}
+"""Connections by URL, until their database is dropped."""
+
+
+async def run_sql(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    """Run a statement; return its rows. `url` is SQLAlchemy's of a `Clone`."""
+    async with connected(url) as connection:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        return rows
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    """Give a connection, which is left as it was taken: without a transaction, and with the settings of the role."""
+    idle = _idle.setdefault(url, [])
+    while idle:
+        connection = idle.pop()
+        if not connection.is_closed():
+            break
+    else:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    except BaseException:
+        connection.terminate()
+        raise
+    idle.append(connection)
+
+
+def disconnect(url: str) -> None:
+    """Close all connections."""
+    for connection in _idle.pop(url, []):
+        connection.terminate()
