@@ -64,14 +64,14 @@ reset: .venv/.run ## Delete the local system's data
 
 .PHONY: test
 test: .venv/.dev ## Run the tests: unit, contract, integration, e2e, short faults, performance; with COVERAGE=1 coverage must reach 90 %
-	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --ignore=tests/faults/,$(LONG_FAULTS)) $(ARGS))
+	tests=(pytest $(PARALLEL) --ignore=tests/tools $(addprefix --deselect=tests/faults/,$(LONG_FAULTS)) $(ARGS))
 	if [ -z "$(COVERAGE)" ]; then exec $(BIN)/"$${tests[@]}"; fi
 	$(BIN)/pytest tests/performance $(ARGS) # Without slipcover, which stops a process for up to a tenth of a second.
 	$(BIN)/python -m slipcover --json --out .coverage -m "$${tests[@]}" --ignore=tests/performance
 	$(BIN)/python -m slipcover --merge .coverage --out .coverage --fail-under 90
 
 # The faults that `make test` leaves out, and two that stand for them there.
-LONG_FAULTS := test_ledger_locks.py $(addprefix replicated/,test_replicas.py test_database.py test_counters.py test_revocation.py) $(addprefix single/,test_crossing_calls.py test_killed_sagas.py)
+LONG_FAULTS := test_ledger_locks.py $(addprefix replicated/,test_replicas.py test_database.py test_counters.py test_revocation.py) $(addprefix single/,test_crossing_calls.py test_killed_sagas.py test_overload.py::test_overload_by_transfers)
 SHORT_FAULTS := test_no_call_fails_while_replicas_end_and_certificates_are_renewed test_the_services_resume_by_themselves_when_postgres_was_killed
 
 .PHONY: test-faults
