@@ -28,6 +28,9 @@ Proceed: TypeAlias = "Callable[[], Awaitable[None]]"
 Step: TypeAlias = "Callable[[Call], Coroutine[Any, Any, None]]"
 Metadata: TypeAlias = "Sequence[tuple[str, str | bytes]]"
 
+OK = grpc.StatusCode.OK
+"""Looked up once: members of an enumeration are properties of its class."""
+
 _metadata: ContextVar[Metadata] = ContextVar("azora_metadata")
 """The metadata of the call that this task serves. The context would decode it once more."""
 
@@ -53,7 +56,7 @@ class Call:
     """Whether the first message of a stream was sent."""
     served: Request = field(default_factory=Request)
     """What handlers and operations may know of the call."""
-    status: grpc.StatusCode = grpc.StatusCode.OK
+    status: grpc.StatusCode = OK
     """How the call ended."""
     reason: str = ""
     """ErrorInfo.reason of a call that failed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from interceptors.base import Interceptor
+from interceptors.base import OK, Interceptor
 from services.shared.errors import DeadlinePassed
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _fields(call: Call, seconds: float) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "message": "rpc",
         "method": call.policy.path,
-        "status": call.status.name,
+        "status": "OK" if call.status is OK else call.status.name,
         "milliseconds": round(seconds * 1000, 2),
         "request_id": served.id,
         "trace_id": served.trace_id,
@@ -75,7 +75,7 @@ def _fields(call: Call, seconds: float) -> dict[str, Any]:
 
 
 def _level(call: Call) -> int:
-    if call.status in OURS:
-        return logging.ERROR
-    # Health is asked every second by everyone: only what is out of the ordinary is worth a line.
-    return logging.DEBUG if call.policy.tier is None and call.status is grpc.StatusCode.OK else logging.INFO
+    if call.status is OK:
+        # Health is asked every second by everyone: only what is out of the ordinary is worth a line.
+        return logging.DEBUG if call.policy.tier is None else logging.INFO
+    return logging.ERROR if call.status in OURS else logging.INFO

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import grpc
 from prometheus_client import Histogram
 
-from interceptors.base import Interceptor
+from interceptors.base import OK, Interceptor
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -47,7 +46,7 @@ class Metrics(Interceptor):
             await proceed()
         finally:
             path, seconds = call.policy.path, time.perf_counter() - started
-            if call.status is not grpc.StatusCode.OK:
+            if call.status is not OK:
                 self._seconds.labels(path[1:], call.status.name).observe(seconds)
             elif path in self._succeeded:
                 self._succeeded[path].observe(seconds)

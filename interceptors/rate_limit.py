@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from interceptors.base import Interceptor
 from interceptors.shared_windows import SharedWindows
@@ -16,7 +18,7 @@ from interceptors.windows import WINDOW_SECONDS, Windows
 from services.shared.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -26,6 +28,29 @@ if TYPE_CHECKING:
     from services.shared.policy import MethodPolicy, Tier
 
 CREDENTIALS = "CREDENTIALS"
+
+
+class Decisions(Collector):
+    """The metric of what was decided. To count in one of the library's costs a call as much as to decide."""
+
+    def __init__(self, registry: CollectorRegistry | None) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+        if registry is not None:
+            registry.register(self)
+
+    def count(self, tier: str, decision: str) -> None:
+        """Count a decision on a call of a tier."""
+        key = (tier, decision)
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counts."""
+        decisions = CounterMetricFamily(
+            "azora_rate_limit_decisions", "Decisions of the rate limits.", labels=("tier", "decision")
+        )
+        for labels, count in self._counts.items():
+            decisions.add_metric(labels, count)
+        yield decisions
 
 
 class Limiter:
@@ -49,16 +74,13 @@ class Limiter:
         """
         self._scale = scale
         self._tiers = {name: tier.scaled(scale) for name, tier in (tiers or {}).items()}
-        self._decisions = Counter(
-            "azora_rate_limit_decisions", "Decisions of the rate limits.", ("tier", "decision"), registry=registry
-        )
+        self._decisions = Decisions(registry)
         self._fallbacks = Counter(
             "azora_rate_limit_fallbacks",
             "Decisions without the shared counters, which did not answer.",
             ("tier",),
             registry=registry,
         )
-        self._counters: dict[tuple[str, str], Counter] = {}
         self._local = Windows()
         self._shared = SharedWindows(server) if server is not None else None
 
@@ -101,10 +123,10 @@ class Limiter:
     def _enforce(self, call: Call, tier: Tier, limit: int, used: Hit | None) -> None:
         """Count the decision and write the RateLimit headers. Raises RateLimited for a hit above the limit."""
         if used is None:
-            self._decided(tier, "unchecked")
+            self._decisions.count(tier.name, "unchecked")
             return
         allowed, remaining, reset_seconds = used
-        self._decided(tier, "allowed" if allowed else "refused")
+        self._decisions.count(tier.name, "allowed" if allowed else "refused")
         headers = call.served.initial_metadata
         if remaining <= limit // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
             headers |= {
@@ -115,12 +137,6 @@ class Limiter:
             }
         if not allowed:
             raise RateLimited(tier=tier.name, retry_after_seconds=reset_seconds)
-
-    def _decided(self, tier: Tier, decision: str) -> None:
-        counter = self._counters.get((tier.name, decision))
-        if counter is None:
-            counter = self._counters[tier.name, decision] = self._decisions.labels(tier.name, decision)
-        counter.inc()
 
     async def _hit_shared(
         self, shared: SharedWindows, tier: Tier, key: tuple[str, ...], limit: int, hits: int

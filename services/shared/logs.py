@@ -60,6 +60,11 @@ class LineHandler(logging.Handler):
         self._formatter = JsonFormatter(service)
         self._stream = stream
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write the record, without a lock: the stream has one, and lines of several threads in one write are whole."""
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record."""
         try:

@@ -10,9 +10,7 @@ import asyncpg
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    Connection = asyncpg.Connection[asyncpg.Record]
-
-_idle: dict[str, list[Connection]] = {}
+_idle: dict[str, list[asyncpg.Connection[asyncpg.Record]]] = {}
 """Connections by URL, until their database is dropped."""
 
 
@@ -24,7 +22,7 @@ async def run_sql(url: str, statement: str, *arguments: object) -> list[asyncpg.
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Connection]:
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """Give a connection, which is left as it was taken: without a transaction, and with the settings of the role."""
     idle = _idle.setdefault(url, [])
     while idle:
