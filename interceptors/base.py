@@ -29,7 +29,7 @@ Step: TypeAlias = "Callable[[Call], Coroutine[Any, Any, None]]"
 Metadata: TypeAlias = "Sequence[tuple[str, str | bytes]]"
 
 OK = grpc.StatusCode.OK
-"""Looked up once: members of an enumeration are properties of its class."""
+"""The status of most calls."""
 
 _metadata: ContextVar[Metadata] = ContextVar("azora_metadata")
 """The metadata of the call that this task serves. The context would decode it once more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import Context
 from typing import TYPE_CHECKING, cast
 
 from interceptors.base import Interceptor
@@ -16,6 +17,9 @@ MARGIN_SECONDS = 0.1
 """Time for the answer to reach the client. Envoy has counted since before the call arrived here."""
 TICK_SECONDS = 0.02
 """Deadlines within it pass together, at its end: a timer of the event loop for each call costs three times as much."""
+FAR_SECONDS = 60.0
+FAR_TICK_SECONDS = 1.0
+"""The tick of deadlines that are further away: a tick stays until it ends, even when its calls have."""
 
 
 class _Running:
@@ -35,8 +39,8 @@ class Deadline(Interceptor):
     """
 
     def __init__(self) -> None:
-        self._due: dict[int, set[_Running]] = {}
-        """The calls that are being served, by the tick at whose end their deadline has passed."""
+        self._due: dict[float, set[_Running]] = {}
+        """The calls that are being served, by their deadline, which is the end of a tick."""
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Run the call under its deadline.
@@ -52,7 +56,8 @@ class Deadline(Interceptor):
         # A little before the client, or Envoy, stops listening, so that it hears why.
         seconds = max(seconds - MARGIN_SECONDS, seconds / 2)
         loop, task = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
-        cancelling, call.served.deadline = task.cancelling(), loop.time() + seconds
+        tick = TICK_SECONDS if seconds <= FAR_SECONDS else FAR_TICK_SECONDS
+        cancelling, call.served.deadline = task.cancelling(), math.ceil((loop.time() + seconds) / tick) * tick
         running, due = _Running(task), self._due_at(call.served.deadline, loop)
         due.add(running)
         try:
@@ -65,14 +70,14 @@ class Deadline(Interceptor):
             due.discard(running)
 
     def _due_at(self, deadline: float, loop: asyncio.AbstractEventLoop) -> set[_Running]:
-        tick = math.ceil(deadline / TICK_SECONDS)
-        due = self._due.get(tick)
+        due = self._due.get(deadline)
         if due is None:
-            due = self._due[tick] = set()
-            loop.call_at(tick * TICK_SECONDS, self._pass, tick)
+            due = self._due[deadline] = set()
+            # In a context of its own: that of the first call would hold what belongs to the call.
+            loop.call_at(deadline, self._pass, deadline, context=Context())
         return due
 
-    def _pass(self, tick: int) -> None:
-        for running in self._due.pop(tick):
+    def _pass(self, deadline: float) -> None:
+        for running in self._due.pop(deadline):
             running.passed = True
             running.task.cancel()

@@ -31,7 +31,7 @@ CREDENTIALS = "CREDENTIALS"
 
 
 class Decisions(Collector):
-    """The metric of what was decided. To count in one of the library's costs a call as much as to decide."""
+    """The metric of what was decided. The library's counters would cost a call as much as the decision."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self._counts: dict[tuple[str, str], int] = {}

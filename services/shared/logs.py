@@ -53,7 +53,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Writes each record as one line, in one write: lines of several processes on one pipe stay whole."""
+    """Writes each record as one line, and at once: lines of several processes on one pipe stay whole."""
 
     def __init__(self, service: str, stream: BinaryIO) -> None:
         super().__init__()
@@ -61,17 +61,13 @@ class LineHandler(logging.Handler):
         self._stream = stream
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Write the record, without a lock: the stream has one, and lines of several threads in one write are whole."""
-        self.emit(record)
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the record."""
+        """Write the record. Without filters, and without a lock: the stream has one of its own."""
         try:
             self._stream.write(self._formatter.encode(record) + b"\n")
             self._stream.flush()
         except Exception:  # noqa: BLE001 - as every handler of logging does: a log that fails fails no call
             self.handleError(record)
+        return True
 
 
 def configure(service: str, level: str) -> None:

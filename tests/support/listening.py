@@ -1,4 +1,4 @@
-"""Servers of plain connections: when one ends, none of its connections is left open."""
+"""Servers of plain connections: when one ends, none of the connections that it accepted is left open."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ async def listening(
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(serve(reader, writer))
         served[task] = writer
-        task.add_done_callback(lambda _: writer.close())  # Of one that ends before it begins, too.
+        task.add_done_callback(ended)  # Of one that ends before it begins, too.
+
+    def ended(task: asyncio.Task[None]) -> None:
+        served[task].close()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError | asyncio.IncompleteReadError):
+            task.get_loop().call_exception_handler({"message": "a connection was not served", "exception": error})
 
     if path is None:
         server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)

@@ -23,7 +23,7 @@ async def run_sql(url: str, statement: str, *arguments: object) -> list[asyncpg.
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """Give a connection, which is left as it was taken: without a transaction, and with the settings of the role."""
+    """Give a connection. Leave it as you took it: without a transaction, and with the settings of its role."""
     idle = _idle.setdefault(url, [])
     while idle:
         connection = idle.pop()
@@ -36,10 +36,13 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record
     except BaseException:
         connection.terminate()
         raise
-    idle.append(connection)
+    if _idle.get(url) is idle:
+        idle.append(connection)
+    else:  # Its database was dropped meanwhile.
+        connection.terminate()
 
 
 def disconnect(url: str) -> None:
-    """Close all connections."""
+    """Close the idle connections of a URL."""
     for connection in _idle.pop(url, []):
         connection.terminate()

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 HEAP = "envoy.resource_monitors.fixed_heap"
 MIN_IDLE = "5s"
 """How long a connection may be idle when many are. Each takes some 30 KB, so that memory tells of their number."""
-TRACKED_POWER_OF_TWO = 12
-"""Streams that hold 4 KiB or more are known by their size, in eight classes up to 512 KiB and more."""
+TRACKED_POWER_OF_TWO = 10
+"""Streams are known by their size in eight classes, each of twice the size of the one before. Envoy begins one power
+below this number: the last class holds streams of 64 KiB or more."""
 RANGE = 2
-"""How many times the memory that Envoy may take is told apart. Streams are reset, 50 by each thread, when pressure has
-changed: did it end at what is allowed, whoever goes beyond would be let be, and all others be refused."""
+"""Pressure is measured up to this multiple of the limit. Envoy resets streams, 50 by each thread, only when pressure
+has changed; at saturation it does not change any more, and everyone else is refused."""
 
 
 def overload_manager(profile: Profile) -> Json:
@@ -40,8 +41,8 @@ def overload_manager(profile: Profile) -> Json:
         "actions": [
             _scaled("reduce_timeouts", 0.35, 0.5) | {"typed_config": _idle_timeouts()},
             _at("shrink_heap", 0.7),
-            # The larger a stream, the sooner: from 512 KiB at 0.6, from 128 KiB at 0.95, before everyone is refused.
-            _scaled("reset_high_memory_stream", 0.6, RANGE),
+            # A class more at each eighth of the way: from 64 KiB at 0.78, from 32 KiB at 0.93, from 16 KiB at 1.09.
+            _scaled("reset_high_memory_stream", 0.78, RANGE),
             _at("disable_http_keepalive", 0.9),
             _at("stop_accepting_requests", 0.95),
         ],
@@ -53,9 +54,9 @@ def _at(name: str, share: float) -> Json:
     return _action(name, {"threshold": {"value": share / RANGE}})
 
 
-def _scaled(name: str, begins: float, whole: float) -> Json:
-    """Return an action that begins at a share of the memory that Envoy may take, and grows until another."""
-    scaled = {"scaling_threshold": begins / RANGE, "saturation_threshold": whole / RANGE}
+def _scaled(name: str, begins: float, saturates: float) -> Json:
+    """Return an action that begins at a share of the memory that Envoy may take, and is full at another."""
+    scaled = {"scaling_threshold": begins / RANGE, "saturation_threshold": saturates / RANGE}
     return _action(name, {"scaled": scaled})
 
 

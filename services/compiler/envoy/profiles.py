@@ -123,7 +123,7 @@ class Profile:
     log: bool = True
     """Whether Envoy writes an access log, as JSON lines on standard output."""
     max_heap_bytes: int = 256 * 1024 * 1024
-    """Memory from which Envoy sheds load; less than what its container may have."""
+    """Memory with which Envoy refuses requests, and before that ends large ones; less than its container may have."""
     otlp: Address | None = None
     """The OpenTelemetry collector (OTLP over gRPC, plain text) that Envoy's spans go to; unset exports none."""
     trace_sample_ratio: float = 1.0

@@ -32,7 +32,7 @@ def readable(value: Any, depth: int = 0) -> str:
     else:
         return json.dumps(value)
     line = f"{opening}{', '.join(items)}{closing}"
-    if len(line) + 2 * depth <= WIDTH and "\n" not in line:  # A newline within a text is escaped.
+    if len(line) + 2 * depth <= WIDTH:
         return line
     margin = "  " * depth
     return f"{opening}\n" + ",\n".join(f"{margin}  {item}" for item in items) + f"\n{margin}{closing}"

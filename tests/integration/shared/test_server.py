@@ -163,7 +163,12 @@ async def listing(courses: Courses, **settings: Any) -> AsyncIterator[tuple[Serv
 
 async def test_a_server_that_stops_is_not_serving_first_and_then_finishes_its_calls() -> None:
     courses = Courses()
-    async with listing(courses, drain_seconds=0.5, grace_seconds=10) as (running, channel, in_flight):
+    async with (
+        listing(courses, drain_seconds=0.5, grace_seconds=10) as (running, channel, in_flight),
+        # gRPC closes a connection with its last call. A client that then still writes, of another call, reads no more.
+        channel_to(running.settings.listen) as other,
+    ):
+        await other.channel_ready()
         health: Any = health_pb2_grpc.HealthStub(channel)
         stopping = asyncio.create_task(running.stop())
 
@@ -171,7 +176,7 @@ async def test_a_server_that_stops_is_not_serving_first_and_then_finishes_its_ca
             return bool((await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING)
 
         await eventually(told, within_seconds=0.4)
-        late = asyncio.create_task(list_courses(channel))
+        late = asyncio.create_task(list_courses(other))
         await asyncio.wait([stopping], timeout=0.7)  # The mesh has noticed by then: no call comes any more.
         assert not stopping.done()
         assert not in_flight.done()
