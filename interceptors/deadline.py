@@ -19,7 +19,13 @@ TICK_SECONDS = 0.02
 """Deadlines within it pass together, at its end: a timer of the event loop for each call costs three times as much."""
 FAR_SECONDS = 60.0
 FAR_TICK_SECONDS = 1.0
-"""The tick of deadlines that are further away: a tick stays until it ends, even when its calls have."""
+"""The tick of deadlines that are further away, and pass at its beginning: its timer stays when its calls have ended."""
+
+
+def _tick(now: float, seconds: float) -> float:
+    if seconds > FAR_SECONDS:
+        return math.floor((now + seconds) / FAR_TICK_SECONDS) * FAR_TICK_SECONDS
+    return math.ceil((now + seconds) / TICK_SECONDS) * TICK_SECONDS
 
 
 class _Running:
@@ -40,7 +46,7 @@ class Deadline(Interceptor):
 
     def __init__(self) -> None:
         self._due: dict[float, set[_Running]] = {}
-        """The calls that are being served, by their deadline, which is the end of a tick."""
+        """The calls that are being served, by their deadline."""
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Run the call under its deadline.
@@ -56,8 +62,7 @@ class Deadline(Interceptor):
         # A little before the client, or Envoy, stops listening, so that it hears why.
         seconds = max(seconds - MARGIN_SECONDS, seconds / 2)
         loop, task = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
-        tick = TICK_SECONDS if seconds <= FAR_SECONDS else FAR_TICK_SECONDS
-        cancelling, call.served.deadline = task.cancelling(), math.ceil((loop.time() + seconds) / tick) * tick
+        cancelling, call.served.deadline = task.cancelling(), _tick(loop.time(), seconds)
         running, due = _Running(task), self._due_at(call.served.deadline, loop)
         due.add(running)
         try:

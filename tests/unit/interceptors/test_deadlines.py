@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -24,20 +24,53 @@ PATH = "/azora.test.v1.Test/Call"
 POLICY = replace(infrastructure_policies()["/grpc.health.v1.Health/Check"], path=PATH, timeout_seconds=60)
 
 
-class Late:
-    """The context of a call whose deadline has passed."""
+@dataclass
+class Waiting:
+    """The context of a call whose client waits for so long."""
+
+    seconds: float
 
     def time_remaining(self) -> float:
-        return 0.0
+        return self.seconds
+
+
+def call_of(seconds: float) -> Call:
+    context: Any = Waiting(seconds)
+    return Call(replace(POLICY, timeout_seconds=7200), context, (), b"", bytes)
 
 
 async def test_a_call_whose_deadline_passed_before_it_began_is_not_begun() -> None:
     async def proceed() -> None:
         raise AssertionError("too late")
 
-    context: Any = Late()
     with pytest.raises(DeadlinePassed):
-        await Deadline().around(Call(POLICY, context, (), b"", bytes), proceed)
+        await Deadline().around(call_of(0), proceed)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 5.0, 59.9, 60.2, 3600.0])
+async def test_a_deadline_passes_before_the_client_stops_listening(seconds: float) -> None:
+    call, now = call_of(seconds), asyncio.get_running_loop().time
+
+    async def proceed() -> None:
+        assert call.served.deadline is not None
+        assert 0 < now() + seconds - call.served.deadline < 1.2
+
+    await Deadline().around(call, proceed)
+
+
+async def test_deadlines_that_pass_together_end_the_calls_that_are_served_and_nothing_else() -> None:
+    deadline = Deadline()
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    async def at_once() -> None:
+        pass
+
+    served = [asyncio.create_task(deadline.around(call_of(0.2), forever)) for _ in range(3)]
+    await deadline.around(call_of(0.2), at_once)  # In this task, which goes on.
+    ended = await asyncio.gather(*served, return_exceptions=True)
+    assert [type(error) for error in ended] == [DeadlinePassed] * 3
 
 
 @pytest.mark.parametrize("goes_away", [True, False])
