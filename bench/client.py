@@ -20,7 +20,11 @@ ANSWER_SECONDS = 30
 EXCERPT_CHARACTERS = 300
 HEALTH = "/grpc.health.v1.Health/Check"
 PAY = "/azora.payment.v1.PaymentService/CreatePayment"
-FROM_ENVOY = {"x-request-id": "5d8f6c1e-3b6a-4c55-9e0f-0c6e6a0a9a11", "x-forwarded-for": "192.0.2.1"}
+FROM_ENVOY = {
+    "x-request-id": "5d8f6c1e-3b6a-4c55-9e0f-0c6e6a0a9a11",
+    "x-forwarded-for": "192.0.2.1",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+}
 """What Envoy adds to every call."""
 FRAME_BYTES = 5
 """What gRPC puts before a message."""

@@ -40,7 +40,7 @@ class _Context:
 
 def _call(headers: Sequence[tuple[str, str]]) -> Call:
     context: Any = _Context()
-    return Call(load_contract().policies[GET_WALLET], context, (*FROM_ENVOY.items(), *headers), b"", bytes)
+    return Call(load_contract().policies[GET_WALLET], context, (*FROM_ENVOY.items(), *headers), b"", bytes, iter(()))
 
 
 async def _proceed() -> None:

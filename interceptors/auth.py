@@ -58,7 +58,7 @@ class Authentication(Interceptor):
         AccessDenied for a peer that is not Envoy.
         """
         _refuse_other_peers(call)
-        certificate = call.value(CLIENT_CERTIFICATE)
+        certificate = call.headers.get(CLIENT_CERTIFICATE)
         service = CALLER.search(certificate) if certificate else None
         if service:
             call.served.principal = (await self._user(call, through_service=True)).through(service=service.group(1))

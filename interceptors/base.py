@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 import inspect
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
@@ -19,13 +19,14 @@ from services.shared.policy import MethodPolicy, PolicyError
 from services.shared.principal import Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Proceed: TypeAlias = "Callable[[], Awaitable[None]]"
 """Runs the rest of the chain and the handler; returns when a unary call has its response, a stream its last message."""
-Step: TypeAlias = "Callable[[Call], Coroutine[Any, Any, None]]"
+Step: TypeAlias = "Callable[[Call, Proceed], Awaitable[None]]"
+"""An interceptor's `around`, or the handler, which proceeds nowhere."""
 Metadata: TypeAlias = "Sequence[tuple[str, str | bytes]]"
 
 OK = grpc.StatusCode.OK
@@ -45,6 +46,8 @@ class Call:
     raw: bytes | None
     """The request's bytes; None where requests are a stream."""
     deserialize: Callable[[bytes], Any]
+    steps: Iterator[Step]
+    """What is left of the chain, the handler last."""
     headers: Mapping[str, Any] = field(init=False)
     """The metadata by name: of a repeated header the last value, which is the one nearest to us. Binary where the name
     ends with `-bin`, or else text."""
@@ -54,6 +57,8 @@ class Call:
     """The response of a unary call."""
     begun: bool = False
     """Whether the first message of a stream was sent."""
+    started: float = field(default_factory=time.perf_counter)
+    """When it began, by that clock, in seconds."""
     served: Request = field(default_factory=Request)
     """What handlers and operations may know of the call."""
     status: grpc.StatusCode = OK
@@ -64,14 +69,27 @@ class Call:
     def __post_init__(self) -> None:
         self.headers = dict(self.metadata)
 
+    @property
+    def status_name(self) -> str:
+        """The name of the status."""
+        return "OK" if self.status is OK else self.status.name
+
     def values(self, key: str) -> list[str]:
         """Return all values of a header, in order; binary headers are not text and are left out."""
-        return [value for name, value in self.metadata if name == key and isinstance(value, str)]
+        if len(self.headers) == len(self.metadata):  # Each stands there once.
+            found: Sequence[Any] = (self.headers.get(key),)
+        else:
+            found = [value for name, value in self.metadata if name == key]
+        return [value for value in found if isinstance(value, str)]
 
     def value(self, key: str) -> str:
         """Return the last value of a text header, or an empty string; not for names that end with `-bin`."""
         value: str = self.headers.get(key, "")
         return value
+
+    def proceed(self) -> Awaitable[None]:
+        """Run the rest of the chain: a Proceed, which an interceptor awaits at most once."""
+        return next(self.steps)(self, self.proceed)
 
     def parse(self, data: bytes) -> Any:
         """Return the message that the bytes hold. Raises MalformedRequest."""
@@ -130,18 +148,16 @@ class Chain(aio.ServerInterceptor):
 
     def _wrap(self, handler: Handler, policy: MethodPolicy) -> Handler:
         inner: Any = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
-        run = _streaming(inner) if handler.response_streaming else _unary(inner)
-        for interceptor in reversed(self.interceptors):
-            if interceptor.applies(policy):
-                run = _link(interceptor, run)
+        respond = _streaming(inner) if handler.response_streaming else _unary(inner)
+        steps = (*(each.around for each in self.interceptors if each.applies(policy)), respond)
         deserialize = handler.request_deserializer or bytes
 
         async def handle(request: Any, context: Context) -> Any:
             raw = None if handler.request_streaming else request
-            call = Call(policy, context, _metadata.get(), raw, deserialize)
+            call = Call(policy, context, _metadata.get(), raw, deserialize, iter(steps))
             if raw is None:
                 call.request = _parsed(call, request)
-            await run(call)
+            await call.proceed()
             return call.response
 
         make: Any = {
@@ -156,15 +172,8 @@ class Chain(aio.ServerInterceptor):
         return wrapped
 
 
-def _link(interceptor: Interceptor, following: Step) -> Step:
-    def step(call: Call) -> Coroutine[Any, Any, None]:
-        return interceptor.around(call, partial(following, call))
-
-    return step
-
-
 def _unary(handler: Callable[[Any, Context], Awaitable[Any]]) -> Step:
-    async def respond(call: Call) -> None:
+    async def respond(call: Call, _proceed: Proceed) -> None:
         call.response = await handler(call.request, call.context)
         await call.send_headers()
 
@@ -172,7 +181,7 @@ def _unary(handler: Callable[[Any, Context], Awaitable[Any]]) -> Step:
 
 
 def _streaming(handler: Callable[[Any, Context], Any]) -> Step:
-    async def respond(call: Call) -> None:
+    async def respond(call: Call, _proceed: Proceed) -> None:
         responses = handler(call.request, call.context)
         if inspect.isawaitable(responses):  # The other manner of grpc.aio: the handler writes to the context itself.
             await call.send_headers()

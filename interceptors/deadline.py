@@ -22,20 +22,26 @@ FAR_TICK_SECONDS = 1.0
 """The tick of deadlines that are further away, and pass at its beginning: its timer stays when its calls have ended."""
 
 
-def _tick(now: float, seconds: float) -> float:
+def _rounded(now: float, seconds: float) -> float:
     if seconds > FAR_SECONDS:
         return math.floor((now + seconds) / FAR_TICK_SECONDS) * FAR_TICK_SECONDS
     return math.ceil((now + seconds) / TICK_SECONDS) * TICK_SECONDS
 
 
-class _Running:
-    """A call that is being served."""
+class _Tick:
+    """A deadline of the calls that are being served."""
 
-    __slots__ = ("passed", "task")
+    __slots__ = ("passed", "tasks")
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
-        self.task = task
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
         self.passed = False
+
+    def expire(self) -> None:
+        """Cancel the calls."""
+        self.passed = True
+        for task in self.tasks:
+            task.cancel()
 
 
 class Deadline(Interceptor):
@@ -45,8 +51,8 @@ class Deadline(Interceptor):
     """
 
     def __init__(self) -> None:
-        self._due: dict[float, set[_Running]] = {}
-        """The calls that are being served, by their deadline."""
+        self._ticks: dict[float, _Tick] = {}
+        """The deadlines ahead, by the event loop's clock."""
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Run the call under its deadline.
@@ -56,33 +62,29 @@ class Deadline(Interceptor):
         remaining: float | None = call.context.time_remaining()
         seconds = call.policy.timeout_seconds
         if remaining is not None:
-            seconds = min(seconds, remaining)
-            if seconds <= 0:
+            if remaining <= 0:
                 raise DeadlinePassed
+            seconds = min(seconds, remaining)
         # A little before the client, or Envoy, stops listening, so that it hears why.
         seconds = max(seconds - MARGIN_SECONDS, seconds / 2)
         loop, task = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
-        cancelling, call.served.deadline = task.cancelling(), _tick(loop.time(), seconds)
-        running, due = _Running(task), self._due_at(call.served.deadline, loop)
-        due.add(running)
+        cancelling, call.served.deadline = task.cancelling(), _rounded(loop.time(), seconds)
+        tick = self._ticks.get(call.served.deadline) or self._tick(call.served.deadline, loop)
+        tick.tasks.add(task)
         try:
             await proceed()
         except asyncio.CancelledError:  # As asyncio.timeout_at has it.
-            if not running.passed or task.uncancel() > cancelling:
+            if not tick.passed or task.uncancel() > cancelling:
                 raise
             raise call.served.late or DeadlinePassed() from None
         finally:
-            due.discard(running)
+            tick.tasks.discard(task)
 
-    def _due_at(self, deadline: float, loop: asyncio.AbstractEventLoop) -> set[_Running]:
-        due = self._due.get(deadline)
-        if due is None:
-            due = self._due[deadline] = set()
-            # In a context of its own: that of the first call would hold what belongs to the call.
-            loop.call_at(deadline, self._pass, deadline, context=Context())
-        return due
+    def _tick(self, deadline: float, loop: asyncio.AbstractEventLoop) -> _Tick:
+        tick = self._ticks[deadline] = _Tick()
+        # In a context of its own: that of the first call would hold what belongs to the call.
+        loop.call_at(deadline, self._expire, deadline, context=Context())
+        return tick
 
-    def _pass(self, deadline: float) -> None:
-        for running in self._due.pop(deadline):
-            running.passed = True
-            running.task.cancel()
+    def _expire(self, deadline: float) -> None:
+        self._ticks.pop(deadline).expire()

@@ -6,6 +6,8 @@ draft-ietf-httpapi-ratelimit-headers-06, the last with a field for each of them,
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
@@ -18,7 +20,7 @@ from interceptors.windows import WINDOW_SECONDS, Windows
 from services.shared.errors import RateLimited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from interceptors.shared_windows import CountersServer
     from interceptors.windows import Hit
     from services.shared.policy import MethodPolicy, Tier
+    from services.shared.principal import Principal
 
 CREDENTIALS = "CREDENTIALS"
 
@@ -53,6 +56,28 @@ class Decisions(Collector):
         yield decisions
 
 
+@dataclass(slots=True)
+class _Limit:
+    """The limit of a tier in one of its dimensions."""
+
+    tier: str
+    dimension: str
+    identity: Callable[[Principal], str]
+    """Whom of a dimension a call counts for."""
+    calls: int
+    """Calls of a minute."""
+    windows: Windows = field(default_factory=Windows)
+    """Those counted in this process."""
+
+
+def _limits_of(tier: Tier) -> tuple[_Limit, ...]:
+    limits = (
+        _Limit(tier.name, "address", attrgetter("network"), tier.per_address),
+        _Limit(tier.name, "user", attrgetter("id"), tier.per_user),
+    )
+    return tuple(limit for limit in limits if limit.calls)
+
+
 class Limiter:
     """Counters of the last minute, in this process or, with a server for them, shared by all replicas.
 
@@ -74,6 +99,7 @@ class Limiter:
         """
         self._scale = scale
         self._tiers = {name: tier.scaled(scale) for name, tier in (tiers or {}).items()}
+        self._limits_by_tier: dict[str, tuple[_Limit, ...]] = {}
         self._decisions = Decisions(registry)
         self._fallbacks = Counter(
             "azora_rate_limit_fallbacks",
@@ -81,7 +107,6 @@ class Limiter:
             ("tier",),
             registry=registry,
         )
-        self._local = Windows()
         self._shared = SharedWindows(server) if server is not None else None
 
     async def close(self) -> None:
@@ -89,14 +114,15 @@ class Limiter:
         if self._shared is not None:
             await self._shared.close()
 
-    def _tier(self, policy: MethodPolicy) -> Tier | None:
-        """Return the limits of a method's tier; None for a method without one."""
+    def _limits(self, policy: MethodPolicy) -> tuple[_Limit, ...]:
+        """Return the limits of a method's tier; none for a method without one."""
         if policy.tier is None:
-            return None
-        tier = self._tiers.get(policy.tier.name)
-        if tier is None:
-            tier = self._tiers[policy.tier.name] = policy.tier.scaled(self._scale)
-        return tier
+            return ()
+        limits = self._limits_by_tier.get(policy.tier.name)
+        if limits is None:
+            tier = self._tiers.get(policy.tier.name) or policy.tier.scaled(self._scale)
+            limits = self._limits_by_tier[tier.name] = _limits_of(tier)
+        return limits
 
     async def count_caller(self, call: Call, *, cost: int | None = None) -> None:
         """Count the call per address and user, as its tier says; services of the mesh are not counted.
@@ -104,48 +130,44 @@ class Limiter:
         A `cost` counts as so many calls beside the call itself: at most as many as the limit ever has room for. Raises
         RateLimited.
         """
-        tier, principal = self._tier(call.policy), call.served.principal
-        if tier is None or principal.service:
+        principal = call.served.principal
+        if principal.service:
             return
-        for dimension, identity, limit in (
-            ("address", principal.network, tier.per_address),
-            ("user", principal.id, tier.per_user),
-        ):
-            hits = 1 if cost is None else min(cost, limit - 1)
-            if limit and hits:
-                key = (tier.name, dimension, identity)
+        for limit in self._limits(call.policy):
+            hits = 1 if cost is None else min(cost, limit.calls - 1)
+            if hits:
+                identity = limit.identity(principal)
                 if self._shared is None:
-                    used: Hit | None = self._local.hit(key, limit, cost=hits)
+                    used: Hit | None = limit.windows.hit(identity, limit.calls, cost=hits)
                 else:
-                    used = await self._hit_shared(self._shared, tier, key, limit, hits)
-                self._enforce(call, tier, limit, used)
+                    used = await self._hit_shared(self._shared, limit, identity, hits)
+                self._enforce(call, limit, used)
 
-    def _enforce(self, call: Call, tier: Tier, limit: int, used: Hit | None) -> None:
+    def _enforce(self, call: Call, limit: _Limit, used: Hit | None) -> None:
         """Count the decision and write the RateLimit headers. Raises RateLimited for a hit above the limit."""
         if used is None:
-            self._decisions.count(tier.name, "unchecked")
+            self._decisions.count(limit.tier, "unchecked")
             return
         allowed, remaining, reset_seconds = used
-        self._decisions.count(tier.name, "allowed" if allowed else "refused")
-        headers = call.served.initial_metadata
-        if remaining <= limit // 2 and int(headers.get("ratelimit-remaining", remaining)) >= remaining:
-            headers |= {
-                "ratelimit-policy": f"{limit};w={WINDOW_SECONDS}",
-                "ratelimit-limit": str(limit),
-                "ratelimit-remaining": str(remaining),
-                "ratelimit-reset": str(reset_seconds),
-            }
+        self._decisions.count(limit.tier, "allowed" if allowed else "refused")
+        if remaining <= limit.calls // 2:
+            headers = call.served.initial_metadata
+            if int(headers.get("ratelimit-remaining", remaining)) >= remaining:
+                headers |= {
+                    "ratelimit-policy": f"{limit.calls};w={WINDOW_SECONDS}",
+                    "ratelimit-limit": str(limit.calls),
+                    "ratelimit-remaining": str(remaining),
+                    "ratelimit-reset": str(reset_seconds),
+                }
         if not allowed:
-            raise RateLimited(tier=tier.name, retry_after_seconds=reset_seconds)
+            raise RateLimited(tier=limit.tier, retry_after_seconds=reset_seconds)
 
-    async def _hit_shared(
-        self, shared: SharedWindows, tier: Tier, key: tuple[str, ...], limit: int, hits: int
-    ) -> Hit | None:
-        hit = await shared.hit(key, limit, cost=hits)
+    async def _hit_shared(self, shared: SharedWindows, limit: _Limit, identity: str, hits: int) -> Hit | None:
+        hit = await shared.hit((limit.tier, limit.dimension, identity), limit.calls, cost=hits)
         if hit is not None:
             return hit
-        self._fallbacks.labels(tier.name).inc()
-        return self._local.hit(key, limit, cost=hits) if tier.name == CREDENTIALS else None
+        self._fallbacks.labels(limit.tier).inc()
+        return limit.windows.hit(identity, limit.calls, cost=hits) if limit.tier == CREDENTIALS else None
 
 
 class RateLimit(Interceptor):

@@ -51,10 +51,11 @@ class Tracing(Interceptor):
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Read the headers that name the call; with a tracer, make a span that lasts as long as the call."""
-        request_id, served = call.value("x-request-id"), call.served
+        served, headers = call.served, call.headers
+        request_id = headers.get("x-request-id", "")
         served.id = request_id if REQUEST_ID.fullmatch(request_id) else str(uuid.uuid4())
-        served.idempotency_key = call.value("idempotency-key")[:MAX_KEY_CHARACTERS]
-        served.user_agent = call.value("user-agent")[:MAX_USER_AGENT_CHARACTERS]
+        served.idempotency_key = headers.get("idempotency-key", "")[:MAX_KEY_CHARACTERS]
+        served.user_agent = headers.get("user-agent", "")[:MAX_USER_AGENT_CHARACTERS]
         serve_request(served)
         if self._tracer is None or call.policy.tier is None:
             _pass_on(call)

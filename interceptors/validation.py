@@ -24,7 +24,8 @@ class Validation(Interceptor):
     """
 
     def __init__(self) -> None:
-        self._valid: set[tuple[str, bytes]] = set()
+        self._valid: dict[tuple[str, bytes], bool] = {}
+        """Requests found valid, by path and bytes, and whether ids of theirs have upper-case letters."""
 
     async def around(self, call: Call, proceed: Proceed) -> None:
         """Set the call's request, its ids in lower case. Raises MalformedRequest, ValidationFailed."""
@@ -33,15 +34,16 @@ class Validation(Interceptor):
             # Its size first: to look a long request up is to hash it.
             brief = call.policy.no_side_effects and len(call.raw) <= MAX_REMEMBERED_BYTES
             key = (call.policy.path, call.raw)
-            if brief and key in self._valid:
-                lower_ids(call.request)
-            else:
+            upper_case = self._valid.get(key) if brief else None
+            if upper_case is None:
                 validate(call.request)
                 if brief:
-                    self._remember(key)
+                    self._remember(key, upper_case=call.request != call.parse(call.raw))
+            elif upper_case:
+                lower_ids(call.request)
         await proceed()
 
-    def _remember(self, valid: tuple[str, bytes]) -> None:
+    def _remember(self, valid: tuple[str, bytes], *, upper_case: bool) -> None:
         if len(self._valid) >= MAX_REMEMBERED:
             self._valid.clear()
-        self._valid.add(valid)
+        self._valid[valid] = upper_case

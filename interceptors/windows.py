@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 WINDOW_SECONDS = 60
 
@@ -24,10 +24,10 @@ class Windows:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._minute = 0.0
-        self._current: dict[tuple[str, ...], int] = {}
-        self._previous: dict[tuple[str, ...], int] = {}
+        self._current: dict[Hashable, int] = {}
+        self._previous: dict[Hashable, int] = {}
 
-    def hit(self, key: tuple[str, ...], limit: int, *, cost: int = 1) -> Hit:
+    def hit(self, key: Hashable, limit: int, *, cost: int = 1) -> Hit:
         """Count a hit, as `cost` hits, unless it is above `limit`."""
         minute, into = divmod(self._clock(), WINDOW_SECONDS)
         if minute != self._minute:

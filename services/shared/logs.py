@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from select import PIPE_BUF
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from services.shared.principal import current_request
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+LINE = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
     """Writes a record as one JSON object; unset fields are left out. `extra` becomes fields of its own.
 
-    A record with an attribute `fields` is an access-log line: these fields are all there is to write.
+    A record with an attribute `lines` is that many lines of the access log: their fields are all there is to write.
     """
 
     def __init__(self, service: str) -> None:
@@ -25,19 +30,19 @@ class JsonFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of JSON."""
-        return self.encode(record).decode()
+        """Return the record's lines."""
+        return b"".join(self.lines(record)).decode().rstrip("\n")
 
-    def encode(self, record: logging.LogRecord) -> bytes:
-        """Return the record as one line of JSON, encoded."""
-        line: dict[str, Any] = {
+    def lines(self, record: logging.LogRecord) -> Iterator[bytes]:
+        """Yield the record's lines."""
+        lines: Iterable[dict[str, Any]] | None = getattr(record, "lines", None)
+        first = {
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
             "service": self._service,
         }
-        fields: dict[str, Any] | None = getattr(record, "fields", None)
-        line |= self._gathered(record) if fields is None else fields
-        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
+        for fields in (self._gathered(record),) if lines is None else lines:
+            yield orjson.dumps(first | fields, default=str, option=LINE)
 
     def _gathered(self, record: logging.LogRecord) -> dict[str, Any]:
         fields: dict[str, Any] = {"message": record.getMessage()}
@@ -53,7 +58,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Writes each record as one line, and at once: lines of several processes on one pipe stay whole."""
+    """Writes each record at once. Lines of several processes on one pipe stay whole."""
 
     def __init__(self, service: str, stream: BinaryIO) -> None:
         super().__init__()
@@ -62,8 +67,14 @@ class LineHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record. Without filters, and without a lock: the stream has one of its own."""
+        unflushed_bytes = 0
         try:
-            self._stream.write(self._formatter.encode(record) + b"\n")
+            for line in self._formatter.lines(record):
+                unflushed_bytes += len(line)
+                if unflushed_bytes > PIPE_BUF:
+                    self._stream.flush()
+                    unflushed_bytes = len(line)
+                self._stream.write(line)
             self._stream.flush()
         except Exception:  # noqa: BLE001 - as every handler of logging does: a log that fails fails no call
             self.handleError(record)

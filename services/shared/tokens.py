@@ -175,11 +175,10 @@ class Revocations:
     def covers(self, token: VerifiedToken) -> bool:
         """Whether the token was revoked."""
         principal = token.principal
-        return (
-            principal.session_id in self._sessions
-            or token.key_id in self._key_ids
-            or self._epochs.get(principal.user_id, NO_EPOCHS).covers(token)
-        )
+        if principal.session_id in self._sessions or token.key_id in self._key_ids:
+            return True
+        epochs = self._epochs.get(principal.user_id)
+        return epochs is not None and epochs.covers(token)
 
     def _keep(self, revoked: dict[str, float], name: str) -> list[str]:
         """Note one; return those that were forgotten. A dict has the oldest first."""

@@ -93,7 +93,7 @@ def frozen(clone: Clone) -> Iterator[None]:
 async def served(work: Callable[[], Awaitable[None]]) -> None:
     """Do something as a call with this policy does it."""
     context: Any = Unhurried()
-    call = Call(POLICY, context, (), b"", bytes)
+    call = Call(POLICY, context, (), b"", bytes, iter(()))
     serve_request(call.served)
     await Deadline().around(call, work)
 

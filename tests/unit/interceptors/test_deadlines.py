@@ -36,7 +36,7 @@ class Waiting:
 
 def call_of(seconds: float) -> Call:
     context: Any = Waiting(seconds)
-    return Call(replace(POLICY, timeout_seconds=7200), context, (), b"", bytes)
+    return Call(replace(POLICY, timeout_seconds=7200), context, (), b"", bytes, iter(()))
 
 
 async def test_a_call_whose_deadline_passed_before_it_began_is_not_begun() -> None:
@@ -110,6 +110,37 @@ async def test_the_log_tells_a_passed_deadline_from_a_client_that_went_away(
     assert _lines(caplog) == [("CANCELLED", None) if goes_away else ("DEADLINE_EXCEEDED", "DEADLINE_PASSED")]
 
 
+async def test_calls_that_end_together_are_one_record_with_a_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "azora.access")
+    access_log = AccessLog()
+
+    async def proceed() -> None:
+        """Answer at once."""
+
+    for _ in range(3):
+        await access_log.around(call_of(1), proceed)
+    assert not caplog.records
+
+    async def logged() -> bool:
+        return bool(caplog.records)
+
+    await eventually(logged, within_seconds=2)
+    assert _lines(caplog) == [("OK", None)] * 3
+    assert len(caplog.records) == 1
+
+
+async def test_what_the_access_log_has_gathered_is_written_when_its_server_is_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "azora.access")
+
+    async def proceed() -> None:
+        """Answer at once."""
+
+    await AccessLog().around(call_of(1), proceed)
+    assert _lines(caplog) == [("OK", None)]
+
+
 def _lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
-    fields = [getattr(record, "fields", {}) for record in caplog.records if record.name == "azora.access"]
-    return [(line["status"], line.get("reason")) for line in fields]
+    lines = [line for record in caplog.records for line in getattr(record, "lines", ())]
+    return [(line["status"], line.get("reason")) for line in lines]

@@ -234,7 +234,7 @@ async def test_passing_a_trace_on_costs_less_than_half_of_a_span_that_nobody_rec
     async def cost(tracing: Tracing) -> float:
         started = time.process_time()
         for _ in range(500):
-            await tracing.around(Call(policy, None, headers, b"", bytes), nothing)  # type: ignore[arg-type]
+            await tracing.around(Call(policy, None, headers, b"", bytes, iter(())), nothing)  # type: ignore[arg-type]
         return time.process_time() - started
 
     async def nothing() -> None:

@@ -46,9 +46,8 @@ async def _serve(interceptor: Validation, path: str, request: Message) -> Any:
     async def proceed() -> None:
         pass
 
-    call = Call(
-        load_contract().policies[path], cast("Any", None), (), request.SerializeToString(), type(request).FromString
-    )
+    policy, raw = load_contract().policies[path], request.SerializeToString()
+    call = Call(policy, cast("Any", None), (), raw, type(request).FromString, iter(()))
     await interceptor.around(call, proceed)
     return call.request
 

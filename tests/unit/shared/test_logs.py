@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import select
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from interceptors.logging import AccessRecord
 from services.shared.logs import LineHandler
 from services.shared.principal import Request, serve_request
 
@@ -57,11 +57,33 @@ def test_an_exception_stays_on_its_line(logger: logging.Logger, written: io.Byte
     assert "ValueError: a\nb" in line["exception"]
 
 
-def test_an_access_record_is_its_fields(logger: logging.Logger, written: io.BytesIO) -> None:
-    logger.handle(AccessRecord(logging.INFO, {"message": "rpc", "method": "/a/B"}))
-    (line,) = lines(written)
-    assert line.pop("time")
-    assert line == {"level": "INFO", "service": "auth", "message": "rpc", "method": "/a/B"}
+def test_lines_of_the_access_log_are_their_fields(logger: logging.Logger, written: io.BytesIO) -> None:
+    calls = [{"level": "INFO", "message": "rpc", "method": "/a/B"}, {"level": "ERROR", "message": "rpc"}]
+    logger.error("rpc", extra={"lines": calls})
+    found = lines(written)
+    assert all(line.pop("time") for line in found)
+    assert found == [{"service": "auth"} | call for call in calls]
+
+
+def test_lines_that_are_written_together_stay_whole_on_a_pipe_of_several_processes(
+    logger: logging.Logger, written: io.BytesIO
+) -> None:
+    class Pipe(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            writes.append(bytes(data))
+            return len(data)
+
+    writes: list[bytes] = []
+    handler = LineHandler("auth", io.BufferedWriter(Pipe()))
+    logger.addHandler(handler)
+    logger.warning("rpc", extra={"lines": [{"message": "x" * size} for size in (1500, 1500, 1500, 9000, 10)]})
+    logger.removeHandler(handler)
+    assert b"".join(writes) == written.getvalue()
+    assert [data.count(b"\n") for data in writes] == [2, 1, 1, 1]
+    assert all(len(data) <= select.PIPE_BUF for data in writes if data.count(b"\n") > 1)
 
 
 def test_what_cannot_be_written_fails_nothing(
