@@ -88,7 +88,10 @@ class Call:
         return value
 
     def proceed(self) -> Awaitable[None]:
-        """Run the rest of the chain: a Proceed, which an interceptor awaits at most once."""
+        """Run the rest of the chain: a Proceed.
+
+        An interceptor calls it once at most: a second call would go on after the step that raised in the first.
+        """
         return next(self.steps)(self, self.proceed)
 
     def parse(self, data: bytes) -> Any:

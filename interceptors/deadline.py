@@ -68,8 +68,9 @@ class Deadline(Interceptor):
         # A little before the client, or Envoy, stops listening, so that it hears why.
         seconds = max(seconds - MARGIN_SECONDS, seconds / 2)
         loop, task = asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())
-        cancelling, call.served.deadline = task.cancelling(), _rounded(loop.time(), seconds)
-        tick = self._ticks.get(call.served.deadline) or self._tick(call.served.deadline, loop)
+        cancelling, deadline = task.cancelling(), _rounded(loop.time(), seconds)
+        call.served.deadline = deadline
+        tick = self._ticks.get(deadline) or self._schedule(deadline, loop)
         tick.tasks.add(task)
         try:
             await proceed()
@@ -80,7 +81,7 @@ class Deadline(Interceptor):
         finally:
             tick.tasks.discard(task)
 
-    def _tick(self, deadline: float, loop: asyncio.AbstractEventLoop) -> _Tick:
+    def _schedule(self, deadline: float, loop: asyncio.AbstractEventLoop) -> _Tick:
         tick = self._ticks[deadline] = _Tick()
         # In a context of its own: that of the first call would hold what belongs to the call.
         loop.call_at(deadline, self._expire, deadline, context=Context())

@@ -72,10 +72,9 @@ class AccessLog(Interceptor):
 
 
 def _log(ended: list[_Ended]) -> None:
-    if ended:
-        lines = [_line(call) for call in ended]
-        logger.log(max(call.level for call in ended), "rpc", extra={"lines": lines})
-        ended.clear()
+    calls, ended[:] = ended[:], []  # First: whatever fails, the next call begins anew.
+    if calls:
+        logger.log(max(call.level for call in calls), "rpc", extra={"lines": [_line(call) for call in calls]})
 
 
 def _line(call: _Ended) -> dict[str, Any]:

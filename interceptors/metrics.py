@@ -43,6 +43,10 @@ class Durations(Collector):
         counts[bisect_left(BUCKETS_SECONDS, seconds)] += 1
         self._seconds[key] += seconds
 
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """Yield the name, which a registry has once."""
+        return self.collect()
+
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the histogram."""
         durations = HistogramMetricFamily(

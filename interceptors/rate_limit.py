@@ -46,6 +46,10 @@ class Decisions(Collector):
         key = (tier, decision)
         self._counts[key] = self._counts.get(key, 0) + 1
 
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """Yield the name, which a registry has once."""
+        return self.collect()
+
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Yield the counts."""
         decisions = CounterMetricFamily(
@@ -121,7 +125,7 @@ class Limiter:
         limits = self._limits_by_tier.get(policy.tier.name)
         if limits is None:
             tier = self._tiers.get(policy.tier.name) or policy.tier.scaled(self._scale)
-            limits = self._limits_by_tier[tier.name] = _limits_of(tier)
+            limits = self._limits_by_tier[policy.tier.name] = _limits_of(tier)
         return limits
 
     async def count_caller(self, call: Call, *, cost: int | None = None) -> None:

@@ -31,10 +31,10 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's lines."""
-        return b"".join(self.lines(record)).decode().rstrip("\n")
+        return b"".join(self.encoded(record)).decode().rstrip("\n")
 
-    def lines(self, record: logging.LogRecord) -> Iterator[bytes]:
-        """Yield the record's lines."""
+    def encoded(self, record: logging.LogRecord) -> Iterator[bytes]:
+        """Yield the record's lines, encoded."""
         lines: Iterable[dict[str, Any]] | None = getattr(record, "lines", None)
         first = {
             "time": datetime.fromtimestamp(record.created, UTC),
@@ -58,7 +58,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Writes each record at once. Lines of several processes on one pipe stay whole."""
+    """Writes each record at once. Lines of several processes on one pipe stay whole, where they have up to 4 KB."""
 
     def __init__(self, service: str, stream: BinaryIO) -> None:
         super().__init__()
@@ -67,18 +67,21 @@ class LineHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record. Without filters, and without a lock: the stream has one of its own."""
-        unflushed_bytes = 0
+        text = b""
         try:
-            for line in self._formatter.lines(record):
-                unflushed_bytes += len(line)
-                if unflushed_bytes > PIPE_BUF:
-                    self._stream.flush()
-                    unflushed_bytes = len(line)
-                self._stream.write(line)
-            self._stream.flush()
+            for line in self._formatter.encoded(record):
+                if text and len(text) + len(line) > PIPE_BUF:
+                    self._write(text)
+                    text = b""
+                text += line
+            self._write(text)
         except Exception:  # noqa: BLE001 - as every handler of logging does: a log that fails fails no call
             self.handleError(record)
         return True
+
+    def _write(self, text: bytes) -> None:
+        self._stream.write(text)
+        self._stream.flush()
 
 
 def configure(service: str, level: str) -> None:

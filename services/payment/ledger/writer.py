@@ -1,6 +1,7 @@
 """The writer of a process: takes the commands that wait, and commits them in groups.
 
-While one group commits, the next gathers; under load also a moment longer, while callers come. A group goes on without the commands whose accounts another writer holds
+While one group commits, the next gathers; under load also a moment longer, while callers come. A
+group goes on without the commands whose accounts another writer holds
 locked; these wait for the lock in lanes, on connections of their own, one account in each.
 """
 
@@ -45,8 +46,9 @@ MIN_GROUP = 32
 BUSY_GROUP = 4
 """Commands in a group after which the next one gathers: most of a group's cost is the same for one and for fifty."""
 IDLE_PASSES = 16
-"""Passes of the event loop that bring no command: the steps of a call from its arrival to the ledger take fewer."""
+"""Passes of the event loop that bring no command: a call that waits for nothing comes to the ledger in fewer."""
 MAX_GATHERING_SECONDS = 0.01
+"""What gathering adds to the latency of a command at most."""
 LARGE = 64
 """A command with more postings has a group of its own, in the lane of large commands."""
 LARGE_LANE = "large"
@@ -199,7 +201,7 @@ class Writer:
         """Let the commands that are on their way join the next group, until the event loop brings no more of them."""
         loop = asyncio.get_running_loop()
         end, idle_passes = loop.time() + MAX_GATHERING_SECONDS, 0
-        while idle_passes < IDLE_PASSES and loop.time() < end:
+        while idle_passes < IDLE_PASSES and len(self._queue) < self._max_group and loop.time() < end:
             waiting = len(self._queue)
             await asyncio.sleep(0)
             idle_passes = idle_passes + 1 if len(self._queue) == waiting else 0

@@ -119,14 +119,37 @@ async def test_calls_that_end_together_are_one_record_with_a_line_each(caplog: p
 
     for _ in range(3):
         await access_log.around(call_of(1), proceed)
-    assert not caplog.records
+    assert not _lines(caplog)
+
+    async def logged() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if PATH in str(getattr(record, "lines", ""))]
+
+    (record,) = await eventually(logged, within_seconds=2)
+    assert _lines(caplog) == [("OK", None)] * 3
+    assert record.levelno == logging.DEBUG
+
+
+async def test_a_log_that_fails_does_not_end_the_access_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, "azora.access")
+    access_log, failed = AccessLog(), asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: failed.set())
+
+    async def proceed() -> None:
+        """Answer at once."""
+
+    with monkeypatch.context() as broken:
+        broken.setattr(logging.getLogger("azora.access"), "log", None)
+        await access_log.around(call_of(1), proceed)
+        await asyncio.wait_for(failed.wait(), 2)
+    await access_log.around(call_of(1), proceed)
 
     async def logged() -> bool:
-        return bool(caplog.records)
+        return bool(_lines(caplog))
 
     await eventually(logged, within_seconds=2)
-    assert _lines(caplog) == [("OK", None)] * 3
-    assert len(caplog.records) == 1
+    assert _lines(caplog) == [("OK", None)]
 
 
 async def test_what_the_access_log_has_gathered_is_written_when_its_server_is_gone(
@@ -143,4 +166,4 @@ async def test_what_the_access_log_has_gathered_is_written_when_its_server_is_go
 
 def _lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str | None]]:
     lines = [line for record in caplog.records for line in getattr(record, "lines", ())]
-    return [(line["status"], line.get("reason")) for line in lines]
+    return [(line["status"], line.get("reason")) for line in lines if line["method"] == PATH]
