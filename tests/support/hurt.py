@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.steady import Outcomes
     from tests.support.system import LocalSystem
 
-CERTIFICATE_SECONDS = 18.0
+CERTIFICATE_SECONDS = 15.0
 """Lifetime of certificates; they are renewed after two thirds of it."""
 FRESH_SECONDS = 5.0
 """How old what is known of revocations may be for what needs fresh sessions."""
