@@ -75,7 +75,7 @@ async def survived(load: CheckedLoad, rate: int, name: str, config: pytest.Confi
         await go_on(2)
         yield
         over = time.monotonic()
-        await go_on(RESUMED_SECONDS + 2)
+        await go_on(RESUMED_SECONDS + 1)
     resumed = resumed_seconds(outcomes, over)
     say(config, f"{name}: resumed after {resumed:.1f} s; {outcomes}")
     assert outcomes.failed, "it did not hurt"

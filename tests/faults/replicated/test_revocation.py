@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 SEEN_SECONDS = 5.0
-AWAY_SECONDS = {"frozen": 20.0, "killed": 8.0}
+AWAY_SECONDS = {"frozen": 16.0, "killed": 8.0}
 BACK_SECONDS = {"frozen": 10.0, "killed": 30.0}
 """One that was killed has to start."""
 AUTHS = ("auth", "auth-1")
