@@ -52,7 +52,7 @@ ATTEMPTS_PER_SECOND = 4
 """Of a caller who repeats a failed call."""
 RATES = (300, 200, 150, 100, 50)
 """Calls a second, of which the highest is taken that the machine carries."""
-HEADROOM = 1.9
+HEADROOM = 1.6
 """How many times the rate the machine must be able to serve: processes that end and start take their share of it."""
 WARMING_SECONDS = 1.5
 CALIBRATED_SECONDS = 3.0
