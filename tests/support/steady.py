@@ -54,8 +54,8 @@ RATES = (300, 200, 150, 100, 50)
 """Calls a second, of which the highest is taken that the machine carries."""
 HEADROOM = 1.6
 """How many times the rate the machine must be able to serve: processes that end and start take their share of it."""
-WARMING_SECONDS = 1.5
-CALIBRATED_SECONDS = 3.0
+WARMING_SECONDS = 1.0
+CALIBRATED_SECONDS = 2.5
 CALIBRATING_CALLERS = 16
 
 

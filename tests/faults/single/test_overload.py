@@ -215,4 +215,4 @@ async def test_overload_by_transfers(single: LocalSystem, pytestconfig: pytest.C
     ]
     async with LeanClient.connected(single.port, connections=CONNECTIONS) as client:
         load = Load(client, transfers, peak_seconds=1, overload_seconds=2)
-        await overloaded(single, load, pytestconfig, method="CreateTransfer", callers=32, burst=400, rounds=5)
+        await overloaded(single, load, pytestconfig, method="CreateTransfer", callers=32, burst=400, rounds=4)
