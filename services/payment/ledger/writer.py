@@ -1,8 +1,8 @@
 """The writer of a process: takes the commands that wait, and commits them in groups.
 
-While one group commits, the next gathers; under load also a moment longer, while callers come. A
-group goes on without the commands whose accounts another writer holds
-locked; these wait for the lock in lanes, on connections of their own, one account in each.
+While one group commits, the next gathers; under load also a moment longer, while callers come. A group
+goes on without the commands whose accounts another writer holds locked; these wait for the lock in lanes, on
+connections of their own, one account in each.
 """
 
 from __future__ import annotations
